@@ -1,0 +1,85 @@
+# TumorApp's commands. They need GNU make, /bin/sh and Python 3.11, 3.12 or 3.13; everything else is
+# installed into .venv/. `make` alone lists them.
+
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8000
+ARGS ?=
+export HOST PORT
+
+serve := .venv/serve
+dev := .venv/dev
+
+# One argument order for all four compiled files; the widest is compiled first and constrains the rest,
+# so that a package has the same version wherever it appears.
+compile := $(dev)/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(ARGS)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test lint format lock bench verify-image clean
+
+help: ## list these commands
+	@echo 'Usage: make COMMAND [PYTHON=python3.12] [ARGS="…"]'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  %-14s%s\n' "$$name" "$$text"; \
+	done
+
+run: $(serve)/installed ## serve the page and the API; HOST= and PORT= choose the address
+	@echo 'TumorApp: http://$(HOST):$(PORT)  (Ctrl-C stops it)'
+	@exec $(serve)/bin/python -m gunicorn --config gunicorn.conf.py $(ARGS) wsgi:app
+
+test: $(dev)/installed ## run the tests; ARGS= goes to pytest
+	@$(dev)/bin/python -m pytest $(ARGS)
+
+lint: $(dev)/installed ## check style, formatting, types and the direction of imports
+	$(dev)/bin/python -m ruff check
+	$(dev)/bin/python -m ruff format --check
+	$(dev)/bin/python -m mypy
+	$(dev)/bin/lint-imports
+
+format: $(dev)/installed ## mend style and formatting
+	$(dev)/bin/python -m ruff check --fix
+	$(dev)/bin/python -m ruff format
+
+lock: $(dev)/installed ## compile requirements*.txt from requirements*.in; ARGS=--upgrade takes newer versions
+	$(compile) requirements-dev.in -o requirements-dev.txt
+	$(compile) -c requirements-dev.txt requirements-gpu.in -o requirements-gpu.txt
+	$(compile) -c requirements-dev.txt requirements.in -o requirements.txt
+	$(compile) -c requirements-dev.txt requirements-serve.in -o requirements-serve.txt
+
+bench: $(dev)/installed ## measure scan preparation and serving; ARGS= goes to the benchmarks
+	@$(dev)/bin/python -m benchmarks $(ARGS)
+
+verify-image: $(dev)/installed ## follow the Dockerfile's serve stage without Docker, and ask it for a prediction
+	@$(dev)/bin/python -m deploy.verify_serve_image $(ARGS)
+
+clean: ## remove the environments and every cache; data, runs and bundles stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last: an interrupted installation leaves none, and the next call starts afresh.
+$(serve)/installed: requirements-serve.txt
+$(dev)/installed: requirements-dev.txt
+.venv/%/installed:
+	@$(check_python)
+	@echo "Installing $< into $(@D) (once; it is reused until that file changes) …"
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+define check_python
+found=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])') || found='no Python that runs'; \
+case "$$found" in \
+3.11 | 3.12 | 3.13) ;; \
+*) \
+	echo "TumorApp needs Python 3.11, 3.12 or 3.13, but '$(PYTHON)' is: $$found." >&2; \
+	echo "Name another one, for example: make run PYTHON=python3.12" >&2; \
+	exit 1 ;; \
+esac; \
+$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	echo "'$(PYTHON)' ($$found) cannot make virtual environments: its venv module is incomplete." >&2; \
+	echo "On Debian and Ubuntu: apt-get install python$$found-venv (or python3-venv)." >&2; \
+	exit 1; \
+}
+endef

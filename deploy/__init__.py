@@ -1,0 +1,1 @@
+"""What checks a deployment: not part of the application, and in none of its images."""

@@ -1,0 +1,197 @@
+"""The files around the code: requirements, Makefile, gunicorn's settings, Dockerfile."""
+
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from gunicorn.config import KNOWN_SETTINGS
+
+from deploy.dockerfile import read_stage
+from deploy.image import Image
+
+PROJECT = Path(__file__).parents[1]
+COMPILED = ("requirements-serve", "requirements", "requirements-gpu", "requirements-dev")
+
+
+def pinned_versions(name: str) -> set[str]:
+    text = (PROJECT / f"{name}.txt").read_text()
+    return set(re.findall(r"^[\w.-]+==\S+(?: ; [^\\]+)?", text, flags=re.MULTILINE))
+
+
+def names(pins: set[str]) -> set[str]:
+    return {pin.partition("==")[0] for pin in pins}
+
+
+def make(*arguments: str, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+    command = ["make", "--no-print-directory", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+class TestRequirements:
+    @pytest.mark.parametrize("name", COMPILED)
+    def test_every_package_has_hashes_and_no_address(self, name: str) -> None:
+        text = (PROJECT / f"{name}.txt").read_text()
+        blocks = re.split(r"^(?=[\w.-]+==)", text, flags=re.MULTILINE)[1:]
+        assert len(blocks) == len(pinned_versions(name))
+        assert all("--hash=sha256:" in block for block in blocks)
+        assert "://" not in text
+
+    @pytest.mark.parametrize("name", COMPILED)
+    def test_the_compiled_file_holds_what_its_source_asks_for(self, name: str) -> None:
+        source = (PROJECT / f"{name}.in").read_text()
+        wanted = set(re.findall(r"^[a-z][\w.-]*", source, flags=re.MULTILINE))
+        assert wanted <= names(pinned_versions(name))
+
+    def test_one_package_has_one_version_everywhere(self) -> None:
+        serve, everything, gpu, dev = map(pinned_versions, COMPILED)
+        assert serve < everything < gpu
+        assert everything < dev
+
+    def test_serving_needs_no_training_framework(self) -> None:
+        assert not names(pinned_versions("requirements-serve")) & {
+            *("tensorflow", "keras", "torch", "jax", "scikit-learn", "matplotlib"),
+        }
+
+
+class TestMakefile:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        shutil.copy(PROJECT / "Makefile", tmp_path)
+        (tmp_path / "requirements-serve.txt").touch()
+        return tmp_path
+
+    def python_that_says(self, folder: Path, script: str) -> str:
+        program = folder / "other-python"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        return f"PYTHON={program}"
+
+    def test_make_alone_lists_every_command(self) -> None:
+        makefile = (PROJECT / "Makefile").read_text()
+        phony = re.search(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE)
+        assert phony is not None
+        listed = re.findall(r"^  ([a-z-]+) ", make().stdout, flags=re.MULTILINE)
+        assert set(listed) == set(phony[1].split())
+
+    def test_run_prints_the_address_it_serves(self, folder: Path) -> None:
+        assert "http://127.0.0.1:8000 " in make("-n", "run", cwd=folder).stdout
+        assert "http://0.0.0.0:9000 " in make("-n", "run", "HOST=0.0.0.0", "PORT=9000").stdout
+
+    @pytest.mark.parametrize("version", ["2.7", "3.10", "3.14"])
+    def test_another_python_is_refused_by_its_version(self, folder: Path, version: str) -> None:
+        result = make("run", self.python_that_says(folder, f"echo {version}"), cwd=folder)
+        assert result.returncode != 0
+        assert f"other-python' is: {version}." in result.stderr
+        assert "make run PYTHON=python3.12" in result.stderr
+
+    def test_an_absent_python_is_named(self, folder: Path) -> None:
+        result = make("run", "PYTHON=no-such-python", cwd=folder)
+        assert result.returncode != 0
+        assert "'no-such-python' is: no Python that runs." in result.stderr
+
+    def test_a_python_without_venv_names_the_package(self, folder: Path) -> None:
+        python = self.python_that_says(
+            folder, 'case "$2" in *print*) echo 3.11 ;; *) exit 1 ;; esac'
+        )
+        result = make("run", python, cwd=folder)
+        assert result.returncode != 0
+        assert "apt-get install python3.11-venv" in result.stderr
+
+    def test_a_failed_installation_leaves_no_stamp_and_a_good_one_is_reused(
+        self, folder: Path
+    ) -> None:
+        stamp, python = ".venv/serve/installed", f"PYTHON={sys.executable}"
+        requirements = folder / "requirements-serve.txt"
+        requirements.write_text(f"./absent-1.0-py3-none-any.whl --hash=sha256:{'0' * 64}\n")
+        assert make(stamp, python, cwd=folder).returncode != 0
+        assert not (folder / stamp).exists()
+        requirements.write_text("")
+        assert make(stamp, python, cwd=folder).returncode == 0
+        written = (folder / stamp).stat().st_mtime_ns
+        assert make(stamp, "PYTHON=not-asked-for", cwd=folder).returncode == 0
+        assert (folder / stamp).stat().st_mtime_ns == written
+
+
+class TestGunicornSettings:
+    def read(self) -> dict[str, object]:
+        settings = runpy.run_path(str(PROJECT / "gunicorn.conf.py"))
+        return {
+            name: settings[name]
+            for name in {known.name for known in KNOWN_SETTINGS} & set(settings)
+        }
+
+    def test_the_environment_chooses(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        chosen = {"HOST": "0.0.0.0", "PORT": "9000", "WEB_CONCURRENCY": "3", "THREADS": "7"}
+        for name, value in chosen.items():
+            monkeypatch.setenv(name, value)
+        settings = self.read()
+        assert (settings["bind"], settings["workers"], settings["threads"]) == (
+            "0.0.0.0:9000",
+            3,
+            7,
+        )
+
+    def test_the_defaults(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("HOST", "PORT", "WEB_CONCURRENCY", "THREADS"):
+            monkeypatch.delenv(name, raising=False)
+        settings = self.read()
+        assert (settings["bind"], settings["workers"], settings["threads"]) == (
+            "127.0.0.1:8000",
+            1,
+            4,
+        )
+
+    def test_every_name_is_one_of_gunicorns(self) -> None:
+        lines = (PROJECT / "gunicorn.conf.py").read_text().splitlines()
+        assigned = {found[1] for line in lines if (found := re.match(r"([a-z]\w*) =", line))}
+        assert assigned == set(self.read())
+
+
+class TestGitIgnore:
+    @pytest.mark.parametrize(
+        ("path", "ignored"),
+        [
+            ("instance/models/binary-cnn/1/card.json", False),
+            ("instance/models/binary-cnn/1/report/roc.png", False),
+            ("instance/models/.writing-1/card.json", True),
+            ("instance/models/binary-cnn/.writing-1/card.json", True),
+            ("instance/runs/latest/history.csv", True),
+            ("instance/cache/scans.npy", True),
+            ("instance/data/sartaj/scan.jpg", True),
+            (".venv/serve/installed", True),
+            (".env", True),
+            ("tumorapp/__init__.py", False),
+            ("training/data/split.py", False),
+            ("training/models/cnn.py", False),
+        ],
+    )
+    def test_only_what_is_published_is_committed(
+        self, tmp_path: Path, path: str, ignored: bool
+    ) -> None:
+        subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+        shutil.copy(PROJECT / ".gitignore", tmp_path)
+        status = subprocess.run(["git", "check-ignore", "-q", path], cwd=tmp_path, check=False)
+        assert status.returncode == (0 if ignored else 1)
+
+
+class TestContainers:
+    @pytest.mark.parametrize("target", ["serve", "train"])
+    def test_everything_the_dockerfile_copies_is_there(self, target: str, tmp_path: Path) -> None:
+        image = Image(PROJECT, tmp_path)
+        for step in read_stage(PROJECT / "Dockerfile", target):
+            if step.instruction in {"WORKDIR", "COPY"}:
+                image.follow(step)
+        assert (image.workdir / "wsgi.py").is_file()
+
+    def test_compose_builds_the_stages_and_locks_the_service_down(self) -> None:
+        services = yaml.safe_load((PROJECT / "compose.yaml").read_text())["services"]
+        for name, service in services.items():
+            assert read_stage(PROJECT / "Dockerfile", service["build"]["target"])
+            assert service["cap_drop"] == ["ALL"], name
+        assert services["serve"]["read_only"] is True
+        assert services["train"]["profiles"] == ["train"]

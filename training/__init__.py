@@ -1,0 +1,1 @@
+"""Turns labelled scans into published model bundles. Runs without Flask."""

@@ -1,0 +1,60 @@
+"""Rounds a trained model to half precision without changing what it is when it is served."""
+
+import keras
+import numpy as np
+from keras import layers
+from numpy.typing import NDArray
+
+_CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D)
+
+
+def round_weights(model: keras.Model) -> None:
+    """Round every weight of a model to the nearest half-precision number.
+
+    The published graph stores half precision. Rounding first makes the Keras model, the graph
+    and the figures of the evaluation speak of the same network. A converter fuses a batch
+    normalisation into the convolution before it and would round that product anew; so the
+    normalisation is folded into the convolution here, and what is left of it is the identity.
+
+    Raises:
+        ValueError: a weight has no finite half-precision neighbour: training has diverged.
+    """
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            _fold(layer)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            gamma, beta, mean, variance = layer.get_weights()
+            layer.set_weights([_round(gamma), _round(beta), mean, variance])
+        else:
+            layer.set_weights([_round(weight) for weight in layer.get_weights()])
+
+
+def _round(weight: NDArray[np.generic]) -> NDArray[np.generic]:
+    if not np.issubdtype(weight.dtype, np.floating):
+        return weight
+    with np.errstate(over="ignore"):
+        rounded = weight.astype(np.float16).astype(weight.dtype)
+    if not np.isfinite(rounded).all():
+        raise ValueError("A weight is beyond half precision (65504): training has diverged.")
+    return rounded
+
+
+def _fold(normalisation: layers.BatchNormalization) -> None:
+    """Make mean 0 and variance + epsilon 1; move the scale into a convolution just before."""
+    gamma, beta, mean, variance = normalisation.get_weights()
+    epsilon = np.float32(normalisation.epsilon)
+    scale = gamma / np.sqrt(variance + epsilon)
+    shift = beta - mean * scale
+    before = normalisation.input._keras_history.operation
+    if isinstance(before, _CONVOLUTIONS) and len(before._outbound_nodes) == 1:
+        kernel, *bias = before.get_weights()
+        width = scale.reshape(kernel.shape[2:]) if _is_depthwise(before) else scale
+        before.set_weights([kernel * width, *(one * scale for one in bias)])
+        scale = np.ones_like(scale)
+    identity = [scale, shift, np.zeros_like(mean), np.full_like(variance, 1 - epsilon)]
+    normalisation.set_weights(identity)
+
+
+def _is_depthwise(layer: keras.Layer) -> bool:
+    return isinstance(layer, layers.DepthwiseConv2D)

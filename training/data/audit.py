@@ -1,0 +1,62 @@
+"""Near-duplicates and the leaks they make between the parts of a data set."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+NEAR_DUPLICATE_CORRELATION = 0.985
+_BLOCK = 1024
+
+
+def group_near_duplicates(
+    thumbnails: NDArray[np.uint8], threshold: float = NEAR_DUPLICATE_CORRELATION
+) -> NDArray[np.int64]:
+    """Number the groups of scans that show nearly the same picture, plain or mirrored.
+
+    Two scans are near-duplicates when their thumbnails, one of them perhaps mirrored left-right,
+    correlate above the threshold; a group is all that such pairs connect. The public data sets
+    hold many mirrored and re-saved copies that no hash of the bytes finds.
+
+    Args:
+        thumbnails: uint8, shape (scans, side, side).
+        threshold: Pearson correlation, at most 1.
+
+    Returns:
+        int64, shape (scans,): the group of each scan.
+    """
+    plain = _standardise(thumbnails)
+    mirrored = _standardise(thumbnails[:, :, ::-1])
+    firsts, seconds = [], []
+    for start in range(0, len(plain), _BLOCK):
+        block = plain[start : start + _BLOCK]
+        similar = np.maximum(block @ plain.T, block @ mirrored.T) > threshold
+        first, second = np.nonzero(similar)
+        firsts.append(first + start)
+        seconds.append(second)
+    first, second = np.concatenate(firsts), np.concatenate(seconds)
+    pairs = coo_matrix((np.ones(len(first), bool), (first, second)), shape=2 * (len(plain),))
+    _, groups = connected_components(pairs, directed=False)
+    return np.asarray(groups, dtype=np.int64)
+
+
+def _standardise(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Give each thumbnail zero mean and unit length, so that a dot product is a correlation."""
+    flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
+    flat -= flat.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(flat, axis=1, keepdims=True)
+    return np.divide(flat, length, out=np.zeros_like(flat), where=length > 0)
+
+
+def find_leaks(
+    groups: NDArray[np.int64], train: NDArray[np.int64], test: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Give the test scans, as indices, that have a near-duplicate in the training part."""
+    return test[np.isin(groups[test], groups[train])]
+
+
+def find_contradictions(groups: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give the scans, as indices, whose near-duplicates carry another label."""
+    order = np.lexsort((labels, groups))
+    differs = (np.diff(groups[order]) == 0) & (np.diff(labels[order]) != 0)
+    return np.nonzero(np.isin(groups, groups[order][1:][differs]))[0]

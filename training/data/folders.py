@@ -1,0 +1,162 @@
+"""Folder-per-class trees: which files are scans, what each shows, and which part it belongs to."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal
+
+from training.data.sources import CANONICAL_CLASSES, DataError, canonical_class
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+
+# A validation folder takes part in development, so it counts as training: `test` stays untouched.
+_PARTS: dict[str, Literal["train", "test"]] = {
+    "train": "train",
+    "training": "train",
+    "val": "train",
+    "valid": "train",
+    "validation": "train",
+    "test": "test",
+    "testing": "test",
+}
+_LAYOUT = f"""\
+Expected a folder for each class, with or without parts above them:
+
+    data/                    data/
+    ├── Training/            ├── Healthy/
+    │   ├── glioma/          │   └── scan 1.jpg
+    │   │   └── 1.jpg        └── Brain Tumor/
+    │   └── no_tumor/            └── scan 2.png
+    └── Testing/
+        ├── glioma/
+        └── no_tumor/
+
+Images end in {", ".join(ENDINGS)}."""
+
+
+@dataclass(frozen=True)
+class ScanFile:
+    """One image file of a data set.
+
+    Attributes:
+        path: where it lies, below the folder that was asked for.
+        label: the canonical class, or the folder's own name where none of the names is known.
+        part: what the data set's own folders call it, or None where they name no part.
+    """
+
+    path: Path
+    label: str
+    part: Literal["train", "test"] | None
+
+
+@dataclass(frozen=True)
+class ScanTree:
+    """The scans of one folder, and what was left out of it.
+
+    Attributes:
+        scans: ordered by path.
+        notes: a sentence for each folder or pattern that left images out.
+    """
+
+    scans: tuple[ScanFile, ...]
+    notes: tuple[str, ...]
+
+
+def find_scans(root: Path, *, exclude: Sequence[str] = ()) -> list[ScanFile]:
+    """Give the scans that `read_tree` finds, without its notes."""
+    return list(read_tree(root, exclude=exclude).scans)
+
+
+def read_tree(root: Path, *, exclude: Sequence[str] = ()) -> ScanTree:
+    """Find every scan in a folder-per-class tree; no file is opened.
+
+    Classes are the folders that hold images themselves. Where some bear a known class name, the
+    others (such as a folder of unlabelled images to try a model on) are left out, with a note;
+    where none does, the folders' own names are the classes. Hidden files and folders and
+    `__MACOSX` are passed over; links to folders are followed, each folder being read once.
+
+    Args:
+        root: the tree's top.
+        exclude: glob patterns, matched against `root's name/path below it`, for instance
+            `sartaj/*/glioma_tumor/*`; `*` also spans folders.
+
+    Raises:
+        DataError: the folder is not there, holds no labelled image, or holds only one class.
+    """
+    if not root.is_dir():
+        problem = "is a file" if root.exists() else "does not exist"
+        raise DataError(f"The data folder {root} {problem}.\n{_LAYOUT}")
+    name = root.name if root.name not in ("", "..") else root.resolve().name
+    images, notes = _drop_excluded(sorted(_images(root)), name, exclude)
+    sizes = Counter(path.parent for path in images)
+    labels = _labels({folder: folder.name or name for folder in sizes})
+    notes += [
+        f"Left out {root / folder} ({count} images): its name is no class known here "
+        f"({', '.join(CANONICAL_CLASSES)})."
+        for folder, count in sizes.items()
+        if folder not in labels
+    ]
+    scans = tuple(
+        ScanFile(root / path, labels[path.parent], _part(path))
+        for path in images
+        if path.parent in labels
+    )
+    _check_classes(root, scans, notes)
+    return ScanTree(scans, tuple(notes))
+
+
+def _images(root: Path) -> Iterator[Path]:
+    """Yield the image files below a folder, as paths relative to it."""
+    seen = set()
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        real = Path(folder).resolve()
+        if real in seen:  # a link back up, or a second way to the same scans
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders[:] = sorted(f for f in subfolders if not f.startswith((".", "__MACOSX")))
+        for file in files:
+            if not file.startswith(".") and file.lower().endswith(ENDINGS):
+                yield (Path(folder) / file).relative_to(root)
+
+
+def _drop_excluded(
+    images: Sequence[Path], name: str, exclude: Sequence[str]
+) -> tuple[list[Path], list[str]]:
+    """Split off the images that a pattern matches; the notes say how many each one took."""
+    notes = []
+    kept = list(images)
+    for pattern in exclude:
+        before = len(kept)
+        kept = [path for path in kept if not fnmatchcase(f"{name}/{path.as_posix()}", pattern)]
+        if len(kept) < before:
+            notes.append(f"Left out {before - len(kept)} images that match {pattern!r}, as asked.")
+    return kept, notes
+
+
+def _labels(names: dict[Path, str]) -> dict[Path, str]:
+    """Give each folder that is a class its label: all known names, or failing any, all names."""
+    known = {folder: label for folder, name in names.items() if (label := canonical_class(name))}
+    return known or {folder: name for folder, name in names.items() if name.lower() not in _PARTS}
+
+
+def _part(path: Path) -> Literal["train", "test"] | None:
+    """Read the part from the folders above the class folder, the nearest that names one."""
+    above = reversed(path.parent.parent.parts)
+    return next((_PARTS[folder.lower()] for folder in above if folder.lower() in _PARTS), None)
+
+
+def _check_classes(root: Path, scans: Sequence[ScanFile], notes: Sequence[str]) -> None:
+    """Refuse a tree from which no classifier can learn."""
+    left_out = "".join(f"\n{note}" for note in notes)
+    if not scans:
+        raise DataError(f"No labelled image in {root}.{left_out}\n{_LAYOUT}")
+    labels = {scan.label for scan in scans}
+    if len(labels) == 1:
+        raise DataError(
+            f"Only one class, {labels.pop()!r} ({len(scans)} images), in {root}; a classifier "
+            f"needs two or more. Pass the folder above, or add another class.{left_out}\n{_LAYOUT}"
+        )

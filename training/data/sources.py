@@ -1,0 +1,145 @@
+"""The public data sets this project knows: where each lies, its licence, and its class names."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+FOUR_CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
+BINARY_CLASSES = ("healthy", "tumor")
+UNSTATED_LICENCE = "not stated"
+
+
+class DataError(ValueError):
+    """The data cannot be used as it is; the message says what was found and what to do next."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One public data set.
+
+    Attributes:
+        name: what `flask data fetch` and an exclude pattern call it.
+        title: its published title.
+        kind: which service serves it.
+        handle: its identifier there: `owner/dataset` at Kaggle, the article's number at figshare.
+        url: its page, to read about it or to download it by hand.
+        licence: an SPDX identifier, or `not stated`.
+        classes: the canonical names of its classes.
+        citation: how to cite it.
+    """
+
+    name: str
+    title: str
+    kind: Literal["kaggle", "figshare"]
+    handle: str
+    url: str
+    licence: str
+    classes: tuple[str, ...]
+    citation: str
+
+
+_SOURCES = (
+    Source(
+        name="sartaj",
+        title="Brain Tumor Classification (MRI)",
+        kind="kaggle",
+        handle="sartajbhuvaji/brain-tumor-classification-mri",
+        url="https://www.kaggle.com/datasets/sartajbhuvaji/brain-tumor-classification-mri",
+        licence="MIT",
+        classes=FOUR_CLASSES,
+        citation="Bhuvaji S., Kadam A., Bhumkar P., Dedge S., Kanchan S. Brain Tumor "
+        "Classification (MRI). Kaggle, 2020. doi:10.34740/KAGGLE/DSV/1183165",
+    ),
+    Source(
+        name="nickparvar",
+        title="Brain Tumor MRI Dataset",
+        kind="kaggle",
+        handle="masoudnickparvar/brain-tumor-mri-dataset",
+        url="https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mri-dataset",
+        licence="CC0-1.0",
+        classes=FOUR_CLASSES,
+        citation="Nickparvar M. Brain Tumor MRI Dataset. Kaggle, 2021. "
+        "doi:10.34740/KAGGLE/DSV/2645886",
+    ),
+    Source(
+        name="preetviradiya",
+        title="Brian Tumor Dataset",  # so spelt by its publisher
+        kind="kaggle",
+        handle="preetviradiya/brian-tumor-dataset",
+        url="https://www.kaggle.com/datasets/preetviradiya/brian-tumor-dataset",
+        licence=UNSTATED_LICENCE,
+        classes=("notumor", "tumor"),
+        citation="Viradiya P. Brian Tumor Dataset. Kaggle, 2021.",
+    ),
+    Source(
+        name="br35h",
+        title="Br35H :: Brain Tumor Detection 2020",
+        kind="kaggle",
+        handle="ahmedhamada0/brain-tumor-detection",
+        url="https://www.kaggle.com/datasets/ahmedhamada0/brain-tumor-detection",
+        licence=UNSTATED_LICENCE,
+        classes=("notumor", "tumor"),
+        citation="Hamada A. Br35H :: Brain Tumor Detection 2020. Kaggle, 2020.",
+    ),
+    Source(
+        name="figshare",
+        title="brain tumor dataset",
+        kind="figshare",
+        handle="1512427",
+        url="https://figshare.com/articles/dataset/brain_tumor_dataset/1512427",
+        licence="CC-BY-4.0",
+        classes=("glioma", "meningioma", "pituitary"),
+        citation="Cheng J. brain tumor dataset (3064 T1-weighted contrast-enhanced slices of "
+        "233 patients). figshare, 2017. doi:10.6084/m9.figshare.1512427",
+    ),
+)
+SOURCES: Mapping[str, Source] = MappingProxyType({source.name: source for source in _SOURCES})
+
+# As the known sets spell them, less case, spaces, `_` and `-`, and with "tumour" read as "tumor".
+_SPELLINGS = MappingProxyType(
+    {
+        "glioma": "glioma",
+        "gliomatumor": "glioma",
+        "meningioma": "meningioma",
+        "meningiomatumor": "meningioma",
+        "pituitary": "pituitary",
+        "pituitarytumor": "pituitary",
+        "notumor": "notumor",
+        "no": "notumor",
+        "healthy": "notumor",
+        "notcancer": "notumor",
+        "normal": "notumor",
+        "negative": "notumor",
+        "tumor": "tumor",
+        "braintumor": "tumor",
+        "yes": "tumor",
+        "cancer": "tumor",
+        "positive": "tumor",
+    }
+)
+CANONICAL_CLASSES = tuple(sorted(set(_SPELLINGS.values())))
+
+
+def canonical_class(folder_name: str) -> str | None:
+    """Give the canonical name of a class folder, or None where the name is not a known one.
+
+    Case, spaces, `_` and `-` do not matter: `No_Tumor`, `no tumor` and `notumor` are one class.
+    """
+    plain = re.sub(r"[\s_-]+", "", folder_name).casefold().replace("tumour", "tumor")
+    return _SPELLINGS.get(plain)
+
+
+def to_binary(canonical: str) -> str:
+    """Give the binary class, `healthy` or `tumor`, of a canonical one.
+
+    Raises:
+        DataError: the name is not a canonical class.
+    """
+    if canonical not in CANONICAL_CLASSES:
+        raise DataError(
+            f"Cannot tell whether the class {canonical!r} is healthy or a tumour. "
+            f"Known: {', '.join(CANONICAL_CLASSES)}. Rename its folder to one of these."
+        )
+    return "healthy" if canonical == "notumor" else "tumor"

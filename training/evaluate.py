@@ -1,0 +1,127 @@
+"""What a model is worth, measured once on scans that had no part in making it."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn import metrics
+
+BOOTSTRAP_ROUNDS = 1000
+_RELIABILITY_BINS = 10
+
+
+def evaluate(
+    probabilities: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    classes: tuple[str, ...],
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Measure accuracy, loss, precision, recall, F1, confusion, ROC AUC and calibration.
+
+    Args:
+        probabilities: float32, shape (scans, classes).
+        labels: int64, shape (scans,).
+        groups: int64, shape (scans,): near-duplicate groups. The bootstrap draws whole groups,
+            since copies of a scan are not independent evidence.
+        classes: their names, in the order of the columns.
+        seed: of the bootstrap.
+
+    Returns:
+        Plain numbers, lists and dictionaries that JSON can hold. Each of `accuracy`,
+        `balanced_accuracy`, `f1_macro` and `roc_auc` has its 95 % interval in `intervals`.
+    """
+    guesses = probabilities.argmax(axis=1)
+    known = range(len(classes))
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(
+        labels, guesses, labels=known, zero_division=0
+    )
+    return {
+        "scans": len(labels),
+        "groups": len(np.unique(groups)),
+        **_headline(probabilities, labels),
+        "loss": float(metrics.log_loss(labels, _normalise(probabilities), labels=known)),
+        "calibration_error": calibration_error(probabilities, labels),
+        "intervals": _bootstrap(probabilities, labels, groups, seed),
+        "by_class": {
+            name: {
+                "precision": float(precision[index]),
+                "recall": float(recall[index]),
+                "f1": float(f1[index]),
+                "scans": int(support[index]),
+            }
+            for index, name in enumerate(classes)
+        },
+        "confusion": metrics.confusion_matrix(labels, guesses, labels=known).tolist(),
+    }
+
+
+def _headline(
+    probabilities: NDArray[np.float32], labels: NDArray[np.int64]
+) -> dict[str, float]:
+    guesses = probabilities.argmax(axis=1)
+    # One-vs-rest by hand of the ranks: scikit-learn's multi-class form insists on rows that sum
+    # to one in double precision.
+    areas = [
+        metrics.roc_auc_score(labels == column, probabilities[:, column])
+        for column in range(probabilities.shape[1])
+        if 0 < (labels == column).sum() < len(labels)
+    ]
+    return {
+        "accuracy": float((guesses == labels).mean()),
+        "balanced_accuracy": float(metrics.balanced_accuracy_score(labels, guesses)),
+        "f1_macro": float(metrics.f1_score(labels, guesses, average="macro", zero_division=0)),
+        "roc_auc": float(np.mean(areas)),
+    }
+
+
+def _bootstrap(
+    probabilities: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    seed: int,
+) -> dict[str, list[float]]:
+    """Give the 2.5 % and 97.5 % quantiles of each headline figure over draws of whole groups."""
+    random = np.random.default_rng(seed)
+    names, members = np.unique(groups, return_inverse=True)
+    order = np.argsort(members, kind="stable")
+    rows_of = np.split(order, np.cumsum(np.bincount(members))[:-1])
+    rounds = []
+    for _ in range(BOOTSTRAP_ROUNDS):
+        drawn = random.integers(0, len(names), len(names))
+        rows = np.concatenate([rows_of[group] for group in drawn])
+        if len(np.unique(labels[rows])) == probabilities.shape[1]:
+            rounds.append(_headline(probabilities[rows], labels[rows]))
+    return {
+        name: [float(np.quantile([one[name] for one in rounds], q)) for q in (0.025, 0.975)]
+        for name in rounds[0]
+    }
+
+
+def calibration_error(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """Give the expected calibration error: how far confidence and accuracy lie apart, 0 to 1."""
+    return float(
+        sum(
+            share * abs(confidence - accuracy)
+            for confidence, accuracy, share in reliability(probabilities, labels)
+        )
+    )
+
+
+def reliability(
+    probabilities: NDArray[np.float32], labels: NDArray[np.int64]
+) -> list[tuple[float, float, float]]:
+    """Give mean confidence, accuracy and share of the scans for each bin of confidence in use."""
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    bins = np.minimum((confidence * _RELIABILITY_BINS).astype(int), _RELIABILITY_BINS - 1)
+    return [
+        (float(confidence[here].mean()), float(right[here].mean()), float(here.mean()))
+        for here in (bins == number for number in np.unique(bins))
+    ]
+
+
+def _normalise(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Make rows sum to one in double precision, as scikit-learn's loss insists."""
+    doubles = probabilities.astype(np.float64)
+    return doubles / doubles.sum(axis=1, keepdims=True)

@@ -1,0 +1,112 @@
+"""Grad-CAM as part of the served graph (Selvaraju et al., 2017). TensorFlow, at publishing only.
+
+The class score is the logit of the predicted class; the heat map is the positive part of the
+feature maps of the last convolution, each weighted by the mean gradient of that score. OpenVINO
+has no rule for the gradients of ReLU, sigmoid and max-pooling, and none is needed:
+
+- logits are differentiated, so no sigmoid or softmax is in the way;
+- a hidden dense layer's ReLU is rewritten as a product with a mask, whose gradient is that mask;
+- a max-pool sends each gradient to exactly one pixel, so the mean over the pixels before it is
+  the sum over the cells after it divided by the number of pixels: the pool is never crossed.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+_POOLS = (layers.MaxPooling2D, layers.AveragePooling2D)
+_NO_FEATURES = (*_POOLS, layers.Dropout, layers.InputLayer)
+
+
+def find_feature_layer(model: keras.Model) -> str | None:
+    """Name the last layer with spatial feature maps, before any pooling; None without one."""
+    for layer in reversed(model.layers):
+        shape = getattr(layer.output, "shape", ())
+        if len(shape) == 4 and not isinstance(layer, _NO_FEATURES):
+            return str(layer.name) if _has_convolution(model) else None
+    return None
+
+
+def _has_convolution(model: keras.Model) -> bool:
+    convolutions = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
+    return any(isinstance(layer, convolutions) for layer in model.layers)
+
+
+class ServedModel(tf.Module):
+    """A trained model as it is served: probabilities of all classes and a heat map.
+
+    Args:
+        model: of scans (batch, size, size, 1) to probabilities (batch, classes), or (batch, 1)
+            where it is one sigmoid neuron. It is taken apart: use it for nothing else after.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        super().__init__()
+        last = model.layers[-1]
+        self.sigmoid = last.activation is keras.activations.sigmoid
+        last.activation = keras.activations.linear
+        self.feature_layer = find_feature_layer(model)
+        self.head: list[keras.Layer] = []
+        outputs: Any = model.layers[-1].output
+        if self.feature_layer is not None:
+            position = [layer.name for layer in model.layers].index(self.feature_layer)
+            self.head = _rewrite_head(model.layers[position + 1 :])
+            outputs = model.layers[position].output
+        self.features = keras.Model(model.inputs, outputs)
+        size = model.input_shape[1]
+        self.signature = tf.TensorSpec((None, size, size, 1), tf.float32, "scans")
+
+    def __call__(self, scans: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Give `probabilities` (batch, classes) and `heatmap` (batch, rows, columns), 0 to 1."""
+        if self.feature_layer is None:
+            return {"probabilities": self._probabilities(self.features(scans, training=False))}
+        features = self.features(scans, training=False)
+        pooled = features
+        for layer in self.head:
+            if isinstance(layer, _POOLS):
+                pooled = layer(pooled)
+        with tf.GradientTape() as tape:
+            tape.watch(pooled)
+            logits = pooled
+            for layer in self.head:
+                if not isinstance(layer, _POOLS):
+                    logits = layer(logits, training=False)
+        gradient = tape.gradient(logits, pooled, self._choose_score(logits))
+        weights = tf.reduce_sum(gradient, axis=(1, 2), keepdims=True)
+        heat = tf.maximum(tf.reduce_sum(weights * features, axis=-1), 0.0)
+        peak = tf.reduce_max(heat, axis=(1, 2), keepdims=True)
+        return {
+            "probabilities": self._probabilities(logits),
+            "heatmap": heat / tf.maximum(peak, 1e-12),
+        }
+
+    def _probabilities(self, logits: tf.Tensor) -> tf.Tensor:
+        if self.sigmoid:
+            tumor = tf.sigmoid(logits)
+            return tf.concat([1.0 - tumor, tumor], axis=-1)
+        return tf.nn.softmax(logits)
+
+    def _choose_score(self, logits: tf.Tensor) -> tf.Tensor:
+        """Give the factors that make the predicted class's score of the logits.
+
+        The logit of that class; one neuron's score for healthy is its negative.
+        """
+        if self.sigmoid:
+            return tf.where(logits >= 0.0, tf.ones_like(logits), -tf.ones_like(logits))
+        return tf.one_hot(tf.argmax(logits, axis=-1), logits.shape[-1])
+
+
+def _rewrite_head(head: list[keras.Layer]) -> list[keras.Layer]:
+    for layer in head:
+        if isinstance(layer, layers.Dense) and layer.activation is keras.activations.relu:
+            layer.activation = _masked_relu
+    return head
+
+
+@tf.custom_gradient
+def _masked_relu(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    mask = tf.cast(x > 0.0, x.dtype)
+    return x * mask, lambda upstream: upstream * mask

@@ -1,0 +1,79 @@
+"""A Keras model → an OpenVINO graph. Runs as a process of its own, on TensorFlow.
+
+    python -m training.export MODEL.keras FOLDER
+
+Whatever backend trained the model, the conversion goes through TensorFlow, which OpenVINO reads.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+class ExportError(RuntimeError):
+    """A model could not be converted; the message holds what the converter said."""
+
+
+def export_graph(model: Path, folder: Path) -> str | None:
+    """Convert a saved model into `graph.xml` and `graph.bin`, in a process of its own.
+
+    Args:
+        model: a `.keras` file of scans (batch, size, size, 1) to probabilities.
+        folder: takes the graph. Its input is uint8 (batch, size, size, 1); its outputs are
+            `probabilities` (batch, classes) and, where there are convolutions, `heatmap`
+            (batch, rows, columns), 0 to 1; all float32, their weights stored in half precision.
+
+    Returns:
+        The layer that the heat map weighs, or None without convolutions.
+
+    Raises:
+        ExportError: the conversion failed.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "training.export", str(model.resolve()), str(folder.resolve())],
+        env={
+            **os.environ,
+            "KERAS_BACKEND": "tensorflow",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "CUDA_VISIBLE_DEVICES": "",
+        },
+        cwd=Path(__file__).resolve().parent.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise ExportError(f"The model could not be converted for serving:\n{done.stderr[-2000:]}")
+    layer: str | None = json.loads(done.stdout.splitlines()[-1])["feature_layer"]
+    return layer
+
+
+def _convert(model_path: Path, folder: Path) -> str | None:
+    import keras
+    import openvino
+    import tensorflow as tf
+    from openvino.preprocess import PrePostProcessor
+
+    from training.explain import ServedModel
+
+    served = ServedModel(keras.models.load_model(model_path, compile=False))
+    traced = tf.function(served.__call__).get_concrete_function(served.signature)
+    adapted = PrePostProcessor(openvino.convert_model(traced))
+    adapted.input().tensor().set_element_type(openvino.Type.u8)
+    openvino.save_model(adapted.build(), folder / "graph.xml", compress_to_fp16=True)
+    return served.feature_layer
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description="Convert a Keras model into an OpenVINO graph.")
+    parser.add_argument("model", type=Path, help="a .keras file")
+    parser.add_argument("folder", type=Path, help="takes graph.xml and graph.bin")
+    arguments = parser.parse_args()
+    print(json.dumps({"feature_layer": _convert(arguments.model, arguments.folder)}))
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,220 @@
+"""Scans and labels → the weights of the best epoch."""
+
+import math
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+from numpy.typing import NDArray
+
+from training.augment import build_augmentation
+from training.checkpoint import Checkpoint, Epoch
+from training.models import Architecture, Recipe
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a run is trained.
+
+    Attributes:
+        recipe: epochs, batch, learning rate and so on.
+        size: width and height of the scans, in pixels.
+        classes: how many there are.
+        seed: of the weights, the order of the scans and the augmentation.
+        weights: pretrained weights to start from: "imagenet" (Keras downloads them), a file, or
+            None for random ones.
+        precision: a Keras dtype policy, or "auto": mixed_float16 on a GPU, else float32.
+    """
+
+    recipe: Recipe
+    size: int
+    classes: int
+    seed: int = 0
+    weights: str | Path | None = None
+    precision: str = "auto"
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """A trained model (float32, averaged weights of the best epoch) and how it got there."""
+
+    model: keras.Model
+    history: list[Epoch]
+    best_epoch: int
+    precision: str
+
+
+class ScanBatches(keras.utils.PyDataset):
+    """Batches of scans and targets; the order of an epoch depends on the seed and epoch alone.
+
+    So a run that was cut off and resumed sees the scans in the order it would have seen them.
+
+    Args:
+        pixels: uint8, shape (scans, size, size, 1).
+        labels: int64, shape (scans,).
+        classes: how many there are.
+        batch: scans a batch.
+        binary: whether targets are (batch, 1) for one sigmoid neuron, else one-hot.
+        seed: of the order; None keeps the given one.
+        epoch: the epoch to begin with.
+    """
+
+    def __init__(
+        self,
+        pixels: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        *,
+        classes: int,
+        batch: int,
+        binary: bool,
+        seed: int | None = None,
+        epoch: int = 0,
+    ) -> None:
+        super().__init__()
+        self.pixels, self.batch, self.seed, self.epoch = pixels, batch, seed, epoch
+        one_hot = np.eye(classes, dtype=np.float32)[labels]
+        self.targets = one_hot[:, 1:] if binary else one_hot
+        # Every class weighs the same, however many scans it has.
+        counts = np.bincount(labels, minlength=classes)
+        self.weights = (len(labels) / (classes * counts))[labels].astype(np.float32)
+        self._draw_order()
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.pixels) / self.batch)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        rows = self.order[index * self.batch : (index + 1) * self.batch]
+        return self.pixels[rows], self.targets[rows], self.weights[rows]
+
+    def on_epoch_end(self) -> None:
+        self.epoch += 1
+        self._draw_order()
+
+    def _draw_order(self) -> None:
+        self.order = np.arange(len(self.pixels))
+        if self.seed is not None:
+            np.random.default_rng((self.seed, self.epoch)).shuffle(self.order)
+
+
+class _Stopwatch(keras.callbacks.Callback):
+    """Adds the seconds of each epoch, validation included, to its history."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if logs is not None:
+            logs["seconds"] = time.perf_counter() - self.started
+
+
+def fit(
+    architecture: Architecture,
+    training: tuple[NDArray[np.uint8], NDArray[np.int64]],
+    validation: tuple[NDArray[np.uint8], NDArray[np.int64]],
+    settings: FitSettings,
+    folder: Path,
+) -> FitResult:
+    """Train a model, or go on with the run that `folder` holds.
+
+    Args:
+        architecture: what to train.
+        training: pixels (scans, size, size, 1) uint8 and labels (scans,) int64.
+        validation: the same; steers early stopping, the learning rate and the choice of the epoch.
+        settings: how.
+        folder: keeps the checkpoint, `history.csv` and the TensorBoard logs.
+    """
+    recipe = settings.recipe
+    keras.utils.set_random_seed(settings.seed)
+    precision = _choose_precision(settings.precision)
+    keras.config.set_dtype_policy(precision)
+    average = keras.callbacks.SwapEMAWeights()
+    stopping = keras.callbacks.EarlyStopping("val_loss", patience=recipe.patience)
+    plateau = keras.callbacks.ReduceLROnPlateau(
+        "val_loss", factor=0.4, patience=max(1, recipe.patience // 2), min_lr=1e-6
+    )
+    checkpoint = Checkpoint(folder, average, [stopping, plateau])
+    folder.mkdir(parents=True, exist_ok=True)
+    trained = checkpoint.restore() or _compile(architecture, settings)
+    start = len(checkpoint.history)
+    common = {"classes": settings.classes, "binary": architecture.binary}
+    try:
+        if not checkpoint.finished and start < recipe.epochs:
+            trained.fit(
+                ScanBatches(
+                    *training, batch=recipe.batch, seed=settings.seed, epoch=start, **common
+                ),
+                validation_data=ScanBatches(*validation, batch=4 * recipe.batch, **common),
+                epochs=recipe.epochs,
+                initial_epoch=start,
+                callbacks=[
+                    average,
+                    _Stopwatch(),
+                    keras.callbacks.TensorBoard(folder / "tensorboard"),
+                    stopping,
+                    plateau,
+                    checkpoint,
+                ],
+                verbose=1 if sys.stdout.isatty() else 2,
+            )
+    finally:
+        keras.config.set_dtype_policy("float32")
+    losses = [values["val_loss"] for values in checkpoint.history]
+    model = _load_best(architecture, settings, checkpoint.best_path)
+    return FitResult(model, checkpoint.history, losses.index(min(losses)) + 1, precision)
+
+
+def _assemble(
+    architecture: Architecture, settings: FitSettings, weights: str | Path | None
+) -> keras.Sequential:
+    """Put the augmentation before the network; the network is the last layer."""
+    network = architecture.build(settings.size, settings.classes, weights)
+    augmentation = build_augmentation(settings.recipe.augmentation, settings.seed)
+    return keras.Sequential([layers.Input(network.input_shape[1:]), *augmentation, network])
+
+
+def _compile(architecture: Architecture, settings: FitSettings) -> keras.Model:
+    recipe = settings.recipe
+    model = _assemble(architecture, settings, settings.weights)
+    losses = keras.losses
+    loss = losses.BinaryCrossentropy if architecture.binary else losses.CategoricalCrossentropy
+    model.compile(
+        optimizer=keras.optimizers.AdamW(
+            recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            use_ema=True,
+            ema_momentum=recipe.average,
+        ),
+        loss=loss(label_smoothing=recipe.label_smoothing),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def _load_best(architecture: Architecture, settings: FitSettings, path: Path) -> keras.Model:
+    """Rebuild the network alone, in float32, with the averaged weights of the best epoch."""
+    model = _assemble(architecture, settings, weights=None)
+    model.load_weights(path)
+    return model.layers[-1]
+
+
+def _choose_precision(wanted: str) -> str:
+    if wanted != "auto":
+        return wanted
+    # A CPU without matrix units trains slower in half precision (measured: docs/decisions.md).
+    return "mixed_float16" if count_gpus() else "float32"
+
+
+def count_gpus() -> int:
+    """Count the GPUs that the Keras backend sees."""
+    return len(keras.distribution.list_devices("gpu"))
+
+
+def describe_device() -> str:
+    """Say in a few words what a run trains on."""
+    gpus = count_gpus()
+    return f"{gpus} GPU, {keras.backend.backend()}" if gpus else f"CPU, {keras.backend.backend()}"

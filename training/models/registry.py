@@ -1,0 +1,91 @@
+"""Name → architecture. Importing a module of this package registers what it defines."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an architecture is trained unless the command line says otherwise.
+
+    Attributes:
+        epochs: the most; early stopping may end sooner.
+        batch: scans a step.
+        learning_rate: of AdamW at the start, after the warm-up.
+        weight_decay: of AdamW.
+        average: momentum of the moving average of the weights that is validated and published.
+        label_smoothing: how much of the target's certainty is spread over all classes.
+        patience: epochs without a better validation loss before training stops; the learning
+            rate is cut after half as many.
+        augmentation: strength of the augmentation, 0 (none) upwards; 1 is the usual one.
+    """
+
+    epochs: int = 30
+    batch: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    average: float = 0.998
+    label_smoothing: float = 0.05
+    patience: int = 8
+    augmentation: float = 1.0
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network that can be trained by name.
+
+    Attributes:
+        name: what the command line calls it.
+        summary: its layers in a line, for the card.
+        document: the source document it comes from.
+        size: width and height of its input, in pixels.
+        binary: whether it tells tumour from healthy through one sigmoid neuron.
+        build: (size, number of classes, pretrained weights: "imagenet", a file or None) → an
+            uncompiled model of uint8 or float scans (batch, size, size, 1), 0–255, to probabilities
+            (batch, classes), or (batch, 1) where it is binary.
+        recipe: its default training.
+        pretrained: whether `build` takes pretrained weights.
+    """
+
+    name: str
+    summary: str
+    document: str
+    size: int
+    build: Callable[[int, int, str | Path | None], "keras.Model"]
+    binary: bool = False
+    recipe: Recipe = field(default_factory=Recipe)
+    pretrained: bool = False
+
+
+_REGISTRY: dict[str, Architecture] = {}
+
+
+def register(entry: Architecture) -> Architecture:
+    """Add an architecture; raises ValueError where the name is taken."""
+    if entry.name in _REGISTRY:
+        raise ValueError(f"An architecture named {entry.name!r} is registered already.")
+    _REGISTRY[entry.name] = entry
+    return entry
+
+
+def architectures() -> dict[str, Architecture]:
+    """Give every architecture by name, in alphabetical order."""
+    package = importlib.import_module("training.models")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"training.models.{module.name}")
+    return dict(sorted(_REGISTRY.items()))
+
+
+def architecture(name: str) -> Architecture:
+    """Give one architecture; raises ValueError that lists the known names."""
+    known = architectures()
+    if name not in known:
+        raise ValueError(f"Unknown model {name!r}. Known models: {', '.join(known)}.")
+    return known[name]

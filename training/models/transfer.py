@@ -1,0 +1,49 @@
+"""Networks pretrained on ImageNet, fine-tuned whole with batch normalisation frozen."""
+
+from pathlib import Path
+
+import keras
+from keras import layers
+
+from training.models.registry import Architecture, Recipe, register
+
+
+def build_mobilenet_v2(size: int, classes: int, weights: str | Path | None) -> keras.Model:
+    """MobileNetV2, global average pooling, dropout and a softmax over the classes.
+
+    Args:
+        size: width and height of the input, in pixels.
+        classes: width of the output.
+        weights: "imagenet" (Keras downloads them), a file of weights for
+            `keras.applications.MobileNetV2(include_top=False)`, or None for random ones.
+
+    Returns:
+        A model of scans (batch, size, size, 1), 0–255, to probabilities (batch, classes).
+    """
+    scans = layers.Input((size, size, 1), name="scans")
+    x = layers.Rescaling(1 / 127.5, offset=-1)(scans)
+    x = layers.Concatenate()([x, x, x])  # the pretrained filters expect red, green and blue
+    backbone = keras.applications.MobileNetV2(
+        input_tensor=x, include_top=False, weights=weights and str(weights)
+    )
+    for layer in backbone.layers:
+        # Batch statistics of a few thousand scans are worse than ImageNet's.
+        if isinstance(layer, layers.BatchNormalization):
+            layer.trainable = False
+    x = layers.GlobalAveragePooling2D(name="pool")(backbone.output)
+    x = layers.Dropout(0.3)(x)
+    x = layers.Dense(classes, activation="softmax", dtype="float32", name="classes")(x)
+    return keras.Model(scans, x, name="mobilenet-v2")
+
+
+register(
+    Architecture(
+        name="mobilenet-v2",
+        summary="MobileNetV2 pretrained on ImageNet, global average pooling, softmax",
+        document="000, 002",
+        size=176,
+        build=build_mobilenet_v2,
+        recipe=Recipe(epochs=20, batch=32, learning_rate=2e-4, label_smoothing=0.1, patience=6),
+        pretrained=True,
+    )
+)

@@ -1,0 +1,81 @@
+"""A trained model → a verified bundle, beside the older versions."""
+
+import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from training.bundle import Card, PublishError, publish_bundle
+from training.bundle.store import GRAPH_FILE
+from training.calibrate import predict_probabilities
+from training.export import export_graph
+
+AGREEMENT = 1e-3
+
+
+def publish(
+    model: keras.Model,
+    card: Card,
+    scans: NDArray[np.uint8],
+    root: Path,
+    write_report: Callable[[Path, Card], None],
+) -> Path:
+    """Convert a model, check the graph on real scans, and publish both with card and report.
+
+    Args:
+        model: to be served, its weights rounded and calibrated.
+        card: everything but its version, its files and the feature layer's agreement.
+        scans: uint8, shape (scans, size, size, 1): real ones to compare the two on.
+        root: folder of all bundles.
+        write_report: writes the report into the folder it is given.
+
+    Raises:
+        PublishError: graph and model differ by more than 1e-3 on a probability, or the disk
+            failed; the installed versions stay as they were.
+    """
+    expected = predict_probabilities(model, scans)
+
+    def write_files(folder: Path, numbered: Card) -> None:
+        _save_compressed(model, folder / "model.keras")
+        export_graph(folder / "model.keras", folder)
+        difference = float(np.abs(_run_graph(folder / GRAPH_FILE, scans) - expected).max())
+        if not difference <= AGREEMENT:
+            raise PublishError(
+                f"The graph of {card.name} differs from the Keras model by {difference:.2g} on "
+                f"{len(scans)} scans; at most {AGREEMENT:g} is accepted. Nothing was published."
+            )
+        metrics = {**numbered.metrics, "graph_difference": difference}
+        write_report(folder / "report", replace(numbered, metrics=metrics))
+
+    return publish_bundle(root, card, write_files)
+
+
+def _save_compressed(model: keras.Model, path: Path) -> None:
+    """Save a model with its archive deflated: rounded weights take half the space."""
+    plain = path.with_suffix(".plain.keras")
+    model.save(plain)
+    with (
+        zipfile.ZipFile(plain) as source,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as target,
+    ):
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    plain.unlink()
+
+
+def _run_graph(path: Path, scans: NDArray[np.uint8]) -> NDArray[np.float32]:
+    compiled = openvino.Core().compile_model(
+        path, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    )
+    return np.asarray(compiled(scans)["probabilities"])
+
+
+def copy_report(source: Path, target: Path) -> None:
+    """Copy a finished report into a bundle."""
+    shutil.copytree(source, target)

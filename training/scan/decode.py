@@ -1,0 +1,135 @@
+"""Image bytes → one grey picture, 8 bits deep, the right way up."""
+
+import io
+import struct
+import warnings
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
+MAX_PIXELS = 50_000_000
+MIN_SIDE = 16
+
+_EXIF_ORIENTATION = 0x0112
+_EIGHT_BIT = 255.0
+
+ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+class ScanError(ValueError):
+    """The bytes are not a scan that can be read; the message says why and what is accepted."""
+
+
+def decode_scan(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Decode a JPEG, PNG, TIFF, BMP or WebP file into a grey picture.
+
+    Colour becomes luminance, transparency is laid over black (the background of a scan), EXIF
+    rotation is applied, and 16-bit, 32-bit and floating-point intensities, which have no fixed
+    unit in MRI, are stretched from their darkest to their brightest value.
+
+    Args:
+        data: the whole file.
+        max_pixels: the largest width × height accepted; checked before any pixel is decoded.
+
+    Returns:
+        uint8, shape (height, width), 0 (black) to 255.
+
+    Raises:
+        ScanError: not an image, a format not accepted, cut short, too small, too large, or blank.
+    """
+    if not data:
+        raise ScanError("The file is empty. Send a JPEG, PNG, TIFF, BMP or WebP image.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of damage that is judged below
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                _check_size(image.width, image.height, max_pixels)
+                grey = _to_grey(image)
+    except UnidentifiedImageError:
+        raise ScanError(
+            "The file is not an image that can be read. "
+            "Accepted: JPEG, PNG, TIFF, BMP and WebP, whole and undamaged."
+        ) from None
+    except Image.DecompressionBombError as error:
+        raise ScanError(f"The image is too large to decode safely: {error}") from None
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        IndexError,
+        KeyError,
+        TypeError,
+        EOFError,
+        OverflowError,
+        ZeroDivisionError,
+        struct.error,
+        cv2.error,
+    ) as error:
+        # Everything Pillow's parsers raise on damaged input.
+        if isinstance(error, ScanError):
+            raise
+        raise ScanError(
+            f"The image is damaged or cut short ({error}). Send the whole file again."
+        ) from None
+    if int(grey.max()) == int(grey.min()):
+        raise ScanError(
+            f"The image is blank: every pixel has the value {int(grey.max())}. "
+            "Send a scan with a head in it."
+        )
+    return grey
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ScanError(
+            f"The image is {width} × {height} pixels, which is too large. "
+            f"At most {max_pixels:,} pixels are accepted: send a smaller copy."
+        )
+    if min(width, height) < MIN_SIDE:
+        raise ScanError(
+            f"The image is {width} × {height} pixels, which is too small to show a brain. "
+            f"Each side must have at least {MIN_SIDE} pixels."
+        )
+
+
+def _to_grey(image: Image.Image) -> NDArray[np.uint8]:
+    mode = image.mode
+    if mode in ("L", "RGB", "YCbCr", "CMYK"):
+        image.load()
+        grey = np.asarray(image if mode == "L" else image.convert("RGB").convert("L"))
+    elif mode == "1":
+        grey = np.asarray(image.convert("L"))
+    elif mode.startswith(("I", "F")):
+        grey = _stretch(np.asarray(image))
+    else:  # palettes and everything with transparency
+        rgba = image.convert("RGBA")
+        black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
+        grey = np.asarray(Image.alpha_composite(black, rgba).convert("L"))
+    return _turn_upright(grey, image.getexif().get(_EXIF_ORIENTATION, 1))
+
+
+def _stretch(deep: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Map the darkest value to 0 and the brightest to 255; (height, width) of any number type."""
+    values = deep.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise ScanError("The image holds values that are not numbers. Export the scan again.")
+    low, high = float(values.min()), float(values.max())
+    scale = _EIGHT_BIT / (high - low) if high > low else 0.0
+    return np.rint((values - low) * scale).astype(np.uint8)
+
+
+def _turn_upright(grey: NDArray[np.uint8], orientation: object) -> NDArray[np.uint8]:
+    """Undo one of the eight EXIF orientations; an unknown one is left as it is."""
+    turned = {
+        2: grey[:, ::-1],
+        3: grey[::-1, ::-1],
+        4: grey[::-1],
+        5: grey.T,
+        6: np.rot90(grey, -1),
+        7: grey[::-1, ::-1].T,
+        8: np.rot90(grey),
+    }.get(orientation if isinstance(orientation, int) else 1, grey)
+    return np.ascontiguousarray(turned)
