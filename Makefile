@@ -5,7 +5,6 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
 ARGS ?=
-export HOST PORT
 
 serve := .venv/serve
 dev := .venv/dev
@@ -27,7 +26,7 @@ help: ## list these commands
 
 run: $(serve)/installed ## serve the page and the API; HOST= and PORT= choose the address
 	@echo 'TumorApp: http://$(HOST):$(PORT)  (Ctrl-C stops it)'
-	@exec $(serve)/bin/python -m gunicorn --config gunicorn.conf.py $(ARGS) wsgi:app
+	@exec env HOST='$(HOST)' PORT='$(PORT)' $(serve)/bin/python -m gunicorn --config gunicorn.conf.py $(ARGS) wsgi:app
 
 test: $(dev)/installed ## run the tests; ARGS= goes to pytest
 	@$(dev)/bin/python -m pytest $(ARGS)

@@ -1,9 +1,9 @@
 """Prove the Dockerfile's serve stage where there is no Docker.
 
 It follows the stage's own steps in an empty folder and an empty virtual environment, starts the
-command that the image would start, waits for the image's own health check, asks for a prediction,
-and checks what must not be there. `python -m deploy.verify_serve_image` exits with 1 at the first
-step that fails, and says which.
+command that the image would start, waits for the image's own health check, asks for a prediction
+and for the page, and checks what must not be there. `python -m deploy.verify_serve_image` exits
+with 1 at the first step that fails, and says which.
 """
 
 import argparse
@@ -133,28 +133,48 @@ def read_end(log: Path) -> str:
     return log.read_text(errors="replace")[-3000:]
 
 
-def ask_for_prediction(port: str) -> str:
+def ask(address: str, picture: bytes | None = None) -> str:
+    """Get an address, or post a PNG to it, and return the answer's text.
+
+    Raises:
+        StepError: there is no answer, or one with another status than 200.
+    """
+    request = urllib.request.Request(address, picture, {"Content-Type": "image/png"})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310  (our own address)
+            text: str = response.read().decode(errors="replace")
+            return text
+    except urllib.error.HTTPError as error:
+        raise StepError(f"{address} answered {error.code}: {error.read()[:800]!r}") from error
+    except OSError as error:
+        raise StepError(f"{address} did not answer: {error}") from error
+
+
+def ask_for_prediction(server: str) -> str:
     """Post a phantom to /api/predict and say what came back, in one line.
 
     Raises:
         StepError: the answer is not 200, or not of the documented form.
     """
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/api/predict",
-        data=draw_phantom(),
-        headers={"Content-Type": "image/png"},
-    )
+    text = ask(f"{server}/api/predict", draw_phantom())
     try:
-        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310  (our own http address)
-            answer = json.load(response)
-    except urllib.error.HTTPError as error:
-        raise StepError(f"/api/predict answered {error.code}: {error.read()[:800]!r}") from error
-    except (urllib.error.URLError, ValueError) as error:
-        raise StepError(f"/api/predict did not answer with JSON: {error}") from error
-    predictions = answer.get("predictions", [])
-    if len(predictions) != 1 or not {"label", "probabilities"} <= predictions[0].keys():
-        raise StepError(f"/api/predict answered 200 with another form: {answer}")
-    return f"{answer.get('model')} {answer.get('version')}: {predictions[0]['probabilities']}"
+        answer = json.loads(text)
+        (prediction,) = answer["predictions"]
+        return f"{prediction['label']}, {prediction['probabilities']}"
+    except (ValueError, KeyError, TypeError) as error:
+        raise StepError(f"/api/predict answered 200 with another form: {text[:800]}") from error
+
+
+def ask_for_page(server: str) -> int:
+    """Get the page and every file of our own that it names; return how many those are.
+
+    Raises:
+        StepError: one of them does not answer with 200.
+    """
+    files = set(re.findall(r'(?:src|href)="(/static/[^"]+)"', ask(f"{server}/")))
+    for file in files:
+        ask(server + file)
+    return len(files)
 
 
 def list_files(image: Image) -> dict[Path, tuple[int, int]]:
@@ -186,7 +206,9 @@ def prove(image: Image, log: Path) -> None:
     with running(image, log) as process:
         seconds = wait_for_health(image, process, log)
         print(f"Healthy after {seconds:.1f} s", flush=True)
-        print(f"Predicted: {ask_for_prediction(image.environment['PORT'])}", flush=True)
+        server = f"http://127.0.0.1:{image.environment['PORT']}"
+        print(f"Predicted: {ask_for_prediction(server)}", flush=True)
+        print(f"The page came, and its {ask_for_page(server)} files", flush=True)
     if process.returncode != 0:
         raise StepError(f"Stopping it gave status {process.returncode}:\n{read_end(log)}")
     if written := sorted(set(list_files(image).items()) ^ set(files.items())):

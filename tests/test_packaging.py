@@ -1,5 +1,6 @@
 """The files around the code: requirements, Makefile, gunicorn's settings, Dockerfile."""
 
+import os
 import re
 import runpy
 import shutil
@@ -28,8 +29,12 @@ def names(pins: set[str]) -> set[str]:
 
 
 def make(*arguments: str, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
-    command = ["make", "--no-print-directory", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    # What an outer `make test PORT=…` was told is not for this one.
+    environment = {"PATH": os.environ["PATH"], "HOME": str(cwd)}
+    command = ["make", *arguments]
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 class TestRequirements:
@@ -148,7 +153,9 @@ class TestGunicornSettings:
 
     def test_every_name_is_one_of_gunicorns(self) -> None:
         lines = (PROJECT / "gunicorn.conf.py").read_text().splitlines()
-        assigned = {found[1] for line in lines if (found := re.match(r"([a-z]\w*) =", line))}
+        assigned = {
+            found[1] for line in lines if (found := re.match(r"(?:def )?([a-z]\w*)(?: =|\()", line))
+        }
         assert assigned == set(self.read())
 
 

@@ -80,7 +80,9 @@ import http.server, json, os, signal, sys
 class Handler(http.server.BaseHTTPRequestHandler):
     def answer(self):
         body = json.dumps({"predictions": [{"label": "glioma", "probabilities": {"glioma": 1.0}}]})
-        self.send_response(200)
+        if self.path == "/":
+            body = '<script src="/static/page.js"></script>'
+        self.send_response(404 if self.path == "/absent" else 200)
         self.end_headers()
         self.wfile.write(body.encode())
     do_GET = do_POST = answer
@@ -122,6 +124,7 @@ class TestProvingAnImage:
             ("200", "503", "HEALTHCHECK did not pass"),
             ("do_GET = do_POST = answer", "do_GET = answer", "/api/predict answered 501"),
             ('"label"', '"name"', "another form"),
+            ('== "/absent"', '== "/static/page.js"', "/static/page.js answered 404"),
             ("import http", "import absent, http", "No module named 'absent'"),
             ("sys.exit(0)", "sys.exit(7)", "status 7"),
             ("body = ", "open('cache', 'w').close(); body = ", "wrote outside /tmp"),

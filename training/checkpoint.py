@@ -1,8 +1,9 @@
 """Everything a training run needs to go on after a kill, written so that no kill can spoil it."""
 
 import csv
+import io
 import json
-import os
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,22 @@ import keras
 Epoch = dict[str, float]
 
 
+class DivergenceError(ValueError):
+    """Training has left every useful number behind; the message says when and what to change."""
+
+
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the run after every epoch and brings it back.
+    """Saves the run after every epoch and brings it back; the last of a model's callbacks.
 
     `BackupAndRestore` of Keras keeps weights, optimizer and epoch, but neither the waiting counts
     of early stopping and of the learning-rate cuts nor the best epoch so far, and a kill while it
     writes leaves a broken file. Here the history is the one source of truth: it is stored with
     the weights, and the other callbacks get it replayed.
 
-    Files of the run's folder: `state-N.keras` (weights and optimizer after epoch N), `state.json`
-    (names it; replaced atomically, last), `best.weights.h5` (averaged weights of the best epoch),
-    `history.csv`.
+    Files of the run's folder: `state-N.keras` (weights and optimizer after epoch N),
+    `best-N.weights.h5` (averaged weights of the best epoch), `history.csv`, and `state.json`,
+    which says what N is: it is replaced atomically and last, so whatever a kill leaves half
+    written is not yet part of the run.
 
     Args:
         folder: of the run.
@@ -44,9 +50,15 @@ class Checkpoint(keras.callbacks.Callback):
         self.finished = False
 
     @property
+    def best_epoch(self) -> int:
+        """The epoch with the lowest validation loss, counted from 1."""
+        losses = [values["val_loss"] for values in self.history]
+        return losses.index(min(losses)) + 1
+
+    @property
     def best_path(self) -> Path:
-        """The averaged weights of the epoch with the lowest validation loss."""
-        return self.folder / "best.weights.h5"
+        """The averaged weights of the best epoch."""
+        return self.folder / f"best-{self.best_epoch}.weights.h5"
 
     def restore(self) -> keras.Model | None:
         """Load the state of a run that was cut off; None where there is none."""
@@ -55,57 +67,63 @@ class Checkpoint(keras.callbacks.Callback):
         except FileNotFoundError:
             return None
         self.history, self.finished = state["history"], state["finished"]
-        return keras.models.load_model(self.folder / state["model"])
+        return keras.models.load_model(self._state_path)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        rate = float(self.model.optimizer.learning_rate)
+        """Bring the other callbacks to where they were, epoch by epoch."""
         for epoch, values in enumerate(self.history):
+            self.model.optimizer.learning_rate = values["learning_rate"]
             for callback in self.replayed:
                 callback.on_epoch_end(epoch, dict(values))
-        self.model.optimizer.learning_rate = rate  # the replay has cut it a second time
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Save the epoch; the other callbacks have judged it already."""
         values = {name: float(value) for name, value in (logs or {}).items()}
-        best = min((past["val_loss"] for past in self.history), default=float("inf"))
-        if values["val_loss"] < best:
-            self._save_best()
         self.history.append(values)
-        self._save_state()
+        if not math.isfinite(values["val_loss"]):
+            raise DivergenceError(
+                f"Training has diverged: the validation loss of epoch {epoch + 1} is "
+                f"{values['val_loss']}. Choose a learning rate below "
+                f"{self.history[0]['learning_rate']:g}."
+            )
+        self.finished = self.model.stop_training or epoch + 1 == self.params["epochs"]
+        if self.best_epoch == len(self.history):
+            self._save_best()
+        self.model.save(self._state_path)
         self._write_csv()
+        state = {"finished": self.finished, "history": self.history}
+        _replace_text(self.folder / "state.json", json.dumps(state))
+        self._remove_old()
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self.finished = True
-        self._save_state()
+    @property
+    def _state_path(self) -> Path:
+        return self.folder / f"state-{len(self.history)}.keras"
 
     def _save_best(self) -> None:
         self.average.on_test_begin()
-        partial = self.folder / "partial.weights.h5"
-        self.model.save_weights(partial)
-        os.replace(partial, self.best_path)
+        self.model.save_weights(self.best_path)
         self.average.on_test_end()
 
-    def _save_state(self) -> None:
-        name = f"state-{len(self.history)}.keras"
-        if not self.finished:
-            self.model.save(self.folder / name)
-        state = {"model": name, "finished": self.finished, "history": self.history}
-        _replace_text(self.folder / "state.json", json.dumps(state))
-        for old in self.folder.glob("state-*.keras"):
-            if old.name != name:
-                old.unlink()
-
     def _write_csv(self) -> None:
-        partial = self.folder / "history.csv.partial"
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ["epoch", *self.history[0]])
-            writer.writeheader()
-            writer.writerows(
-                {"epoch": number, **values} for number, values in enumerate(self.history, 1)
-            )
-        os.replace(partial, self.folder / "history.csv")
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, ["epoch", *self.history[0]])
+        writer.writeheader()
+        writer.writerows(
+            {"epoch": number, **values} for number, values in enumerate(self.history, 1)
+        )
+        _replace_text(self.folder / "history.csv", text.getvalue())
+
+    def _remove_old(self) -> None:
+        for pattern, current in (
+            ("state-*.keras", self._state_path),
+            ("best-*.weights.h5", self.best_path),
+        ):
+            for path in self.folder.glob(pattern):
+                if path != current:
+                    path.unlink()
 
 
 def _replace_text(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    partial.write_text(text, encoding="utf-8", newline="")
+    partial.replace(path)

@@ -47,13 +47,22 @@ def _fold(normalisation: layers.BatchNormalization) -> None:
     scale = gamma / np.sqrt(variance + epsilon)
     shift = beta - mean * scale
     before = normalisation.input._keras_history.operation
-    if isinstance(before, _CONVOLUTIONS) and len(before._outbound_nodes) == 1:
+    if _can_scale(before):
         kernel, *bias = before.get_weights()
         width = scale.reshape(kernel.shape[2:]) if _is_depthwise(before) else scale
         before.set_weights([kernel * width, *(one * scale for one in bias)])
         scale = np.ones_like(scale)
     identity = [scale, shift, np.zeros_like(mean), np.full_like(variance, 1 - epsilon)]
     normalisation.set_weights(identity)
+
+
+def _can_scale(layer: keras.Layer) -> bool:
+    """Tell whether scaling the weights of a layer scales just what the normalisation gets."""
+    return (
+        isinstance(layer, _CONVOLUTIONS)
+        and layer.activation is keras.activations.linear
+        and len(layer._outbound_nodes) == 1
+    )
 
 
 def _is_depthwise(layer: keras.Layer) -> bool:

@@ -56,9 +56,7 @@ def evaluate(
     }
 
 
-def _headline(
-    probabilities: NDArray[np.float32], labels: NDArray[np.int64]
-) -> dict[str, float]:
+def _headline(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
     guesses = probabilities.argmax(axis=1)
     # One-vs-rest by hand of the ranks: scikit-learn's multi-class form insists on rows that sum
     # to one in double precision.
@@ -124,4 +122,5 @@ def reliability(
 def _normalise(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
     """Make rows sum to one in double precision, as scikit-learn's loss insists."""
     doubles = probabilities.astype(np.float64)
-    return doubles / doubles.sum(axis=1, keepdims=True)
+    doubles /= doubles.sum(axis=1, keepdims=True)
+    return doubles

@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 class ExportError(RuntimeError):
-    """A model could not be converted; the message holds what the converter said."""
+    """A model could not be converted; the message says why, a note all that was said."""
 
 
 def export_graph(model: Path, folder: Path) -> str | None:
@@ -46,7 +46,10 @@ def export_graph(model: Path, folder: Path) -> str | None:
         check=False,
     )
     if done.returncode != 0:
-        raise ExportError(f"The model could not be converted for serving:\n{done.stderr[-2000:]}")
+        reason = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
+        error = ExportError(f"The model could not be converted for serving: {reason}")
+        error.add_note(done.stderr)  # shown with a traceback, not to who runs a command
+        raise error
     layer: str | None = json.loads(done.stdout.splitlines()[-1])["feature_layer"]
     return layer
 
@@ -72,7 +75,8 @@ def _main() -> None:
     parser.add_argument("model", type=Path, help="a .keras file")
     parser.add_argument("folder", type=Path, help="takes graph.xml and graph.bin")
     arguments = parser.parse_args()
-    print(json.dumps({"feature_layer": _convert(arguments.model, arguments.folder)}))
+    layer = _convert(arguments.model, arguments.folder)
+    print(json.dumps({"feature_layer": layer}))  # noqa: T201  export_graph reads it
 
 
 if __name__ == "__main__":

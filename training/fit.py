@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +51,20 @@ class FitResult:
 
 
 class ScanBatches(keras.utils.PyDataset):
-    """Batches of scans and targets; the order of an epoch depends on the seed and epoch alone.
+    """Batches of scans and targets; what an epoch holds depends on the seed and epoch alone.
 
     So a run that was cut off and resumed sees the scans in the order it would have seen them.
 
     Args:
         pixels: uint8, shape (scans, size, size, 1).
         labels: int64, shape (scans,).
+        groups: int64, shape (scans,): near-duplicate groups. Where given, an epoch draws the
+            square root of the size of each group, so a scan that the data sets hold fifty times
+            does not count fifty times. None takes every scan.
         classes: how many there are.
         batch: scans a batch.
         binary: whether targets are (batch, 1) for one sigmoid neuron, else one-hot.
-        seed: of the order; None keeps the given one.
+        seed: of the draw and the order; None keeps the given order.
         epoch: the epoch to begin with.
     """
 
@@ -68,6 +72,7 @@ class ScanBatches(keras.utils.PyDataset):
         self,
         pixels: NDArray[np.uint8],
         labels: NDArray[np.int64],
+        groups: NDArray[np.int64] | None = None,
         *,
         classes: int,
         batch: int,
@@ -79,26 +84,46 @@ class ScanBatches(keras.utils.PyDataset):
         self.pixels, self.batch, self.seed, self.epoch = pixels, batch, seed, epoch
         one_hot = np.eye(classes, dtype=np.float32)[labels]
         self.targets = one_hot[:, 1:] if binary else one_hot
-        # Every class weighs the same, however many scans it has.
-        counts = np.bincount(labels, minlength=classes)
-        self.weights = (len(labels) / (classes * counts))[labels].astype(np.float32)
+        self.members = _list_members(groups, len(labels))
+        # Every class weighs the same, however many scans of it an epoch holds.
+        chances = np.empty(len(labels), np.float32)
+        for rows in self.members:
+            chances[rows] = _count_drawn(rows) / len(rows)
+        counts = np.bincount(labels, weights=chances, minlength=classes)
+        self.weights = (chances.sum() / (classes * counts))[labels].astype(np.float32)
         self._draw_order()
 
     def __len__(self) -> int:
-        return math.ceil(len(self.pixels) / self.batch)
+        return math.ceil(len(self.order) / self.batch)
 
     def __getitem__(self, index: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         rows = self.order[index * self.batch : (index + 1) * self.batch]
         return self.pixels[rows], self.targets[rows], self.weights[rows]
 
     def on_epoch_end(self) -> None:
+        """Draw the next epoch; Keras calls it after each."""
         self.epoch += 1
         self._draw_order()
 
     def _draw_order(self) -> None:
-        self.order = np.arange(len(self.pixels))
-        if self.seed is not None:
-            np.random.default_rng((self.seed, self.epoch)).shuffle(self.order)
+        if self.seed is None:
+            self.order = np.concatenate(self.members)
+            return
+        random = np.random.default_rng((self.seed, self.epoch))
+        drawn = [random.choice(rows, _count_drawn(rows), replace=False) for rows in self.members]
+        self.order = random.permutation(np.concatenate(drawn))
+
+
+def _list_members(groups: NDArray[np.int64] | None, scans: int) -> list[NDArray[np.int64]]:
+    """Give the rows of each group; without groups every scan is one of its own, in order."""
+    if groups is None:
+        return list(np.arange(scans).reshape(-1, 1))
+    order = np.argsort(groups, kind="stable")
+    return np.split(order, np.cumsum(np.unique(groups, return_counts=True)[1])[:-1])
+
+
+def _count_drawn(group: NDArray[np.int64]) -> int:
+    return math.ceil(math.sqrt(len(group)))
 
 
 class _Stopwatch(keras.callbacks.Callback):
@@ -114,7 +139,7 @@ class _Stopwatch(keras.callbacks.Callback):
 
 def fit(
     architecture: Architecture,
-    training: tuple[NDArray[np.uint8], NDArray[np.int64]],
+    training: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]],
     validation: tuple[NDArray[np.uint8], NDArray[np.int64]],
     settings: FitSettings,
     folder: Path,
@@ -123,10 +148,15 @@ def fit(
 
     Args:
         architecture: what to train.
-        training: pixels (scans, size, size, 1) uint8 and labels (scans,) int64.
-        validation: the same; steers early stopping, the learning rate and the choice of the epoch.
+        training: pixels (scans, size, size, 1) uint8, labels (scans,) int64 and near-duplicate
+            groups (scans,) int64.
+        validation: pixels and labels; steers early stopping, the learning rate and the choice of
+            the epoch.
         settings: how.
         folder: keeps the checkpoint, `history.csv` and the TensorBoard logs.
+
+    Raises:
+        DivergenceError: the validation loss is no longer a number.
     """
     recipe = settings.recipe
     keras.utils.set_random_seed(settings.seed)
@@ -141,14 +171,12 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     trained = checkpoint.restore() or _compile(architecture, settings)
     start = len(checkpoint.history)
-    common = {"classes": settings.classes, "binary": architecture.binary}
+    batches = partial(ScanBatches, classes=settings.classes, binary=architecture.binary)
     try:
-        if not checkpoint.finished and start < recipe.epochs:
+        if not checkpoint.finished:
             trained.fit(
-                ScanBatches(
-                    *training, batch=recipe.batch, seed=settings.seed, epoch=start, **common
-                ),
-                validation_data=ScanBatches(*validation, batch=4 * recipe.batch, **common),
+                batches(*training, batch=recipe.batch, seed=settings.seed, epoch=start),
+                validation_data=batches(*validation, batch=4 * recipe.batch),
                 epochs=recipe.epochs,
                 initial_epoch=start,
                 callbacks=[
@@ -163,9 +191,8 @@ def fit(
             )
     finally:
         keras.config.set_dtype_policy("float32")
-    losses = [values["val_loss"] for values in checkpoint.history]
     model = _load_best(architecture, settings, checkpoint.best_path)
-    return FitResult(model, checkpoint.history, losses.index(min(losses)) + 1, precision)
+    return FitResult(model, checkpoint.history, checkpoint.best_epoch, precision)
 
 
 def _assemble(

@@ -18,6 +18,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from training.bundle import Card
 from training.calibrate import apply_temperature, find_temperature, predict_probabilities
@@ -55,7 +56,8 @@ class TrainingRequest:
     Attributes:
         model: name of an architecture.
         data: folder-per-class trees; their scans are merged.
-        instance: holds `models`, `runs` and `cache`.
+        instance: holds the `runs` and the `cache`.
+        models: folder of all bundles.
         protocol: how the scans are divided.
         recipe: how the model is fitted.
         size: width and height of the scans, in pixels.
@@ -71,6 +73,7 @@ class TrainingRequest:
     model: str
     data: tuple[Path, ...]
     instance: Path
+    models: Path
     protocol: Protocol
     recipe: Recipe
     size: int
@@ -124,18 +127,22 @@ def train(request: TrainingRequest) -> TrainingOutcome:
             request.precision,
         )
         fitted = fit(
-            network, _take(dataset, split.train), _take(dataset, split.validation), settings, run
+            network,
+            (*_take(dataset, split.train), dataset.groups[split.train]),
+            _take(dataset, split.validation),
+            settings,
+            run,
         )
         temperature = _calibrate(fitted.model, *_take(dataset, split.validation))
         round_weights(fitted.model)
         return _judge_and_publish(request, network, scan, dataset, split, fitted, temperature, run)
 
 
-def _take(dataset: Dataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _take(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return dataset.pixels[rows], dataset.labels[rows]
 
 
-def _calibrate(model: keras.Model, pixels: np.ndarray, labels: np.ndarray) -> float:
+def _calibrate(model: keras.Model, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
     temperature = find_temperature(predict_probabilities(model, pixels), labels)
     apply_temperature(model, temperature)
     return temperature
@@ -181,14 +188,17 @@ def _judge_and_publish(
     if not request.publish:
         return TrainingOutcome(run, None, card)
     bundle = publish(
-        fitted.model, card, pixels[:: max(1, len(pixels) // _CHECKED_SCANS)],
-        request.instance / "models", write_it,
+        fitted.model,
+        card,
+        pixels[:: max(1, len(pixels) // _CHECKED_SCANS)],
+        request.models,
+        write_it,
     )
     return TrainingOutcome(run, bundle, card)
 
 
 def _measure(
-    dataset: Dataset, split: Split, probabilities: np.ndarray, fitted: FitResult
+    dataset: Dataset, split: Split, probabilities: NDArray[np.float32], fitted: FitResult
 ) -> dict[str, Any]:
     labels = dataset.labels[split.test]
     right = probabilities.argmax(axis=1) == labels
@@ -197,9 +207,7 @@ def _measure(
         "protocol": split.protocol,
         "bootstrap_rounds": BOOTSTRAP_ROUNDS,
         **evaluate(probabilities, labels, dataset.groups[split.test], dataset.classes),
-        "parts": {
-            name: len(getattr(split, name)) for name in ("train", "validation", "test")
-        },
+        "parts": {name: len(getattr(split, name)) for name in ("train", "validation", "test")},
         "leaks": {
             "scans": int(leaked.sum()),
             "accuracy_with": float(right[leaked].mean()) if leaked.any() else None,
@@ -284,7 +292,7 @@ def _write_configuration(
     run: Path, request: TrainingRequest, dataset: Dataset, split: Split
 ) -> None:
     configuration = {
-        **{key: value for key, value in asdict(request).items() if key not in ("fresh",)},
+        **{key: value for key, value in asdict(request).items() if key != "fresh"},
         "manifest": dataset.manifest,
         "parts": {name: len(getattr(split, name)) for name in ("train", "validation", "test")},
         "backend": keras.backend.backend(),

@@ -1,6 +1,7 @@
 """A trained model → a verified bundle, beside the older versions."""
 
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,7 +31,7 @@ def publish(
 
     Args:
         model: to be served, its weights rounded and calibrated.
-        card: everything but its version, its files and the feature layer's agreement.
+        card: everything but its version, its files, its feature layer and the graph's difference.
         scans: uint8, shape (scans, size, size, 1): real ones to compare the two on.
         root: folder of all bundles.
         write_report: writes the report into the folder it is given.
@@ -38,22 +39,38 @@ def publish(
     Raises:
         PublishError: graph and model differ by more than 1e-3 on a probability, or the disk
             failed; the installed versions stay as they were.
+        ExportError: the model could not be converted.
     """
-    expected = predict_probabilities(model, scans)
+    with tempfile.TemporaryDirectory(prefix="tumorapp-") as name:
+        converted = Path(name)
+        final = _convert(model, card, scans, converted)
 
-    def write_files(folder: Path, numbered: Card) -> None:
+        def write_files(folder: Path, numbered: Card) -> None:
+            shutil.copytree(converted, folder, dirs_exist_ok=True)
+            write_report(folder / "report", numbered)
+
+        return publish_bundle(root, final, write_files)
+
+
+def _convert(model: keras.Model, card: Card, scans: NDArray[np.uint8], folder: Path) -> Card:
+    """Write model and graph into a folder; give the card with what converting has shown."""
+    try:
         _save_compressed(model, folder / "model.keras")
-        export_graph(folder / "model.keras", folder)
-        difference = float(np.abs(_run_graph(folder / GRAPH_FILE, scans) - expected).max())
-        if not difference <= AGREEMENT:
-            raise PublishError(
-                f"The graph of {card.name} differs from the Keras model by {difference:.2g} on "
-                f"{len(scans)} scans; at most {AGREEMENT:g} is accepted. Nothing was published."
-            )
-        metrics = {**numbered.metrics, "graph_difference": difference}
-        write_report(folder / "report", replace(numbered, metrics=metrics))
-
-    return publish_bundle(root, card, write_files)
+    except OSError as error:
+        raise PublishError(
+            f"{card.name} could not be written into {folder}: {error}. Nothing was published; "
+            "make room, or let TMPDIR name another folder, then run the same command again."
+        ) from error
+    layer = export_graph(folder / "model.keras", folder)
+    expected = predict_probabilities(model, scans)
+    difference = float(np.abs(_run_graph(folder / GRAPH_FILE, scans) - expected).max())
+    if not difference <= AGREEMENT:  # nor NaN
+        raise PublishError(
+            f"The graph of {card.name} differs from the Keras model by {difference:.2g} on "
+            f"{len(scans)} scans; at most {AGREEMENT:g} is accepted. Nothing was published."
+        )
+    metrics = {**card.metrics, "graph_difference": difference}
+    return replace(card, feature_layer=layer, metrics=metrics)
 
 
 def _save_compressed(model: keras.Model, path: Path) -> None:
@@ -74,8 +91,3 @@ def _run_graph(path: Path, scans: NDArray[np.uint8]) -> NDArray[np.float32]:
         path, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     )
     return np.asarray(compiled(scans)["probabilities"])
-
-
-def copy_report(source: Path, target: Path) -> None:
-    """Copy a finished report into a bundle."""
-    shutil.copytree(source, target)

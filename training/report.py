@@ -71,7 +71,9 @@ def _plot_history(history: Sequence[Epoch], best_epoch: int) -> Figure:
 
 def _plot_confusion(card: Card) -> Figure:
     figure = Figure(figsize=(5, 4.5), layout="constrained")
-    display = ConfusionMatrixDisplay(np.array(card.metrics["confusion"]), display_labels=card.classes)
+    display = ConfusionMatrixDisplay(
+        np.array(card.metrics["confusion"]), display_labels=card.classes
+    )
     display.plot(ax=figure.subplots(), cmap="Blues", colorbar=False, xticks_rotation=30)
     return figure
 
@@ -96,7 +98,9 @@ def _plot_roc(card: Card, results: TestResults) -> Figure:
 def _plot_reliability(results: TestResults) -> Figure:
     figure = Figure(figsize=(5, 4.5), layout="constrained")
     axes = figure.subplots()
-    confidence, accuracy, share = zip(*reliability(results.probabilities, results.labels), strict=True)
+    confidence, accuracy, share = zip(
+        *reliability(results.probabilities, results.labels), strict=True
+    )
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="perfect")
     axes.plot(confidence, accuracy, marker="o", label="this model")
     axes.bar(confidence, share, width=0.03, alpha=0.3, label="share of the scans")
@@ -112,13 +116,17 @@ def _write_page(card: Card, results: TestResults) -> str:
         [
             f"# {card.name}, version {card.version}",
             "",
-            f"{card.architecture}; {card.parameters:,} parameters; "
-            f"{card.scan.size} × {card.scan.size} pixels. Published {card.created}.",
+            (
+                f"{card.architecture}; {card.parameters:,} parameters; "
+                f"{card.scan.size} × {card.scan.size} pixels. Published {card.created}."
+            ),
             "",
-            f"Measured once on {metrics['scans']:,} untouched test scans "
-            f"({metrics['groups']:,} near-duplicate groups) under the protocol "
-            f"`{metrics['protocol']}`; intervals are 95 %, from {metrics['bootstrap_rounds']:,} "
-            "bootstrap draws of whole groups.",
+            (
+                f"Measured once on {metrics['scans']:,} untouched test scans "
+                f"({metrics['groups']:,} near-duplicate groups) under the protocol "
+                f"`{metrics['protocol']}`; intervals are 95 %, from "
+                f"{metrics['bootstrap_rounds']:,} bootstrap draws of whole groups."
+            ),
             "",
             *_headline_table(metrics),
             "",
@@ -128,11 +136,13 @@ def _write_page(card: Card, results: TestResults) -> str:
             "",
             "## Training",
             "",
-            f"{parts['train']:,} scans trained, {parts['validation']:,} validated. "
-            f"{training['epochs']} epochs of {metrics['seconds_per_epoch']:.0f} s on "
-            f"{training['device']} ({training['precision']}); epoch {training['best_epoch']} had "
-            f"the lowest validation loss and is published, its probabilities calibrated at "
-            f"temperature {training['temperature']:.2f}.",
+            (
+                f"{parts['train']:,} scans trained, {parts['validation']:,} validated. "
+                f"{training['epochs']} epochs of {metrics['seconds_per_epoch']:.1f} s on "
+                f"{training['device']} ({training['precision']}); epoch {training['best_epoch']} "
+                "had the lowest validation loss and is published, its probabilities calibrated at "
+                f"temperature {training['temperature']:.2f}."
+            ),
             "",
             "![Learning curves](history.svg)",
             "",
@@ -220,8 +230,8 @@ def _data_section(training: dict[str, Any], metrics: dict[str, Any]) -> list[str
 def _mistakes(card: Card, results: TestResults) -> list[str]:
     guesses = results.probabilities.argmax(axis=1)
     confidence = results.probabilities.max(axis=1)
-    wrong = np.nonzero(guesses != results.labels)[0]
-    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES_SHOWN]
+    ranked = np.argsort(-confidence, kind="stable")
+    wrong = ranked[guesses[ranked] != results.labels[ranked]][:MISTAKES_SHOWN].tolist()
     return [
         "## Its most confident mistakes on the test part",
         "",

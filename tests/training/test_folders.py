@@ -93,6 +93,15 @@ def test_exclude_takes_patterns_from_the_root_name_on(tmp_path: Path) -> None:
     tree = read_tree(root, exclude=patterns)
     assert [scan.label for scan in tree.scans] == ["notumor", "pituitary"]
     assert tree.notes == ("Left out 2 images that match 'sartaj/*/glioma_tumor/*', as asked.",)
+    assert tree.excluded == {"sartaj/*/glioma_tumor/*": 2}
+
+
+def test_each_exclude_pattern_counts_all_that_it_matches(tmp_path: Path) -> None:
+    root = draw(tmp_path / "set", "a/1.jpg", "a/2.jpg", "b/1.jpg", "c/2.jpg")
+    tree = read_tree(root, exclude=["set/a/*", "*/1.jpg", "*.png"])
+    assert tree.name == "set"
+    assert tree.excluded == {"set/a/*": 2, "*/1.jpg": 2}
+    assert [scan.path.relative_to(root).as_posix() for scan in tree.scans] == ["c/2.jpg"]
 
 
 def test_exclude_knows_the_name_of_the_current_folder(
@@ -128,9 +137,10 @@ def test_without_labelled_images_the_layout_is_drawn(
         find_scans(draw(tmp_path, *files))
 
 
-def test_one_class_is_not_enough(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"Only one class, 'glioma' \(2 images\)(.|\n)*pred"):
-        find_scans(draw(tmp_path, "glioma/1.jpg", "glioma_tumor/1.jpg", "pred/1.jpg"))
+def test_a_folder_of_one_class_is_read(tmp_path: Path) -> None:
+    """Another folder may bring the others."""
+    root = draw(tmp_path, "glioma/1.jpg", "glioma_tumor/1.jpg")
+    assert [label for _, label, _ in listed(root)] == ["glioma", "glioma"]
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared scans are not here")

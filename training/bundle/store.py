@@ -60,7 +60,9 @@ def read_bundle(folder: Path) -> Card:
         try:
             actual = _sha256(path)
         except OSError as error:
-            raise BundleError(f"Bundle {label}: {name} cannot be read ({error.strerror}).") from None
+            raise BundleError(
+                f"Bundle {label}: {name} cannot be read ({error.strerror})."
+            ) from None
         if actual != expected:
             raise BundleError(f"Bundle {label}: {name} was changed since it was published.")
     return card

@@ -45,7 +45,8 @@ def _standardise(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
     flat -= flat.mean(axis=1, keepdims=True)
     length = np.linalg.norm(flat, axis=1, keepdims=True)
-    return np.divide(flat, length, out=np.zeros_like(flat), where=length > 0)
+    flat /= np.where(length > 0, length, 1)
+    return flat
 
 
 def find_leaks(

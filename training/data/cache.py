@@ -29,16 +29,16 @@ class PreparedArrays:
         rows: index of each row's file in the list that was asked for; skipped files have none.
         pixels: uint8, shape (rows, size, size, 1), 0 to 255.
         thumbnails: uint8, shape (rows, 32, 32): the whole pictures, to compare scans by.
-        skipped: file and reason, for each file that could not be read.
-        uncropped: files whose crop was degenerate, so that the whole picture was kept.
+        skipped: index and reason, for each file that could not be read.
+        uncropped: indices of the files whose crop was degenerate: the whole picture was kept.
         manifest: SHA-256 over the contents of all files in order.
     """
 
     rows: NDArray[np.int64]
     pixels: NDArray[np.uint8]
     thumbnails: NDArray[np.uint8]
-    skipped: tuple[tuple[str, str], ...]
-    uncropped: tuple[str, ...]
+    skipped: tuple[tuple[int, str], ...]
+    uncropped: tuple[int, ...]
     manifest: str
 
 
@@ -68,8 +68,8 @@ def prepare_arrays(
         rows=np.array(index["rows"], dtype=np.int64),
         pixels=np.load(folder / "pixels.npy", mmap_mode="r"),
         thumbnails=np.load(folder / "thumbnails.npy"),
-        skipped=tuple((str(files[row]), reason) for row, reason in index["skipped"]),
-        uncropped=tuple(str(files[row]) for row in index["uncropped"]),
+        skipped=tuple((row, reason) for row, reason in index["skipped"]),
+        uncropped=tuple(index["uncropped"]),
         manifest=manifest,
     )
 

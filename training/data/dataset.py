@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.audit import find_contradictions, group_near_duplicates
+from training.data.audit import find_contradictions, find_leaks, group_near_duplicates
 from training.data.cache import prepare_arrays
-from training.data.folders import read_tree
+from training.data.folders import LAYOUT, ScanTree, read_tree
 from training.data.sources import BINARY_CLASSES, SOURCES, DataError, Source, to_binary
 from training.scan import ScanSpecification
+
+_REASONS_SHOWN = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +28,7 @@ class Dataset:
         groups: int64, shape (scans,): near-duplicate groups.
         parts: "train", "test" or None for each scan: the data set's own folders.
         contradictions: scans that were dropped, as a near-duplicate carries another label.
-        skipped: file and reason, for files that could not be read.
+        skipped: scan and reason, for files that could not be read.
         uncropped: scans whose crop was degenerate.
         notes: what else was left out.
         sources: the known data sets among the folders.
@@ -67,23 +69,35 @@ def load_dataset(
         progress: whether to show a progress bar.
 
     Raises:
-        DataError: no folder, no scan, one class only, or unnamed tumours for a model that must
-            tell their kinds apart.
+        DataError: no folder, no scan, one class only, a class of which no scan is left, unnamed
+            tumours for a model that must tell their kinds apart, or a pattern without a match.
     """
     trees = [read_tree(root, exclude=exclude) for root in roots]
+    _check_patterns(exclude, trees)
     scans = [scan for tree in trees for scan in tree.scans]
-    names = [f"{root.name}/{scan.path.relative_to(root).as_posix()}"
-             for root, tree in zip(roots, trees, strict=True) for scan in tree.scans]
+    names = [
+        f"{tree.name}/{scan.path.relative_to(root).as_posix()}"
+        for root, tree in zip(roots, trees, strict=True)
+        for scan in tree.scans
+    ]
     labels = [to_binary(scan.label) if binary else scan.label for scan in scans]
     classes = BINARY_CLASSES if binary else tuple(sorted(set(labels)))
-    _check_classes(labels, classes, roots)
+    notes = tuple(note for tree in trees for note in tree.notes)
+    _check_classes(labels, binary, roots, notes)
     arrays = prepare_arrays([scan.path for scan in scans], specification, cache, progress=progress)
     rows = arrays.rows
     numbers = np.array([classes.index(labels[row]) for row in rows], dtype=np.int64)
-    _check_classes([classes[number] for number in numbers], classes, roots)
+    skipped = tuple((names[row], reason) for row, reason in arrays.skipped)
+    _check_remaining(classes, numbers, [f"{name}: {reason}" for name, reason in skipped])
     groups = group_near_duplicates(arrays.thumbnails)
     contradictory = find_contradictions(groups, numbers)
+    contradictions = tuple(names[row] for row in rows[contradictory])
     kept = np.setdiff1d(np.arange(len(rows)), contradictory)
+    _check_remaining(
+        classes,
+        numbers[kept],
+        [f"{name}: a near-duplicate carries another label." for name in contradictions],
+    )
     return Dataset(
         classes=classes,
         names=tuple(names[row] for row in rows[kept]),
@@ -91,28 +105,93 @@ def load_dataset(
         labels=numbers[kept],
         groups=groups[kept],
         parts=tuple(scans[row].part for row in rows[kept]),
-        contradictions=tuple(names[row] for row in rows[contradictory]),
-        skipped=arrays.skipped,
-        uncropped=arrays.uncropped,
-        notes=tuple(note for tree in trees for note in tree.notes),
-        sources=tuple(SOURCES[root.name] for root in roots if root.name in SOURCES),
+        contradictions=contradictions,
+        skipped=skipped,
+        uncropped=tuple(names[row] for row in arrays.uncropped),
+        notes=notes,
+        sources=tuple(SOURCES[tree.name] for tree in trees if tree.name in SOURCES),
         manifest=arrays.manifest,
     )
 
 
-def _check_classes(labels: Sequence[str], classes: Sequence[str], roots: Sequence[Path]) -> None:
+def describe_problems(dataset: Dataset) -> list[str]:
+    """Say in lines what a user should know of a data set before trusting a figure from it."""
+    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+    parts = np.array([part or "" for part in dataset.parts])
+    train, test = (np.nonzero(parts == part)[0] for part in ("train", "test"))
+    leaked = find_leaks(dataset.groups, train, test)
+    lines = [
+        f"{name}: {count:,} scans" for name, count in zip(dataset.classes, counts, strict=True)
+    ]
+    lines.append(
+        f"{len(dataset.labels):,} scans form {len(np.unique(dataset.groups)):,} groups of "
+        "near-duplicates."
+    )
+    if len(test):
+        lines.append(
+            f"{len(leaked):,} of {len(test):,} Testing scans have a near-duplicate in Training."
+        )
+        for number, name in enumerate(dataset.classes):
+            of_class = dataset.labels[test] == number
+            leaked_of_class = dataset.labels[leaked] == number
+            lines.append(f"  {name}: {leaked_of_class.sum():,} of {of_class.sum():,}")
+    lists = {
+        "have a near-duplicate with another label": dataset.contradictions,
+        "show no clear outline of a head": dataset.uncropped,
+        "cannot be read": [f"{name}: {reason}" for name, reason in dataset.skipped],
+    }
+    for text, entries in lists.items():
+        lines += [f"{len(entries):,} scans {text}.", *(f"  {entry}" for entry in entries)]
+    return [*lines, *dataset.notes]
+
+
+def _check_patterns(exclude: Sequence[str], trees: Sequence[ScanTree]) -> None:
+    """Refuse a pattern that matches nothing: a slip would train on what was to be left out."""
+    for pattern in exclude:
+        if not any(pattern in tree.excluded for tree in trees):
+            example = trees[0].name
+            raise DataError(
+                f"The exclude pattern {pattern!r} matches no image. It is matched against the "
+                "name of a data folder and the path below it, such as "
+                f"'{example}/*/glioma/*'. Folders given: {', '.join(tree.name for tree in trees)}."
+            )
+
+
+def _check_classes(
+    labels: Sequence[str], binary: bool, roots: Sequence[Path], notes: Sequence[str]
+) -> None:
+    """Refuse folders from which, taken together, no classifier can learn."""
     found = sorted(set(labels))
     where = ", ".join(str(root) for root in roots)
-    if len(found) < 2:
-        raise DataError(
-            f"Only one class, {found[0]!r} ({len(labels)} scans), in {where}; a classifier needs "
-            "two or more. Add a folder with another class, or pass another --data folder too."
-            if found
-            else f"None of the images in {where} could be read."
+    if len(found) == 1:
+        explanation = (
+            f"Only one class, {found[0]!r} ({len(labels)} images), in {where}; a classifier needs "
+            "two or more. Pass the folder above, or another --data folder too."
         )
-    if "tumor" in found and classes != BINARY_CLASSES and len(found) > 2:
+        raise DataError("\n".join([explanation, *notes, LAYOUT]))
+    kinds = set(found) - {"notumor", "tumor"}
+    if "tumor" in found and kinds and not binary:
         raise DataError(
             f"The scans of class 'tumor' in {where} do not say which kind of tumour they show, "
-            f"but other folders name kinds ({', '.join(found)}). Leave them out with --exclude, "
-            "or train a binary model."
+            f"but other folders name kinds ({', '.join(sorted(kinds))}). Leave them out with "
+            "--exclude, or train a binary model."
+        )
+
+
+def _check_remaining(
+    classes: Sequence[str], numbers: NDArray[np.int64], left_out: Sequence[str]
+) -> None:
+    """Refuse a set that lacks a class altogether once scans are left out."""
+    missing = [name for number, name in enumerate(classes) if number not in numbers]
+    if missing:
+        shown, more = left_out[:_REASONS_SHOWN], len(left_out) - _REASONS_SHOWN
+        rest = [f"  and {more:,} more"] if more > 0 else []
+        raise DataError(
+            "\n".join(
+                [
+                    f"No scan of {' or '.join(missing)} can be used. {len(left_out):,} left out:",
+                    *(f"  {line}" for line in shown),
+                    *rest,
+                ]
+            )
         )

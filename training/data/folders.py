@@ -2,9 +2,10 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,7 @@ _PARTS: dict[str, Literal["train", "test"]] = {
     "test": "test",
     "testing": "test",
 }
-_LAYOUT = f"""\
+LAYOUT = f"""\
 Expected a folder for each class, with or without parts above them:
 
     data/                    data/
@@ -57,11 +58,15 @@ class ScanTree:
     """The scans of one folder, and what was left out of it.
 
     Attributes:
+        name: what exclude patterns and reports call the folder.
         scans: ordered by path.
+        excluded: how many images each pattern left out; those that matched none are missing.
         notes: a sentence for each folder or pattern that left images out.
     """
 
+    name: str
     scans: tuple[ScanFile, ...]
+    excluded: Mapping[str, int]
     notes: tuple[str, ...]
 
 
@@ -84,13 +89,17 @@ def read_tree(root: Path, *, exclude: Sequence[str] = ()) -> ScanTree:
             `sartaj/*/glioma_tumor/*`; `*` also spans folders.
 
     Raises:
-        DataError: the folder is not there, holds no labelled image, or holds only one class.
+        DataError: the folder is not there or holds no labelled image.
     """
     if not root.is_dir():
         problem = "is a file" if root.exists() else "does not exist"
-        raise DataError(f"The data folder {root} {problem}.\n{_LAYOUT}")
+        raise DataError(f"The data folder {root} {problem}.\n{LAYOUT}")
     name = root.name if root.name not in ("", "..") else root.resolve().name
-    images, notes = _drop_excluded(sorted(_images(root)), name, exclude)
+    images, excluded = _drop_excluded(sorted(_images(root)), name, exclude)
+    notes = [
+        f"Left out {count} images that match {pattern!r}, as asked."
+        for pattern, count in excluded.items()
+    ]
     sizes = Counter(path.parent for path in images)
     labels = _labels({folder: folder.name or name for folder in sizes})
     notes += [
@@ -104,8 +113,9 @@ def read_tree(root: Path, *, exclude: Sequence[str] = ()) -> ScanTree:
         for path in images
         if path.parent in labels
     )
-    _check_classes(root, scans, notes)
-    return ScanTree(scans, tuple(notes))
+    if not scans:
+        raise DataError("\n".join([f"No labelled image in {root}.", *notes, LAYOUT]))
+    return ScanTree(name, scans, excluded, tuple(notes))
 
 
 def _images(root: Path) -> Iterator[Path]:
@@ -125,16 +135,15 @@ def _images(root: Path) -> Iterator[Path]:
 
 def _drop_excluded(
     images: Sequence[Path], name: str, exclude: Sequence[str]
-) -> tuple[list[Path], list[str]]:
-    """Split off the images that a pattern matches; the notes say how many each one took."""
-    notes = []
-    kept = list(images)
-    for pattern in exclude:
-        before = len(kept)
-        kept = [path for path in kept if not fnmatchcase(f"{name}/{path.as_posix()}", pattern)]
-        if len(kept) < before:
-            notes.append(f"Left out {before - len(kept)} images that match {pattern!r}, as asked.")
-    return kept, notes
+) -> tuple[list[Path], dict[str, int]]:
+    """Split off the images that a pattern matches, and count the matches of each pattern."""
+    matches = {
+        pattern: [path for path in images if fnmatchcase(f"{name}/{path.as_posix()}", pattern)]
+        for pattern in exclude
+    }
+    dropped = set(chain.from_iterable(matches.values()))
+    counts = {pattern: len(paths) for pattern, paths in matches.items() if paths}
+    return [path for path in images if path not in dropped], counts
 
 
 def _labels(names: dict[Path, str]) -> dict[Path, str]:
@@ -147,16 +156,3 @@ def _part(path: Path) -> Literal["train", "test"] | None:
     """Read the part from the folders above the class folder, the nearest that names one."""
     above = reversed(path.parent.parent.parts)
     return next((_PARTS[folder.lower()] for folder in above if folder.lower() in _PARTS), None)
-
-
-def _check_classes(root: Path, scans: Sequence[ScanFile], notes: Sequence[str]) -> None:
-    """Refuse a tree from which no classifier can learn."""
-    left_out = "".join(f"\n{note}" for note in notes)
-    if not scans:
-        raise DataError(f"No labelled image in {root}.{left_out}\n{_LAYOUT}")
-    labels = {scan.label for scan in scans}
-    if len(labels) == 1:
-        raise DataError(
-            f"Only one class, {labels.pop()!r} ({len(scans)} images), in {root}; a classifier "
-            f"needs two or more. Pass the folder above, or add another class.{left_out}\n{_LAYOUT}"
-        )

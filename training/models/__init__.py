@@ -1,5 +1,11 @@
 """The architectures by name. A family joins by adding one file to this package."""
 
-from training.models.registry import Architecture, Recipe, architecture, architectures
+from training.models.registry import (
+    Architecture,
+    Recipe,
+    WeightsError,
+    architecture,
+    architectures,
+)
 
-__all__ = ["Architecture", "Recipe", "architecture", "architectures"]
+__all__ = ["Architecture", "Recipe", "WeightsError", "architecture", "architectures"]

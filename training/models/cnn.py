@@ -8,7 +8,11 @@ from keras import layers
 from training.models.registry import Architecture, Recipe, register
 
 
-def build_binary_cnn(size: int, classes: int, weights: str | Path | None) -> keras.Model:
+def build_binary_cnn(
+    size: int,
+    classes: int,
+    weights: str | Path | None,  # noqa: ARG001  every builder takes them
+) -> keras.Model:
     """Two convolutions, two max-pools, Dense 512 and one sigmoid neuron (document 004).
 
     Args:

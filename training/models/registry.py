@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     import keras
 
 
+class WeightsError(ValueError):
+    """Pretrained weights are not there or belong to another network; the message says which."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How an architecture is trained unless the command line says otherwise.
@@ -30,7 +34,7 @@ class Recipe:
     epochs: int = 30
     batch: int = 32
     learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
+    weight_decay: float = 1e-3
     average: float = 0.998
     label_smoothing: float = 0.05
     patience: int = 8

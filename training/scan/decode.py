@@ -23,6 +23,10 @@ class ScanError(ValueError):
     """The bytes are not a scan that can be read; the message says why and what is accepted."""
 
 
+class OversizedScanError(ScanError):
+    """The image has more pixels than are accepted."""
+
+
 def decode_scan(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Decode a JPEG, PNG, TIFF, BMP or WebP file into a grey picture.
 
@@ -38,7 +42,8 @@ def decode_scan(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
         uint8, shape (height, width), 0 (black) to 255.
 
     Raises:
-        ScanError: not an image, a format not accepted, cut short, too small, too large, or blank.
+        OversizedScanError: more than `max_pixels`.
+        ScanError: not an image, a format not accepted, cut short, too small, or blank.
     """
     if not data:
         raise ScanError("The file is empty. Send a JPEG, PNG, TIFF, BMP or WebP image.")
@@ -54,7 +59,10 @@ def decode_scan(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
             "Accepted: JPEG, PNG, TIFF, BMP and WebP, whole and undamaged."
         ) from None
     except Image.DecompressionBombError as error:
-        raise ScanError(f"The image is too large to decode safely: {error}") from None
+        raise OversizedScanError(
+            f"The image is too large to decode safely: {error} At most {max_pixels:,} pixels are "
+            "accepted: send a smaller copy."
+        ) from None
     except (
         OSError,
         SyntaxError,
@@ -84,7 +92,7 @@ def decode_scan(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
-        raise ScanError(
+        raise OversizedScanError(
             f"The image is {width} × {height} pixels, which is too large. "
             f"At most {max_pixels:,} pixels are accepted: send a smaller copy."
         )

@@ -1,0 +1,83 @@
+"""Preparing a data set against a bare decode-crop-resize loop, side by side on all cores.
+
+    python -m benchmarks.preparation --data instance/data/nickparvar
+
+The bare loop is what one would write by hand: a process for each core, OpenCV's own decoder, the
+same crop and resize, and nothing kept. Preparing also hashes the files, refuses damaged ones,
+makes the thumbnails that find near-duplicates, and writes the arrays to disk.
+"""
+
+import argparse
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+import cv2
+import numpy as np
+
+from training.data.cache import prepare_arrays
+from training.data.folders import find_scans
+from training.scan import ScanSpecification, prepare_scan
+
+
+def run_bare(files: Sequence[Path], specification: ScanSpecification) -> None:
+    """Decode, crop and resize every file in one process."""
+    cv2.setNumThreads(1)
+    for path in files:
+        grey = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
+        assert grey is not None
+        prepare_scan(grey.astype(np.uint8, copy=False), specification)
+
+
+def time_bare(files: Sequence[Path], specification: ScanSpecification, cores: int) -> float:
+    """Seconds of the bare loop, one forked process for each core."""
+    context = multiprocessing.get_context("fork")
+    workers = [
+        context.Process(target=run_bare, args=(files[core::cores], specification))
+        for core in range(cores)
+    ]
+    start = time.perf_counter()
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return time.perf_counter() - start
+
+
+def time_preparation(files: Sequence[Path], specification: ScanSpecification) -> float:
+    """Seconds of preparing into an empty cache."""
+    with tempfile.TemporaryDirectory() as cache:
+        start = time.perf_counter()
+        prepare_arrays(files, specification, Path(cache), progress=False)
+        return time.perf_counter() - start
+
+
+def main() -> None:
+    """Time both in turn and print their ratio."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder-per-class tree")
+    parser.add_argument("--size", type=int, default=176)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    files = [scan.path for scan in find_scans(arguments.data)]
+    specification = ScanSpecification(arguments.size)
+    cores = os.cpu_count() or 1
+    time_bare(files, specification, cores)  # brings the files into memory
+    bare, prepared = [], []
+    for _ in range(arguments.rounds):
+        bare.append(time_bare(files, specification, cores))
+        prepared.append(time_preparation(files, specification))
+    print(f"{len(files)} scans at {arguments.size} px, {cores} cores, {arguments.rounds} rounds")
+    print(f"bare loop    {median(bare):6.2f} s")
+    print(f"preparation  {median(prepared):6.2f} s")
+    print(f"ratio        {median(p / b for p, b in zip(prepared, bare, strict=True)):6.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+// Predicts a scan as soon as it is given, and again when another model is chosen.
+
+import { holdScan, receiveScans } from "./intake.js";
+import { copyParts, currentParts, fetchParts, placeParts } from "./parts.js";
+
+const form = document.getElementById("predict");
+const { image: field, model, strength, send } = form.elements;
+const stage = document.getElementById("stage");
+const outcome = document.getElementById("outcome");
+const status = document.getElementById("status");
+
+let current = null; // the scan that the next request is about
+let staged = null; // the scan whose picture is on the stage
+let answered = { scan: null, parts: currentParts() }; // what a refused scan gives way to
+let attempt = new AbortController();
+
+async function predict(scan) {
+  attempt.abort();
+  attempt = new AbortController();
+  const { signal } = attempt;
+  current = scan;
+  send.hidden = true;
+  if (scan.size > Number(form.dataset.maxBytes)) return refuse(copyParts("too-large"));
+  setBusy(true);
+  try {
+    const visible = staged === scan || (await stageScan(scan, signal));
+    const { predicted, parts } = await fetchParts(form, scan, { preview: !visible, signal });
+    if (predicted) accept(scan, parts);
+    else refuse(parts);
+  } catch {
+    if (signal.aborted) return; // a newer request has taken over
+    placeParts(copyParts("unreachable"));
+    send.hidden = false;
+  }
+  setBusy(false);
+}
+
+/** Show a scan at once; tells whether the browser can. */
+async function stageScan(scan, signal) {
+  const parts = copyParts("new-scan");
+  const picture = parts.find((part) => part.id === "scan");
+  picture.src = URL.createObjectURL(scan);
+  try {
+    await picture.decode();
+  } catch {
+    return false;
+  } finally {
+    URL.revokeObjectURL(picture.src);
+  }
+  signal.throwIfAborted();
+  placeParts(parts);
+  staged = scan;
+  return true;
+}
+
+function accept(scan, parts) {
+  placeParts(parts);
+  staged = scan;
+  answered = { scan, parts: currentParts() };
+  const result = document.getElementById("result");
+  status.textContent = result.dataset.summary;
+  result.querySelector(".verdict").scrollIntoView({ block: "nearest" });
+}
+
+/** Say why a scan was refused, and go back to the one before it. */
+function refuse(parts) {
+  placeParts([...answered.parts, ...parts]);
+  staged = current = answered.scan;
+  holdScan(field, current);
+  setBusy(false);
+}
+
+function setBusy(busy) {
+  outcome.setAttribute("aria-busy", busy);
+  if (busy) status.textContent = "";
+}
+
+function predictCurrent() {
+  if (current) predict(current);
+}
+
+receiveScans(field, predict);
+model.addEventListener("change", predictCurrent);
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  predictCurrent();
+});
+strength.addEventListener("input", () => {
+  stage.style.setProperty("--strength", strength.value / 100);
+});
+
+send.hidden = true;
+document.getElementById("strength-field").hidden = false;
+// A browser may have kept the choice over a reload.
+if (field.files.length > 0) predict(field.files[0]);

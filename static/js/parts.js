@@ -1,0 +1,36 @@
+// The parts of the page that change: the server renders them, here they take their places.
+
+/**
+ * Send the form with this scan.
+ *
+ * Gives the parts to place and whether the scan was predicted; throws where no answer came that
+ * belongs to this page (no connection, a proxy's own error page, an aborted request).
+ */
+export async function fetchParts(form, scan, { preview, signal }) {
+  const body = new FormData(form);
+  body.set("image", scan);
+  body.set("heatmap", "1"); // showing and hiding it then needs no second request
+  if (!preview) body.delete("preview"); // the scan is on the page already
+  const headers = { Accept: "text/html" };
+  const response = await fetch(form.dataset.parts, { method: "POST", body, headers, signal });
+  const template = document.createElement("template");
+  template.innerHTML = await response.text();
+  const parts = [...template.content.children];
+  if (!parts.some((part) => part.id === "error")) throw new Error(`Status ${response.status}`);
+  return { predicted: response.ok, parts };
+}
+
+/** Copy the parts that a `<template>` of the page holds. */
+export function copyParts(id) {
+  return [...document.getElementById(id).content.cloneNode(true).children];
+}
+
+/** Give the parts that show an answer, as they are now. */
+export function currentParts() {
+  return ["scan", "heat", "result"].map((id) => document.getElementById(id));
+}
+
+/** Put each part in the place of the one with its id. */
+export function placeParts(parts) {
+  for (const part of parts) document.getElementById(part.id).replaceWith(part);
+}

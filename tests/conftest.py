@@ -1,0 +1,164 @@
+"""What several tests share: scans that are drawn, small real bundles, and the application."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from PIL import Image, ImageDraw
+
+from training.bundle import Card, publish_bundle
+from training.scan import ScanSpecification
+from tumorapp import create_app
+
+FOUR_CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
+
+
+def draw_head(width: int = 200, height: int = 220, spot: float = 0.6) -> Image.Image:
+    """Draw a head on black: skull, brain, and a bright spot that far from left and top."""
+    picture = Image.new("L", (width, height), 4)
+    pen = ImageDraw.Draw(picture)
+
+    def ellipse(left: float, top: float, right: float, bottom: float, fill: int) -> None:
+        pen.ellipse((left * width, top * height, right * width, bottom * height), fill=fill)
+
+    ellipse(0.10, 0.07, 0.90, 0.93, 200)
+    ellipse(0.15, 0.12, 0.85, 0.88, 90)
+    ellipse(spot - 0.1, spot - 0.15, spot + 0.1, spot + 0.05, 240)
+    ellipse(0.30, 0.60, 0.42, 0.75, 40)
+    return picture
+
+
+@pytest.fixture(scope="session")
+def draw_scan() -> Callable[..., bytes]:
+    """Draw a head and save it: `draw_scan("PNG", mode="RGB", width=…, **options of Image.save)`."""
+
+    def draw(
+        file_format: str = "JPEG",
+        *,
+        mode: str = "L",
+        width: int = 200,
+        height: int = 220,
+        spot: float = 0.6,
+        **options: Any,
+    ) -> bytes:
+        file = io.BytesIO()
+        draw_head(width, height, spot).convert(mode).save(file, file_format, **options)
+        return file.getvalue()
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def scan(draw_scan: Callable[..., bytes]) -> bytes:
+    """One scan, as a JPEG."""
+    return draw_scan("JPEG", quality=95)
+
+
+def write_graph(folder: Path, card: Card) -> None:
+    """Write a small convolutional network with fixed random weights, as publishing would."""
+    import openvino
+    from openvino import opset13 as ops
+
+    random = np.random.default_rng(7)
+    scans = ops.parameter([-1, card.scan.size, card.scan.size, 1], np.uint8, name="scans")
+    pixels = ops.divide(ops.convert(scans, "f32"), np.float32(255))
+    maps = ops.relu(
+        ops.convolution(
+            ops.transpose(pixels, [0, 3, 1, 2]),
+            random.normal(size=(8, 1, 5, 5)).astype(np.float32),
+            [4, 4],
+            [0, 0],
+            [0, 0],
+            [1, 1],
+        )
+    )
+    weights = random.normal(size=(8, len(card.classes))).astype(np.float32)
+    logits = ops.matmul(ops.reduce_mean(maps, [2, 3]), weights, False, False)
+    probabilities = ops.softmax(logits, 1)
+    probabilities.output(0).set_names({"probabilities"})
+    outputs = [probabilities]
+    if card.feature_layer is not None:
+        heat = ops.reduce_mean(maps, [1])
+        heat = ops.divide(heat, ops.add(ops.reduce_max(heat, [1, 2], True), np.float32(1e-6)))
+        heat.output(0).set_names({"heatmap"})
+        outputs.append(heat)
+    openvino.save_model(openvino.Model(outputs, [scans]), folder / "graph.xml")
+
+
+def make_card(name: str = "mobilenet-v2", **changes: Any) -> Card:
+    """Give the card of a made-up model."""
+    binary = name.startswith("binary")
+    fields: dict[str, Any] = {
+        "name": name,
+        "version": 1,
+        "classes": ("healthy", "tumor") if binary else FOUR_CLASSES,
+        "scan": ScanSpecification(size=48 if binary else 64),
+        "architecture": "a small network with random weights",
+        "parameters": 1000,
+        "feature_layer": "convolution",
+        "created": "2026-11-21",
+        "training": {"seed": 0},
+        "metrics": {"protocol": "grouped", "accuracy": 0.5, "scans": 10},
+        "intended_use": "Tests.",
+        "limits": "Knows nothing.",
+        "sources": ({"name": "phantoms", "licence": "none"},),
+    }
+    return Card(**{**fields, **changes})
+
+
+@pytest.fixture(scope="session")
+def publish_model() -> Callable[..., Path]:
+    """Publish a small real bundle: `publish_model(root, "binary-cnn", **fields of its card)`."""
+
+    def publish(root: Path, name: str = "mobilenet-v2", **changes: Any) -> Path:
+        return publish_bundle(root, make_card(name, **changes), write_graph)
+
+    return publish
+
+
+@pytest.fixture(scope="session")
+def form() -> Callable[..., dict[str, Any]]:
+    """Write a form as bytes: `client.post(path, **form(("image", "scan.jpg", data), …))`.
+
+    werkzeug's client would write a large one into a temporary file that it leaves open.
+    """
+
+    def write(*parts: tuple[str, str | None, bytes]) -> dict[str, Any]:
+        body = io.BytesIO()
+        for name, filename, data in parts:
+            named = f'; filename="{filename}"' if filename is not None else ""
+            body.write(b"--boundary\r\nContent-Disposition: form-data; ")
+            body.write(f'name="{name}"{named}\r\n\r\n'.encode() + data + b"\r\n")
+        body.write(b"--boundary--\r\n")
+        content_type = "multipart/form-data; boundary=boundary"
+        return {"data": body.getvalue(), "content_type": content_type}
+
+    return write
+
+
+@pytest.fixture
+def models_dir(tmp_path: Path, publish_model: Callable[..., Path]) -> Path:
+    """A folder with `binary-cnn` and `mobilenet-v2`, for a test to do with as it likes."""
+    root = tmp_path / "models"
+    publish_model(root, "binary-cnn")
+    publish_model(root, "mobilenet-v2")
+    return root
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., Path]) -> Flask:
+    """The application with `binary-cnn` and `mobilenet-v2`; tests leave it as it is."""
+    root = tmp_path_factory.mktemp("models")
+    publish_model(root, "binary-cnn")
+    publish_model(root, "mobilenet-v2")
+    return create_app({"MODELS_DIR": root, "PROPAGATE_EXCEPTIONS": False})
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()

@@ -1,0 +1,160 @@
+import base64
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from PIL import Image
+from werkzeug.datastructures import FileStorage, MultiDict
+
+from tumorapp import create_app
+from tumorapp.schemas import AnswerSchema
+
+Draw = Callable[..., bytes]
+
+
+def part(data: bytes, name: str = "scan.jpg") -> FileStorage:
+    return FileStorage(io.BytesIO(data), filename=name)
+
+
+def test_one_image(client: FlaskClient, scan: bytes) -> None:
+    response = client.post("/api/predict", data={"image": part(scan)})
+    assert response.status_code == 200
+    assert response.mimetype == "application/json"
+    answer = response.get_json()
+    assert list(answer) == ["model", "version", "predictions"]
+    assert (answer["model"], answer["version"]) == ("mobilenet-v2", "1")
+    [found] = answer["predictions"]
+    assert list(found) == ["filename", "label", "tumor", "confidence", "probabilities", "warnings"]
+    assert found["filename"] == "scan.jpg"
+    assert list(found["probabilities"]) == ["glioma", "meningioma", "notumor", "pituitary"]
+    assert sum(found["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert found["confidence"] == max(found["probabilities"].values())
+    assert found["probabilities"][found["label"]] == found["confidence"]
+    assert found["tumor"] is (found["label"] != "notumor")
+    assert found["warnings"] == []
+
+
+def test_the_answer_follows_its_schema(client: FlaskClient, scan: bytes) -> None:
+    answer = client.post("/api/predict?heatmap=1", data={"image": part(scan)}).get_json()
+    assert AnswerSchema().validate(answer) == {}
+
+
+def test_several_images_in_their_order(client: FlaskClient, draw_scan: Draw) -> None:
+    scans = [draw_scan("PNG", spot=0.4 + index * 0.03) for index in range(9)]
+    parts = [part(data, f"{index}.png") for index, data in enumerate(scans)]
+    together = client.post("/api/predict", data=MultiDict([("image", p) for p in parts]))
+    predictions = together.get_json()["predictions"]
+    assert [found["filename"] for found in predictions] == [f"{i}.png" for i in range(9)]
+    for data, found in zip(scans, predictions, strict=True):
+        alone = client.post("/api/predict", data={"image": part(data, found["filename"])})
+        [expected] = alone.get_json()["predictions"]
+        assert found["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
+    assert len({found["confidence"] for found in predictions}) > 1
+
+
+@pytest.mark.parametrize("content_type", ["image/jpeg", "image/png", "application/octet-stream"])
+def test_a_raw_body(client: FlaskClient, scan: bytes, content_type: str) -> None:
+    raw = client.post("/api/predict?model=binary-cnn", data=scan, content_type=content_type)
+    form = client.post("/api/predict", data={"image": part(scan), "model": "binary-cnn"})
+    assert raw.status_code == 200
+    [found], [expected] = raw.get_json()["predictions"], form.get_json()["predictions"]
+    assert found == {**expected, "filename": "body"}
+
+
+@pytest.mark.parametrize("where", ["form", "query"])
+@pytest.mark.parametrize("name", ["binary-cnn", "mobilenet-v2"])
+def test_choosing_a_model(client: FlaskClient, scan: bytes, name: str, where: str) -> None:
+    form = {"model": name} if where == "form" else {}
+    query = {"model": name} if where == "query" else {}
+    response = client.post("/api/predict", query_string=query, data={**form, "image": part(scan)})
+    assert response.get_json()["model"] == name
+
+
+@pytest.mark.parametrize("wanted", ["1", "true", "True", "on", "yes"])
+def test_a_heat_map_covers_the_scan(client: FlaskClient, draw_scan: Draw, wanted: str) -> None:
+    data = draw_scan("PNG", width=300, height=150)
+    answer = client.post("/api/predict", data={"image": part(data), "heatmap": wanted}).get_json()
+    head, _, encoded = answer["predictions"][0]["heatmap"].partition(",")
+    assert head == "data:image/png;base64"
+    with Image.open(io.BytesIO(base64.b64decode(encoded, validate=True))) as picture:
+        assert (picture.format, picture.mode) == ("PNG", "RGBA")
+        assert picture.size == (256, 128)
+
+
+@pytest.mark.parametrize("unwanted", ["0", "false", "off", "no"])
+def test_no_heat_map_unless_asked_for(client: FlaskClient, scan: bytes, unwanted: str) -> None:
+    response = client.post("/api/predict", data={"image": part(scan), "heatmap": unwanted})
+    assert "heatmap" not in response.get_json()["predictions"][0]
+
+
+def test_a_model_without_convolutions_has_no_heat_map(
+    tmp_path: object, publish_model: Callable[..., object], scan: bytes
+) -> None:
+    publish_model(tmp_path, "flat", feature_layer=None)
+    client = create_app({"MODELS_DIR": tmp_path}).test_client()
+    [found] = client.post("/api/predict?heatmap=1", data={"image": part(scan)}).get_json()[
+        "predictions"
+    ]
+    assert found["heatmap"] is None
+    assert "no heat map" in found["warnings"][0]
+
+
+def test_a_degenerate_crop_is_told(client: FlaskClient) -> None:
+    picture = Image.new("L", (200, 200), 0)
+    picture.paste(255, (90, 90, 110, 110))
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    answer = client.post("/api/predict", data={"image": part(file.getvalue())}).get_json()
+    assert "whole image was used" in answer["predictions"][0]["warnings"][0]
+
+
+def test_other_fields_do_no_harm(client: FlaskClient, scan: bytes) -> None:
+    response = client.post("/api/predict?x=1", data={"image": part(scan), "token": "abc"})
+    assert response.status_code == 200
+
+
+def test_models(client: FlaskClient) -> None:
+    listed = client.get("/api/models").get_json()
+    assert listed["default"] == "mobilenet-v2"
+    assert listed["refused"] == []
+    binary, mobilenet = listed["models"]
+    assert binary["name"] == "binary-cnn"
+    assert binary["classes"] == ["healthy", "tumor"]
+    assert not binary["default"]
+    assert mobilenet == {
+        "name": "mobilenet-v2",
+        "version": "1",
+        "classes": ["glioma", "meningioma", "notumor", "pituitary"],
+        "default": True,
+        "heatmap": True,
+        "scan": {"size": 64, "crop": True},
+        "architecture": "a small network with random weights",
+        "parameters": 1000,
+        "created": "2026-11-21",
+        "protocol": "grouped",
+        "metrics": {"protocol": "grouped", "accuracy": 0.5, "scans": 10},
+        "intended_use": "Tests.",
+        "limits": "Knows nothing.",
+        "sources": [{"name": "phantoms", "licence": "none"}],
+    }
+
+
+def test_predictions_stay_in_no_cache(client: FlaskClient, scan: bytes) -> None:
+    response = client.post("/api/predict", data={"image": part(scan)})
+    assert response.cache_control.no_store
+
+
+def test_scans_are_never_written_to_disk(
+    client: FlaskClient,
+    draw_scan: Draw,
+    form: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    large = draw_scan("BMP", width=1000, height=1000)
+    assert len(large) > 900_000  # werkzeug keeps half a megabyte in memory, and no more
+    monkeypatch.setattr("tempfile.tempdir", "/a/folder/that/does/not/exist")
+    response = client.post("/api/predict", **form(("image", "scan.bmp", large)))
+    assert response.status_code == 200

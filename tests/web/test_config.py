@@ -1,0 +1,76 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from tumorapp import create_app
+from tumorapp.config import ROOT, SETTINGS, read_settings
+from tumorapp.errors import ConfigurationError
+
+DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
+
+
+def test_defaults() -> None:
+    assert read_settings({}, {}) == DEFAULTS == {
+        "MODELS_DIR": ROOT / "instance" / "models",
+        "DEFAULT_MODEL": None,
+        "ENGINE": "openvino",
+        "INFERENCE_THREADS": 0,
+        "MAX_UPLOAD_MB": 20,
+        "MAX_IMAGES": 16,
+        "MAX_PIXELS": 50_000_000,
+    }
+
+
+def test_the_environment_goes_before_the_default_and_code_before_both() -> None:
+    environment = {"TUMORAPP_MAX_IMAGES": " 3 ", "TUMORAPP_MAX_UPLOAD_MB": "7"}
+    settings = read_settings(environment, {"MAX_UPLOAD_MB": 9, "TESTING": True})
+    assert (settings["MAX_IMAGES"], settings["MAX_UPLOAD_MB"]) == (3, 9)
+    assert settings["TESTING"] is True
+
+
+def test_an_empty_variable_counts_as_none() -> None:
+    assert read_settings({setting.variable: "" for setting in SETTINGS}, {}) == DEFAULTS
+
+
+def test_a_folder_becomes_a_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = read_settings({"TUMORAPP_MODELS_DIR": "models"}, {})
+    assert settings["MODELS_DIR"] == tmp_path.resolve() / "models"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAX_IMAGES", "0"),
+        ("MAX_IMAGES", "many"),
+        ("MAX_IMAGES", "1.5"),
+        ("MAX_UPLOAD_MB", "-1"),
+        ("MAX_PIXELS", "1e9"),
+        ("INFERENCE_THREADS", "-1"),
+        ("ENGINE", "onnx"),
+        ("ENGINE", "OpenVINO"),
+        ("MODELS_DIR", __file__),
+    ],
+)
+def test_a_bad_value_is_refused_at_start(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"TUMORAPP_{name}", value)
+    with pytest.raises(ConfigurationError, match=f"^TUMORAPP_{name} is {re.escape(repr(value))}"):
+        create_app()
+    with pytest.raises(ConfigurationError, match=f"^{name} is "):
+        create_app({name: value})
+
+
+def test_each_setting_is_documented() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(TUMORAPP_\w+)` \| (.+?) \| (.+?) \|$", text, flags=re.MULTILINE)
+    assert {variable for variable, _, _ in rows} == {setting.variable for setting in SETTINGS}
+    for setting in SETTINGS:
+        [(default, words)] = [(d, w) for variable, d, w in rows if variable == setting.variable]
+        assert words == f"{setting.help} Accepts {setting.accepted}."
+        shown = setting.default
+        if isinstance(shown, Path):
+            shown = shown.relative_to(ROOT)
+        assert default == ("" if shown is None else f"`{shown}`") or default == "none"

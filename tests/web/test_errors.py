@@ -1,0 +1,309 @@
+import io
+import logging
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import pytest
+import werkzeug.exceptions
+from flask import Flask, abort, redirect
+from flask.testing import FlaskClient
+from PIL import Image
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import TestResponse
+
+from tumorapp import create_app, errors
+
+Form = Callable[..., dict[str, Any]]
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+def problem(response: TestResponse, status: int) -> dict[str, Any]:
+    """Check that a response is a whole problem and give it."""
+    assert response.status_code == status, response.get_data(as_text=True)
+    assert response.mimetype == "application/problem+json"
+    found = response.get_json(force=True)
+    assert found["status"] == status
+    assert {"type", "title", "detail"} <= found.keys()
+    assert "Traceback" not in found["detail"]
+    return found
+
+
+def save(picture: Image.Image, file_format: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    picture.save(file, file_format)
+    return file.getvalue()
+
+
+def unreadable(scan: bytes) -> dict[str, tuple[bytes, str]]:
+    """Give files that are no scans, and a word of what is said of each."""
+    return {
+        "empty": (b"", "empty"),
+        "signature-only": (b"\xff\xd8\xff", "not an image"),
+        "text": (b"glioma, certainly", "not an image"),
+        "html": (b"<!doctype html><p>scan", "not an image"),
+        "truncated": (scan[: len(scan) // 2], "cut short"),
+        "header-only": (scan[:30], "cut short"),
+        "one-pixel": (save(Image.new("L", (1, 1), 9)), "1 × 1"),
+        "black": (save(Image.new("L", (200, 200), 0)), "blank"),
+        "white": (save(Image.new("RGB", (200, 200), "white")), "blank"),
+        "gif": (save(Image.new("L", (200, 200), 0), "GIF"), "Accepted: JPEG, PNG, TIFF"),
+        "zeros": (bytes(5000), "not an image"),
+    }
+
+
+@pytest.mark.parametrize("kind", unreadable(b""))
+@pytest.mark.parametrize("as_body", [False, True], ids=["form", "body"])
+def test_a_file_that_is_no_scan(client: FlaskClient, scan: bytes, kind: str, as_body: bool) -> None:
+    data, word = unreadable(scan)[kind]
+    sent: dict[str, Any] = {"data": {"image": FileStorage(io.BytesIO(data), "bad.jpg")}}
+    if as_body:
+        sent = {"data": data, "content_type": "image/jpeg"}
+    found = problem(client.post("/api/predict", **sent), 422)
+    assert word in found["detail"]
+    assert found["detail"].startswith("body: " if as_body else "bad.jpg: ")
+    assert "image/png" in found["accepted"]
+
+
+def test_the_bad_one_of_several_is_named(client: FlaskClient, scan: bytes) -> None:
+    files = [
+        FileStorage(io.BytesIO(data), name)
+        for name, data in [("good.jpg", scan), ("bad.jpg", b"no"), ("good too.jpg", scan)]
+    ]
+    found = problem(client.post("/api/predict", data={"image": files}), 422)
+    assert found["detail"].startswith("bad.jpg: ")
+
+
+def test_a_decompression_bomb(client: FlaskClient) -> None:
+    bomb = save(Image.new("1", (20_000, 20_000)))
+    assert len(bomb) < 200_000
+    found = problem(client.post("/api/predict", data=bomb, content_type="image/png"), 413)
+    assert "50,000,000" in found["detail"]
+
+
+def test_more_pixels_than_accepted(
+    tmp_path: Path, publish_model: Callable[..., Path], draw_scan: Callable[..., bytes]
+) -> None:
+    publish_model(tmp_path)
+    client = create_app({"MODELS_DIR": tmp_path, "MAX_PIXELS": 10_000}).test_client()
+    data = draw_scan("PNG", width=101, height=100)
+    found = problem(client.post("/api/predict", data=data, content_type="image/png"), 413)
+    assert "101 × 100" in found["detail"]
+    assert "10,000" in found["detail"]
+
+
+def test_a_request_over_the_size_limit(
+    tmp_path: Path, publish_model: Callable[..., Path], form: Form
+) -> None:
+    publish_model(tmp_path)
+    client = create_app({"MODELS_DIR": tmp_path, "MAX_UPLOAD_MB": 1}).test_client()
+    body = {"data": bytes(2**20 + 1), "content_type": "image/jpeg"}
+    for sent in (form(("image", "big.jpg", bytes(2**20))), body):
+        found = problem(client.post("/api/predict", **sent), 413)
+        assert "1 MB" in found["detail"]
+
+
+def test_too_many_images(client: FlaskClient, scan: bytes, form: Form) -> None:
+    parts = [("image", f"{index}.jpg", scan) for index in range(17)]
+    found = problem(client.post("/api/predict", **form(*parts)), 413)
+    assert "17 images" in found["detail"]
+    assert "16" in found["detail"]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [(f"field{index}", None, b"x") for index in range(10_000)],
+        [("image", "x.jpg", b"x")] * 10_000,
+        [("model", None, b"x" * 600_000)],
+    ],
+    ids=["fields", "files", "long-text"],
+)
+def test_a_form_of_too_much(
+    client: FlaskClient, parts: list[tuple[str, str | None, bytes]], form: Form
+) -> None:
+    found = problem(client.post("/api/predict", **form(*parts)), 413)
+    assert "16 images" in found["detail"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a\nb.jpg",
+        "\N{BRAIN}\N{ZERO WIDTH JOINER}.jpg",
+        "<script>alert(1)</script>.jpg",
+        "../../../etc/passwd",
+        "C:\\scans\\1.jpg",
+        "x" * 10_000,
+        "\x00.jpg",
+        "%00%0d%0a",
+        " ",
+    ],
+)
+def test_odd_file_names(client: FlaskClient, scan: bytes, form: Form, name: str) -> None:
+    good = client.post("/api/predict", **form(("image", name, scan)))
+    bad = client.post("/api/predict", **form(("image", name, b"x")))
+    assert good.status_code in (200, 400)
+    assert good.mimetype in ("application/json", "application/problem+json")
+    problem(bad, 422 if good.status_code == 200 else 400)
+
+
+def test_an_unknown_model(client: FlaskClient, scan: bytes) -> None:
+    found = problem(
+        client.post("/api/predict?model=../../etc", data=scan, content_type="image/jpeg"), 404
+    )
+    assert "'../../etc'" in found["detail"]
+    assert found["accepted"] == ["binary-cnn", "mobilenet-v2"]
+    assert found["type"] == "urn:problem-type:tumorapp:unknown-model"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "heatmap=maybe",
+        "heatmap=",
+        "heatmap=2",
+        "heatmap=1&heatmap=0",
+        f"model={'m' * 101}",
+        "model=binary-cnn&model=mobilenet-v2",
+    ],
+)
+def test_a_bad_option(client: FlaskClient, scan: bytes, options: str) -> None:
+    response = client.post(f"/api/predict?{options}", data=scan, content_type="image/jpeg")
+    found = problem(response, 400)
+    assert options.partition("=")[0] in found["detail"]
+    assert found["accepted"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "word"),
+    [
+        ({}, "no fields"),
+        ({"data": {"model": "binary-cnn"}}, "Fields received: model"),
+        ({"data": {"image": "/home/me/scan.jpg"}}, "holds text"),
+        ({"data": {"scan": (io.BytesIO(b"x"), "x.jpg")}}, "Fields received: scan"),
+        ({"data": {"image": (io.BytesIO(b""), "")}}, "No file was chosen"),
+        ({"data": b"x", "content_type": "multipart/form-data"}, "boundary"),
+        ({"data": b"x", "content_type": "multipart/form-data; boundary=y"}, "no fields"),
+    ],
+    ids=["nothing", "only-a-model", "text", "other-name", "no-choice", "no-boundary", "no-parts"],
+)
+def test_a_missing_image(client: FlaskClient, sent: dict[str, Any], word: str) -> None:
+    found = problem(client.post("/api/predict", **sent), 400)
+    assert word in found["detail"]
+    assert "image" in found["accepted"][0]
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "video/mp4", "nonsense"])
+def test_a_body_of_another_type(client: FlaskClient, scan: bytes, kind: str) -> None:
+    found = problem(client.post("/api/predict", data=scan, content_type=kind), 415)
+    assert kind in found["detail"]
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "TRACE", "NONSENSE"])
+def test_a_wrong_method(client: FlaskClient, method: str) -> None:
+    response = client.open("/api/predict", method=method)
+    found = problem(response, 405)
+    assert response.allow == {"POST", "OPTIONS"}
+    assert found["accepted"] == ["OPTIONS", "POST"]
+
+
+def test_head_and_options(client: FlaskClient) -> None:
+    assert client.options("/api/predict").allow == {"POST", "OPTIONS"}
+    assert client.head("/api/predict").status_code == 405
+    assert client.head("/api/models").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/api", "/api/", "/api/predict/", "/nothing", "/api/..", "/%00", "/%ff"]
+)
+def test_an_unknown_path(client: FlaskClient, path: str) -> None:
+    assert "/api/predict" in problem(client.get(path), 404)["detail"]
+
+
+@pytest.mark.parametrize("status", [status for status in HTTPStatus if status >= 400])
+def test_every_status_has_one_shape(app: Flask, status: HTTPStatus) -> None:
+    known = werkzeug.exceptions.default_exceptions
+    with app.test_request_context("/api/x"):
+        error = known[status]() if status in known else werkzeug.exceptions.HTTPException()
+        error.code = status
+        found = errors.answer_problem(error)
+    assert isinstance(found, app.response_class)
+    fields = problem(TestResponse(found.response, found.status, found.headers, None), status)
+    assert fields["title"]
+    assert fields["detail"]
+
+
+def failing_app(app: Flask) -> Flask:
+    """Give an application that shares the models and has views that fail."""
+    failing = create_app({"MODELS_DIR": app.config["MODELS_DIR"], "PROPAGATE_EXCEPTIONS": False})
+    failing.add_url_rule("/crash", "crash", view_func=lambda: 1 / 0)
+    failing.add_url_rule("/api/crash", "api_crash", view_func=lambda: 1 / 0)
+    failing.add_url_rule("/busy", "busy", view_func=lambda: abort(503))
+    failing.add_url_rule("/moved", "moved", view_func=lambda: abort(redirect("/")))
+    return failing
+
+
+def test_an_unforeseen_error_is_logged_and_says_nothing_of_the_inside(
+    app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = failing_app(app).test_client()
+    with caplog.at_level(logging.ERROR):
+        found = problem(client.get("/api/crash"), 500)
+    assert "division" not in str(found)
+    assert any(
+        record.exc_info and record.exc_info[0] is ZeroDivisionError for record in caplog.records
+    )
+    page = client.get("/crash", headers={"Accept": BROWSER})
+    assert page.status_code == 500
+    assert page.mimetype == "text/html"
+    assert "division" not in page.get_data(as_text=True)
+
+
+def test_a_redirect_is_no_error(app: Flask) -> None:
+    response = failing_app(app).test_client().get("/moved")
+    assert response.status_code == 302
+    assert response.location == "/"
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "expected"),
+    [
+        ("/nothing", BROWSER, "text/html"),
+        ("/nothing", "*/*", "application/problem+json"),
+        ("/nothing", "application/json", "application/problem+json"),
+        ("/nothing", "application/json, text/html;q=0.5", "application/problem+json"),
+        ("/nothing", "text/html, application/json;q=0.5", "text/html"),
+        ("/nothing", "nonsense", "application/problem+json"),
+        ("/nothing", "", "application/problem+json"),
+        ("/api/nothing", BROWSER, "application/problem+json"),
+    ],
+)
+def test_people_get_a_page_and_programs_get_json(
+    client: FlaskClient, path: str, accept: str, expected: str
+) -> None:
+    response = client.get(path, headers={"Accept": accept})
+    assert response.status_code == 404
+    assert response.mimetype == expected
+
+
+def test_a_page_escapes_what_it_repeats(client: FlaskClient) -> None:
+    response = client.get("/<script>alert(1)</script>", headers={"Accept": BROWSER})
+    assert b"<script>alert" not in response.data
+    assert b"&lt;script&gt;" in response.data
+
+
+def test_every_kind_of_error_is_in_the_tree() -> None:
+    def kinds(parent: type) -> list[type]:
+        return [kind for child in parent.__subclasses__() for kind in (child, *kinds(child))]
+
+    for kind in kinds(errors.ProblemError):
+        assert f"{kind.__name__:26}{kind.status.value}" in (errors.__doc__ or ""), kind
+
+
+def test_no_model_at_all(tmp_path: Path, scan: bytes) -> None:
+    client = create_app({"MODELS_DIR": tmp_path}).test_client()
+    response = client.post("/api/predict", data=scan, content_type="image/jpeg")
+    assert "flask train" in problem(response, 503)["detail"]

@@ -1,0 +1,125 @@
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask, Request, Response
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.test import EnvironBuilder
+
+from tumorapp.errors import MissingImageError, TooManyImagesError, UnsupportedBodyError
+from tumorapp.inference import Upload
+from tumorapp.uploads import DISCARDED_TIMES, ScanRequest, discard_rest, read_uploads
+
+Form = Callable[..., dict[str, Any]]
+
+
+def received(**sent: Any) -> Request:
+    return ScanRequest(EnvironBuilder(method="POST", **sent).get_environ())
+
+
+def test_the_parts_named_image_in_their_order(form: Form) -> None:
+    request = received(
+        **form(
+            ("image", "b.jpg", b"1"),
+            ("other", "c.jpg", b"2"),
+            ("model", None, b"binary-cnn"),
+            ("image", "a.jpg", b"3"),
+            ("image", "b.jpg", b"4"),
+        )
+    )
+    assert read_uploads(request, 3) == [
+        Upload("b.jpg", b"1"),
+        Upload("a.jpg", b"3"),
+        Upload("b.jpg", b"4"),
+    ]
+
+
+def test_an_empty_file_with_a_name_is_a_file(form: Form) -> None:
+    assert read_uploads(received(**form(("image", "a.jpg", b""))), 1) == [Upload("a.jpg", b"")]
+
+
+def test_a_part_without_a_name_gets_one(form: Form) -> None:
+    request = received(**form(("image", "a.jpg", b"1"), ("image", "", b"2")))
+    assert [upload.filename for upload in read_uploads(request, 2)] == ["a.jpg", "image 2"]
+
+
+def test_what_a_browser_sends_where_no_file_was_chosen(form: Form) -> None:
+    with pytest.raises(MissingImageError, match="No file was chosen"):
+        read_uploads(received(**form(("image", "", b""))), 1)
+
+
+@pytest.mark.parametrize(
+    "content_type", ["image/jpeg", "IMAGE/PNG", "image/x-unknown; q=1", "application/octet-stream"]
+)
+def test_a_raw_body(content_type: str) -> None:
+    request = received(data=b"pixels", content_type=content_type)
+    assert read_uploads(request, 1) == [Upload("body", b"pixels")]
+
+
+def test_one_too_many(form: Form) -> None:
+    parts = [("image", f"{index}.jpg", b"x") for index in range(3)]
+    assert len(read_uploads(received(**form(*parts)), 3)) == 3
+    with pytest.raises(TooManyImagesError, match="3 images were received; at most 2"):
+        read_uploads(received(**form(*parts)), 2)
+
+
+def test_another_type_of_body() -> None:
+    request = received(data=b"{}", content_type="application/json")
+    with pytest.raises(UnsupportedBodyError, match="application/json") as caught:
+        read_uploads(request, 1)
+    assert "image/jpeg" in caught.value.accepted
+
+
+def test_a_long_list_of_fields_is_cut(form: Form) -> None:
+    request = received(**form(*((f"field-{index}", None, b"x") for index in range(500))))
+    with pytest.raises(MissingImageError) as caught:
+        read_uploads(request, 1)
+    assert len(caught.value.detail) < 300
+
+
+def test_a_body_in_chunks_that_is_too_long_is_not_cut_silently(app: Flask) -> None:
+    # As a server that marks the end of a body gives it; there is no Content-Length.
+    environ = EnvironBuilder(method="POST", content_type="image/jpeg").get_environ()
+    environ |= {"wsgi.input": io.BytesIO(bytes(21 * 2**20)), "wsgi.input_terminated": True}
+    with app.app_context(), pytest.raises(RequestEntityTooLarge):
+        read_uploads(ScanRequest(environ), 1)
+
+
+class EndlessBody(io.RawIOBase):
+    """A body that never ends, and counts what is read of it."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def read(self, size: int = -1) -> bytes:
+        self.taken += size
+        return bytes(size)
+
+
+class LostBody(io.RawIOBase):
+    """A body whose sender has gone."""
+
+    def read(self, size: int = -1) -> bytes:
+        raise ConnectionResetError
+
+
+@pytest.mark.parametrize(("status", "ends"), [(413, True), (413, False), (422, True)])
+def test_the_rest_of_a_refused_body_is_read_within_bounds(
+    app: Flask, status: int, ends: bool
+) -> None:
+    body = EndlessBody()
+    environ = EnvironBuilder(method="POST").get_environ() | {"wsgi.input": body}
+    if ends:
+        environ["wsgi.input_terminated"] = True
+    with app.request_context(environ):
+        assert discard_rest(Response(status=status)).status_code == status
+    expected = DISCARDED_TIMES * 20 * 2**20 if (status, ends) == (413, True) else 0
+    assert body.taken == expected
+
+
+def test_a_sender_that_has_gone_is_no_error(app: Flask) -> None:
+    environ = EnvironBuilder(method="POST").get_environ()
+    environ |= {"wsgi.input": LostBody(), "wsgi.input_terminated": True}
+    with app.request_context(environ):
+        assert discard_rest(Response(status=413)).status_code == 413

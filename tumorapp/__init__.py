@@ -1,0 +1,48 @@
+"""TumorApp: a web page and a REST API that say what a brain MRI scan shows."""
+
+import os
+from collections.abc import Mapping
+
+from flask import Flask
+from flask.json.provider import DefaultJSONProvider
+
+from tumorapp import api, cli, errors, ops, security, uploads, views
+from tumorapp.catalog import Catalog
+from tumorapp.config import read_settings
+
+
+def create_app(config: Mapping[str, object] | None = None) -> Flask:
+    """Put the application together and load its models.
+
+    Under the `flask` command the models are loaded on first use: most commands need none.
+
+    Args:
+        config: settings that go before those of the environment, by the names in
+            `tumorapp.config`; any others are Flask's.
+
+    Raises:
+        ConfigurationError: a setting is not accepted, or its engine is not installed.
+    """
+    app = Flask(__name__, template_folder="../templates", static_folder="../static")
+    settings = read_settings(os.environ, config or {})
+    app.config.from_mapping(settings)
+    json = DefaultJSONProvider(app)
+    json.sort_keys = False  # classes keep the model's order
+    app.json = json
+    catalog = Catalog(
+        settings["MODELS_DIR"],
+        settings["ENGINE"],
+        settings["INFERENCE_THREADS"],
+        settings["DEFAULT_MODEL"],
+    )
+    app.extensions["catalog"] = catalog
+    uploads.init_app(app)
+    errors.init_app(app)
+    security.init_app(app)
+    app.register_blueprint(api.blueprint, url_prefix="/api")
+    app.register_blueprint(ops.blueprint)
+    app.register_blueprint(views.blueprint)
+    cli.init_app(app)
+    if os.environ.get("FLASK_RUN_FROM_CLI") != "true":
+        catalog.load()
+    return app

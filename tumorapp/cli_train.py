@@ -1,0 +1,135 @@
+"""`flask train`: a model from labelled scans to a published bundle."""
+
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import click
+from flask import current_app
+
+PROTOCOLS = ("official", "random-80-20", "grouped")
+_EXAMPLES = """
+\b
+Examples:
+  flask train --model binary-cnn --data instance/data/preetviradiya
+  flask train --model mobilenet-v2 --data instance/data/nickparvar --protocol official
+  flask train --model mobilenet-v2 --data instance/data/nickparvar \\
+      --data instance/data/sartaj --exclude 'sartaj/*/glioma_tumor/*'
+  KERAS_BACKEND=jax flask train --model mobilenet-v2 --data instance/data/nickparvar
+"""
+
+
+@click.command("train", epilog=_EXAMPLES)
+@click.option("--model", required=True, help="Architecture, such as binary-cnn or mobilenet-v2.")
+@click.option(
+    "--data",
+    required=True,
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder with a subfolder for each class; may be given more than once to merge sets.",
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(PROTOCOLS),
+    default="grouped",
+    show_default=True,
+    help="How scans are divided: the set's own folders; at random, as papers do, with leaks; "
+    "or with near-duplicates kept together.",
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="Leave out scans whose FOLDER/PATH matches, such as 'sartaj/*/glioma_tumor/*'.",
+)
+@click.option("--epochs", type=click.IntRange(1), help="The most epochs.")
+@click.option("--batch", type=click.IntRange(1), help="Scans a step.")
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="At the start.")
+@click.option("--patience", type=click.IntRange(1), help="Epochs without progress before the end.")
+@click.option("--augmentation", type=click.FloatRange(0), help="Strength; 0 is none, 1 usual.")
+@click.option("--size", type=click.IntRange(16, 1024), help="Width and height of the input.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--weights",
+    default="imagenet",
+    show_default=True,
+    metavar="imagenet|none|FILE",
+    help="What a pretrained network starts from; Keras downloads ImageNet's.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "mixed_float16", "mixed_bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="auto: mixed_float16 on a GPU, float32 on a CPU.",
+)
+@click.option("--no-publish", is_flag=True, help="Write the report, but publish no bundle.")
+@click.option("--fresh", is_flag=True, help="Start anew instead of going on with a run cut off.")
+def train_command(
+    model: str,
+    data: tuple[Path, ...],
+    protocol: str,
+    exclude: tuple[str, ...],
+    size: int | None,
+    seed: int,
+    weights: str,
+    precision: str,
+    no_publish: bool,
+    fresh: bool,
+    **overrides: float | None,
+) -> None:
+    """Train MODEL on folders of scans, measure it once on its test part, and publish it.
+
+    Stopped at any moment, the same command goes on where it was. Settings that are not given are
+    the architecture's own.
+    """
+    # TensorFlow and scikit-learn load here, so that no other command waits for them.
+    from training.bundle import PublishError
+    from training.data.sources import DataError
+    from training.data.split import SplitError
+    from training.export import ExportError
+    from training.models import WeightsError, architecture
+    from training.pipeline import RunBusyError, TrainingRequest, train
+
+    try:
+        network = architecture(model)
+        chosen = {name: value for name, value in overrides.items() if value is not None}
+        outcome = train(
+            TrainingRequest(
+                model=model,
+                data=data,
+                instance=Path(current_app.instance_path),
+                models=Path(current_app.config["MODELS_DIR"]),
+                protocol=protocol,  # type: ignore[arg-type]  # click.Choice allows no other
+                recipe=replace(network.recipe, **chosen),  # type: ignore[arg-type]
+                size=size or network.size,
+                exclude=exclude,
+                seed=seed,
+                weights=None if weights == "none" or not network.pretrained else weights,
+                precision=precision,
+                publish=not no_publish,
+                fresh=fresh,
+                command=shlex.join(["flask", *sys.argv[1:]]),
+            )
+        )
+    except (
+        DataError,
+        SplitError,
+        WeightsError,
+        RunBusyError,
+        ExportError,
+        PublishError,
+        ValueError,
+    ) as error:
+        raise click.ClickException(str(error)) from error
+    metrics = outcome.card.metrics
+    low, high = metrics["intervals"]["accuracy"]
+    click.echo(
+        f"\n{model} on {metrics['scans']} test scans ({protocol}): accuracy "
+        f"{metrics['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f}), "
+        f"F1 {metrics['f1_macro']:.4f}, ROC AUC {metrics['roc_auc']:.4f}."
+    )
+    click.echo(f"Report: {(outcome.bundle or outcome.run) / 'report' / 'README.md'}")
+    if outcome.bundle:
+        click.echo(f"Published: {outcome.bundle}")

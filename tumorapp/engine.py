@@ -1,0 +1,65 @@
+"""What runs a bundle's graph: prepared scans in, probabilities and heat maps out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.bundle import Card
+from tumorapp.errors import ConfigurationError
+
+
+class EngineError(RuntimeError):
+    """A bundle's files cannot be run; the message says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What a model says of a batch of scans.
+
+    Attributes:
+        probabilities: float32, shape (scans, classes), each row from 0 to 1 and summing to 1.
+        heatmaps: float32, shape (scans, rows, columns), 0 to 1: what spoke for the most probable
+            class, coarse and of the model's own size; None for a model without convolutions.
+    """
+
+    probabilities: NDArray[np.float32]
+    heatmaps: NDArray[np.float32] | None
+
+
+class Engine(Protocol):
+    """A loaded model. Several threads may call it at once."""
+
+    def predict(self, pixels: NDArray[np.uint8]) -> Outputs:
+        """Run the model on prepared scans: uint8, shape (scans, size, size, 1), 0 to 255."""
+        ...
+
+
+def choose_engine(name: str, threads: int) -> Callable[[Path, Card], Engine]:
+    """Give the function that opens a bundle's folder on the engine of that name.
+
+    The engine's runtime is imported here, so that nothing else waits for it.
+
+    Args:
+        name: openvino or tensorflow.
+        threads: processor threads for one inference; 0 for one for each core.
+
+    Raises:
+        ConfigurationError: the engine's packages are not installed.
+    """
+    if name == "tensorflow":
+        try:
+            from tumorapp.engine_tensorflow import TensorFlowEngine, use_threads
+        except ImportError as error:
+            raise ConfigurationError(
+                f"The engine tensorflow cannot be used: {error}. Install requirements.txt, or set "
+                "TUMORAPP_ENGINE=openvino."
+            ) from error
+        use_threads(threads)
+        return TensorFlowEngine
+    from tumorapp.engine_openvino import OpenVINOEngine
+
+    return lambda folder, _card: OpenVINOEngine(folder, threads)

@@ -1,0 +1,198 @@
+"""What can go wrong, and how it is told: problem+json (RFC 9457) to programs, a page to people.
+
+    Exception
+    ├── ConfigurationError            a setting is wrong: the service does not start
+    └── ProblemError                  a request cannot be answered
+        ├── MissingImageError         400  no image in the request
+        ├── InvalidOptionError        400  an option's value is not accepted
+        ├── UnknownModelError         404  no model of that name is served
+        ├── TooManyImagesError        413  more images than one request may hold
+        ├── OversizedImageError       413  more pixels than an image may have
+        ├── UnsupportedBodyError      415  the body is neither a form nor an image
+        ├── UnreadableScanError       422  an image that cannot be read as a scan
+        └── NoModelError              503  no model is served at all
+
+Everything werkzeug raises (404, 405, 413, …) and every unforeseen exception, as a 500 that says
+nothing of the inside, takes the same shape.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+from typing import ClassVar
+
+from flask import Flask, Request, Response, current_app, json, render_template, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+IMAGE_TYPES = ("image/jpeg", "image/png", "image/tiff", "image/bmp", "image/webp")
+
+
+class ConfigurationError(Exception):
+    """The service cannot start as it is configured; the message says what to change."""
+
+
+class ProblemError(Exception):
+    """A request that cannot be answered.
+
+    Args:
+        detail: what was received, what is accepted, what to do next.
+        accepted: what would have been accepted, for programs to read.
+    """
+
+    status: ClassVar[HTTPStatus]
+    title: ClassVar[str]
+
+    def __init__(self, detail: str, accepted: Sequence[str] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.accepted = tuple(accepted)
+
+
+class MissingImageError(ProblemError):
+    """The request holds no image."""
+
+    status = HTTPStatus.BAD_REQUEST
+    title = "No image in the request"
+
+
+class InvalidOptionError(ProblemError):
+    """An option has a value that is not accepted."""
+
+    status = HTTPStatus.BAD_REQUEST
+    title = "An option is not valid"
+
+
+class UnknownModelError(ProblemError):
+    """No model of that name is served."""
+
+    status = HTTPStatus.NOT_FOUND
+    title = "Unknown model"
+
+
+class TooManyImagesError(ProblemError):
+    """The request holds more images than are accepted at once."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    title = "Too many images"
+
+
+class OversizedImageError(ProblemError):
+    """An image has more pixels than are accepted."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    title = "The image is too large"
+
+
+class UnsupportedBodyError(ProblemError):
+    """The request's body is neither a form nor an image."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    title = "The body is not an image"
+
+
+class UnreadableScanError(ProblemError):
+    """A file cannot be read as a scan."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    title = "The image cannot be read"
+
+
+class NoModelError(ProblemError):
+    """Not one model could be loaded."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    title = "No model is installed"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An error as it is answered; the fields of RFC 9457, and what would have been accepted.
+
+    Attributes:
+        type: a name for this kind of problem that does not change; `about:blank` where the status
+            says it all.
+        title: the kind of problem, in a few words.
+        status: the HTTP status, 400 to 599.
+        detail: what was wrong with this request and what to do about it.
+        accepted: what would have been accepted; may be empty.
+    """
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    accepted: tuple[str, ...] = ()
+
+
+def describe(error: ProblemError | HTTPException) -> Problem:
+    """Describe an error for the one who sent the request."""
+    if isinstance(error, ProblemError):
+        kind = error.title.lower().replace(" ", "-")
+        return Problem(
+            type=f"urn:problem-type:tumorapp:{kind}",
+            title=error.title,
+            status=error.status,
+            detail=error.detail,
+            accepted=error.accepted,
+        )
+    status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
+    accepted: tuple[str, ...] = ()
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        accepted = tuple(sorted(error.valid_methods))
+    return Problem("about:blank", status.phrase, status, _explain(error, status), accepted)
+
+
+def _explain(error: HTTPException, status: HTTPStatus) -> str:
+    if status == HTTPStatus.NOT_FOUND:
+        return (
+            f"There is nothing at {request.path}. Send scans to /api/predict, list the models at "
+            "/api/models, or open the page at /."
+        )
+    if isinstance(error, MethodNotAllowed):
+        methods = ", ".join(sorted(error.valid_methods or ()))
+        return f"{request.method} is not possible at {request.path}. It accepts: {methods}."
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        config = current_app.config
+        return (
+            f"The request is too large. At most {config['MAX_UPLOAD_MB']} MB and "
+            f"{config['MAX_IMAGES']} images are accepted at once, and short text fields beside "
+            "them. Send fewer or smaller images."
+        )
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return (
+            "Something went wrong here, and it was not the request's fault. It has been logged. "
+            "Try again, and tell whoever runs this service if it happens again."
+        )
+    return error.description or status.description or f"{status.phrase}."
+
+
+def wants_page(received: Request) -> bool:
+    """Tell whether a request is answered with a page: outside the API, for who asks for HTML."""
+    if received.path == "/api" or received.path.startswith("/api/"):
+        return False
+    offered = ["application/problem+json", "application/json", "text/html"]
+    return received.accept_mimetypes.best_match(offered) == "text/html"
+
+
+def answer_problem(error: ProblemError | HTTPException) -> Response | HTTPException:
+    """Answer an error in the shape that the client reads."""
+    if isinstance(error, HTTPException) and (error.code or 0) < 400:
+        return error  # a redirect, or a response that was raised: no problem at all
+    problem = describe(error)
+    if wants_page(request):
+        response = Response(render_template("error.html", problem=problem), mimetype="text/html")
+    else:
+        fields = {name: value for name, value in asdict(problem).items() if value != ()}
+        response = Response(json.dumps(fields), mimetype="application/problem+json")
+    response.status_code = problem.status
+    if isinstance(error, HTTPException):  # such as Allow, Retry-After
+        for name, value in error.get_headers(request.environ):
+            if name not in ("Content-Type", "Content-Length"):
+                response.headers[name] = value
+    return response
+
+
+def init_app(app: Flask) -> None:
+    """Answer every error of an application this way; unforeseen ones are logged by Flask."""
+    app.register_error_handler(ProblemError, answer_problem)
+    app.register_error_handler(HTTPException, answer_problem)

@@ -1,0 +1,100 @@
+"""What goes into the API and what comes out of it."""
+
+import base64
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, cast
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validate
+from werkzeug.datastructures import MultiDict
+
+from tumorapp.errors import InvalidOptionError
+
+ACCEPTED_OPTIONS = ("model: the name of a served model", "heatmap: 1, true, 0 or false")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a request for a prediction chooses.
+
+    Attributes:
+        model: the model's name; None for the default one.
+        heatmap: whether each prediction comes with a heat map.
+    """
+
+    model: str | None = None
+    heatmap: bool = False
+
+
+class OptionsSchema(Schema):
+    """Text of a form or a query string → `Options`."""
+
+    model = fields.String(load_default="", validate=validate.Length(max=100))
+    heatmap = fields.Boolean(load_default=False)
+
+    @post_load
+    def _build(self, data: dict[str, Any], **_: Any) -> Options:
+        return Options(model=data["model"] or None, heatmap=data["heatmap"])
+
+
+_OPTIONS = OptionsSchema(unknown=EXCLUDE)  # a form may carry fields of its own
+
+
+def read_options(values: MultiDict[str, str]) -> Options:
+    """Read the options of a request, such as `request.values`.
+
+    Raises:
+        InvalidOptionError: an option given twice, or with a value that is not accepted.
+    """
+    for name in _OPTIONS.fields:
+        given = values.getlist(name)
+        if len(given) > 1 and len(set(given)) > 1:
+            raise InvalidOptionError(
+                f"The option {name} was given {len(given)} times with different values. "
+                "Give it once.",
+                ACCEPTED_OPTIONS,
+            )
+    try:
+        return cast(Options, _OPTIONS.load(values.to_dict()))
+    except ValidationError as error:
+        name, reasons = next(iter(error.messages_dict.items()))
+        raise InvalidOptionError(
+            f"The option {name} is {values[name][:100]!r}. {' '.join(reasons)} "
+            f"Accepted: {'; '.join(ACCEPTED_OPTIONS)}.",
+            ACCEPTED_OPTIONS,
+        ) from None
+
+
+class _Picture(fields.Field[bytes]):
+    """A PNG, written as a link that holds the picture itself."""
+
+    def _serialize(self, value: bytes | None, *_: Any, **__: Any) -> str | None:
+        if value is None:
+            return None
+        return "data:image/png;base64," + base64.b64encode(value).decode("ascii")
+
+
+class PredictionSchema(Schema):
+    """One scan's prediction."""
+
+    filename = fields.String(required=True)
+    label = fields.String(required=True)
+    tumor = fields.Boolean(required=True)
+    confidence = fields.Float(required=True)
+    probabilities = fields.Dict(keys=fields.String(), values=fields.Float(), required=True)
+    warnings = fields.List(fields.String(), required=True)
+    heatmap = _Picture(allow_none=True)
+
+
+class AnswerSchema(Schema):
+    """The answer to a request for predictions, in the order of its images."""
+
+    model = fields.String(required=True)
+    version = fields.String(required=True)
+    predictions = fields.List(fields.Nested(PredictionSchema), required=True)
+
+
+@cache
+def answer_schema(*, heatmap: bool) -> AnswerSchema:
+    """Give the schema of an answer; only one that was asked for heat maps has that field."""
+    return AnswerSchema(exclude=() if heatmap else ("predictions.heatmap",))

@@ -1,0 +1,130 @@
+"""From a request's body to the image files in it: bounded, and kept in memory only."""
+
+import io
+from typing import IO, Any
+
+from flask import Flask, Request, Response, current_app, request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from tumorapp.errors import (
+    IMAGE_TYPES,
+    MissingImageError,
+    TooManyImagesError,
+    UnsupportedBodyError,
+)
+from tumorapp.inference import Upload
+
+FIELD = "image"
+# Text fields beside the images: far more than there are options, far fewer than could hurt.
+OTHER_PARTS = 32
+
+# How many times the largest body is read and thrown away, so that its sender gets an answer.
+DISCARDED_TIMES = 10
+_CHUNK = 2**16
+
+_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+_ACCEPTED = (f"multipart/form-data with one or more parts named {FIELD}", *IMAGE_TYPES)
+
+
+class ScanRequest(Request):
+    """A request whose files stay in memory: a patient's scan is never written to a disk here.
+
+    The size of a request is limited (`MAX_UPLOAD_MB`), so memory is too.
+    """
+
+    def _get_file_stream(self, *_: Any, **__: Any) -> IO[bytes]:
+        return io.BytesIO()
+
+
+def init_app(app: Flask) -> None:
+    """Bound the requests of an application."""
+    app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_UPLOAD_MB"] * 2**20
+    app.config["MAX_FORM_PARTS"] = app.config["MAX_IMAGES"] + OTHER_PARTS
+    app.request_class = ScanRequest
+    app.after_request(discard_rest)
+
+
+def discard_rest(response: Response) -> Response:
+    """Read on where a request was refused for its size, up to some times that size.
+
+    A client that is still sending when the connection closes never reads why.
+    """
+    refused = response.status_code == RequestEntityTooLarge.code
+    # Only a server that marks the end of a body can be read beyond what werkzeug has read.
+    if refused and request.environ.get("wsgi.input_terminated"):
+        body: IO[bytes] = request.environ["wsgi.input"]
+        remaining = DISCARDED_TIMES * current_app.config["MAX_CONTENT_LENGTH"]
+        try:
+            while remaining > 0 and (chunk := body.read(_CHUNK)):
+                remaining -= len(chunk)
+        except OSError:
+            pass  # the client has gone: there is nobody to answer
+    return response
+
+
+def read_uploads(received: Request, max_images: int) -> list[Upload]:
+    """Read the images of a request: a form's parts named `image`, or the body itself.
+
+    Raises:
+        MissingImageError: there is none; the message names the fields that were received.
+        TooManyImagesError: there are more than `max_images`.
+        UnsupportedBodyError: the body is neither a form nor an image.
+        RequestEntityTooLarge: the body exceeds the application's limits.
+    """
+    mimetype = received.mimetype
+    if mimetype.startswith("image/") or mimetype == "application/octet-stream":
+        uploads = [Upload("body", _read_body(received))]
+    elif mimetype in _FORMS or not mimetype:
+        uploads = _read_form(received)
+    else:
+        raise UnsupportedBodyError(
+            f"A body of type {mimetype} was received, which is no image. Send "
+            f"multipart/form-data with parts named {FIELD}, or the bytes of one image with its "
+            f"type, such as {IMAGE_TYPES[0]}.",
+            _ACCEPTED,
+        )
+    if len(uploads) > max_images:
+        raise TooManyImagesError(
+            f"{len(uploads)} images were received; at most {max_images} can be answered at once. "
+            "Send them in several requests."
+        )
+    return uploads
+
+
+def _read_body(received: Request) -> bytes:
+    data = received.get_data(cache=False)
+    limit = received.max_content_length
+    # werkzeug cuts a body that comes in chunks, without a length, at the limit and says nothing.
+    if received.content_length is None and limit is not None and len(data) >= limit:
+        raise RequestEntityTooLarge
+    return data
+
+
+def _read_form(received: Request) -> list[Upload]:
+    # A browser sends a part with neither name nor content where no file was chosen.
+    uploads = [
+        Upload(part.filename or f"{FIELD} {number}", data)
+        for number, part in enumerate(received.files.getlist(FIELD), start=1)
+        if (data := part.read()) or part.filename
+    ]
+    if not uploads:
+        raise MissingImageError(_explain_missing(received), _ACCEPTED)
+    return uploads
+
+
+def _explain_missing(received: Request) -> str:
+    if FIELD in received.form:
+        return (
+            f"The field {FIELD} holds text, not a file. Send it as a file, as "
+            f"`curl -F {FIELD}=@scan.jpg` does."
+        )
+    if FIELD in received.files:
+        return "No file was chosen. Choose an image."
+    if received.mimetype == _FORMS[0] and "boundary" not in received.mimetype_params:
+        return (
+            "The form cannot be read: its Content-Type names no boundary. Leave that header to "
+            "your HTTP client; it adds one."
+        )
+    names = sorted({*received.files, *received.form})
+    found = f"Fields received: {', '.join(names)[:200]}." if names else "It has no fields at all."
+    return f"The request has no file in a field named {FIELD}. {found}"
