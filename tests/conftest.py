@@ -90,8 +90,8 @@ def write_graph(folder: Path, card: Card) -> None:
     openvino.save_model(openvino.Model(outputs, [scans]), folder / "graph.xml")
 
 
-def make_card(name: str = "mobilenet-v2", **changes: Any) -> Card:
-    """Give the card of a made-up model."""
+def draw_up_card(name: str = "mobilenet-v2", **changes: Any) -> Card:
+    """Draw up the card of a made-up model."""
     binary = name.startswith("binary")
     fields: dict[str, Any] = {
         "name": name,
@@ -112,11 +112,17 @@ def make_card(name: str = "mobilenet-v2", **changes: Any) -> Card:
 
 
 @pytest.fixture(scope="session")
+def make_card() -> Callable[..., Card]:
+    """Give the card of a made-up model: `make_card("binary-cnn", **fields)`."""
+    return draw_up_card
+
+
+@pytest.fixture(scope="session")
 def publish_model() -> Callable[..., Path]:
     """Publish a small real bundle: `publish_model(root, "binary-cnn", **fields of its card)`."""
 
     def publish(root: Path, name: str = "mobilenet-v2", **changes: Any) -> Path:
-        return publish_bundle(root, make_card(name, **changes), write_graph)
+        return publish_bundle(root, draw_up_card(name, **changes), write_graph)
 
     return publish
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 Epoch = dict[str, float]
 
@@ -23,7 +24,7 @@ class Checkpoint(keras.callbacks.Callback):
     `BackupAndRestore` of Keras keeps weights, optimizer and epoch, but neither the waiting counts
     of early stopping and of the learning-rate cuts nor the best epoch so far, and a kill while it
     writes leaves a broken file. Here the history is the one source of truth: it is stored with
-    the weights, and the other callbacks get it replayed.
+    the weights and the state of the random draws, and the other callbacks get it replayed.
 
     Files of the run's folder: `state-N.keras` (weights and optimizer after epoch N),
     `best-N.weights.h5` (averaged weights of the best epoch), `history.csv`, and `state.json`,
@@ -67,7 +68,11 @@ class Checkpoint(keras.callbacks.Callback):
         except FileNotFoundError:
             return None
         self.history, self.finished = state["history"], state["finished"]
-        return keras.models.load_model(self._state_path)
+        self._remove_others()
+        model = keras.models.load_model(self._state_path)
+        for generator, drawn in zip(_random_states(model), state["random"], strict=True):
+            generator.assign(drawn)
+        return model
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Bring the other callbacks to where they were, epoch by epoch."""
@@ -91,9 +96,13 @@ class Checkpoint(keras.callbacks.Callback):
             self._save_best()
         self.model.save(self._state_path)
         self._write_csv()
-        state = {"finished": self.finished, "history": self.history}
+        state = {
+            "finished": self.finished,
+            "history": self.history,
+            "random": [np.asarray(one).tolist() for one in _random_states(self.model)],
+        }
         _replace_text(self.folder / "state.json", json.dumps(state))
-        self._remove_old()
+        self._remove_others()
 
     @property
     def _state_path(self) -> Path:
@@ -113,7 +122,8 @@ class Checkpoint(keras.callbacks.Callback):
         )
         _replace_text(self.folder / "history.csv", text.getvalue())
 
-    def _remove_old(self) -> None:
+    def _remove_others(self) -> None:
+        """Remove what belongs to other epochs, or was cut off while it was written."""
         for pattern, current in (
             ("state-*.keras", self._state_path),
             ("best-*.weights.h5", self.best_path),
@@ -121,6 +131,11 @@ class Checkpoint(keras.callbacks.Callback):
             for path in self.folder.glob(pattern):
                 if path != current:
                     path.unlink()
+
+
+def _random_states(model: keras.Model) -> list[keras.Variable]:
+    """Give the states of dropout and augmentation, which a saved model does not hold."""
+    return [one for one in model.variables if one.name == "seed_generator_state"]
 
 
 def _replace_text(path: Path, text: str) -> None:

@@ -43,6 +43,7 @@ def evaluate(
         "loss": float(metrics.log_loss(labels, _normalise(probabilities), labels=known)),
         "calibration_error": calibration_error(probabilities, labels),
         "intervals": _bootstrap(probabilities, labels, groups, seed),
+        "bootstrap_rounds": BOOTSTRAP_ROUNDS,
         "by_class": {
             name: {
                 "precision": float(precision[index]),

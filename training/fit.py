@@ -64,7 +64,9 @@ class ScanBatches(keras.utils.PyDataset):
         classes: how many there are.
         batch: scans a batch.
         binary: whether targets are (batch, 1) for one sigmoid neuron, else one-hot.
-        seed: of the draw and the order; None keeps the given order.
+        seed: of the draw, the order and the mixing; None keeps the given order.
+        mixup: where above 0, each scan and its target is blended with another's of its batch, by
+            a share drawn from Beta(mixup, mixup) (Zhang et al., 2018).
         epoch: the epoch to begin with.
     """
 
@@ -78,10 +80,12 @@ class ScanBatches(keras.utils.PyDataset):
         batch: int,
         binary: bool,
         seed: int | None = None,
+        mixup: float = 0.0,
         epoch: int = 0,
     ) -> None:
         super().__init__()
         self.pixels, self.batch, self.seed, self.epoch = pixels, batch, seed, epoch
+        self.mixup = mixup
         one_hot = np.eye(classes, dtype=np.float32)[labels]
         self.targets = one_hot[:, 1:] if binary else one_hot
         self.members = _list_members(groups, len(labels))
@@ -98,7 +102,8 @@ class ScanBatches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         rows = self.order[index * self.batch : (index + 1) * self.batch]
-        return self.pixels[rows], self.targets[rows], self.weights[rows]
+        columns = self.pixels[rows], self.targets[rows], self.weights[rows]
+        return self._mix(index, *columns) if self.mixup else columns
 
     def on_epoch_end(self) -> None:
         """Draw the next epoch; Keras calls it after each."""
@@ -171,11 +176,20 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     trained = checkpoint.restore() or _compile(architecture, settings)
     start = len(checkpoint.history)
+    pixels, labels, groups = training
     batches = partial(ScanBatches, classes=settings.classes, binary=architecture.binary)
     try:
         if not checkpoint.finished:
             trained.fit(
-                batches(*training, batch=recipe.batch, seed=settings.seed, epoch=start),
+                batches(
+                    pixels,
+                    labels,
+                    None if recipe.every_copy else groups,
+                    batch=recipe.batch,
+                    seed=settings.seed,
+                    mixup=recipe.mixup,
+                    epoch=start,
+                ),
                 validation_data=batches(*validation, batch=4 * recipe.batch),
                 epochs=recipe.epochs,
                 initial_epoch=start,

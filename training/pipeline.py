@@ -26,7 +26,7 @@ from training.compress import round_weights
 from training.data.audit import find_leaks
 from training.data.dataset import Dataset, load_dataset
 from training.data.split import Protocol, Split, split_scans
-from training.evaluate import BOOTSTRAP_ROUNDS, evaluate
+from training.evaluate import evaluate
 from training.fit import FitResult, FitSettings, describe_device, fit
 from training.models import Architecture, Recipe, architecture
 from training.publish import publish
@@ -205,7 +205,6 @@ def _measure(
     leaked = np.isin(split.test, find_leaks(dataset.groups, split.train, split.test))
     return {
         "protocol": split.protocol,
-        "bootstrap_rounds": BOOTSTRAP_ROUNDS,
         **evaluate(probabilities, labels, dataset.groups[split.test], dataset.classes),
         "parts": {name: len(getattr(split, name)) for name in ("train", "validation", "test")},
         "leaks": {

@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay
+from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay, roc_auc_score
 
 from training.bundle import Card
 from training.checkpoint import Epoch
@@ -65,6 +65,7 @@ def _plot_history(history: Sequence[Epoch], best_epoch: int) -> Figure:
         axes.plot(epochs, [values[f"val_{name}"] for values in history], label="validation")
         axes.axvline(best_epoch, color="grey", linestyle=":", label="published epoch")
         axes.set(xlabel="epoch", ylabel=name)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend()
     return figure
 
@@ -84,14 +85,13 @@ def _plot_roc(card: Card, results: TestResults) -> Figure:
     # The two curves of a binary model mirror each other: the second says it all.
     columns = range(len(card.classes)) if len(card.classes) > 2 else [1]
     for column in columns:
-        RocCurveDisplay.from_predictions(
-            results.labels == column,
-            results.probabilities[:, column],
-            name=card.classes[column],
-            ax=axes,
-        )
+        truth, scores = results.labels == column, results.probabilities[:, column]
+        # Two digits, as the display rounds, would call nearly every model perfect.
+        name = f"{card.classes[column]}, area {roc_auc_score(truth, scores):.4f}"
+        RocCurveDisplay.from_predictions(truth, scores, ax=axes, curve_kwargs={"label": name})
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
     axes.set(xlabel="false positive rate", ylabel="true positive rate")
+    axes.legend(loc="lower right")
     return figure
 
 
@@ -207,12 +207,11 @@ def _data_section(training: dict[str, Any], metrics: dict[str, Any]) -> list[str
     lines += [f"- {title}: {count:,} scans" for title, count in training["classes"].items()]
     lines += [f"- {note}" for note in training["notes"]]
     lines.append(
-        f"- {leaks['scans']:,} test scans have a near-duplicate in the training part"
-        + (
-            f": accuracy {leaks['accuracy_with']:.4f} on them, "
-            f"{leaks['accuracy_without']:.4f} on the others."
-            if leaks["scans"]
-            else "."
+        f"- {leaks['scans']:,} test scans have a near-duplicate in the training part."
+        + "".join(
+            f" Accuracy on {which}: {leaks[key]:.4f}."
+            for key, which in (("accuracy_with", "them"), ("accuracy_without", "the others"))
+            if leaks["scans"] and leaks[key] is not None
         )
     )
     lists = {

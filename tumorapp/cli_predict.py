@@ -8,6 +8,7 @@ from typing import TextIO
 
 import click
 from flask import current_app
+from flask.cli import with_appcontext
 from tqdm import tqdm
 
 from training.bundle import Card
@@ -46,6 +47,7 @@ Examples:
     metavar="FOLDER",
     help="Write each scan with its heat map over it into FOLDER, as PNG.",
 )
+@with_appcontext
 def predict_command(
     paths: tuple[Path, ...], model: str | None, table: TextIO | None, heatmaps: Path | None
 ) -> None:
@@ -124,10 +126,16 @@ def _predict_file(model: LoadedModel, file: Path, picture: Path | None) -> Predi
 
 
 def _open_table(card: Card, table: TextIO) -> "csv.DictWriter[str]":
-    columns = ["file", "model", "version", "label", "tumor", "confidence", *card.classes]
+    columns = ["file", "model", "version", "label", "tumor", "confidence"]
+    columns += [_column(label) for label in card.classes]
     writer = csv.DictWriter(table, [*columns, "warnings", "error"], lineterminator="\n")
     writer.writeheader()
     return writer
+
+
+def _column(label: str) -> str:
+    """Name the column of a class's probability: a class, too, may be called tumor."""
+    return f"p_{label}"
 
 
 def _as_row(found: Prediction, version: int) -> dict[str, object]:
@@ -136,6 +144,6 @@ def _as_row(found: Prediction, version: int) -> dict[str, object]:
         "label": found.label,
         "tumor": found.tumor,
         "confidence": found.confidence,
-        **found.probabilities,
+        **{_column(label): value for label, value in found.probabilities.items()},
         "warnings": " ".join(found.warnings),
     }

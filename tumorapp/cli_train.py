@@ -48,6 +48,12 @@ Examples:
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="At the start.")
 @click.option("--patience", type=click.IntRange(1), help="Epochs without progress before the end.")
 @click.option("--augmentation", type=click.FloatRange(0), help="Strength; 0 is none, 1 usual.")
+@click.option("--mixup", type=click.FloatRange(0), help="Blend scans of a batch; 0 is not at all.")
+@click.option(
+    "--every-copy/--thin-copies",
+    default=None,
+    help="Train on every scan in each epoch, or on the square root of each near-duplicate group.",
+)
 @click.option("--size", type=click.IntRange(16, 1024), help="Width and height of the input.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option(

@@ -38,6 +38,20 @@ class Engine(Protocol):
         ...
 
 
+def predict_in_steps(
+    run: Callable[[NDArray[np.uint8]], Outputs], pixels: NDArray[np.uint8], largest: int
+) -> Outputs:
+    """Run a model on any number of scans, at most `largest` at once, so that memory is bounded."""
+    if len(pixels) <= largest:
+        return run(pixels)
+    parts = [run(pixels[start : start + largest]) for start in range(0, len(pixels), largest)]
+    heatmaps = [part.heatmaps for part in parts if part.heatmaps is not None]
+    return Outputs(
+        np.concatenate([part.probabilities for part in parts]),
+        np.concatenate(heatmaps) if heatmaps else None,
+    )
+
+
 def choose_engine(name: str, threads: int) -> Callable[[Path, Card], Engine]:
     """Give the function that opens a bundle's folder on the engine of that name.
 

@@ -1,6 +1,7 @@
 """The default engine: a bundle's graph on the processor, with OpenVINO."""
 
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import openvino
 from numpy.typing import NDArray
 
 from training.bundle.store import GRAPH_FILE
-from tumorapp.engine import EngineError, Outputs
+from tumorapp.engine import EngineError, Outputs, predict_in_steps
 
 # A request for 16 scans would hold the activations of all 16; smaller steps are as fast on a
 # processor and keep a worker's memory small.
@@ -53,21 +54,13 @@ class OpenVINOEngine:
         except IndexError:
             request = self.compiled.create_infer_request()
         try:
-            parts = [
-                self._infer(request, pixels[start : start + LARGEST_BATCH])
-                for start in range(0, len(pixels), LARGEST_BATCH)
-            ]
+            return predict_in_steps(partial(self._infer, request), pixels, LARGEST_BATCH)
         finally:
             self._idle.append(request)
-        return Outputs(
-            np.concatenate([probabilities for probabilities, _ in parts]),
-            np.concatenate([heatmaps for _, heatmaps in parts]) if self._has_heatmap else None,
-        )
 
-    def _infer(
-        self, request: Any, pixels: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        # The outputs are the request's own memory, which its next inference overwrites.
+    def _infer(self, request: Any, pixels: NDArray[np.uint8]) -> Outputs:
+        # What it gives is the request's own memory, which its next inference overwrites.
         found = request.infer(pixels, share_inputs=True, share_outputs=True)
-        probabilities = found["probabilities"].copy()
-        return probabilities, found["heatmap"].copy() if self._has_heatmap else probabilities
+        return Outputs(
+            found["probabilities"].copy(), found["heatmap"].copy() if self._has_heatmap else None
+        )

@@ -19,9 +19,10 @@ import tensorflow as tf
 
 from training.bundle import Card
 from training.explain import ServedModel
-from tumorapp.engine import EngineError, Outputs
+from tumorapp.engine import EngineError, Outputs, predict_in_steps
 
 MODEL_FILE = "model.keras"
+LARGEST_BATCH = 64  # keeps a GPU busy
 
 
 def use_threads(threads: int) -> None:
@@ -53,6 +54,9 @@ class TensorFlowEngine:
 
     def predict(self, pixels: NDArray[np.uint8]) -> Outputs:
         """Run the model; see `Engine`."""
+        return predict_in_steps(self._infer, pixels, LARGEST_BATCH)
+
+    def _infer(self, pixels: NDArray[np.uint8]) -> Outputs:
         found = self._run(tf.constant(pixels, tf.float32))
         heatmaps = found.get("heatmap")
         return Outputs(

@@ -22,7 +22,7 @@ from http import HTTPStatus
 from typing import ClassVar
 
 from flask import Flask, Request, Response, current_app, json, render_template, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/tiff", "image/bmp", "image/webp")
 
@@ -170,6 +170,8 @@ def wants_page(received: Request) -> bool:
     """Tell whether a request is answered with a page: outside the API, for who asks for HTML."""
     if received.path == "/api" or received.path.startswith("/api/"):
         return False
+    if isinstance(received.routing_exception, BadRequest):
+        return False  # the host's name is not valid, so that the page's links cannot be made
     offered = ["application/problem+json", "application/json", "text/html"]
     return received.accept_mimetypes.best_match(offered) == "text/html"
 

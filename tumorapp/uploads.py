@@ -26,11 +26,31 @@ _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 _ACCEPTED = (f"multipart/form-data with one or more parts named {FIELD}", *IMAGE_TYPES)
 
 
+class _Body:
+    """A request's body, of which a broken one is an OSError, as it is to werkzeug.
+
+    Servers raise errors of their own where, say, a chunk has no valid length.
+    """
+
+    def __init__(self, body: IO[bytes]) -> None:
+        self._body = body
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return self._body.read(size)
+        except Exception as error:  # the server’s own, which may be any
+            raise OSError(f"The request's body is broken: {error}") from error
+
+
 class ScanRequest(Request):
     """A request whose files stay in memory: a patient's scan is never written to a disk here.
 
     The size of a request is limited (`MAX_UPLOAD_MB`), so memory is too.
     """
+
+    def __init__(self, environ: dict[str, Any], *arguments: Any, **options: Any) -> None:
+        environ["wsgi.input"] = _Body(environ["wsgi.input"])
+        super().__init__(environ, *arguments, **options)
 
     def _get_file_stream(self, *_: Any, **__: Any) -> IO[bytes]:
         return io.BytesIO()
@@ -52,7 +72,7 @@ def discard_rest(response: Response) -> Response:
     refused = response.status_code == RequestEntityTooLarge.code
     # Only a server that marks the end of a body can be read beyond what werkzeug has read.
     if refused and request.environ.get("wsgi.input_terminated"):
-        body: IO[bytes] = request.environ["wsgi.input"]
+        body: _Body = request.environ["wsgi.input"]
         remaining = DISCARDED_TIMES * current_app.config["MAX_CONTENT_LENGTH"]
         try:
             while remaining > 0 and (chunk := body.read(_CHUNK)):
@@ -125,6 +145,6 @@ def _explain_missing(received: Request) -> str:
             "The form cannot be read: its Content-Type names no boundary. Leave that header to "
             "your HTTP client; it adds one."
         )
-    names = sorted({*received.files, *received.form})
+    names = sorted(filter(None, {*received.files, *received.form}))  # a part may have no name
     found = f"Fields received: {', '.join(names)[:200]}." if names else "It has no fields at all."
     return f"The request has no file in a field named {FIELD}. {found}"

@@ -82,7 +82,7 @@ def _answer() -> _Outcome:
     Raises:
         ProblemError, HTTPException: for a client that does not read HTML.
     """
-    options = Options()
+    options = Options(heatmap=True)
     try:
         options = read_options(request.form)
         return _Outcome(options, _predict(options))
@@ -118,9 +118,8 @@ def _draw_preview(data: bytes, max_pixels: int) -> str:
         A PNG as a data URI, its longest side at most 1024 pixels.
     """
     grey = decode_scan(data, max_pixels=max_pixels)
-    scale = PREVIEW_SIDE / max(grey.shape)
-    if scale < 1:
-        size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
-        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-    picture = base64.b64encode(cv2.imencode(".png", grey)[1].tobytes())
-    return f"data:image/png;base64,{picture.decode('ascii')}"
+    height, width = grey.shape
+    scale = min(1.0, PREVIEW_SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    png = cv2.imencode(".png", cv2.resize(grey, size, interpolation=cv2.INTER_AREA))[1]
+    return f"data:image/png;base64,{base64.b64encode(png.tobytes()).decode('ascii')}"

@@ -22,7 +22,8 @@ export async function fetchParts(form, scan, { preview, signal }) {
 
 /** Copy the parts that a `<template>` of the page holds. */
 export function copyParts(id) {
-  return [...document.getElementById(id).content.cloneNode(true).children];
+  // Imported, for what still belongs to a template loads no pictures.
+  return [...document.importNode(document.getElementById(id).content, true).children];
 }
 
 /** Give the parts that show an answer, as they are now. */
@@ -32,5 +33,8 @@ export function currentParts() {
 
 /** Put each part in the place of the one with its id. */
 export function placeParts(parts) {
-  for (const part of parts) document.getElementById(part.id).replaceWith(part);
+  for (const part of parts) {
+    const old = document.getElementById(part.id);
+    if (old !== part) old.replaceWith(part);
+  }
 }

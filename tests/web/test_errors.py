@@ -289,6 +289,14 @@ def test_people_get_a_page_and_programs_get_json(
     assert response.mimetype == expected
 
 
+@pytest.mark.parametrize("accept", [BROWSER, "*/*"])
+@pytest.mark.parametrize("path", ["/", "/nothing", "/api/models"])
+@pytest.mark.parametrize("host", ["x" * 300, "a b", "[::1", "\xff"])
+def test_a_host_that_is_none(client: FlaskClient, host: str, path: str, accept: str) -> None:
+    response = client.get(path, environ_overrides={"HTTP_HOST": host, "HTTP_ACCEPT": accept})
+    assert response.status_code in (200, 400, 404)
+
+
 def test_a_page_escapes_what_it_repeats(client: FlaskClient) -> None:
     response = client.get("/<script>alert(1)</script>", headers={"Accept": BROWSER})
     assert b"<script>alert" not in response.data

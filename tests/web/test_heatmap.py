@@ -81,7 +81,9 @@ def test_the_proportions_of_the_scan(whole: tuple[int, int], expected: tuple[int
 
 
 def test_a_box_smaller_than_a_pixel_of_the_picture() -> None:
-    picture = read(render_heatmap(np.ones((4, 4), np.float32), Box(9998, 0, 10_000, 9), (10_000, 9)))
+    picture = read(
+        render_heatmap(np.ones((4, 4), np.float32), Box(9998, 0, 10_000, 9), (10_000, 9))
+    )
     assert picture[..., 3].any()
 
 

@@ -71,6 +71,13 @@ def test_another_type_of_body() -> None:
     assert "image/jpeg" in caught.value.accepted
 
 
+def test_a_part_without_a_field_name() -> None:
+    body = b"--b\r\nContent-Disposition: form-data; filename=x\r\n\r\nx\r\n--b--\r\n"
+    request = received(data=body, content_type="multipart/form-data; boundary=b")
+    with pytest.raises(MissingImageError, match="no file in a field named image"):
+        read_uploads(request, 1)
+
+
 def test_a_long_list_of_fields_is_cut(form: Form) -> None:
     request = received(**form(*((f"field-{index}", None, b"x") for index in range(500))))
     with pytest.raises(MissingImageError) as caught:

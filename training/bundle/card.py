@@ -63,7 +63,7 @@ class Card:
         """Read a card; raises ValueError with the field that is wrong and why."""
         try:
             raw = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"card.json is not valid JSON: {error}") from None
         found = raw.get("format") if isinstance(raw, dict) else None
         if found != CARD_FORMAT:
@@ -107,7 +107,11 @@ class _CardSchema(Schema):
     intended_use = fields.String(required=True)
     limits = fields.String(required=True)
     sources = fields.List(fields.Dict(), required=True)
-    files = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
+    files = fields.Dict(
+        keys=fields.String(validate=validate.ContainsNoneOf("\0")),
+        values=fields.String(),
+        required=True,
+    )
     format = fields.Integer(required=True)
 
     @post_load

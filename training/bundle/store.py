@@ -1,10 +1,12 @@
 """Bundles on disk: `<root>/<name>/<version>/`, written whole or not at all, read only if intact."""
 
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,9 @@ from training.bundle.card import Card
 
 CARD_FILE = "card.json"
 GRAPH_FILE = "graph.xml"
+WEIGHTS_FILE = "graph.bin"
 _STAGING_PREFIX = ".publishing-"
+_LOCK_FILE = ".publishing"
 
 
 class BundleError(ValueError):
@@ -51,8 +55,9 @@ def read_bundle(folder: Path) -> Card:
         raise BundleError(f"Bundle {label}: {error}") from None
     if (card.name, str(card.version)) != (folder.parent.name, folder.name):
         raise BundleError(f"Bundle {label}: its card is that of {card.name}/{card.version}.")
-    if GRAPH_FILE not in card.files:
-        raise BundleError(f"Bundle {label}: its card lists no {GRAPH_FILE}.")
+    for name in (GRAPH_FILE, WEIGHTS_FILE):
+        if name not in card.files:
+            raise BundleError(f"Bundle {label}: its card lists no {name}.")
     for name, expected in card.files.items():
         path = folder / name
         if not path.resolve().is_relative_to(folder.resolve()):
@@ -84,9 +89,33 @@ def publish_bundle(root: Path, card: Card, write_files: Callable[[Path, Card], N
         PublishError: the disk is full or the folder cannot be written. Whatever happens, a
             reader sees either the old versions alone or the complete new one beside them.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    _clear_abandoned(root)
-    staging = Path(tempfile.mkdtemp(prefix=f"{_STAGING_PREFIX}{os.getpid()}-", dir=root))
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with _publishing_alone(root):
+            return _publish(root, card, write_files)
+    except OSError as error:
+        raise PublishError(
+            f"{card.name} could not be published into {root}: {error}. "
+            "The installed versions are unchanged; make room or change the folder, then run the "
+            "same command again."
+        ) from error
+
+
+@contextmanager
+def _publishing_alone(root: Path) -> Iterator[None]:
+    """Wait until nobody else publishes below `root`.
+
+    The system lets go of the lock when its process ends, however it ends.
+    """
+    with (root / _LOCK_FILE).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _publish(root: Path, card: Card, write_files: Callable[[Path, Card], None]) -> Path:
+    for abandoned in root.glob(f"{_STAGING_PREFIX}*"):  # by a publisher that was killed
+        shutil.rmtree(abandoned, ignore_errors=True)
+    staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=root))
     try:
         card = replace(card, version=max(installed_versions(root).get(card.name, [0])) + 1)
         write_files(staging, card)
@@ -101,27 +130,9 @@ def publish_bundle(root: Path, card: Card, write_files: Callable[[Path, Card], N
         target.parent.mkdir(exist_ok=True)
         staging.rename(target)
         _flush_to_disk(target.parent)
-    except OSError as error:
-        raise PublishError(
-            f"{card.name} could not be published into {root}: {error}. "
-            "The installed versions are unchanged; make room or change the folder, then run the "
-            "same command again."
-        ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return target
-
-
-def _clear_abandoned(root: Path) -> None:
-    """Remove what a publishing process that was killed left behind."""
-    for folder in root.glob(f"{_STAGING_PREFIX}*"):
-        process = int(folder.name.removeprefix(_STAGING_PREFIX).split("-")[0])
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            shutil.rmtree(folder, ignore_errors=True)
-        except PermissionError:
-            continue  # alive, and another user's
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -118,11 +118,18 @@ def _fill(
         np.save(staging / "pixels.npy", pixels if len(rows) == len(files) else pixels[rows])
         np.save(staging / "thumbnails.npy", thumbnails[rows])
         (staging / "index.json").write_text(json.dumps(index), encoding="utf-8")
-        if not folder.is_dir():
-            staging.rename(folder)
+        _move(staging, folder)
     finally:
         cv2.setNumThreads(threads)
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _move(staging: Path, folder: Path) -> None:
+    try:
+        staging.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process has prepared the same meanwhile
+            raise
 
 
 def _file_digest(path: Path) -> str:

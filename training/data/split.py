@@ -99,11 +99,14 @@ def _divide_groups(
     folds: int,
     seed: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    fewest = np.unique_counts(labels[scans]).counts.min()
+    if fewest < folds:
+        raise SplitError(
+            f"There are too few scans to divide: of one class there are {fewest}, and {folds} are "
+            "needed. Add scans of it, or leave its folder out with --exclude."
+        )
     folder = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    try:
-        kept, drawn = next(folder.split(scans, labels[scans], groups[scans]))
-    except ValueError as error:
-        raise SplitError(f"There are too few scans to divide: {error}") from None
+    kept, drawn = next(folder.split(scans, labels[scans], groups[scans]))
     return scans[kept], scans[drawn]
 
 

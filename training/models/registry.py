@@ -29,6 +29,9 @@ class Recipe:
         patience: epochs without a better validation loss before training stops; the learning
             rate is cut after half as many.
         augmentation: strength of the augmentation, 0 (none) upwards; 1 is the usual one.
+        mixup: how strongly scans of a batch are blended with each other; 0 is not at all.
+        every_copy: whether an epoch takes every scan, instead of the square root of the size of
+            each near-duplicate group.
     """
 
     epochs: int = 30
@@ -39,6 +42,8 @@ class Recipe:
     label_smoothing: float = 0.05
     patience: int = 8
     augmentation: float = 1.0
+    mixup: float = 0.0
+    every_copy: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Networks pretrained on ImageNet, fine-tuned whole with batch normalisation frozen."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,12 +53,17 @@ def build_backbone(
     """
     name = application.__name__
     try:
-        return application(
-            input_tensor=colours, include_top=False, weights=weights and str(weights)
-        )
+        with warnings.catch_warnings():
+            # Without a top the size that weights were trained at does not matter, and weights
+            # that do not fit raise an error after a hundred warnings.
+            warnings.filterwarnings("ignore", "`input_shape` is|Skipping nested container")
+            return application(
+                input_tensor=colours, include_top=False, weights=weights and str(weights)
+            )
     except (ValueError, OSError, KeyError) as error:
+        reason = str(error).partition("\n")[0]
         raise WeightsError(
-            f"{weights} does not hold weights of {name} without its top: {error}"
+            f"{weights} does not hold weights of {name} without its top: {reason}"
         ) from error
     except Exception as error:  # a failed download is raised as the bare class
         if "URL fetch failure" not in str(error):

@@ -1,0 +1,23 @@
+"""Run every benchmark on one data set: `make bench DATA=instance/data/nickparvar`."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from training.data.folders import find_scans
+
+
+def main() -> None:
+    """Run the benchmarks one after the other; stop at the first that fails."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("instance/data/nickparvar"))
+    data = parser.parse_args().data
+    scan = find_scans(data)[0].path
+    for module, option in (("preparation", f"--data={data}"), ("request", f"--scan={scan}")):
+        print(f"\n{module}", flush=True)
+        subprocess.run([sys.executable, "-m", f"benchmarks.{module}", option], check=True)
+
+
+if __name__ == "__main__":
+    main()

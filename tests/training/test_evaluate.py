@@ -1,0 +1,126 @@
+import json
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn import metrics
+
+from training.evaluate import calibration_error, evaluate, reliability
+
+Measured = tuple[NDArray[np.float32], NDArray[np.int64]]
+
+# Five scans, three classes. Guesses: 0 1 1 2 0; labels: 0 1 2 2 1.
+PROBABILITIES = np.array(
+    [[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.5, 0.3], [0.1, 0.3, 0.6], [0.6, 0.3, 0.1]],
+    np.float32,
+)
+LABELS = np.array([0, 1, 2, 2, 1])
+CLASSES = ("glioma", "meningioma", "pituitary")
+
+
+def draw(scans: int, classes: int) -> Measured:
+    random = np.random.default_rng(5)
+    labels = random.integers(0, classes, scans)
+    probabilities = random.dirichlet(np.ones(classes), scans)
+    probabilities[np.arange(scans), labels] += 0.4
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    return probabilities.astype(np.float32), labels
+
+
+def test_the_figures_by_hand() -> None:
+    measured = evaluate(PROBABILITIES, LABELS, np.arange(5), CLASSES)
+    assert (measured["scans"], measured["groups"]) == (5, 5)
+    assert measured["confusion"] == [[1, 0, 0], [1, 1, 0], [0, 1, 1]]  # rows are labels
+    assert measured["accuracy"] == pytest.approx(3 / 5)
+    assert measured["balanced_accuracy"] == pytest.approx((1 + 1 / 2 + 1 / 2) / 3)
+    assert measured["by_class"] == {
+        "glioma": pytest.approx({"precision": 1 / 2, "recall": 1, "f1": 2 / 3, "scans": 1}),
+        "meningioma": pytest.approx({"precision": 1 / 2, "recall": 1 / 2, "f1": 1 / 2, "scans": 2}),
+        "pituitary": pytest.approx({"precision": 1, "recall": 1 / 2, "f1": 2 / 3, "scans": 2}),
+    }
+    assert measured["f1_macro"] == pytest.approx((2 / 3 + 1 / 2 + 2 / 3) / 3)
+    expected_loss = -np.log([0.7, 0.8, 0.3, 0.6, 0.3]).mean()
+    assert measured["loss"] == pytest.approx(expected_loss, abs=1e-6)
+    # Pairs of a scan of the class and another that are in order, ties counting a half:
+    # glioma 4 of 4, meningioma 4.5 of 6, pituitary 6 of 6.
+    assert measured["roc_auc"] == pytest.approx((1 + 4.5 / 6 + 1) / 3)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_figures_are_scikit_learns(classes: int) -> None:
+    probabilities, labels = draw(300, classes)
+    names = tuple("abcd"[:classes])
+    measured = evaluate(probabilities, labels, np.arange(300), names)
+    guesses = probabilities.argmax(axis=1)
+    report = metrics.classification_report(
+        labels, guesses, target_names=names, output_dict=True
+    )
+    assert measured["accuracy"] == pytest.approx(report["accuracy"])
+    assert measured["f1_macro"] == pytest.approx(report["macro avg"]["f1-score"])
+    assert measured["balanced_accuracy"] == pytest.approx(report["macro avg"]["recall"])
+    for name in names:
+        assert measured["by_class"][name]["precision"] == pytest.approx(report[name]["precision"])
+        assert measured["by_class"][name]["scans"] == report[name]["support"]
+    doubles = probabilities.astype(np.float64)
+    doubles /= doubles.sum(axis=1, keepdims=True)
+    scores = doubles if classes > 2 else doubles[:, 1]
+    area = metrics.roc_auc_score(labels, scores, multi_class="ovr")
+    assert measured["roc_auc"] == pytest.approx(area)
+    assert measured["loss"] == pytest.approx(metrics.log_loss(labels, doubles))
+
+
+def test_it_is_json_and_reproducible() -> None:
+    probabilities, labels = draw(60, 3)
+    measured = evaluate(probabilities, labels, np.arange(60), CLASSES)
+    assert json.loads(json.dumps(measured)) == measured
+    assert evaluate(probabilities, labels, np.arange(60), CLASSES) == measured
+
+
+def test_the_intervals_hold_the_figures() -> None:
+    probabilities, labels = draw(300, 3)
+    measured = evaluate(probabilities, labels, np.arange(300), CLASSES)
+    assert set(measured["intervals"]) == {"accuracy", "balanced_accuracy", "f1_macro", "roc_auc"}
+    for name, (low, high) in measured["intervals"].items():
+        assert low < measured[name] < high
+    low, high = measured["intervals"]["accuracy"]
+    accuracy = measured["accuracy"]
+    normal = 2 * 1.96 * np.sqrt(accuracy * (1 - accuracy) / 300)
+    assert high - low == pytest.approx(normal, rel=0.35)
+
+
+def test_copies_of_a_scan_are_no_more_evidence_than_one() -> None:
+    probabilities, labels = draw(80, 2)
+    names, groups = ("healthy", "tumor"), np.arange(80)
+
+    def width(copies: int, groups: NDArray[np.int64]) -> float:
+        repeated = np.repeat(probabilities, copies, axis=0), np.repeat(labels, copies)
+        low, high = evaluate(*repeated, groups, names)["intervals"]["accuracy"]
+        return high - low
+
+    honest = width(9, np.repeat(groups, 9))
+    assert honest == pytest.approx(width(1, groups), rel=0.01)
+    assert width(9, np.arange(720)) < honest / 2
+
+
+def test_rounds_that_miss_a_class_do_not_count() -> None:
+    """Two groups: half of the draws hold one class only, of which no area can be told."""
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)
+    measured = evaluate(probabilities, np.array([0, 1]), np.arange(2), ("healthy", "tumor"))
+    assert measured["intervals"]["roc_auc"] == [1, 1]
+
+
+def test_a_class_that_is_never_guessed_has_no_precision() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]], np.float32)
+    measured = evaluate(probabilities, np.array([0, 0, 1]), np.arange(3), ("healthy", "tumor"))
+    assert measured["by_class"]["tumor"] == {"precision": 0, "recall": 0, "f1": 0, "scans": 1}
+
+
+def test_reliability_by_hand() -> None:
+    confidence = np.array([0.95, 0.91, 1.0, 0.55])
+    probabilities = np.stack([confidence, 1 - confidence], axis=1).astype(np.float32)
+    labels = np.array([0, 1, 0, 1])
+    low, high = reliability(probabilities, labels)
+    assert low == pytest.approx((0.55, 0, 1 / 4))
+    assert high == pytest.approx(((0.95 + 0.91 + 1) / 3, 2 / 3, 3 / 4))
+    expected = 1 / 4 * 0.55 + 3 / 4 * abs((0.95 + 0.91 + 1) / 3 - 2 / 3)
+    assert calibration_error(probabilities, labels) == pytest.approx(expected)

@@ -1,0 +1,129 @@
+import csv
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from flask import Flask
+from PIL import Image
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(app: Flask) -> Run:
+    """Run `flask predict` with these arguments."""
+    runner = app.test_cli_runner()
+    return lambda *arguments: runner.invoke(args=["predict", *map(str, arguments)])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, draw_scan: Callable[..., bytes]) -> Path:
+    """Five scans in three folders, and three files that are none of the command's business."""
+    root = tmp_path / "scans"
+    for name in ("a.png", "b.JPG", "deep/er/a.png", "deep/c.tiff", "other/d.webp"):
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        kind = {"png": "PNG", "jpg": "JPEG", "tiff": "TIFF", "webp": "WEBP"}
+        file.write_bytes(draw_scan(kind[file.suffix[1:].lower()]))
+    for name in ("notes.txt", ".hidden.png", "deep/table.csv"):
+        (root / name).write_text("none of its business")
+    return root
+
+
+def test_a_folder_and_all_below_it(run: Run, folder: Path) -> None:
+    result = run(folder)
+    assert result.exit_code == 0, result.output
+    head, *lines = result.stdout.splitlines()
+    assert head.split() == ["file", "label", "confidence", "warnings"]
+    names = [line.split()[0] for line in lines]
+    expected = ["a.png", "b.JPG", "deep/c.tiff", "deep/er/a.png", "other/d.webp"]
+    assert names == [str(folder / name) for name in expected]
+    for line in lines:
+        label, confidence = line.split()[1:3]
+        assert label in ("glioma", "meningioma", "notumor", "pituitary")
+        assert 0.25 <= float(confidence) <= 1
+    assert "5/5" in result.stderr  # the progress bar
+
+
+def test_a_file_named_twice_is_predicted_once(run: Run, folder: Path) -> None:
+    result = run(folder / "a.png", folder, folder / "a.png")
+    assert len(result.stdout.splitlines()) == 1 + 5
+
+
+def test_a_file_is_tried_whatever_its_name(run: Run, folder: Path) -> None:
+    shutil.copy(folder / "a.png", folder / "scan")
+    assert run(folder / "scan").exit_code == 0
+
+
+def test_a_table(run: Run, folder: Path, tmp_path: Path) -> None:
+    (folder / "bad.jpg").write_bytes(b"no image")
+    table = tmp_path / "out.csv"
+    result = run(folder, "--model", "binary-cnn", "--csv", table)
+    assert result.exit_code == 1
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = {Path(row["file"]).name: row for row in csv.DictReader(file)}
+    assert len(rows) == 5  # two are named a.png
+    row = rows["c.tiff"]
+    assert (row["model"], row["version"]) == ("binary-cnn", "1")
+    probabilities = {name: float(row[f"p_{name}"]) for name in ("healthy", "tumor")}
+    assert sum(probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert probabilities[row["label"]] == float(row["confidence"]) == max(probabilities.values())
+    assert row["tumor"] == str(row["label"] == "tumor")
+    assert not row["error"]
+    assert "not an image" in rows["bad.jpg"]["error"]
+    assert not rows["bad.jpg"]["label"]
+
+
+def test_a_bad_file_is_listed_and_skipped(run: Run, folder: Path) -> None:
+    (folder / "a.png").write_bytes(b"")
+    (folder / "b.JPG").chmod(0)
+    result = run(folder)
+    assert result.exit_code == 1
+    assert f"{folder / 'a.png'}" in result.stdout
+    assert "skipped: The file is empty." in result.stdout
+    assert "files were skipped; see above" in result.stderr
+    assert len(result.stdout.splitlines()) == 1 + 5
+
+
+def test_heat_maps(run: Run, folder: Path, tmp_path: Path) -> None:
+    target = tmp_path / "heat"
+    result = run(folder, "--heatmaps", target)
+    assert result.exit_code == 0, result.output
+    written = sorted(file.relative_to(target).as_posix() for file in target.rglob("*.png"))
+    expected = ["a.png", "b.JPG", "deep/c.tiff", "deep/er/a.png", "other/d.webp"]
+    assert written == sorted(f"{name}.png" for name in expected)
+    with Image.open(target / "a.png.png") as picture:
+        assert (picture.mode, picture.size) == ("RGB", (200, 220))
+
+
+def test_a_folder_without_images(run: Run, tmp_path: Path) -> None:
+    result = run(tmp_path)
+    assert result.exit_code == 1
+    assert "No images were found: their names end in .jpg" in result.stderr
+
+
+def test_a_path_that_does_not_exist(run: Run, tmp_path: Path) -> None:
+    result = run(tmp_path / "missing.jpg")
+    assert result.exit_code == 2
+    assert "does not exist" in result.stderr
+
+
+def test_an_unknown_model(run: Run, folder: Path) -> None:
+    result = run(folder, "--model", "vgg")
+    assert result.exit_code == 1
+    assert "Choose one of: binary-cnn, mobilenet-v2" in result.stderr
+
+
+def test_help_has_examples(run: Run) -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    assert "flask predict scans/ --csv predictions.csv" in result.output
+
+
+def test_a_name_that_is_no_text(run: Run, folder: Path, tmp_path: Path) -> None:
+    odd = Path(str(folder).encode().decode() + "/odd-\udcff\n.png")
+    shutil.copy(folder / "a.png", odd)
+    result = run(odd, "--csv", tmp_path / "out.csv")
+    assert result.exit_code == 0, result.output

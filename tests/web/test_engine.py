@@ -1,0 +1,103 @@
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tumorapp.engine import EngineError, choose_engine
+from tumorapp.engine_openvino import LARGEST_BATCH, OpenVINOEngine
+from tumorapp.errors import ConfigurationError
+
+PROJECT = Path(__file__).parents[2]
+Publish = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory, publish_model: Publish) -> Path:
+    return publish_model(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def engine(bundle: Path) -> OpenVINOEngine:
+    return OpenVINOEngine(bundle)
+
+
+def scans(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, 64, 64, 1), np.uint8)
+
+
+@pytest.mark.parametrize("count", [1, LARGEST_BATCH, LARGEST_BATCH + 1, 3 * LARGEST_BATCH - 1])
+def test_a_batch_of_any_size(engine: OpenVINOEngine, count: int) -> None:
+    pixels = scans(count)
+    outputs = engine.predict(pixels)
+    assert outputs.probabilities.shape == (count, 4)
+    assert outputs.probabilities.dtype == np.float32
+    np.testing.assert_allclose(outputs.probabilities.sum(axis=1), 1, atol=1e-5)
+    assert outputs.heatmaps is not None
+    assert outputs.heatmaps.shape[0] == count
+    assert outputs.heatmaps.ndim == 3
+    assert 0 <= outputs.heatmaps.min() <= outputs.heatmaps.max() <= 1
+    for index in range(count):
+        alone = engine.predict(pixels[index : index + 1])
+        np.testing.assert_allclose(alone.probabilities[0], outputs.probabilities[index], atol=1e-5)
+        np.testing.assert_allclose(alone.heatmaps[0], outputs.heatmaps[index], atol=1e-4)
+
+
+def test_an_answer_is_not_overwritten_by_the_next(engine: OpenVINOEngine) -> None:
+    first = engine.predict(scans(1, seed=1))
+    kept = first.probabilities.copy()
+    engine.predict(scans(1, seed=2))
+    np.testing.assert_array_equal(first.probabilities, kept)
+
+
+def test_several_threads_at_once(engine: OpenVINOEngine) -> None:
+    batches = [scans(1 + seed % 5, seed) for seed in range(40)]
+    expected = [engine.predict(batch).probabilities for batch in batches]
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(engine.predict, batches))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.probabilities, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_number_of_threads_is_applied(bundle: Path, threads: int) -> None:
+    engine = OpenVINOEngine(bundle, threads)
+    assert engine.compiled.get_property("INFERENCE_NUM_THREADS") == threads
+
+
+def test_it_computes_in_single_precision(engine: OpenVINOEngine) -> None:
+    assert str(engine.compiled.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
+
+
+def test_without_convolutions(tmp_path: Path, publish_model: Publish) -> None:
+    engine = OpenVINOEngine(publish_model(tmp_path, feature_layer=None))
+    assert engine.predict(scans(2)).heatmaps is None
+
+
+def test_a_graph_without_probabilities(tmp_path: Path) -> None:
+    import openvino
+    from openvino import opset13 as ops
+
+    scan = ops.parameter([-1, 64, 64, 1], np.uint8)
+    openvino.save_model(openvino.Model([ops.relu(scan)], [scan]), tmp_path / "graph.xml")
+    with pytest.raises(EngineError, match="no output named probabilities"):
+        OpenVINOEngine(tmp_path)
+
+
+@pytest.mark.parametrize("text", [None, "", "<net/>", "nonsense"])
+def test_no_graph(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "graph.xml").write_text(text)
+    with pytest.raises(EngineError, match=r"cannot run graph\.xml"):
+        OpenVINOEngine(tmp_path)
+
+
+def test_tensorflow_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "tumorapp.engine_tensorflow", raising=False)
+    monkeypatch.setitem(sys.modules, "keras", None)  # as if it were not installed
+    with pytest.raises(
+        ConfigurationError, match=r"Install requirements\.txt, or set TUMORAPP_ENGINE"
+    ):
+        choose_engine("tensorflow", 0)

@@ -1,0 +1,281 @@
+"""The service as it runs: gunicorn, with its own settings, on a port of its own."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+SECONDS_TO_START = 30
+LIMIT = 2**20  # bytes of a request, as the server below is told
+
+pytestmark = pytest.mark.slow
+
+Form = Callable[..., dict[str, Any]]
+
+
+@dataclass
+class Server:
+    """A running gunicorn."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    def ask(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, str, bytes]:
+        """Send one request on a connection of its own; gives status, content type and body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            return response.status, response.headers.get_content_type(), response.read()
+        finally:
+            connection.close()
+
+    def predict(self, data: bytes, query: str = "") -> tuple[int, dict[str, Any]]:
+        kind = {"Content-Type": "image/jpeg"}
+        status, _, body = self.ask("POST", f"/api/predict?{query}", data, kind)
+        return status, json.loads(body)
+
+    def send_raw(self, data: bytes) -> bytes:
+        """Send bytes as they are, and give whatever comes back until the connection closes."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+            try:
+                connection.sendall(data)
+                connection.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass  # refused before all of it was sent
+            received = b""
+            try:
+                while chunk := connection.recv(2**16):
+                    received += chunk
+            except OSError:
+                pass
+            return received
+
+
+def start(models: Path, log: Path) -> Server:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "TUMORAPP_MODELS_DIR": str(models),
+        "TUMORAPP_MAX_UPLOAD_MB": str(LIMIT // 2**20),
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", "wsgi:app"],
+            cwd=PROJECT,
+            env=environment,
+            stdout=output,
+            stderr=output,
+        )
+    server = Server(process, port, log)
+    deadline = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            server.ask("GET", "/healthz")
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return server
+    stop(server)
+    pytest.fail(f"gunicorn did not answer: {log.read_text()}")
+
+
+def stop(server: Server) -> None:
+    server.process.send_signal(signal.SIGTERM)
+    try:
+        server.process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        server.process.kill()
+        server.process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., Path]
+) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("gunicorn")
+    for name in ("binary-cnn", "mobilenet-v2"):
+        publish_model(folder / "models", name)
+    running = start(folder / "models", folder / "log")
+    yield running
+    stop(running)
+    log = running.log.read_text()
+    assert running.process.returncode == 0, log
+    assert log.count("Booting worker") == 1, log  # none died and was replaced
+    assert "Traceback" not in log, log
+
+
+@pytest.fixture(autouse=True)
+def goes_on(server: Server, scan: bytes) -> Iterator[None]:
+    """Whatever a test did to it, the service answers afterwards."""
+    yield
+    assert server.predict(scan)[0] == 200
+
+
+def test_it_predicts(server: Server, scan: bytes, form: Form) -> None:
+    sent = form(("image", "scan.jpg", scan), ("heatmap", None, b"1"))
+    headers = {"Content-Type": sent["content_type"]}
+    status, kind, body = server.ask("POST", "/api/predict", sent["data"], headers)
+    assert (status, kind) == (200, "application/json")
+    answer = json.loads(body)
+    assert answer["model"] == "mobilenet-v2"
+    assert answer["predictions"][0]["heatmap"].startswith("data:image/png;base64,")
+
+
+def test_it_shows_the_page(server: Server) -> None:
+    assert server.ask("GET", "/", headers={"Accept": "text/html"})[:2] == (200, "text/html")
+
+
+def test_many_clients_at_once(server: Server, draw_scan: Callable[..., bytes]) -> None:
+    scans = [draw_scan("PNG", spot=0.4 + index * 0.02) for index in range(8)]
+    alone = [server.predict(scan)[1] for scan in scans]
+    with ThreadPoolExecutor(8) as clients:
+        together = list(clients.map(server.predict, scans * 6))
+    for index, (status, found) in enumerate(together):
+        assert status == 200
+        expected = alone[index % len(scans)]["predictions"][0]["probabilities"]
+        assert found["predictions"][0]["probabilities"] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [LIMIT + 1, 5 * LIMIT], ids=["by-a-byte", "by-far"])
+@pytest.mark.parametrize("chunked", [False, True], ids=["whole", "chunked"])
+@pytest.mark.parametrize("path", ["/api/predict", "/"])
+def test_a_body_over_the_limit_is_answered_while_it_is_sent(
+    server: Server, size: int, chunked: bool, path: str
+) -> None:
+    headers = {"Content-Type": "image/jpeg"}
+    body: Any = bytes(size)
+    if chunked:
+        body = iter([body[start : start + 2**16] for start in range(0, size, 2**16)])
+    status, kind, answer = server.ask("POST", path, body, headers)
+    assert (status, kind) == (413, "application/problem+json")
+    assert "1 MB" in json.loads(answer)["detail"]
+
+
+def test_a_body_in_chunks(server: Server, scan: bytes) -> None:
+    pieces = iter([scan[:100], scan[100:]])
+    status, _, body = server.ask("POST", "/api/predict", pieces, {"Content-Type": "image/jpeg"})
+    assert (status, body) == (
+        200,
+        server.ask("POST", "/api/predict", scan, {"Content-Type": "image/jpeg"})[2],
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "content_type", "expected"),
+    [
+        ("POST", "/api/predict", b"", "image/jpeg", 422),
+        ("POST", "/api/predict", b"glioma", "image/jpeg", 422),
+        ("POST", "/api/predict", b"\xff\xd8\xff\xe0" + bytes(1000), "image/jpeg", 422),
+        ("POST", "/api/predict", b"--x", "multipart/form-data; boundary=x", 400),
+        ("POST", "/api/predict", b"--x", "multipart/form-data", 400),
+        ("POST", "/api/predict", b"", "", 400),
+        ("POST", "/api/predict", b"{}", "application/json", 415),
+        ("POST", "/api/predict?model=vgg", b"x", "image/jpeg", 404),
+        ("POST", "/api/predict?heatmap=x", b"x", "image/jpeg", 400),
+        ("POST", "/api/predict?%ff=%00&=&&model", b"x", "image/jpeg", 422),
+        ("GET", "/api/predict", None, "", 405),
+        ("DELETE", "/api/models", None, "", 405),
+        ("GET", "/nothing", None, "", 404),
+        ("GET", "/static/../wsgi.py", None, "", 404),
+        ("GET", "/static/%2e%2e/wsgi.py", None, "", 404),
+        ("GET", "//evil.example/%0d%0aX: y", None, "", 404),
+    ],
+)
+def test_bad_requests(
+    server: Server, method: str, path: str, body: bytes | None, content_type: str, expected: int
+) -> None:
+    headers = {"Content-Type": content_type} if content_type else {}
+    status, kind, answer = server.ask(method, path.replace(" ", "%20"), body, headers)
+    assert (status, kind) == (expected, "application/problem+json")
+    assert json.loads(answer)["status"] == expected
+
+
+POST = b"POST /api/predict HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"nonsense\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 1000 + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: a b\r\nConnection: close\r\n\r\n",
+        b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n",
+        POST + b"Content-Length: -1\r\n\r\n",
+        POST + b"Content-Length: 9\r\nContent-Length: 8\r\n\r\nx",
+        POST + b"Content-Type: image/jpeg\r\nContent-Length: 100\r\n\r\ncut short",
+        POST
+        + b"Content-Type: image/jpeg\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nx\r\n0\r\n\r\n",
+        POST + b"Content-Type: image/jpeg\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nx",
+        POST
+        + b"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 99\r\n\r\n--x\r\n",
+    ],
+    ids=[
+        *("no-http", "tls", "long-path", "long-header", "many-headers", "odd-host", "no-host"),
+        *("negative-length", "two-lengths", "cut-short", "bad-chunk", "cut-chunk", "cut-form"),
+    ],
+)
+def test_broken_http_is_refused_or_dropped(server: Server, sent: bytes) -> None:
+    answer = server.send_raw(sent)
+    assert answer == b"" or answer.startswith((b"HTTP/1.1 2", b"HTTP/1.1 4")), answer[:200]
+
+
+def test_a_client_that_leaves_early(server: Server, scan: bytes) -> None:
+    head = POST + f"Content-Type: image/jpeg\r\nContent-Length: {len(scan)}\r\n\r\n".encode()
+    for _ in range(8):  # more than there are threads
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+            connection.sendall(head + scan)
+
+
+def test_a_changed_bundle_is_refused_by_name_while_the_other_serves(
+    models_dir: Path, tmp_path: Path, scan: bytes
+) -> None:
+    weights = models_dir / "mobilenet-v2" / "1" / "graph.bin"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    running = start(models_dir, tmp_path / "log")
+    try:
+        assert running.predict(scan)[1]["model"] == "binary-cnn"
+        status, answer = running.predict(scan, "model=mobilenet-v2")
+        assert status == 404
+        assert answer["accepted"] == ["binary-cnn"]
+        assert running.ask("GET", "/readyz")[0] == 200
+    finally:
+        stop(running)
+    log = running.log.read_text()
+    assert "mobilenet-v2/1" in log
+    assert "graph.bin was changed" in log
+
+
+def test_without_any_bundle_it_runs_and_says_so(tmp_path: Path, scan: bytes) -> None:
+    running = start(tmp_path / "none", tmp_path / "log")
+    try:
+        assert running.ask("GET", "/healthz")[0] == 200
+        assert running.ask("GET", "/readyz")[0] == 503
+        assert running.predict(scan)[0] == 503
+    finally:
+        stop(running)
+    assert "No model is served" in running.log.read_text()

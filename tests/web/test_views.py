@@ -1,0 +1,322 @@
+"""The page as the server renders it, which is all of it for a browser without JavaScript."""
+
+import base64
+import io
+import re
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from PIL import Image
+from werkzeug.test import TestResponse
+
+from tumorapp import create_app
+
+STATIC = Path(__file__).parents[2] / "static"
+HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+METRICS = {
+    "protocol": "grouped",
+    "accuracy": 0.9512,
+    "scans": 1234,
+    "intervals": {"accuracy": [0.941, 0.9634]},
+}
+
+Attributes = dict[str, str]
+
+
+class Page(HTMLParser):
+    """The elements of a page, in order, and its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, Attributes]] = []
+        self.pieces: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_data(self, data: str) -> None:
+        self.pieces.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.pieces).split())
+
+    def all(self, tag: str) -> Iterator[Attributes]:
+        return (attributes for name, attributes in self.elements if name == tag)
+
+    def by_id(self, name: str) -> Attributes:
+        """Give the first element with this id: those in templates come last."""
+        return next(found for _, found in self.elements if found.get("id") == name)
+
+
+def send(client: FlaskClient, data: bytes | None, path: str = "/", **fields: str) -> TestResponse:
+    image = {} if data is None else {"image": (io.BytesIO(data), fields.pop("name", "scan.jpg"))}
+    return client.post(path, data={**fields, **image}, headers=HTML)
+
+
+def read_picture(address: str) -> Image.Image:
+    head, _, data = address.partition(",")
+    assert head == "data:image/png;base64"
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., Path]) -> Flask:
+    root = tmp_path_factory.mktemp("models")
+    publish_model(root, "binary-cnn", metrics=METRICS)
+    publish_model(root, "mobilenet-v2", metrics=METRICS)
+    publish_model(root, "plain-ann", feature_layer=None, metrics={})
+    app = create_app({"MODELS_DIR": root, "MAX_UPLOAD_MB": 1})
+    app.config["MAX_CONTENT_LENGTH"] = 200_000  # so that no test has to send a megabyte
+    return app
+
+
+class TestForm:
+    def test_it_offers_the_models_and_chooses_the_default(self, client: FlaskClient) -> None:
+        response = client.get("/")
+        assert response.status_code == 200
+        assert response.mimetype == "text/html"
+        options = list(Page(response.text).all("option"))
+        assert [option["value"] for option in options] == [
+            "binary-cnn",
+            "mobilenet-v2",
+            "plain-ann",
+        ]
+        assert ["selected" in option for option in options] == [False, True, False]
+
+    def test_it_posts_by_itself(self, client: FlaskClient) -> None:
+        page = Page(client.get("/").text)
+        [form] = page.all("form")
+        assert (form["action"], form["method"]) == ("/", "post")
+        assert form["enctype"] == "multipart/form-data"
+        assert page.by_id("image")["name"] == "image"
+        assert "checked" in page.by_id("heatmap")
+
+    def test_it_says_what_it_is_not_for(self, client: FlaskClient, scan: bytes) -> None:
+        pages = [client.get("/"), send(client, scan), client.get("/nothing", headers=HTML)]
+        for response in pages:
+            text = Page(response.text).text
+            assert "For research and teaching only. Not for diagnosis." in text
+
+    def test_it_says_what_each_model_is_worth(self, client: FlaskClient) -> None:
+        text = Page(client.get("/").text).text
+        assert "Glioma, Meningioma, No tumour, Pituitary tumour" in text
+        assert "95.1% (95% interval 94.1% to 96.3%)" in text
+        assert "Protocol grouped: 1,234 scans kept out of training" in text
+        assert "Measured accuracy: none on its card" in text
+
+    def test_its_example_names_this_service(self, client: FlaskClient) -> None:
+        page = Page(client.get("/", base_url="https://scans.example:8443").text)
+        expected = (
+            "curl -F image=@scan.jpg -F model=mobilenet-v2 https://scans.example:8443/api/predict"
+        )
+        assert expected in page.text
+        assert "/api/models" in [link["href"] for link in page.all("a")]
+
+    def test_without_models_it_says_so(self, tmp_path: Path, scan: bytes) -> None:
+        client = create_app({"MODELS_DIR": tmp_path}).test_client()
+        assert "No model is installed" in Page(client.get("/").text).text
+        response = send(client, scan)
+        assert response.status_code == 503
+        assert Page(response.text).by_id("error")["role"] == "alert"
+
+
+class TestResult:
+    def test_it_shows_what_the_api_answers(self, client: FlaskClient, scan: bytes) -> None:
+        image = (io.BytesIO(scan), "scan.jpg")
+        [expected] = client.post("/api/predict", data={"image": image}).json["predictions"]
+        response = send(client, scan)
+        assert response.status_code == 200
+        page = Page(response.text)
+        shares = [f"{share:.1%}" for share in expected["probabilities"].values()]
+        assert re.findall(
+            r"\S+%(?= (?:Meningioma|No tumour|Pituitary tumour|Model))", page.text
+        ) == (shares)
+        widths = [bar["width"] for bar in page.all("rect") if bar["class"] == "fill"]
+        assert widths == [f"{share * 100:.2f}%" for share in expected["probabilities"].values()]
+        assert f"{expected['confidence']:.1%} confidence" in page.text
+        assert "scan.jpg" in page.text
+
+    def test_it_names_the_model_and_its_measured_accuracy(
+        self, client: FlaskClient, scan: bytes
+    ) -> None:
+        page = Page(send(client, scan, model="binary-cnn").text)
+        assert "binary-cnn, version 1" in page.text
+        assert "Measured accuracy 95.1% (95% interval 94.1% to 96.3%)" in page.text
+        assert "Protocol grouped: 1,234 scans" in page.text
+        assert re.search(r"Time \d+ ms on the server", page.text)
+        [chosen] = [option["value"] for option in page.all("option") if "selected" in option]
+        assert chosen == "binary-cnn"
+
+    def test_the_heat_map_lies_over_a_scan_of_its_shape(
+        self, client: FlaskClient, draw_scan: Callable[..., bytes]
+    ) -> None:
+        data = draw_scan("PNG", width=300, height=200)
+        page = Page(send(client, data, heatmap="1", preview="1").text)
+        scan, heat = (read_picture(page.by_id(name)["src"]) for name in ("scan", "heat"))
+        assert scan.size == (300, 200)
+        assert heat.width / heat.height == pytest.approx(1.5, abs=0.01)
+        assert scan.mode == "L"
+        assert heat.mode == "RGBA"
+        assert page.by_id("heat")["alt"].startswith("Heat map over the scan")
+
+    def test_without_a_heat_map_there_is_the_scan_alone(
+        self, client: FlaskClient, scan: bytes
+    ) -> None:
+        page = Page(send(client, scan, preview="1").text)
+        assert read_picture(page.by_id("scan")["src"]).size == (200, 220)
+        assert "hidden" in page.by_id("heat")
+        assert "checked" not in page.by_id("heatmap")
+
+    def test_a_scan_that_no_browser_shows_is_drawn(
+        self, client: FlaskClient, draw_scan: Callable[..., bytes]
+    ) -> None:
+        page = Page(
+            send(
+                client,
+                draw_scan("TIFF", width=1600, height=800, compression="tiff_lzw"),
+                preview="1",
+            ).text
+        )
+        assert read_picture(page.by_id("scan")["src"]).size == (1024, 512)
+
+    def test_warnings_are_shown(self, client: FlaskClient, scan: bytes) -> None:
+        page = Page(send(client, scan, model="plain-ann", heatmap="1").text)
+        assert "it gives no heat map" in page.text
+        assert "Measured accuracy none on its card" in page.text
+
+    def test_the_script_gets_the_same_result_and_nothing_else(
+        self, client: FlaskClient, scan: bytes
+    ) -> None:
+        def without_time(html: str) -> str:
+            article = html[html.index("<article") : html.index("</article>")]
+            return re.sub(r"\d+ ms", "… ms", article)
+
+        whole = send(client, scan, heatmap="1", preview="1").text
+        parts = send(client, scan, path="/parts", heatmap="1").text
+        assert without_time(parts) == without_time(whole)
+        assert "<html" not in parts
+        ids = [found["id"] for _, found in Page(parts).elements if "id" in found]
+        assert ids == ["heat", "result", "error"]
+
+
+class TestErrors:
+    @pytest.mark.parametrize("path", ["/", "/parts"])
+    @pytest.mark.parametrize(
+        ("data", "fields", "status", "told"),
+        [
+            (None, {}, 400, "image"),
+            (b"", {}, 422, "empty"),
+            (b"a letter", {}, 422, "scan.jpg: The file is not an image"),
+            (b"\xff\xd8\xff\xe0 cut", {}, 422, "scan.jpg"),
+            (bytes(300_000), {}, 413, "At most 1 MB"),
+        ],
+    )
+    def test_an_error_is_told_at_the_form(
+        self,
+        client: FlaskClient,
+        path: str,
+        data: bytes | None,
+        fields: dict[str, str],
+        status: int,
+        told: str,
+    ) -> None:
+        response = send(client, data, path, **fields)
+        assert response.status_code == status
+        page = Page(response.text)
+        assert page.by_id("error")["role"] == "alert"
+        assert told in page.text
+        assert ("form" in dict(page.elements)) is (path == "/")
+
+    @pytest.mark.parametrize(
+        ("fields", "status", "told"),
+        [
+            ({"model": "gpt"}, 404, "Choose one of: binary-cnn, mobilenet-v2, plain-ann."),
+            ({"heatmap": "perhaps"}, 400, "heatmap"),
+        ],
+    )
+    def test_an_option_that_is_not_accepted(
+        self, client: FlaskClient, scan: bytes, fields: dict[str, str], status: int, told: str
+    ) -> None:
+        response = send(client, scan, **fields)
+        assert response.status_code == status
+        assert told in Page(response.text).text
+
+    def test_one_scan_at_a_time(self, client: FlaskClient, scan: bytes) -> None:
+        two = {"image": [(io.BytesIO(scan), "1.jpg"), (io.BytesIO(scan), "2.jpg")]}
+        assert client.post("/", data=two, headers=HTML).status_code == 413
+
+    def test_what_a_visitor_wrote_is_not_markup(self, client: FlaskClient, scan: bytes) -> None:
+        for data in (scan, b"a letter"):
+            response = send(client, data, name="<b onclick=alert(1)>.jpg", model="mobilenet-v2")
+            assert "<b onclick" not in response.text
+            assert "&lt;b onclick" in response.text
+
+    def test_a_program_gets_a_problem_it_can_read(self, client: FlaskClient) -> None:
+        response = client.post("/", headers={"Accept": "application/json"})
+        assert response.status_code == 400
+        assert response.mimetype == "application/problem+json"
+
+    @pytest.mark.parametrize(
+        ("method", "path", "status"),
+        [
+            ("GET", "/nothing", 404),
+            ("DELETE", "/", 405),
+            ("GET", "/parts", 405),
+        ],
+    )
+    def test_other_errors_are_pages(
+        self, client: FlaskClient, method: str, path: str, status: int
+    ) -> None:
+        response = client.open(path, method=method, headers=HTML)
+        assert response.status_code == status
+        page = Page(response.text)
+        assert str(status) in page.text
+        assert "/" in [link["href"] for link in page.all("a")]
+
+
+class TestMarkup:
+    @pytest.fixture
+    def pages(self, client: FlaskClient, scan: bytes) -> list[str]:
+        return [
+            client.get("/").text,
+            send(client, scan, heatmap="1", preview="1").text,
+            send(client, scan, "/parts", heatmap="1").text,
+            send(client, b"a letter").text,
+            client.get("/nothing", headers=HTML).text,
+        ]
+
+    def test_nothing_is_inline(self, pages: list[str]) -> None:
+        for page in map(Page, pages):
+            for tag, attributes in page.elements:
+                assert tag != "style"
+                assert tag != "script" or attributes["src"].startswith("/static/")
+                assert not [name for name in attributes if name == "style" or name.startswith("on")]
+
+    def test_everything_comes_from_here(self, client: FlaskClient, pages: list[str]) -> None:
+        for page in map(Page, pages):
+            for tag, attributes in page.elements:
+                address = attributes.get("src" if tag in ("img", "script") else "href", "")
+                if address.startswith("/static/"):
+                    with client.get(address) as response:
+                        assert response.status_code == 200
+                else:
+                    assert address.startswith(("data:", "/", "#")) or not address
+
+    def test_every_picture_and_field_has_a_name(self, pages: list[str]) -> None:
+        for page in map(Page, pages):
+            assert all("alt" in picture for picture in page.all("img"))
+            labelled = {label.get("for") for label in page.all("label")} | {"heatmap", "strength"}
+            fields = [*page.all("input"), *page.all("select")]
+            assert all(f.get("type") == "hidden" or f["id"] in labelled for f in fields)
+
+    def test_the_first_load_is_small(self, client: FlaskClient) -> None:
+        files = [path for path in STATIC.rglob("*") if path.is_file()]
+        assert files
+        assert sum(path.stat().st_size for path in files) + len(client.get("/").data) < 100_000
