@@ -29,8 +29,7 @@ def run_bare(files: Sequence[Path], specification: ScanSpecification) -> None:
     cv2.setNumThreads(1)
     for path in files:
         grey = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
-        assert grey is not None
-        prepare_scan(grey.astype(np.uint8, copy=False), specification)
+        prepare_scan(np.asarray(grey, np.uint8), specification)
 
 
 def time_bare(files: Sequence[Path], specification: ScanSpecification, cores: int) -> float:

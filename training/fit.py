@@ -105,6 +105,22 @@ class ScanBatches(keras.utils.PyDataset):
         columns = self.pixels[rows], self.targets[rows], self.weights[rows]
         return self._mix(index, *columns) if self.mixup else columns
 
+    def _mix(
+        self,
+        index: int,
+        pixels: NDArray[np.uint8],
+        targets: NDArray[np.float32],
+        weights: NDArray[np.float32],
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        random = np.random.default_rng((self.seed or 0, self.epoch, index))
+        share = np.float32(random.beta(self.mixup, self.mixup))
+        other = random.permutation(len(pixels))
+
+        def blend(column: NDArray[Any]) -> NDArray[Any]:
+            return share * column + (1 - share) * column[other]
+
+        return blend(pixels), blend(targets), blend(weights)
+
     def on_epoch_end(self) -> None:
         """Draw the next epoch; Keras calls it after each."""
         self.epoch += 1
@@ -193,6 +209,7 @@ def fit(
                 validation_data=batches(*validation, batch=4 * recipe.batch),
                 epochs=recipe.epochs,
                 initial_epoch=start,
+                shuffle=False,  # ScanBatches draws the order
                 callbacks=[
                     average,
                     _Stopwatch(),

@@ -68,9 +68,7 @@ def test_the_pairs_are_those_of_a_plain_comparison(heads: NDArray[np.uint8]) -> 
                 expected[expected == expected[one]] = expected[other]
     groups = group_near_duplicates(thumbnails, threshold)
     assert 1 < len(set(expected)) < len(heads)
-    assert np.array_equal(
-        groups[:, None] == groups, expected[:, None] == expected
-    )
+    assert np.array_equal(groups[:, None] == groups, expected[:, None] == expected)
 
 
 def test_blank_thumbnails_are_no_copies_of_anything() -> None:

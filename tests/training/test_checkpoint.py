@@ -67,9 +67,7 @@ def train(folder: Path, recipe: Recipe, training: Scans, validation: Scans) -> F
         labels = 1 - labels
     groups = np.arange(len(training[1]))
     settings = FitSettings(recipe, 32, 2, seed=1)
-    return fit(
-        architecture("binary-cnn"), (*training, groups), (pixels, labels), settings, folder
-    )
+    return fit(architecture("binary-cnn"), (*training, groups), (pixels, labels), settings, folder)
 
 
 def train_and_die(moment: Moment, folder: Path, *parts: Scans) -> None:

@@ -52,9 +52,7 @@ def test_the_figures_are_scikit_learns(classes: int) -> None:
     names = tuple("abcd"[:classes])
     measured = evaluate(probabilities, labels, np.arange(300), names)
     guesses = probabilities.argmax(axis=1)
-    report = metrics.classification_report(
-        labels, guesses, target_names=names, output_dict=True
-    )
+    report = metrics.classification_report(labels, guesses, target_names=names, output_dict=True)
     assert measured["accuracy"] == pytest.approx(report["accuracy"])
     assert measured["f1_macro"] == pytest.approx(report["macro avg"]["f1-score"])
     assert measured["balanced_accuracy"] == pytest.approx(report["macro avg"]["recall"])

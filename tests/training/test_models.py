@@ -65,7 +65,10 @@ class TestBinaryCnn:
         found = [type(layer) for layer in model.layers]
         assert found.count(layers.Conv2D) == 2
         assert found.count(layers.MaxPooling2D) == 2
-        assert [layer.units for layer in model.layers if isinstance(layer, layers.Dense)] == [512, 1]
+        assert [layer.units for layer in model.layers if isinstance(layer, layers.Dense)] == [
+            512,
+            1,
+        ]
         counted = {layers.Conv2D, layers.MaxPooling2D, layers.Dense}
         assert [kind for kind in found if kind in counted] == [
             layers.Conv2D,
@@ -140,9 +143,7 @@ class TestRegistry:
         )
         known = list(architectures())
         monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
-        monkeypatch.setattr(
-            training.models, "__path__", [*training.models.__path__, str(tmp_path)]
-        )
+        monkeypatch.setattr(training.models, "__path__", [*training.models.__path__, str(tmp_path)])
         try:
             assert list(architectures()) == sorted([*known, "tiny"])
             assert architecture("tiny").build(16, 3, None).output_shape == (None, 3)

@@ -136,9 +136,7 @@ def test_the_page_lists_what_was_left_out(page: str) -> None:
     assert "- 0 test scans have a near-duplicate in the training part." in page
 
 
-def test_the_worst_mistakes_come_first(
-    page: str, written: tuple[Path, Card, TestResults]
-) -> None:
+def test_the_worst_mistakes_come_first(page: str, written: tuple[Path, Card, TestResults]) -> None:
     results = written[2]
     rows = re.findall(r"\| set/scan (\d+)\.jpg \| (\w+) \| (\w+) \| ([\d.]+) \|", page)
     guesses = results.probabilities.argmax(axis=1)
@@ -184,7 +182,11 @@ def test_leaks_everywhere_leave_no_others(tmp_path: Path) -> None:
     results = draw_results(2)
     card = make_card(results, ("healthy", "tumor"))
     leaks = {"scans": 40, "accuracy_with": 0.99, "accuracy_without": None}
-    write_report(tmp_path, replace(card, metrics={**card.metrics, "leaks": leaks}), HISTORY, results)
+    write_report(
+        tmp_path, replace(card, metrics={**card.metrics, "leaks": leaks}), HISTORY, results
+    )
     page = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "40 test scans have a near-duplicate in the training part. Accuracy on them: 0.99" in page
+    assert (
+        "40 test scans have a near-duplicate in the training part. Accuracy on them: 0.99" in page
+    )
     assert "the others" not in page

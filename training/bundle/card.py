@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validate
 
@@ -71,11 +71,9 @@ class Card:
                 f"card.json has format {found!r}; this version of TumorApp reads {CARD_FORMAT}."
             )
         try:
-            card = _CardSchema().load(raw)
+            return cast(Card, _CardSchema().load(raw))
         except ValidationError as error:
-            raise ValueError(f"card.json: {error.normalized_messages()}") from None
-        assert isinstance(card, cls)
-        return card
+            raise ValueError(f"card.json: {error.messages_dict}") from None
 
 
 class _ScanSchema(Schema):

@@ -13,6 +13,7 @@ _SEARCH_SIDE = 256
 # it also fits dim exports.
 _THRESHOLD_OF_BRIGHT = 45 / 255
 _BRIGHT_PERCENTILE = 99.5
+_NEIGHBOURS = np.ones((3, 3), np.uint8)
 
 # A head fills most of a scan. A box smaller or narrower than this is a stray bright spot.
 MIN_AREA_FRACTION = 0.15
@@ -45,7 +46,7 @@ def find_head(grey: NDArray[np.uint8]) -> Box | None:
     small = grey
     if shrink > 1.0:
         size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
-        small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+        small = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
     contour = _biggest_contour(small)
     if contour is None:
         return None
@@ -61,12 +62,13 @@ def find_head(grey: NDArray[np.uint8]) -> Box | None:
 
 
 def _biggest_contour(grey: NDArray[np.uint8]) -> NDArray[np.int32] | None:
-    blurred = cv2.GaussianBlur(grey, (5, 5), 0)
+    blurred = np.asarray(cv2.GaussianBlur(grey, (5, 5), 0), np.uint8)
     bright = _percentile(blurred, _BRIGHT_PERCENTILE)
     mask = cv2.threshold(blurred, bright * _THRESHOLD_OF_BRIGHT, 255, cv2.THRESH_BINARY)[1]
-    mask = cv2.dilate(cv2.erode(mask, None, iterations=2), None, iterations=2)
+    mask = cv2.dilate(cv2.erode(mask, _NEIGHBOURS, iterations=2), _NEIGHBOURS, iterations=2)
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    return max(contours, key=cv2.contourArea, default=None)
+    biggest = max(contours, key=cv2.contourArea, default=None)
+    return None if biggest is None else np.asarray(biggest, np.int32)
 
 
 def _percentile(grey: NDArray[np.uint8], percent: float) -> float:

@@ -7,7 +7,7 @@ import warnings
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageFile, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
 MAX_PIXELS = 50_000_000
@@ -114,8 +114,7 @@ def _to_grey(image: Image.Image) -> NDArray[np.uint8]:
         grey = _stretch(np.asarray(image))
     else:  # palettes and everything with transparency
         rgba = image.convert("RGBA")
-        black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
-        grey = np.asarray(Image.alpha_composite(black, rgba).convert("L"))
+        grey = np.asarray(ImageChops.multiply(rgba.convert("L"), rgba.getchannel("A")))
     return _turn_upright(grey, image.getexif().get(_EXIF_ORIENTATION, 1))
 
 
@@ -126,7 +125,10 @@ def _stretch(deep: NDArray[np.generic]) -> NDArray[np.uint8]:
         raise ScanError("The image holds values that are not numbers. Export the scan again.")
     low, high = float(values.min()), float(values.max())
     scale = _EIGHT_BIT / (high - low) if high > low else 0.0
-    return np.rint((values - low) * scale).astype(np.uint8)
+    values -= low  # in place: a large scan would be held four times over
+    values *= scale
+    stretched: NDArray[np.uint8] = np.rint(values, out=values).astype(np.uint8)
+    return stretched
 
 
 def _turn_upright(grey: NDArray[np.uint8], orientation: object) -> NDArray[np.uint8]:

@@ -69,7 +69,9 @@ def prepare_scan(grey: NDArray[np.uint8], specification: ScanSpecification) -> P
     pixels = cv2.resize(
         kept, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     )
-    return PreparedScan(pixels[..., np.newaxis], box, (width, height), warnings)
+    return PreparedScan(
+        np.asarray(pixels, np.uint8)[..., np.newaxis], box, (width, height), warnings
+    )
 
 
 def read_scan(

@@ -1,0 +1,122 @@
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from numpy.typing import NDArray
+
+from training.compress import round_weights
+from training.models import architectures
+
+Exported = Any
+
+
+def fits_half_precision(weight: NDArray[np.float32]) -> bool:
+    return np.array_equal(weight.astype(np.float16).astype(np.float32), weight)
+
+
+@pytest.mark.parametrize("name", architectures())
+class TestEveryArchitecture:
+    def test_means_the_same_as_before(self, name: str, exported: Callable[[str], Exported]) -> None:
+        one = exported(name)
+        after = np.asarray(one.model(one.scans))
+        assert after == pytest.approx(one.before, abs=0.01)
+
+    def test_has_weights_in_half_precision(
+        self, name: str, exported: Callable[[str], Exported]
+    ) -> None:
+        for layer in exported(name).model.layers:
+            weights = layer.get_weights()
+            if isinstance(layer, layers.BatchNormalization):
+                gamma, beta, mean, variance = weights
+                assert (mean == 0).all()
+                assert variance + layer.epsilon == pytest.approx(np.ones(len(mean)), abs=1e-6)
+                weights = [gamma, beta]
+            assert all(map(fits_half_precision, weights)), layer.name
+
+    def test_is_what_the_graph_computes(
+        self, name: str, exported: Callable[[str], Exported]
+    ) -> None:
+        one = exported(name)
+        outputs = np.asarray(one.model(one.scans))
+        if outputs.shape[1] == 1:
+            outputs = np.hstack([1 - outputs, outputs])
+        assert one.outputs["probabilities"] == pytest.approx(outputs, abs=1e-4)
+
+
+def normalise(**settings: Any) -> layers.BatchNormalization:
+    return layers.BatchNormalization(epsilon=1e-3, **settings)
+
+
+def disturb(model: keras.Model) -> None:
+    """Give every normalisation statistics of its own."""
+    random = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            width = len(layer.gamma)
+            kinds = random.uniform(0.5, 2, (2, width)), random.normal(size=(2, width))
+            layer.set_weights([kinds[0][0], kinds[1][0], kinds[1][1], kinds[0][1]])
+
+
+def predict(model: keras.Model) -> NDArray[np.float32]:
+    scans = np.random.default_rng(1).uniform(0, 1, (4, 12, 12, 3)).astype(np.float32)
+    return np.asarray(model(scans))
+
+
+BLOCKS = {
+    "convolution": [layers.Conv2D(6, 3, use_bias=False), normalise()],
+    "convolution with bias": [layers.Conv2D(6, 3, bias_initializer="normal"), normalise()],
+    "depthwise": [layers.DepthwiseConv2D(3, depth_multiplier=2), normalise()],
+    "rectified in between": [layers.Conv2D(6, 3, activation="relu"), normalise()],
+    "nothing to fold into": [layers.MaxPooling2D(2), normalise()],
+    "dense": [layers.Flatten(), layers.Dense(6), normalise()],
+}
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_folding_changes_nothing_but_rounding(block: str) -> None:
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([layers.Input((12, 12, 3)), *map(copy, BLOCKS[block])])
+    disturb(model)
+    before = predict(model)
+    round_weights(model)
+    assert predict(model) == pytest.approx(before, abs=0.01)
+    assert before.std() > 0.1
+
+
+def copy(layer: keras.Layer) -> keras.Layer:
+    return type(layer).from_config(layer.get_config())
+
+
+def test_a_convolution_that_others_read_too_is_left_alone() -> None:
+    keras.utils.set_random_seed(0)
+    scans = layers.Input((12, 12, 3))
+    shared = layers.Conv2D(6, 3)(scans)
+    model = keras.Model(scans, layers.Add()([shared, normalise()(shared)]))
+    disturb(model)
+    before = predict(model)
+    round_weights(model)
+    assert predict(model) == pytest.approx(before, abs=0.01)
+
+
+def test_twice_is_once() -> None:
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([layers.Input((12, 12, 3)), layers.Conv2D(6, 3), normalise()])
+    disturb(model)
+    round_weights(model)
+    weights = model.get_weights()
+    round_weights(model)
+    for before, after in zip(weights, model.get_weights(), strict=True):
+        assert after == pytest.approx(before, abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [70_000.0, np.inf, np.nan])
+def test_a_diverged_model_is_refused(value: float) -> None:
+    model = keras.Sequential([layers.Input((4,)), layers.Dense(2)])
+    kernel, bias = model.get_weights()
+    kernel[1, 1] = value
+    model.set_weights([kernel, bias])
+    with pytest.raises(ValueError, match="training has diverged"):
+        round_weights(model)

@@ -1,0 +1,87 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import openvino
+import pytest
+
+from tests.training.conftest import run_graph
+from training.explain import ServedModel
+from training.export import ExportError, export_graph
+from training.models import architecture, architectures
+
+Exported = Any
+
+
+@pytest.mark.parametrize("name", architectures())
+class TestEveryArchitecture:
+    def test_the_graph_takes_scans_as_they_are_prepared(
+        self, name: str, exported: Callable[[str], Exported]
+    ) -> None:
+        graph = openvino.Core().read_model(exported(name).folder / "graph.xml")
+        size = architecture(name).size
+        (scans,) = graph.inputs
+        assert scans.element_type == openvino.Type.u8
+        assert str(scans.partial_shape) == f"[?,{size},{size},1]"
+        assert {output.any_name for output in graph.outputs} == {"probabilities", "heatmap"}
+        assert {output.element_type for output in graph.outputs} == {openvino.Type.f32}
+
+    def test_its_weights_take_two_bytes(
+        self, name: str, exported: Callable[[str], Exported]
+    ) -> None:
+        one = exported(name)
+        size = (one.folder / "graph.bin").stat().st_size
+        assert size == pytest.approx(2 * one.model.count_params(), rel=0.1)
+
+    def test_probabilities_sum_to_one(self, name: str, exported: Callable[[str], Exported]) -> None:
+        one = exported(name)
+        probabilities = one.outputs["probabilities"]
+        classes = 2 if architecture(name).binary else 4
+        assert probabilities.shape == (len(one.scans), classes)
+        assert probabilities.sum(axis=1) == pytest.approx(np.ones(len(one.scans)), abs=1e-5)
+
+    def test_a_batch_is_its_scans_one_by_one(
+        self, name: str, exported: Callable[[str], Exported]
+    ) -> None:
+        one = exported(name)
+        for row in (0, len(one.scans) - 1):
+            alone = run_graph(one.folder, one.scans[row : row + 1])
+            for output, values in alone.items():
+                assert values[0] == pytest.approx(one.outputs[output][row], abs=1e-4), output
+
+    def test_the_tensorflow_engine_gives_the_same(
+        self, name: str, exported: Callable[[str], Exported]
+    ) -> None:
+        one = exported(name)
+        served = ServedModel(keras.models.load_model(one.folder / "model.keras", compile=False))
+        outputs = served(one.scans.astype(np.float32))
+        for output, values in one.outputs.items():
+            assert outputs[output].numpy() == pytest.approx(values, abs=5e-3), output
+
+
+def test_a_model_without_convolutions_has_probabilities_only(tmp_path: Path) -> None:
+    model = keras.Sequential(
+        [
+            keras.layers.Input((16, 16, 1)),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3, "softmax"),
+        ]
+    )
+    model.save(tmp_path / "model.keras")
+    assert export_graph(tmp_path / "model.keras", tmp_path) is None
+    scans = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 1), np.uint8)
+    outputs = run_graph(tmp_path, scans)
+    assert set(outputs) == {"probabilities"}
+    assert outputs["probabilities"] == pytest.approx(np.asarray(model(scans)), abs=1e-2)
+
+
+def test_what_cannot_be_converted_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model.keras").write_text("no model")
+    with pytest.raises(ExportError, match="could not be converted for serving: ") as caught:
+        export_graph(tmp_path / "model.keras", tmp_path)
+    assert "Traceback" not in str(caught.value)
+    assert "Traceback" in caught.value.__notes__[0]
+    assert not (tmp_path / "graph.xml").exists()
