@@ -2,7 +2,8 @@
 # installed into .venv/. `make` alone lists them.
 
 PYTHON ?= python3
-HOST ?= 127.0.0.1
+# Not from the environment, where some shells keep the machine's own name under it.
+HOST = 127.0.0.1
 PORT ?= 8000
 ARGS ?=
 
@@ -25,7 +26,6 @@ help: ## list these commands
 	done
 
 run: $(serve)/installed ## serve the page and the API; HOST= and PORT= choose the address
-	@echo 'TumorApp: http://$(HOST):$(PORT)  (Ctrl-C stops it)'
 	@exec env HOST='$(HOST)' PORT='$(PORT)' $(serve)/bin/python -m gunicorn --config gunicorn.conf.py $(ARGS) wsgi:app
 
 test: $(dev)/installed ## run the tests; ARGS= goes to pytest
@@ -56,6 +56,9 @@ verify-image: $(dev)/installed ## follow the Dockerfile's serve stage without Do
 clean: ## remove the environments and every cache; data, runs and bundles stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An environment whose Python has been removed or replaced is none: it is made again.
+$(shell for stamp in .venv/*/installed; do test -x "$${stamp%installed}bin/python" || rm -f "$$stamp"; done)
 
 # The stamp is written last: an interrupted installation leaves none, and the next call starts afresh.
 $(serve)/installed: requirements-serve.txt

@@ -5,19 +5,35 @@ request threads). The size of a request is limited in the application, and forwa
 trusted as gunicorn does by default: from 127.0.0.1 only, or from FORWARDED_ALLOW_IPS.
 """
 
+import logging
 import os
 import signal
+import socket
+import struct
+import sys
 from pathlib import Path
 
+from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
-bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
+_SECONDS_OF_SILENCE = 10
+
+
+def _read_number(name: str, default: int, most: int) -> int:
+    text = os.environ.get(name) or str(default)
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= most:
+        return int(text)
+    sys.exit(f"{name} is {text!r}, which is not accepted. Give a whole number from 1 to {most}.")
+
+
+bind = f"{os.environ.get('HOST') or '127.0.0.1'}:{_read_number('PORT', 8000, 65535)}"
 
 # One worker, several threads: OpenVINO spreads one inference over the cores and releases the
-# interpreter's lock, so that a second worker costs its memory again and gains little.
-workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
+# interpreter's lock, so that a second worker costs its memory again and gains little. A thread
+# waits for its client, so there are more of them than cores.
+workers = _read_number("WEB_CONCURRENCY", 1, 256)
 worker_class = "gthread"
-threads = int(os.environ.get("THREADS", "4"))
+threads = _read_number("THREADS", 16, 1024)
 
 # Each worker loads the bundles itself: OpenVINO's threads do not survive the fork after a preload.
 preload_app = False
@@ -37,10 +53,56 @@ accesslog = None
 errorlog = "-"
 
 
-def post_worker_init(worker: Worker) -> None:  # noqa: ARG001  (gunicorn's signature)
+def on_starting(server: Arbiter) -> None:
+    """Say at once that the address cannot be had; gunicorn would try for seconds."""
+    if "GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ:
+        return  # the sockets are inherited
+    for address in server.address:
+        if isinstance(address, tuple):
+            _check_address(*address)
+
+
+def _check_address(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            probe.listen()
+    except OSError as error:
+        sys.exit(
+            f"Port {port} of {host} cannot be used: {error.strerror or error}. "
+            f"Choose another, such as: make run PORT={8000 if port == 65535 else port + 1}"
+        )
+
+
+def when_ready(server: Arbiter) -> None:
+    """Let go of clients that neither send nor take a byte: each holds a thread.
+
+    Connections inherit this from the sockets they come from, and so have it from their first byte.
+    """
+    limit = struct.pack("ll", _SECONDS_OF_SILENCE, 0)
+    for listener in server.LISTENERS:
+        for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            listener.sock.setsockopt(socket.SOL_SOCKET, direction, limit)
+
+
+def post_fork(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001  (gunicorn's signature)
+    """Write the application's log with gunicorn's, in the same form."""
+    for name in ("tumorapp", "training"):
+        logger = logging.getLogger(name)
+        logger.handlers = list(worker.log.error_log.handlers)
+        logger.setLevel(worker.log.error_log.level)
+        logger.propagate = False
+
+
+def post_worker_init(worker: Worker) -> None:
     """Leave Ctrl-C to the master, which then stops its workers with a signal of its own.
 
     A terminal sends it to both. About one time in twenty the second signal met a worker inside its
     handler for the first, holding a lock that it then waited for until it was killed.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if worker.age == 1:  # the first worker speaks for all
+        addresses = " ".join(str(listener) for listener in worker.sockets)
+        worker.log.info("TumorApp is ready: %s  (Ctrl-C stops it)", addresses)

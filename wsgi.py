@@ -1,5 +1,14 @@
 """What gunicorn and the `flask` command start from."""
 
-from tumorapp import create_app
+import sys
 
-app = create_app()
+from tumorapp import create_app
+from tumorapp.errors import ConfigurationError
+
+_BOOT_ERROR = 3  # gunicorn stops at this status, and starts a worker again at any other
+
+try:
+    app = create_app()
+except ConfigurationError as error:
+    sys.stderr.write(f"TumorApp cannot start: {error}\n")
+    sys.exit(_BOOT_ERROR)

@@ -18,6 +18,11 @@ from tumorapp import create_app
 FOUR_CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Pillow warn, as `training.scan` does; pytest's own filters would go before that."""
+    config.addinivalue_line("filterwarnings", r"ignore:::PIL(\.|$)")
+
+
 def draw_head(width: int = 200, height: int = 220, spot: float = 0.6) -> Image.Image:
     """Draw a head on black: skull, brain, and a bright spot that far from left and top."""
     picture = Image.new("L", (width, height), 4)

@@ -83,9 +83,10 @@ class TestMakefile:
         listed = re.findall(r"^  ([a-z-]+) ", make().stdout, flags=re.MULTILINE)
         assert set(listed) == set(phony[1].split())
 
-    def test_run_prints_the_address_it_serves(self, folder: Path) -> None:
-        assert "http://127.0.0.1:8000 " in make("-n", "run", cwd=folder).stdout
-        assert "http://0.0.0.0:9000 " in make("-n", "run", "HOST=0.0.0.0", "PORT=9000").stdout
+    def test_run_serves_the_address_that_was_chosen(self, folder: Path) -> None:
+        assert "HOST='127.0.0.1' PORT='8000'" in make("-n", "run", cwd=folder).stdout
+        chosen = make("-n", "run", "HOST=0.0.0.0", "PORT=9000", cwd=folder)
+        assert "HOST='0.0.0.0' PORT='9000'" in chosen.stdout
 
     @pytest.mark.parametrize("version", ["2.7", "3.10", "3.14"])
     def test_another_python_is_refused_by_its_version(self, folder: Path, version: str) -> None:
@@ -148,7 +149,7 @@ class TestGunicornSettings:
         assert (settings["bind"], settings["workers"], settings["threads"]) == (
             "127.0.0.1:8000",
             1,
-            4,
+            16,
         )
 
     def test_every_name_is_one_of_gunicorns(self) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 Epoch = dict[str, float]
 
@@ -99,7 +98,9 @@ class Checkpoint(keras.callbacks.Callback):
         state = {
             "finished": self.finished,
             "history": self.history,
-            "random": [np.asarray(one).tolist() for one in _random_states(self.model)],
+            "random": [
+                keras.ops.convert_to_numpy(one).tolist() for one in _random_states(self.model)
+            ],
         }
         _replace_text(self.folder / "state.json", json.dumps(state))
         self._remove_others()

@@ -59,6 +59,8 @@ def evaluate(
 
 def _headline(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
     guesses = probabilities.argmax(axis=1)
+    # A bootstrap draw may lack a class: the means are over those that it holds.
+    present = np.unique(labels)
     # One-vs-rest by hand of the ranks: scikit-learn's multi-class form insists on rows that sum
     # to one in double precision.
     areas = [
@@ -68,8 +70,12 @@ def _headline(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> 
     ]
     return {
         "accuracy": float((guesses == labels).mean()),
-        "balanced_accuracy": float(metrics.balanced_accuracy_score(labels, guesses)),
-        "f1_macro": float(metrics.f1_score(labels, guesses, average="macro", zero_division=0)),
+        "balanced_accuracy": float(
+            metrics.recall_score(labels, guesses, labels=present, average="macro")
+        ),
+        "f1_macro": float(
+            metrics.f1_score(labels, guesses, labels=present, average="macro", zero_division=0)
+        ),
         "roc_auc": float(np.mean(areas)),
     }
 
@@ -89,7 +95,7 @@ def _bootstrap(
     for _ in range(BOOTSTRAP_ROUNDS):
         drawn = random.integers(0, len(names), len(names))
         rows = np.concatenate([rows_of[group] for group in drawn])
-        if len(np.unique(labels[rows])) == probabilities.shape[1]:
+        if len(np.unique(labels[rows])) > 1:  # else there is nothing to tell apart
             rounds.append(_headline(probabilities[rows], labels[rows]))
     return {
         name: [float(np.quantile([one[name] for one in rounds], q)) for q in (0.025, 0.975)]

@@ -1,5 +1,6 @@
 """Scans and labels → the weights of the best epoch."""
 
+import importlib
 import math
 import sys
 import time
@@ -16,6 +17,10 @@ from numpy.typing import NDArray
 from training.augment import build_augmentation
 from training.checkpoint import Checkpoint, Epoch
 from training.models import Architecture, Recipe
+
+# Epochs that the moving average of the weights may span: on a small data set a longer one would
+# be validated, and published, long before it has caught up with the weights.
+_LONGEST_AVERAGE = 6
 
 
 @dataclass(frozen=True)
@@ -119,12 +124,18 @@ class ScanBatches(keras.utils.PyDataset):
         def blend(column: NDArray[Any]) -> NDArray[Any]:
             return share * column + (1 - share) * column[other]
 
-        return blend(pixels), blend(targets), blend(weights)
+        mixed = blend(weights)
+        # Each scan brings its own weight into the blend, so rare classes keep their share.
+        return blend(pixels), blend(weights[:, None] * targets) / mixed[:, None], mixed
+
+    def begin_at(self, epoch: int) -> None:
+        """Draw the scans of an epoch, counted from 0."""
+        self.epoch = epoch
+        self._draw_order()
 
     def on_epoch_end(self) -> None:
         """Draw the next epoch; Keras calls it after each."""
-        self.epoch += 1
-        self._draw_order()
+        self.begin_at(self.epoch + 1)
 
     def _draw_order(self) -> None:
         if self.seed is None:
@@ -190,22 +201,23 @@ def fit(
     )
     checkpoint = Checkpoint(folder, average, [stopping, plateau])
     folder.mkdir(parents=True, exist_ok=True)
-    trained = checkpoint.restore() or _compile(architecture, settings)
-    start = len(checkpoint.history)
     pixels, labels, groups = training
     batches = partial(ScanBatches, classes=settings.classes, binary=architecture.binary)
+    training_batches = batches(
+        pixels,
+        labels,
+        None if recipe.every_copy else groups,
+        batch=recipe.batch,
+        seed=settings.seed,
+        mixup=recipe.mixup,
+    )
+    trained = checkpoint.restore() or _compile(architecture, settings, len(training_batches))
+    start = len(checkpoint.history)
+    training_batches.begin_at(start)
     try:
         if not checkpoint.finished:
             trained.fit(
-                batches(
-                    pixels,
-                    labels,
-                    None if recipe.every_copy else groups,
-                    batch=recipe.batch,
-                    seed=settings.seed,
-                    mixup=recipe.mixup,
-                    epoch=start,
-                ),
+                training_batches,
                 validation_data=batches(*validation, batch=4 * recipe.batch),
                 epochs=recipe.epochs,
                 initial_epoch=start,
@@ -235,7 +247,8 @@ def _assemble(
     return keras.Sequential([layers.Input(network.input_shape[1:]), *augmentation, network])
 
 
-def _compile(architecture: Architecture, settings: FitSettings) -> keras.Model:
+def _compile(architecture: Architecture, settings: FitSettings, steps: int) -> keras.Model:
+    """Build and compile the model; an epoch has that many steps."""
     recipe = settings.recipe
     model = _assemble(architecture, settings, settings.weights)
     losses = keras.losses
@@ -245,7 +258,7 @@ def _compile(architecture: Architecture, settings: FitSettings) -> keras.Model:
             recipe.learning_rate,
             weight_decay=recipe.weight_decay,
             use_ema=True,
-            ema_momentum=recipe.average,
+            ema_momentum=min(recipe.average, 1 - 1 / (_LONGEST_AVERAGE * steps)),
         ),
         loss=loss(label_smoothing=recipe.label_smoothing),
         metrics=["accuracy"],
@@ -269,7 +282,10 @@ def _choose_precision(wanted: str) -> str:
 
 def count_gpus() -> int:
     """Count the GPUs that the Keras backend sees."""
-    return len(keras.distribution.list_devices("gpu"))
+    if keras.backend.backend() == "torch":  # which keras.distribution does not cover
+        return int(importlib.import_module("torch").cuda.device_count())
+    devices = keras.distribution.list_devices()  # the accelerators, or failing any, the CPUs
+    return sum(device.lower().startswith(("gpu", "cuda", "rocm")) for device in devices)
 
 
 def describe_device() -> str:

@@ -1,16 +1,9 @@
 """The story of a training, top to bottom: data → split → fit → calibrate → evaluate → publish."""
 
 import datetime
-import fcntl
-import hashlib
-import importlib.metadata
 import json
-import os
-import platform
-import shutil
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -20,17 +13,18 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from training.bundle import Card
+from training.bundle import Card, read_bundle
 from training.calibrate import apply_temperature, find_temperature, predict_probabilities
 from training.compress import round_weights
 from training.data.audit import find_leaks
-from training.data.dataset import Dataset, load_dataset
-from training.data.split import Protocol, Split, split_scans
+from training.data.dataset import Dataset, describe_problems, load_dataset
+from training.data.split import Split, split_scans
 from training.evaluate import evaluate
 from training.fit import FitResult, FitSettings, describe_device, fit
-from training.models import Architecture, Recipe, architecture
+from training.models import Architecture, architecture
 from training.publish import publish
 from training.report import TestResults, write_report
+from training.run import Run, TrainingRequest, find_run, list_versions
 from training.scan import ScanSpecification
 
 _CHECKED_SCANS = 64
@@ -45,47 +39,6 @@ _LIMITS = (
 )
 
 
-class RunBusyError(RuntimeError):
-    """Another process trains the same run."""
-
-
-@dataclass(frozen=True)
-class TrainingRequest:
-    """What `flask train` was asked for.
-
-    Attributes:
-        model: name of an architecture.
-        data: folder-per-class trees; their scans are merged.
-        instance: holds the `runs` and the `cache`.
-        models: folder of all bundles.
-        protocol: how the scans are divided.
-        recipe: how the model is fitted.
-        size: width and height of the scans, in pixels.
-        exclude: glob patterns of scans to leave out.
-        seed: of the split, the weights, the order and the augmentation.
-        weights: "imagenet", a file, or None.
-        precision: a Keras dtype policy or "auto".
-        publish: whether a bundle is published at the end, or only the report written.
-        fresh: start anew even where a run can be resumed.
-        command: the command line, for the report.
-    """
-
-    model: str
-    data: tuple[Path, ...]
-    instance: Path
-    models: Path
-    protocol: Protocol
-    recipe: Recipe
-    size: int
-    exclude: tuple[str, ...] = ()
-    seed: int = 0
-    weights: str | None = None
-    precision: str = "auto"
-    publish: bool = True
-    fresh: bool = False
-    command: str = ""
-
-
 @dataclass(frozen=True)
 class TrainingOutcome:
     """Where a finished training lies: its run with the report, its bundle, and its card."""
@@ -95,8 +48,14 @@ class TrainingOutcome:
     card: Card
 
 
-def train(request: TrainingRequest) -> TrainingOutcome:
+def train(
+    request: TrainingRequest, tell: Callable[[str], None] = lambda _line: None
+) -> TrainingOutcome:
     """Train a model, measure it and publish it; a run that was cut off goes on where it stopped.
+
+    Args:
+        request: what to train on what, and how.
+        tell: takes lines for whoever waits: what the data holds, and what happens next.
 
     Raises:
         DataError, SplitError: the data cannot be used or divided.
@@ -115,9 +74,16 @@ def train(request: TrainingRequest) -> TrainingOutcome:
     split = split_scans(
         request.protocol, dataset.labels, dataset.groups, dataset.parts, request.seed
     )
-    run = request.instance / "runs" / f"{request.model}-{_identify(request, dataset)}"
-    with _claim(run, request.fresh):
-        _write_configuration(run, request, dataset, split)
+    run = find_run(request, dataset, split)
+    for line in describe_problems(dataset):
+        tell(line)
+    sizes = ", ".join(f"{count:,} {name}" for name, count in split.sizes.items())
+    tell(f"Protocol {request.protocol}: {sizes}. The run is kept in {run.folder}.")
+    with run.claim(fresh=request.fresh):
+        if request.publish and run.bundle:
+            tell("This run has been published already; --fresh trains it anew.")
+            return TrainingOutcome(run.folder, run.bundle, read_bundle(run.bundle))
+        run.write_configuration(request, dataset, split)
         settings = FitSettings(
             request.recipe,
             request.size,
@@ -131,8 +97,9 @@ def train(request: TrainingRequest) -> TrainingOutcome:
             (*_take(dataset, split.train), dataset.groups[split.train]),
             _take(dataset, split.validation),
             settings,
-            run,
+            run.folder,
         )
+        tell("Calibrating, measuring on the test part and writing the report.")
         temperature = _calibrate(fitted.model, *_take(dataset, split.validation))
         round_weights(fitted.model)
         return _judge_and_publish(request, network, scan, dataset, split, fitted, temperature, run)
@@ -156,7 +123,7 @@ def _judge_and_publish(
     split: Split,
     fitted: FitResult,
     temperature: float,
-    run: Path,
+    run: Run,
 ) -> TrainingOutcome:
     pixels, labels = _take(dataset, split.test)
     probabilities = predict_probabilities(fitted.model, pixels)
@@ -183,10 +150,10 @@ def _judge_and_publish(
     def write_it(folder: Path, final: Card) -> None:
         write_report(folder, final, fitted.history, results)
 
-    write_it(run / "report", card)
-    (run / "metrics.json").write_text(json.dumps(card.metrics, indent=2), encoding="utf-8")
+    write_it(run.folder / "report", card)
+    (run.folder / "metrics.json").write_text(json.dumps(card.metrics, indent=2), encoding="utf-8")
     if not request.publish:
-        return TrainingOutcome(run, None, card)
+        return TrainingOutcome(run.folder, None, card)
     bundle = publish(
         fitted.model,
         card,
@@ -194,7 +161,8 @@ def _judge_and_publish(
         request.models,
         write_it,
     )
-    return TrainingOutcome(run, bundle, card)
+    run.mark_published(bundle)
+    return TrainingOutcome(run.folder, bundle, read_bundle(bundle))
 
 
 def _measure(
@@ -202,11 +170,13 @@ def _measure(
 ) -> dict[str, Any]:
     labels = dataset.labels[split.test]
     right = probabilities.argmax(axis=1) == labels
-    leaked = np.isin(split.test, find_leaks(dataset.groups, split.train, split.test))
+    # The validation part has a say in the model too.
+    seen = np.concatenate([split.train, split.validation])
+    leaked = np.isin(split.test, find_leaks(dataset.groups, seen, split.test))
     return {
         "protocol": split.protocol,
         **evaluate(probabilities, labels, dataset.groups[split.test], dataset.classes),
-        "parts": {name: len(getattr(split, name)) for name in ("train", "validation", "test")},
+        "parts": split.sizes,
         "leaks": {
             "scans": int(leaked.sum()),
             "accuracy_with": float(right[leaked].mean()) if leaked.any() else None,
@@ -229,7 +199,7 @@ def _describe_training(
         "temperature": temperature,
         "precision": fitted.precision,
         "device": describe_device(),
-        "versions": _versions(),
+        "versions": list_versions(),
         "manifest": dataset.manifest,
         "classes": {name: counts[index] for index, name in enumerate(dataset.classes)},
         "notes": list(dataset.notes),
@@ -237,66 +207,3 @@ def _describe_training(
         "uncropped": list(dataset.uncropped),
         "skipped": [f"{name}: {reason}" for name, reason in dataset.skipped],
     }
-
-
-def _versions() -> dict[str, str]:
-    packages = ("keras", keras.backend.backend(), "numpy", "opencv-python-headless", "openvino")
-    return {
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in packages},
-    }
-
-
-def _identify(request: TrainingRequest, dataset: Dataset) -> str:
-    """Name a run by all that decides its result, so that the same command finds it again."""
-    weights = request.weights
-    if weights and Path(weights).is_file():
-        weights = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
-    decisive = [
-        request.protocol,
-        asdict(request.recipe),
-        request.size,
-        request.seed,
-        weights,
-        request.precision,
-        dataset.manifest,
-        dataset.classes,
-        dataset.names,
-    ]
-    return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:12]
-
-
-@contextmanager
-def _claim(run: Path, fresh: bool) -> Iterator[None]:
-    """Hold a run for this process alone; a killed process holds nothing."""
-    run.mkdir(parents=True, exist_ok=True)
-    with (run / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunBusyError(
-                f"Another process is training this very run in {run}. Wait for it, or stop it "
-                "and run the command again: it goes on where the other stopped."
-            ) from None
-        if fresh:
-            for entry in run.iterdir():
-                if entry.is_dir():
-                    shutil.rmtree(entry)
-                elif entry.name != "lock":
-                    entry.unlink()
-        yield
-
-
-def _write_configuration(
-    run: Path, request: TrainingRequest, dataset: Dataset, split: Split
-) -> None:
-    configuration = {
-        **{key: value for key, value in asdict(request).items() if key != "fresh"},
-        "manifest": dataset.manifest,
-        "parts": {name: len(getattr(split, name)) for name in ("train", "validation", "test")},
-        "backend": keras.backend.backend(),
-        "cores": os.cpu_count(),
-        "versions": _versions(),
-    }
-    text = json.dumps(configuration, indent=2, default=str) + "\n"
-    (run / "configuration.json").write_text(text, encoding="utf-8")

@@ -207,7 +207,7 @@ def _data_section(training: dict[str, Any], metrics: dict[str, Any]) -> list[str
     lines += [f"- {title}: {count:,} scans" for title, count in training["classes"].items()]
     lines += [f"- {note}" for note in training["notes"]]
     lines.append(
-        f"- {leaks['scans']:,} test scans have a near-duplicate in the training part."
+        f"- {leaks['scans']:,} test scans have a near-duplicate in the training or validation part."
         + "".join(
             f" Accuracy on {which}: {leaks[key]:.4f}."
             for key, which in (("accuracy_with", "them"), ("accuracy_without", "the others"))

@@ -11,7 +11,7 @@ import numpy as np
 
 from training.bundle import BundleError, Card, installed_versions, read_bundle
 from tumorapp.engine import Engine, EngineError, choose_engine
-from tumorapp.errors import NoModelError, UnknownModelError
+from tumorapp.errors import DefaultModelError, NoModelError, UnknownModelError
 
 PREFERRED_MODEL = "mobilenet-v2"
 
@@ -107,11 +107,7 @@ class Catalog:
         if not served.models:
             logger.error("No model is served: there is no good bundle in %s.", self._models_dir)
         elif self._default is not None and self._default not in served.models:
-            logger.error(
-                "The default model %s is not served; %s takes its place.",
-                self._default,
-                self.default_name,
-            )
+            logger.error("The default model %s is not served.", self._default)
 
     def _read(self) -> _Served:
         if self._served is None:
@@ -132,17 +128,20 @@ class Catalog:
 
     @property
     def default_name(self) -> str | None:
-        """The model for requests that name none; None where nothing is served."""
-        for name in (self._default, PREFERRED_MODEL):
-            if name in self.models:
-                return name
-        return min(self.models, default=None)
+        """The model for requests that name none; None where there is none.
+
+        One that was chosen in the settings is never replaced: another may have other classes.
+        """
+        if self._default is not None:
+            return self._default if self._default in self.models else None
+        return PREFERRED_MODEL if PREFERRED_MODEL in self.models else min(self.models, default=None)
 
     def get(self, name: str | None = None) -> LoadedModel:
         """Give the model of that name, or the default one.
 
         Raises:
             NoModelError: nothing is served.
+            DefaultModelError: none was named, and the one set as the default is not served.
             UnknownModelError: no model has that name; the message lists those there are.
         """
         if not self.models:
@@ -150,10 +149,17 @@ class Catalog:
                 "No model is installed here, so nothing can be predicted. Whoever runs this "
                 "service finds the reason in its log; `flask train` makes a model."
             )
+        names = sorted(self.models)
         chosen = name or self.default_name
-        model = self.models.get(chosen) if chosen else None
+        if chosen is None:
+            raise DefaultModelError(
+                f"The model {self._default}, which is to answer where none is named, is not "
+                f"served. Name one of: {', '.join(names)}. Whoever runs this service finds the "
+                "reason in its log.",
+                names,
+            )
+        model = self.models.get(chosen)
         if model is None:
-            names = sorted(self.models)
             raise UnknownModelError(
                 f"There is no model named {chosen!r}. Choose one of: {', '.join(names)}.", names
             )

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from training.bundle import Card
 from training.scan import decode_scan
 from tumorapp.catalog import Catalog, LoadedModel
-from tumorapp.errors import ProblemError
+from tumorapp.errors import ConfigurationError, ProblemError
 from tumorapp.heatmap import lay_over
 from tumorapp.inference import Prediction, Upload, predict_scans
 
@@ -37,7 +37,7 @@ Examples:
 @click.option(
     "--csv",
     "table",
-    type=click.File("w", encoding="utf-8", lazy=False),
+    type=click.File("w", encoding="utf-8", lazy=True),  # an old one stays until there is something to write
     metavar="FILE",
     help="Write a row for each scan into FILE.",
 )
@@ -61,8 +61,8 @@ def predict_command(
     catalog: Catalog = current_app.extensions["catalog"]
     try:
         chosen = catalog.get(model)
-    except ProblemError as error:
-        raise click.ClickException(error.detail) from error
+    except (ProblemError, ConfigurationError) as error:
+        raise click.ClickException(str(error)) from error
     skipped = _predict_files(chosen, files, table, heatmaps)
     if skipped:
         raise click.ClickException(f"{skipped} of {len(files)} files were skipped; see above.")

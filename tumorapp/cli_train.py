@@ -43,11 +43,11 @@ Examples:
     metavar="PATTERN",
     help="Leave out scans whose FOLDER/PATH matches, such as 'sartaj/*/glioma_tumor/*'.",
 )
-@click.option("--epochs", type=click.IntRange(1), help="The most epochs.")
+@click.option("--epochs", type=click.IntRange(1), help="The most epochs; part of a run's identity.")
 @click.option("--batch", type=click.IntRange(1), help="Scans a step.")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="At the start.")
 @click.option("--patience", type=click.IntRange(1), help="Epochs without progress before the end.")
-@click.option("--augmentation", type=click.FloatRange(0), help="Strength; 0 is none, 1 usual.")
+@click.option("--augmentation", type=click.FloatRange(0, 3), help="Strength, 0 to 3; 1 is usual.")
 @click.option("--mixup", type=click.FloatRange(0), help="Blend scans of a batch; 0 is not at all.")
 @click.option(
     "--every-copy/--thin-copies",
@@ -96,8 +96,13 @@ def train_command(
     from training.data.split import SplitError
     from training.export import ExportError
     from training.models import WeightsError, architecture
-    from training.pipeline import RunBusyError, TrainingRequest, train
+    from training.pipeline import train
+    from training.run import RunBusyError, TrainingRequest
 
+    if weights not in ("imagenet", "none") and not Path(weights).is_file():
+        raise click.ClickException(
+            f"There is no weights file {weights}. Pass --weights imagenet, none, or a file."
+        )
     try:
         network = architecture(model)
         chosen = {name: value for name, value in overrides.items() if value is not None}
@@ -117,7 +122,8 @@ def train_command(
                 publish=not no_publish,
                 fresh=fresh,
                 command=shlex.join(["flask", *sys.argv[1:]]),
-            )
+            ),
+            tell=click.echo,
         )
     except (
         DataError,
@@ -129,6 +135,11 @@ def train_command(
         ValueError,
     ) as error:
         raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(
+            f"{error}. Make room or change the folder, then run the same command again: it goes "
+            "on where it stopped."
+        ) from error
     metrics = outcome.card.metrics
     low, high = metrics["intervals"]["accuracy"]
     click.echo(

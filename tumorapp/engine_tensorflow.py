@@ -21,6 +21,9 @@ from training.bundle import Card
 from training.explain import ServedModel
 from tumorapp.engine import EngineError, Outputs, predict_in_steps
 
+# A newer GPU would round every product to 10 bits, and answer otherwise than the other engines.
+tf.config.experimental.enable_tensor_float_32_execution(False)
+
 MODEL_FILE = "model.keras"
 LARGEST_BATCH = 64  # keeps a GPU busy
 

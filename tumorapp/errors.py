@@ -10,7 +10,8 @@
         ├── OversizedImageError       413  more pixels than an image may have
         ├── UnsupportedBodyError      415  the body is neither a form nor an image
         ├── UnreadableScanError       422  an image that cannot be read as a scan
-        └── NoModelError              503  no model is served at all
+        ├── NoModelError              503  no model is served at all
+        └── DefaultModelError         503  the model set as the default is not served
 
 Everything werkzeug raises (404, 405, 413, …) and every unforeseen exception, as a 500 that says
 nothing of the inside, takes the same shape.
@@ -104,6 +105,13 @@ class NoModelError(ProblemError):
     title = "No model is installed"
 
 
+class DefaultModelError(ProblemError):
+    """The model for requests that name none could not be loaded."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    title = "The default model is not served"
+
+
 @dataclass(frozen=True)
 class Problem:
     """An error as it is answered; the fields of RFC 9457, and what would have been accepted.
@@ -136,10 +144,17 @@ def describe(error: ProblemError | HTTPException) -> Problem:
             accepted=error.accepted,
         )
     status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
-    accepted: tuple[str, ...] = ()
-    if isinstance(error, MethodNotAllowed) and error.valid_methods:
-        accepted = tuple(sorted(error.valid_methods))
+    accepted = _list_accepted(error, status)
     return Problem("about:blank", status.phrase, status, _explain(error, status), accepted)
+
+
+def _list_accepted(error: HTTPException, status: HTTPStatus) -> tuple[str, ...]:
+    if isinstance(error, MethodNotAllowed):
+        return tuple(sorted(error.valid_methods or ()))
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        config = current_app.config
+        return f"at most {config['MAX_UPLOAD_MB']} MB", f"at most {config['MAX_IMAGES']} images"
+    return ()
 
 
 def _explain(error: HTTPException, status: HTTPStatus) -> str:

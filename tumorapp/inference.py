@@ -101,7 +101,9 @@ def prepare_upload(
     try:
         return read_scan(upload.data, specification, max_pixels=max_pixels)
     except OversizedScanError as error:
-        raise OversizedImageError(f"{upload.filename}: {error}") from error
+        raise OversizedImageError(
+            f"{upload.filename}: {error}", [f"at most {max_pixels} pixels"]
+        ) from error
     except ScanError as error:
         raise UnreadableScanError(f"{upload.filename}: {error}", IMAGE_TYPES) from error
 

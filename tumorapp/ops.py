@@ -17,7 +17,12 @@ def check_health() -> dict[str, Any]:
 
 @blueprint.get("/readyz")
 def check_readiness() -> dict[str, Any]:
-    """Answer 200 where at least one model is served, else 503."""
+    """Answer 200 where a request that names no model is answered, else 503."""
     catalog: Catalog = current_app.extensions["catalog"]
-    catalog.get()
-    return {"status": "ready", "models": sorted(catalog.models)}
+    default = catalog.get().card.name
+    return {
+        "status": "ready",
+        "default": default,
+        "models": sorted(catalog.models),
+        "refused": catalog.refused,
+    }

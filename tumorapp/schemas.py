@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validate
+from marshmallow import Schema, ValidationError, fields, post_load, validate
 from werkzeug.datastructures import MultiDict
 
 from tumorapp.errors import InvalidOptionError
@@ -37,16 +37,23 @@ class OptionsSchema(Schema):
         return Options(model=data["model"] or None, heatmap=data["heatmap"])
 
 
-_OPTIONS = OptionsSchema(unknown=EXCLUDE)  # a form may carry fields of its own
+_OPTIONS = OptionsSchema()
+_OTHER_FIELDS = ("image", "preview")  # the page's form has them beside the options
 
 
 def read_options(values: MultiDict[str, str]) -> Options:
     """Read the options of a request, such as `request.values`.
 
     Raises:
-        InvalidOptionError: an option given twice, or with a value that is not accepted.
+        InvalidOptionError: an unknown option, one given twice, or one with a value that is not accepted.
     """
-    for name in _OPTIONS.fields:
+    options = {name: value for name, value in values.items() if name not in _OTHER_FIELDS}
+    for name in options:
+        if name not in _OPTIONS.fields:
+            raise InvalidOptionError(
+                f"There is no option {name[:100]!r}. Accepted: {'; '.join(ACCEPTED_OPTIONS)}.",
+                ACCEPTED_OPTIONS,
+            )
         given = values.getlist(name)
         if len(given) > 1 and len(set(given)) > 1:
             raise InvalidOptionError(
@@ -55,7 +62,7 @@ def read_options(values: MultiDict[str, str]) -> Options:
                 ACCEPTED_OPTIONS,
             )
     try:
-        return cast(Options, _OPTIONS.load(values.to_dict()))
+        return cast(Options, _OPTIONS.load(options))
     except ValidationError as error:
         name, reasons = next(iter(error.messages_dict.items()))
         raise InvalidOptionError(

@@ -95,6 +95,7 @@ def read_uploads(received: Request, max_images: int) -> list[Upload]:
     if mimetype.startswith("image/") or mimetype == "application/octet-stream":
         uploads = [Upload("body", _read_body(received))]
     elif mimetype in _FORMS or not mimetype:
+        _check_form(received)
         uploads = _read_form(received)
     else:
         raise UnsupportedBodyError(
@@ -106,13 +107,31 @@ def read_uploads(received: Request, max_images: int) -> list[Upload]:
     if len(uploads) > max_images:
         raise TooManyImagesError(
             f"{len(uploads)} images were received; at most {max_images} can be answered at once. "
-            "Send them in several requests."
+            "Send them in several requests.",
+            [f"at most {max_images} images"],
         )
     return uploads
 
 
-def _read_body(received: Request) -> bytes:
-    data = received.get_data(cache=False)
+def _check_form(received: Request) -> None:
+    """Refuse the bytes of an image that come with a form's type, or with none.
+
+    Such a form's text is ASCII; an image is not.
+    """
+    if received.mimetype == _FORMS[0]:
+        return
+    data = _read_body(received, keep=True)
+    if data and not (received.mimetype and data.isascii()):
+        kind = f"type {received.mimetype}" if received.mimetype else "no type"
+        raise UnsupportedBodyError(
+            f"{len(data):,} bytes of {kind} were received. Give the image's own type, as "
+            f"`curl --data-binary @scan.jpg -H 'Content-Type: {IMAGE_TYPES[0]}'` does.",
+            _ACCEPTED,
+        )
+
+
+def _read_body(received: Request, *, keep: bool = False) -> bytes:
+    data = received.get_data(cache=keep)
     limit = received.max_content_length
     # werkzeug cuts a body that comes in chunks, without a length, at the limit and says nothing.
     if received.content_length is None and limit is not None and len(data) >= limit:

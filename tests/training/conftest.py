@@ -2,7 +2,9 @@
 
 import functools
 import multiprocessing
+import resource
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -171,6 +173,17 @@ def _disturb_statistics(model: keras.Model) -> None:
                     random.uniform(0.5, 1.5, width),
                 ]
             )
+
+
+@contextmanager
+def full_disk(after: int) -> Iterator[None]:
+    """Let no file of this process, or of those it starts, grow beyond that many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (after, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def read_real_scans(size: int) -> NDArray[np.uint8]:

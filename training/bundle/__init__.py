@@ -1,6 +1,6 @@
 """What a published model is on disk, and how it is written and read: numpy and JSON only."""
 
-from training.bundle.card import CARD_FORMAT, Card
+from training.bundle.card import CARD_FORMAT, HEALTHY_CLASSES, Card
 from training.bundle.store import (
     BundleError,
     PublishError,
@@ -11,6 +11,7 @@ from training.bundle.store import (
 
 __all__ = [
     "CARD_FORMAT",
+    "HEALTHY_CLASSES",
     "BundleError",
     "Card",
     "PublishError",

@@ -77,8 +77,6 @@ def prepare_arrays(
 def _fill(
     folder: Path, files: Sequence[Path], specification: ScanSpecification, progress: bool
 ) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".preparing-", dir=folder.parent))
     side = specification.size
     pixels = np.empty((len(files), side, side, 1), np.uint8)
     thumbnails = np.empty((len(files), THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
@@ -109,18 +107,23 @@ def _fill(
                     disable=not progress,
                 )
             )
-        rows = [row for row, result in enumerate(results) if isinstance(result, bool)]
-        index = {
-            "rows": rows,
-            "skipped": [(row, why) for row, why in enumerate(results) if isinstance(why, str)],
-            "uncropped": [row for row, result in enumerate(results) if result is True],
-        }
+    finally:
+        cv2.setNumThreads(threads)
+    rows = [row for row, result in enumerate(results) if isinstance(result, bool)]
+    index = {
+        "rows": rows,
+        "skipped": [(row, why) for row, why in enumerate(results) if isinstance(why, str)],
+        "uncropped": [row for row, result in enumerate(results) if result is True],
+    }
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".preparing-", dir=folder.parent))
+    try:
+        staging.chmod(0o755)
         np.save(staging / "pixels.npy", pixels if len(rows) == len(files) else pixels[rows])
         np.save(staging / "thumbnails.npy", thumbnails[rows])
         (staging / "index.json").write_text(json.dumps(index), encoding="utf-8")
         _move(staging, folder)
     finally:
-        cv2.setNumThreads(threads)
         shutil.rmtree(staging, ignore_errors=True)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from training.bundle import HEALTHY_CLASSES
 from training.data.audit import find_contradictions, find_leaks, group_near_duplicates
 from training.data.cache import prepare_arrays
 from training.data.folders import LAYOUT, ScanTree, read_tree
@@ -83,6 +84,11 @@ def load_dataset(
     labels = [to_binary(scan.label) if binary else scan.label for scan in scans]
     classes = BINARY_CLASSES if binary else tuple(sorted(set(labels)))
     notes = tuple(note for tree in trees for note in tree.notes)
+    if not HEALTHY_CLASSES.intersection(classes):
+        notes += (
+            f"None of the classes {', '.join(classes)} is known to mean healthy: whatever a model "
+            "trained on them answers counts as a tumour.",
+        )
     _check_classes(labels, binary, roots, notes)
     arrays = prepare_arrays([scan.path for scan in scans], specification, cache, progress=progress)
     rows = arrays.rows

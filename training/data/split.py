@@ -33,6 +33,11 @@ class Split:
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many scans each part holds."""
+        return {name: len(getattr(self, name)) for name in ("train", "validation", "test")}
+
 
 def split_scans(
     protocol: Protocol,

@@ -22,9 +22,10 @@ class Recipe:
     Attributes:
         epochs: the most; early stopping may end sooner.
         batch: scans a step.
-        learning_rate: of AdamW at the start, after the warm-up.
+        learning_rate: of AdamW at the start.
         weight_decay: of AdamW.
-        average: momentum of the moving average of the weights that is validated and published.
+        average: momentum of the moving average of the weights that is validated and published;
+            lowered where it would span more than six epochs.
         label_smoothing: how much of the target's certainty is spread over all classes.
         patience: epochs without a better validation loss before training stops; the learning
             rate is cut after half as many.

@@ -16,7 +16,20 @@ MIN_SIDE = 16
 _EXIF_ORIENTATION = 0x0112
 _EIGHT_BIT = 255.0
 
+# What is often sent by mistake: where its signature is, the signature, its name, what to do.
+_OTHER_FORMATS = (
+    (128, b"DICM", "DICOM", "Export the slice as PNG"),
+    (0, b"GIF8", "GIF", "Save it as PNG"),
+    (4, b"ftypavif", "AVIF", "Save it as PNG or JPEG"),
+    (4, b"ftyphei", "HEIC", "Save it as PNG or JPEG"),
+    (4, b"ftypmif1", "HEIC", "Save it as PNG or JPEG"),
+)
+
 ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+# Pillow warns of damage that is judged below. Once for the process: to set filters and to restore
+# them around each scan is not safe where several threads do so.
+warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
 
 
 class ScanError(ValueError):
@@ -48,19 +61,16 @@ def decode_scan(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
     if not data:
         raise ScanError("The file is empty. Send a JPEG, PNG, TIFF, BMP or WebP image.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of damage that is judged below
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check_size(image.width, image.height, max_pixels)
-                grey = _to_grey(image)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_size(image.width, image.height, max_pixels)
+            grey = _to_grey(image)
     except UnidentifiedImageError:
         raise ScanError(
-            "The file is not an image that can be read. "
-            "Accepted: JPEG, PNG, TIFF, BMP and WebP, whole and undamaged."
+            f"{_name_format(data)} Accepted: JPEG, PNG, TIFF, BMP and WebP, whole and undamaged."
         ) from None
-    except Image.DecompressionBombError as error:
+    except Image.DecompressionBombError:
         raise OversizedScanError(
-            f"The image is too large to decode safely: {error} At most {max_pixels:,} pixels are "
+            f"The image is too large to decode safely. At most {max_pixels:,} pixels are "
             "accepted: send a smaller copy."
         ) from None
     except (
@@ -88,6 +98,13 @@ def decode_scan(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
             "Send a scan with a head in it."
         )
     return grey
+
+
+def _name_format(data: bytes) -> str:
+    for start, signature, name, advice in _OTHER_FORMATS:
+        if data.startswith(signature, start):
+            return f"The file is {name}, which is not read here. {advice}."
+    return "The file is not an image that can be read."
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:

@@ -1,0 +1,213 @@
+"""The whole way from folders of scans to a bundle, on phantoms and at a small size."""
+
+import fcntl
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.training.conftest import run_graph
+from training.bundle import Card, read_bundle
+from training.data.sources import DataError
+from training.data.split import SplitError
+from training.models import Recipe
+from training.pipeline import TrainingOutcome, train
+from training.run import RunBusyError, TrainingRequest
+from training.scan import ScanSpecification, read_scan
+
+RECIPE = Recipe(epochs=2, batch=8, augmentation=0.5, average=0.8)
+
+
+def make_request(instance: Path, *data: Path, **changes: object) -> TrainingRequest:
+    request = TrainingRequest(
+        model="binary-cnn",
+        data=data,
+        instance=instance,
+        models=instance / "models",
+        protocol="grouped",
+        recipe=RECIPE,
+        size=32,
+        command="flask train --model binary-cnn",
+    )
+    return replace(request, **changes)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that came to its end."""
+
+    request: TrainingRequest
+    outcome: TrainingOutcome
+    card: Card
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory, phantom_tree: Path) -> Training:
+    """A training on a tree with everything that real ones have: copies, specks and bad files."""
+    base = tmp_path_factory.mktemp("pipeline")
+    tree = Path(shutil.copytree(phantom_tree, base / "preetviradiya"))
+    for number in range(6):
+        picture = cv2.imread(str(tree / f"Healthy/{number}.png"), cv2.IMREAD_GRAYSCALE)
+        cv2.imwrite(str(tree / f"Healthy/mirrored {number}.png"), picture[:, ::-1])
+    shutil.copy(tree / "Healthy/19.png", tree / "Brain Tumor/mislabelled.png")
+    (tree / "Healthy/notes.png").write_text("no image")
+    speck = Image.new("L", (100, 100))
+    speck.paste(255, (40, 40, 55, 55))
+    speck.save(tree / "Brain Tumor/speck.png")
+    (tree / "pred").mkdir()
+    shutil.copy(tree / "Healthy/0.png", tree / "pred/0.png")
+    request = make_request(base / "instance", tree)
+    outcome = train(request)
+    assert outcome.bundle is not None
+    return Training(request, outcome, read_bundle(outcome.bundle))
+
+
+def test_a_bundle_is_published(training: Training) -> None:
+    card = training.card
+    assert training.outcome.bundle == training.request.models / "binary-cnn/1"
+    assert card.classes == ("healthy", "tumor")
+    assert card.scan == ScanSpecification(32)
+    assert card.feature_layer == "conv_2"
+    assert card.parameters > 50_000
+    assert [source["title"] for source in card.sources] == ["Brian Tumor Dataset"]
+    assert card.training["command"] == "flask train --model binary-cnn"
+    assert card.training["recipe"]["epochs"] == card.training["epochs"] == 2
+    assert {"model.keras", "graph.xml", "graph.bin", "report/README.md"} <= set(card.files)
+
+
+def test_the_measures_are_of_the_test_part(training: Training) -> None:
+    metrics = training.card.metrics
+    assert metrics["protocol"] == "grouped"
+    # 20 healthy heads, 6 of them twice; 20 with a tumour, and a speck; one pair contradicts.
+    assert sum(metrics["parts"].values()) == 46 - 1 + 1
+    assert metrics["scans"] == metrics["parts"]["test"]
+    assert np.sum(metrics["confusion"]) == metrics["scans"]
+    assert metrics["leaks"] == {"scans": 0, "accuracy_with": None,
+                                "accuracy_without": metrics["accuracy"]}  # fmt: skip
+    assert metrics["seconds_per_epoch"] > 0
+    assert metrics["graph_difference"] <= 1e-3
+    saved = json.loads((training.outcome.run / "metrics.json").read_text())
+    assert {**saved, "graph_difference": metrics["graph_difference"]} == metrics
+
+
+def test_what_was_left_out_is_listed_in_card_and_report(training: Training) -> None:
+    described = training.card.training
+    assert described["contradictions"] == [
+        "preetviradiya/Brain Tumor/mislabelled.png",
+        "preetviradiya/Healthy/19.png",
+    ]
+    assert described["uncropped"] == ["preetviradiya/Brain Tumor/speck.png"]
+    (skipped,) = described["skipped"]
+    assert skipped.startswith("preetviradiya/Healthy/notes.png: The file is not an image")
+    assert "pred (1 images)" in described["notes"][0]
+    assert training.outcome.bundle is not None
+    for folder in (training.outcome.bundle, training.outcome.run):
+        page = (folder / "report/README.md").read_text(encoding="utf-8")
+        for name in ("mislabelled.png", "speck.png", "notes.png", "pred (1 images)"):
+            assert name in page, folder
+
+
+def test_the_graph_answers_for_a_scan_as_it_is_served(training: Training) -> None:
+    assert training.outcome.bundle is not None
+    path = training.request.data[0] / "Healthy/3.png"
+    scan = read_scan(path.read_bytes(), training.card.scan)
+    outputs = run_graph(training.outcome.bundle, scan.pixels[np.newaxis])
+    assert outputs["probabilities"].shape == (1, 2)
+    assert outputs["heatmap"].shape == (1, 8, 8)
+
+
+def test_the_run_keeps_its_history_and_configuration(training: Training) -> None:
+    run = training.outcome.run
+    assert run.parent == training.request.instance / "runs"
+    configuration = json.loads((run / "configuration.json").read_text())
+    assert configuration["model"] == "binary-cnn"
+    assert configuration["parts"] == training.card.metrics["parts"]
+    assert configuration["manifest"] == training.card.training["manifest"]
+    assert len((run / "history.csv").read_text().splitlines()) == 3
+    assert any((run / "tensorboard").rglob("events.out.tfevents.*"))
+
+
+def test_the_same_request_goes_on_with_the_same_run(training: Training) -> None:
+    """Here nothing is left to train, and without publishing only the report is written again."""
+    state = training.outcome.run / "state.json"
+    written = state.stat().st_mtime_ns
+    outcome = train(replace(training.request, publish=False))
+    assert outcome.run == training.outcome.run
+    assert outcome.bundle is None
+    assert state.stat().st_mtime_ns == written
+    expected = {**training.card.metrics}
+    del expected["graph_difference"]
+    assert json.loads(json.dumps(outcome.card.metrics)) == expected
+
+
+def test_a_run_can_be_started_anew(training: Training) -> None:
+    state = training.outcome.run / "state.json"
+    written = state.stat().st_mtime_ns
+    outcome = train(replace(training.request, publish=False, fresh=True))
+    assert outcome.run == training.outcome.run
+    assert state.stat().st_mtime_ns > written
+    assert outcome.card.metrics["accuracy"] == training.card.metrics["accuracy"]
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(training: Training) -> None:
+    with (training.outcome.run / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(RunBusyError, match="Another process is training this very run"):
+            train(training.request)
+
+
+def test_the_random_protocol_says_how_much_it_leaks(training: Training) -> None:
+    recipe = replace(RECIPE, epochs=1, augmentation=0)
+    outcome = train(
+        replace(training.request, protocol="random-80-20", recipe=recipe, publish=False, seed=1)
+    )
+    assert outcome.run != training.outcome.run
+    leaks = outcome.card.metrics["leaks"]
+    assert leaks["scans"] > 0
+    assert 0 <= leaks["accuracy_with"] <= 1
+    page = (outcome.run / "report/README.md").read_text(encoding="utf-8")
+    line = f"{leaks['scans']} test scans have a near-duplicate in the training or validation part."
+    assert f"- {line}" in page
+
+
+@pytest.mark.parametrize("folders", [{}, {"Healthy": 0, "Brain Tumor": 0}])
+def test_an_empty_folder(
+    folders: dict[str, int], tmp_path: Path, grow_tree: Callable[..., Path]
+) -> None:
+    tree = tmp_path / "data"
+    tree.mkdir()
+    grow_tree(tree, folders)
+    with pytest.raises(DataError, match="No labelled image in"):
+        train(make_request(tmp_path, tree))
+
+
+def test_one_class_only(tmp_path: Path, grow_tree: Callable[..., Path]) -> None:
+    tree = grow_tree(tmp_path / "data", {"Healthy": 2})
+    with pytest.raises(DataError, match=r"Only one class, 'healthy' \(2 images\)"):
+        train(make_request(tmp_path, tree))
+
+
+def test_no_readable_image(tmp_path: Path, grow_tree: Callable[..., Path]) -> None:
+    tree = grow_tree(tmp_path / "data", {"Healthy": 1, "Brain Tumor": 1})
+    for path in tree.rglob("*.png"):
+        path.write_bytes(path.read_bytes()[:90])
+    with pytest.raises(DataError, match="No scan of healthy or tumor can be used. 2 left out:"):
+        train(make_request(tmp_path, tree))
+
+
+def test_too_few_scans(tmp_path: Path, grow_tree: Callable[..., Path]) -> None:
+    tree = grow_tree(tmp_path / "data", {"Healthy": 4, "Brain Tumor": 9})
+    with pytest.raises(SplitError, match="of one class there are 4, and 7 are needed"):
+        train(make_request(tmp_path, tree))
+
+
+def test_an_unknown_model(tmp_path: Path, phantom_tree: Path) -> None:
+    with pytest.raises(ValueError, match="Unknown model 'vgg'"):
+        train(make_request(tmp_path, phantom_tree, model="vgg"))
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,163 @@
+"""One training run: what was asked for, and the folder that keeps it."""
+
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from training.data.dataset import Dataset
+from training.data.split import Protocol, Split
+from training.models import Recipe
+
+
+class RunBusyError(RuntimeError):
+    """Another process trains the same run."""
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What `flask train` was asked for.
+
+    Attributes:
+        model: name of an architecture.
+        data: folder-per-class trees; their scans are merged.
+        instance: holds the `runs` and the `cache`.
+        models: folder of all bundles.
+        protocol: how the scans are divided.
+        recipe: how the model is fitted.
+        size: width and height of the scans, in pixels.
+        exclude: glob patterns of scans to leave out.
+        seed: of the split, the weights, the order and the augmentation.
+        weights: "imagenet", a file, or None.
+        precision: a Keras dtype policy or "auto".
+        publish: whether a bundle is published at the end, or only the report written.
+        fresh: start anew even where a run can be resumed.
+        command: the command line, for the report.
+    """
+
+    model: str
+    data: tuple[Path, ...]
+    instance: Path
+    models: Path
+    protocol: Protocol
+    recipe: Recipe
+    size: int
+    exclude: tuple[str, ...] = ()
+    seed: int = 0
+    weights: str | None = None
+    precision: str = "auto"
+    publish: bool = True
+    fresh: bool = False
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of a run: configuration, checkpoint, history, report.
+
+    Attributes:
+        folder: named by all that decides the result, so that the same command finds it again.
+    """
+
+    folder: Path
+
+    @contextmanager
+    def claim(self, *, fresh: bool) -> Iterator[None]:
+        """Hold the run for this process alone; a killed process holds nothing.
+
+        Args:
+            fresh: forget what the folder holds.
+
+        Raises:
+            RunBusyError: another process holds it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunBusyError(
+                    f"Another process is training this very run in {self.folder}. Wait for it, or "
+                    "stop it and run the command again: it goes on where the other stopped."
+                ) from None
+            if fresh:
+                for entry in self.folder.iterdir():
+                    if entry.is_dir():
+                        shutil.rmtree(entry)
+                    elif entry.name != "lock":
+                        entry.unlink()
+            yield
+
+    @property
+    def bundle(self) -> Path | None:
+        """The bundle that this run has published, where it is still there."""
+        try:
+            bundle = Path((self.folder / "published").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        return bundle if bundle.is_dir() else None
+
+    def mark_published(self, bundle: Path) -> None:
+        """Remember the bundle, so that the same command does not publish it twice."""
+        (self.folder / "published").write_text(str(bundle), encoding="utf-8")
+
+    def write_configuration(self, request: TrainingRequest, dataset: Dataset, split: Split) -> None:
+        """Write down everything that the result depends on, as `configuration.json`."""
+        configuration = {
+            **{key: value for key, value in asdict(request).items() if key != "fresh"},
+            "manifest": dataset.manifest,
+            "parts": split.sizes,
+            "backend": keras.backend.backend(),
+            "cores": os.cpu_count(),
+            "versions": list_versions(),
+        }
+        text = json.dumps(configuration, indent=2, default=str) + "\n"
+        (self.folder / "configuration.json").write_text(text, encoding="utf-8")
+
+
+def find_run(request: TrainingRequest, dataset: Dataset, split: Split) -> Run:
+    """Give the run of a request, whether it has begun or not."""
+    name = f"{request.model}-{_identify(request, dataset, split)}"
+    return Run(request.instance / "runs" / name)
+
+
+def _identify(request: TrainingRequest, dataset: Dataset, split: Split) -> str:
+    """Name a run by all that decides its result, so that the same command finds it again."""
+    weights = request.weights
+    if weights and Path(weights).is_file():
+        weights = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+    decisive = [
+        request.protocol,
+        asdict(request.recipe),
+        request.size,
+        request.seed,
+        weights,
+        request.precision,
+        dataset.classes,
+        dataset.names,
+    ]
+    digest = hashlib.sha256(json.dumps(decisive).encode())
+    # The scans and their division themselves: newer code may crop or divide the same files
+    # differently, and must not go on with the old weights.
+    for array in (dataset.pixels, dataset.labels, split.train, split.validation, split.test):
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()[:12]
+
+
+def list_versions() -> dict[str, str]:
+    """Give the versions of Python and of the packages that decide a result."""
+    packages = ("keras", keras.backend.backend(), "numpy", "opencv-python-headless", "openvino")
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in packages},
+    }
