@@ -88,6 +88,20 @@ class TestMakefile:
         chosen = make("-n", "run", "HOST=0.0.0.0", "PORT=9000", cwd=folder)
         assert "HOST='0.0.0.0' PORT='9000'" in chosen.stdout
 
+    def test_the_host_of_the_environment_is_not_taken(self, folder: Path) -> None:
+        command = ["env", "HOST=workstation", "make", "-n", "run"]
+        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+        assert "HOST='127.0.0.1'" in result.stdout
+
+    def test_an_environment_without_its_python_is_made_again(self, folder: Path) -> None:
+        stamp, python = folder / ".venv/serve/installed", f"PYTHON={sys.executable}"
+        program = stamp.parent / "bin" / "python"
+        program.parent.mkdir(parents=True)
+        program.symlink_to("/no/such/python")
+        stamp.touch()
+        assert make(".venv/serve/installed", python, cwd=folder).returncode == 0
+        assert subprocess.run([program, "-c", ""], check=False).returncode == 0
+
     @pytest.mark.parametrize("version", ["2.7", "3.10", "3.14"])
     def test_another_python_is_refused_by_its_version(self, folder: Path, version: str) -> None:
         result = make("run", self.python_that_says(folder, f"echo {version}"), cwd=folder)
@@ -202,4 +216,7 @@ class TestContainers:
             assert read_stage(PROJECT / "Dockerfile", service["build"]["target"])
             assert service["cap_drop"] == ["ALL"], name
         assert services["serve"]["read_only"] is True
+        assert services["serve"]["mem_limit"]
+        assert services["serve"]["ports"][0].startswith("${TUMORAPP_HOST:-127.0.0.1}:")
+        assert "./instance/models:/app/instance/models:ro" in services["serve"]["volumes"]
         assert services["train"]["profiles"] == ["train"]

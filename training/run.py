@@ -150,7 +150,7 @@ def _identify(request: TrainingRequest, dataset: Dataset, split: Split) -> str:
     # The scans and their division themselves: newer code may crop or divide the same files
     # differently, and must not go on with the old weights.
     for array in (dataset.pixels, dataset.labels, split.train, split.validation, split.test):
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:12]
 
 

@@ -37,7 +37,9 @@ Examples:
 @click.option(
     "--csv",
     "table",
-    type=click.File("w", encoding="utf-8", lazy=True),  # an old one stays until there is something to write
+    type=click.File(
+        "w", encoding="utf-8", lazy=True
+    ),  # an old one stays until there is something to write
     metavar="FILE",
     help="Write a row for each scan into FILE.",
 )

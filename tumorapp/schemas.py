@@ -45,7 +45,7 @@ def read_options(values: MultiDict[str, str]) -> Options:
     """Read the options of a request, such as `request.values`.
 
     Raises:
-        InvalidOptionError: an unknown option, one given twice, or one with a value that is not accepted.
+        InvalidOptionError: an unknown option, one given twice, or a value that is not accepted.
     """
     options = {name: value for name, value in values.items() if name not in _OTHER_FIELDS}
     for name in options:

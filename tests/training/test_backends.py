@@ -37,7 +37,15 @@ def test_another_backend_trains_and_publishes(
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     done = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning:training", "-c", PROGRAM, tmp_path, phantom_tree],
+        [
+            sys.executable,
+            "-W",
+            "error::UserWarning:training",
+            "-c",
+            PROGRAM,
+            tmp_path,
+            phantom_tree,
+        ],
         env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
         cwd=PROJECT,
         capture_output=True,

@@ -165,7 +165,9 @@ def test_a_class_without_a_readable_scan_is_named(
     root = grow_tree(tmp_path / "set", {"glioma": 2, "no": 2, "pituitary": 7})
     for path in (root / "pituitary").iterdir():
         path.write_text("no image")
-    with pytest.raises(DataError, match="No scan of pituitary can be used. 7 left out:") as caught:
+    with pytest.raises(
+        DataError, match=r"No scan of pituitary can be used\. 7 left out:"
+    ) as caught:
         load(root)
     lines = str(caught.value).splitlines()
     assert lines[1].startswith("  set/pituitary/0.png: The file is not an image")
@@ -178,7 +180,7 @@ def test_nothing_readable_at_all(
     root = grow_tree(tmp_path / "set", {"yes": 1, "no": 1})
     for path in root.rglob("*.png"):
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="No scan of notumor or tumor can be used. 2 left out:"):
+    with pytest.raises(DataError, match=r"No scan of notumor or tumor can be used\. 2 left out:"):
         load(root)
 
 

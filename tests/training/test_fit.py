@@ -85,7 +85,7 @@ class TestScanBatches:
         assert weights[tumor].sum() == pytest.approx(weights[~tumor].sum())
 
     def test_copies_of_a_scan_count_less(self) -> None:
-        """A group of nine gives three scans to an epoch, other ones each time; a lone scan is in."""
+        """A group of nine gives three scans to an epoch, new ones each time; a lone scan is in."""
         groups = np.array([7] * 9 + [8, 9, 4, 4, 4, 4, 1, 2, 3, 5, 6])
         settings = {"classes": 2, "batch": 4, "binary": True}
         batches = ScanBatches(numbered(20), self.LABELS, groups, **settings, seed=0)
@@ -115,9 +115,8 @@ Fit = Callable[..., FitResult]
 
 @pytest.fixture(scope="module")
 def run(parts: tuple[Scans, Scans]) -> Fit:
-    def run(
-        folder: Path, entry: Architecture = architecture("binary-cnn"), **settings: object
-    ) -> FitResult:
+    def run(folder: Path, entry: Architecture | None = None, **settings: object) -> FitResult:
+        entry = entry or architecture("binary-cnn")
         (pixels, labels), validation = parts
         groups = np.arange(len(labels))
         chosen = FitSettings(**{"recipe": RECIPE, "size": 32, "classes": 2, **settings})
@@ -158,7 +157,7 @@ class TestFit:
     def test_the_network_of_the_best_epoch_comes_back(
         self, trained: tuple[FitResult, Path], parts: tuple[Scans, Scans]
     ) -> None:
-        """Its loss on the validation part is the lowest of the history, averaged weights and all."""
+        """Its validation loss is the lowest of the history, averaged weights and all."""
         result = trained[0]
         losses = [values["val_loss"] for values in result.history]
         assert result.best_epoch == losses.index(min(losses)) + 1

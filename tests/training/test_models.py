@@ -105,7 +105,7 @@ class TestMobileNet:
             assert np.array_equal(ours, theirs)
 
     def test_says_that_a_file_is_missing(self, tmp_path: Path) -> None:
-        with pytest.raises(WeightsError, match="nowhere.h5 does not hold weights of MobileNetV2"):
+        with pytest.raises(WeightsError, match=r"nowhere\.h5 does not hold weights of MobileNetV2"):
             build("mobilenet-v2", str(tmp_path / "nowhere.h5"))
 
     def test_says_that_a_file_is_of_another_network(self, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ class TestMobileNet:
 
 class TestRegistry:
     def test_an_unknown_name_lists_the_known_ones(self) -> None:
-        with pytest.raises(ValueError, match="'vgg'. Known models: binary-cnn, mobilenet-v2"):
+        with pytest.raises(ValueError, match=r"'vgg'\. Known models: binary-cnn, mobilenet-v2"):
             architecture("vgg")
 
     def test_a_name_is_taken_once(self) -> None:

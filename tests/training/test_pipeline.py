@@ -133,6 +133,25 @@ def test_the_run_keeps_its_history_and_configuration(training: Training) -> None
     assert any((run / "tensorboard").rglob("events.out.tfevents.*"))
 
 
+def test_a_run_is_published_once(training: Training) -> None:
+    told: list[str] = []
+    outcome = train(training.request, told.append)
+    assert (outcome.run, outcome.bundle) == (training.outcome.run, training.outcome.bundle)
+    assert outcome.card == training.card
+    assert [path.name for path in (training.request.models / "binary-cnn").iterdir()] == ["1"]
+    assert told[-1] == "This run has been published already; --fresh trains it anew."
+
+
+def test_what_goes_on_is_told(training: Training) -> None:
+    told: list[str] = []
+    train(replace(training.request, publish=False), told.append)
+    parts = training.card.metrics["parts"]
+    protocol = f"Protocol grouped: {parts['train']} train, {parts['validation']} validation"
+    assert told[0] == "healthy: 25 scans"
+    assert any(line.startswith(protocol) for line in told)
+    assert told[-1] == "Calibrating, measuring on the test part and writing the report."
+
+
 def test_the_same_request_goes_on_with_the_same_run(training: Training) -> None:
     """Here nothing is left to train, and without publishing only the report is written again."""
     state = training.outcome.run / "state.json"
@@ -197,7 +216,7 @@ def test_no_readable_image(tmp_path: Path, grow_tree: Callable[..., Path]) -> No
     tree = grow_tree(tmp_path / "data", {"Healthy": 1, "Brain Tumor": 1})
     for path in tree.rglob("*.png"):
         path.write_bytes(path.read_bytes()[:90])
-    with pytest.raises(DataError, match="No scan of healthy or tumor can be used. 2 left out:"):
+    with pytest.raises(DataError, match=r"No scan of healthy or tumor can be used\. 2 left out:"):
         train(make_request(tmp_path, tree))
 
 

@@ -117,9 +117,7 @@ def test_a_graph_that_differs_is_refused(models: Path, dense_card: Card) -> None
 
 
 @pytest.mark.parametrize("after", [0, 2_000])
-def test_a_full_disk_while_the_model_is_written(
-    after: int, models: Path, dense_card: Card
-) -> None:
+def test_a_full_disk_while_the_model_is_written(after: int, models: Path, dense_card: Card) -> None:
     model = build_dense()
     with full_disk(after), pytest.raises(PublishError, match=r"could not be written(.|\n)*room"):
         publish(model, dense_card, draw_scans(), models, write_report)

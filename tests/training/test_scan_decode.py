@@ -2,6 +2,7 @@ import contextlib
 import io
 import struct
 import tracemalloc
+import warnings
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -167,6 +168,19 @@ class TestFormats:
     def test_other_formats_are_not_accepted(self, draw_scan: Draw, file_format: str) -> None:
         with pytest.raises(ScanError, match="Accepted: JPEG, PNG, TIFF, BMP and WebP"):
             decode_scan(draw_scan(file_format, mode="RGB"))
+
+    @pytest.mark.parametrize(
+        ("data", "words"),
+        [
+            (bytes(128) + b"DICM" + bytes(500), "The file is DICOM.*Export the slice as PNG"),
+            (b"GIF89a" + bytes(50), "The file is GIF"),
+            (b"\x00\x00\x00\x1cftypavif" + bytes(50), "The file is AVIF"),
+            (b"\x00\x00\x00\x1cftypheic" + bytes(50), "The file is HEIC"),
+        ],
+    )
+    def test_formats_often_sent_by_mistake_are_named(self, data: bytes, words: str) -> None:
+        with pytest.raises(ScanError, match=f"{words}.* Accepted: JPEG"):
+            decode_scan(data)
 
 
 class TestOrientation:
@@ -349,6 +363,16 @@ def test_damaged_files_never_raise_anything_else(draw_scan: Draw) -> None:
         except ScanError:
             continue
         assert grey.dtype == np.uint8
+
+
+def test_the_filters_of_warnings_stay_as_they_are(draw_scan: Draw) -> None:
+    scan = draw_scan("TIFF")
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(decode_scan, [scan] * 64))
+    assert warnings.filters == before
+    with pytest.raises(UserWarning, match="not Pillow's"):
+        warnings.warn("not Pillow's", stacklevel=1)
 
 
 def test_several_threads_at_once(draw_scan: Draw) -> None:

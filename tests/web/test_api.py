@@ -110,8 +110,8 @@ def test_a_degenerate_crop_is_told(client: FlaskClient) -> None:
     assert "whole image was used" in answer["predictions"][0]["warnings"][0]
 
 
-def test_other_fields_do_no_harm(client: FlaskClient, scan: bytes) -> None:
-    response = client.post("/api/predict?x=1", data={"image": part(scan), "token": "abc"})
+def test_the_fields_of_the_pages_form_do_no_harm(client: FlaskClient, scan: bytes) -> None:
+    response = client.post("/api/predict", data={"image": part(scan), "preview": "1"})
     assert response.status_code == 200
 
 

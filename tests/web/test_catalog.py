@@ -120,13 +120,11 @@ def test_the_refused_are_listed_by_the_api(models_dir: Path) -> None:
         (["zeta", "mobilenet-v2", "alpha"], None, "mobilenet-v2"),
         (["zeta", "alpha"], None, "alpha"),
         (["zeta", "mobilenet-v2"], "zeta", "zeta"),
-        (["zeta", "mobilenet-v2"], "missing", "mobilenet-v2"),
     ],
 )
 def test_the_default_model(
     tmp_path: Path,
     publish_model: Publish,
-    caplog: pytest.LogCaptureFixture,
     installed: list[str],
     chosen: str | None,
     expected: str,
@@ -136,7 +134,22 @@ def test_the_default_model(
     catalog = load(tmp_path, default=chosen)
     assert catalog.default_name == expected
     assert catalog.get().card.name == catalog.get(None).card.name == expected
-    assert ("missing is not served" in caplog.text) is (chosen == "missing")
+
+
+def test_a_default_that_is_not_served_is_not_replaced(
+    models_dir: Path, scan: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = create_app({"MODELS_DIR": models_dir, "DEFAULT_MODEL": "missing"}).test_client()
+    assert "The default model missing is not served" in caplog.text
+    ask = {"data": scan, "content_type": "image/jpeg"}
+    for response in (client.get("/readyz"), client.post("/api/predict", **ask)):
+        assert response.status_code == 503
+        problem = response.get_json(force=True)
+        assert "The model missing" in problem["detail"]
+        assert problem["accepted"] == ["binary-cnn", "mobilenet-v2"]
+    assert client.post("/api/predict?model=binary-cnn", **ask).status_code == 200
+    assert client.get("/api/models").get_json()["default"] is None
+    assert client.get("/").status_code == 200
 
 
 def test_an_unknown_name(models_dir: Path) -> None:

@@ -116,6 +116,17 @@ def test_an_unknown_model(run: Run, folder: Path) -> None:
     assert "Choose one of: binary-cnn, mobilenet-v2" in result.stderr
 
 
+def test_a_table_that_is_there_stays_until_there_is_a_new_one(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "out.csv"
+    table.write_text("of last week")
+    assert run(folder, "--model", "vgg", "--csv", table).exit_code == 1
+    assert table.read_text() == "of last week"
+    assert run(folder, "--csv", table).exit_code == 0
+    assert table.read_text().startswith("file,model,version")
+
+
 def test_help_has_examples(run: Run) -> None:
     result = run("--help")
     assert result.exit_code == 0

@@ -81,6 +81,9 @@ def test_a_decompression_bomb(client: FlaskClient) -> None:
     assert len(bomb) < 200_000
     found = problem(client.post("/api/predict", data=bomb, content_type="image/png"), 413)
     assert "50,000,000" in found["detail"]
+    assert "Pillow" not in found["detail"]
+    assert "DOS" not in found["detail"]
+    assert found["accepted"] == ["at most 50000000 pixels"]
 
 
 def test_more_pixels_than_accepted(
@@ -103,12 +106,14 @@ def test_a_request_over_the_size_limit(
     for sent in (form(("image", "big.jpg", bytes(2**20))), body):
         found = problem(client.post("/api/predict", **sent), 413)
         assert "1 MB" in found["detail"]
+        assert found["accepted"] == ["at most 1 MB", "at most 16 images"]
 
 
 def test_too_many_images(client: FlaskClient, scan: bytes, form: Form) -> None:
     parts = [("image", f"{index}.jpg", scan) for index in range(17)]
     found = problem(client.post("/api/predict", **form(*parts)), 413)
     assert "17 images" in found["detail"]
+    assert found["accepted"] == ["at most 16 images"]
     assert "16" in found["detail"]
 
 
@@ -194,6 +199,29 @@ def test_a_missing_image(client: FlaskClient, sent: dict[str, Any], word: str) -
     found = problem(client.post("/api/predict", **sent), 400)
     assert word in found["detail"]
     assert "image" in found["accepted"][0]
+
+
+@pytest.mark.parametrize("option", ["heatmaps", "modle"])
+@pytest.mark.parametrize("in_form", [False, True])
+def test_an_unknown_option(client: FlaskClient, scan: bytes, option: str, in_form: bool) -> None:
+    sent: dict[str, Any] = {"image": FileStorage(io.BytesIO(scan), "a.jpg")}
+    query = "" if in_form else f"?{option}=1"
+    response = client.post(f"/api/predict{query}", data={**sent, option: "1"} if in_form else sent)
+    found = problem(response, 400)
+    assert f"no option '{option}'" in found["detail"]
+    assert [text.partition(":")[0] for text in found["accepted"]] == ["model", "heatmap"]
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", None])
+@pytest.mark.parametrize("times", [1, 100], ids=["small", "large"])
+def test_an_image_sent_without_its_type(
+    client: FlaskClient, scan: bytes, kind: str | None, times: int
+) -> None:
+    data = scan * times
+    response = client.post("/api/predict", data=data, content_type=kind)
+    found = problem(response, 415)
+    assert f"{len(data):,} bytes of {f'type {kind}' if kind else 'no type'}" in found["detail"]
+    assert "-H 'Content-Type: image/jpeg'" in found["detail"]
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "video/mp4", "nonsense"])

@@ -1,8 +1,10 @@
 """The service as it runs: gunicorn, with its own settings, on a port of its own."""
 
+import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -67,7 +69,7 @@ class Server:
             return received
 
 
-def start(models: Path, log: Path) -> Server:
+def start(models: Path, log: Path, **variables: str) -> Server:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -77,6 +79,7 @@ def start(models: Path, log: Path) -> Server:
         "PORT": str(port),
         "TUMORAPP_MODELS_DIR": str(models),
         "TUMORAPP_MAX_UPLOAD_MB": str(LIMIT // 2**20),
+        **variables,
     }
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -122,6 +125,8 @@ def server(
     assert running.process.returncode == 0, log
     assert log.count("Booting worker") == 1, log  # none died and was replaced
     assert "Traceback" not in log, log
+    assert re.search(r"^\[.*\] \[\d+\] \[INFO\] Serving mobilenet-v2/1\.$", log, re.MULTILINE), log
+    assert f"TumorApp is ready: http://127.0.0.1:{running.port}  (Ctrl-C stops it)" in log
 
 
 @pytest.fixture(autouse=True)
@@ -192,7 +197,7 @@ def test_a_body_in_chunks(server: Server, scan: bytes) -> None:
         ("POST", "/api/predict", b"{}", "application/json", 415),
         ("POST", "/api/predict?model=vgg", b"x", "image/jpeg", 404),
         ("POST", "/api/predict?heatmap=x", b"x", "image/jpeg", 400),
-        ("POST", "/api/predict?%ff=%00&=&&model", b"x", "image/jpeg", 422),
+        ("POST", "/api/predict?%ff=%00&=&&model", b"x", "image/jpeg", 400),
         ("GET", "/api/predict", None, "", 405),
         ("DELETE", "/api/models", None, "", 405),
         ("GET", "/nothing", None, "", 404),
@@ -247,6 +252,70 @@ def test_a_client_that_leaves_early(server: Server, scan: bytes) -> None:
     for _ in range(8):  # more than there are threads
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
             connection.sendall(head + scan)
+
+
+STALLED = POST + b"Content-Type: image/jpeg\r\nContent-Length: 100\r\n\r\ncut short"
+
+
+def connect(server: Server, sent: bytes) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+    connection.sendall(sent)
+    return connection
+
+
+def test_it_answers_others_while_bodies_stall(server: Server) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(8):
+            stack.enter_context(connect(server, STALLED))
+        time.sleep(0.2)
+        started = time.monotonic()
+        assert server.ask("GET", "/healthz")[0] == 200
+        assert time.monotonic() - started < 5
+
+
+def test_clients_that_stall_are_let_go(models_dir: Path, tmp_path: Path) -> None:
+    running = start(models_dir, tmp_path / "log", THREADS="2")
+    try:
+        with connect(running, POST) as head, connect(running, STALLED) as body:
+            time.sleep(0.2)
+            assert running.ask("GET", "/healthz")[0] == 200  # after ten seconds
+            assert body.recv(100).startswith(b"HTTP/1.1 400")
+            assert head.recv(100) == b""
+    finally:
+        stop(running)
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"PORT": "99999"}, "PORT is '99999', which is not accepted. Give a whole number"),
+        ({"THREADS": "two"}, "THREADS is 'two'"),
+        ({"PORT": ""}, "cannot be used: Address already in use. Choose another, such as: make run"),
+        ({"TUMORAPP_MAX_IMAGES": "no"}, "TumorApp cannot start: TUMORAPP_MAX_IMAGES is 'no'"),
+    ],
+    ids=["port", "threads", "port-in-use", "setting"],
+)
+def test_it_says_in_a_line_why_it_does_not_start(variables: dict[str, str], words: str) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        socket.create_server(("127.0.0.1", 0)) as probe,
+    ):
+        taken, free = other.getsockname()[1], probe.getsockname()[1]
+        probe.close()
+        variables = {"PORT": str(free), **variables}
+        variables["PORT"] = variables["PORT"] or str(taken)
+        result = subprocess.run(
+            [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", "wsgi:app"],
+            cwd=PROJECT,
+            env={**os.environ, "HOST": "127.0.0.1", **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert result.returncode != 0
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_a_changed_bundle_is_refused_by_name_while_the_other_serves(

@@ -14,7 +14,12 @@ def test_alive(client: FlaskClient) -> None:
 
 
 def test_ready(client: FlaskClient) -> None:
-    expected = {"status": "ready", "models": ["binary-cnn", "mobilenet-v2"]}
+    expected = {
+        "status": "ready",
+        "default": "mobilenet-v2",
+        "models": ["binary-cnn", "mobilenet-v2"],
+        "refused": [],
+    }
     assert client.get("/readyz").get_json() == expected
 
 

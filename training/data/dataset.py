@@ -85,10 +85,11 @@ def load_dataset(
     classes = BINARY_CLASSES if binary else tuple(sorted(set(labels)))
     notes = tuple(note for tree in trees for note in tree.notes)
     if not HEALTHY_CLASSES.intersection(classes):
-        notes += (
+        warning = (
             f"None of the classes {', '.join(classes)} is known to mean healthy: whatever a model "
-            "trained on them answers counts as a tumour.",
+            "trained on them answers counts as a tumour."
         )
+        notes = (*notes, warning)
     _check_classes(labels, binary, roots, notes)
     arrays = prepare_arrays([scan.path for scan in scans], specification, cache, progress=progress)
     rows = arrays.rows
