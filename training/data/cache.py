@@ -19,6 +19,7 @@ import training.scan
 from training.scan import ScanError, ScanSpecification, decode_scan, prepare_scan
 
 THUMBNAIL_SIDE = 32
+_STEP = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,12 +78,49 @@ def prepare_arrays(
 def _fill(
     folder: Path, files: Sequence[Path], specification: ScanSpecification, progress: bool
 ) -> None:
-    side = specification.size
-    pixels = np.empty((len(files), side, side, 1), np.uint8)
-    thumbnails = np.empty((len(files), THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".preparing-", dir=folder.parent))
+    try:
+        staging.chmod(0o755)
+        pixels = _reserve(staging / "pixels.npy", (len(files), *2 * (specification.size,), 1))
+        thumbnails = _reserve(staging / "thumbnails.npy", (len(files), *2 * (THUMBNAIL_SIDE,)))
+        results = _prepare_all(files, specification, pixels, thumbnails, progress)
+        rows = [row for row, result in enumerate(results) if isinstance(result, bool)]
+        if len(rows) < len(files):
+            np.save(staging / "pixels.npy", pixels[rows])
+            np.save(staging / "thumbnails.npy", thumbnails[rows])
+        index = {
+            "rows": rows,
+            "skipped": [(row, why) for row, why in enumerate(results) if isinstance(why, str)],
+            "uncropped": [row for row, result in enumerate(results) if result is True],
+        }
+        (staging / "index.json").write_text(json.dumps(index), encoding="utf-8")
+        _move(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _reserve(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Map a new array file into memory, so that each thread writes its rows where they stay.
+
+    The space is taken first: a full disk is an error here, not a crash at some row.
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
+def _prepare_all(
+    files: Sequence[Path],
+    specification: ScanSpecification,
+    pixels: NDArray[np.uint8],
+    thumbnails: NDArray[np.uint8],
+    progress: bool,
+) -> list[str | bool]:
+    """Fill both arrays; give for each file whether its crop fell back, or why it is skipped."""
 
     def prepare(row: int) -> str | bool:
-        """Fill a row; give whether the crop fell back, or why the file cannot be read."""
         try:
             grey = decode_scan(files[row].read_bytes())
         except (ScanError, OSError) as error:
@@ -94,37 +132,24 @@ def _fill(
         )
         return bool(prepared.warnings)
 
+    # Threads that take many scans at a time pass the interpreter's lock around less.
+    steps = [range(row, min(row + _STEP, len(files))) for row in range(0, len(files), _STEP)]
+    results: list[str | bool] = []
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the pool already uses every core
     try:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            results = list(
-                tqdm(
-                    pool.map(prepare, range(len(files))),
-                    "Preparing scans",
-                    total=len(files),
-                    unit="scan",
-                    disable=not progress,
-                )
-            )
+        with (
+            ThreadPoolExecutor(os.cpu_count()) as pool,
+            tqdm(
+                desc="Preparing scans", total=len(files), unit="scan", disable=not progress
+            ) as bar,
+        ):
+            for done in pool.map(lambda rows: [prepare(row) for row in rows], steps):
+                results += done
+                bar.update(len(done))
     finally:
         cv2.setNumThreads(threads)
-    rows = [row for row, result in enumerate(results) if isinstance(result, bool)]
-    index = {
-        "rows": rows,
-        "skipped": [(row, why) for row, why in enumerate(results) if isinstance(why, str)],
-        "uncropped": [row for row, result in enumerate(results) if result is True],
-    }
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".preparing-", dir=folder.parent))
-    try:
-        staging.chmod(0o755)
-        np.save(staging / "pixels.npy", pixels if len(rows) == len(files) else pixels[rows])
-        np.save(staging / "thumbnails.npy", thumbnails[rows])
-        (staging / "index.json").write_text(json.dumps(index), encoding="utf-8")
-        _move(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    return results
 
 
 def _move(staging: Path, folder: Path) -> None:
