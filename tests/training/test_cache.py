@@ -126,3 +126,14 @@ def test_several_processes_may_prepare_at_once(
     assert [child.exitcode for child in children] == [0, 0, 0]
     assert len(prepare(files, cache).rows) == 6
     assert [path.name.startswith(".") for path in cache.iterdir()] == [False]
+
+
+def test_many_scans_are_prepared_alike_by_processes(
+    files: list[Path], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = prepare(files, cache / "threads")
+    monkeypatch.setattr("training.data.cache._WORTH_PROCESSES", 1)
+    processes = prepare(files, cache / "processes")
+    assert np.array_equal(threads.pixels, processes.pixels)
+    assert np.array_equal(threads.thumbnails, processes.thumbnails)
+    assert threads.uncropped == processes.uncropped

@@ -1,6 +1,7 @@
 """The served graph's heat map beside a plain Grad-CAM, written here from the paper."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -9,14 +10,18 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from tests.training.conftest import read_real_scans, run_graph
+from training.bundle import read_bundle
 from training.explain import ServedModel, find_feature_layer
 from training.models import architectures
 
 Exported = Any
+MODELS = Path(__file__).parents[2] / "instance/models"
+BUNDLES = sorted(path.parent for path in MODELS.glob("*/*/model.keras"))
 FEATURE_LAYERS = {"binary-cnn": "conv_2", "mobilenet-v2": "out_relu"}
 
 
-def grad_cam(path: str, layer: str, scans: NDArray[np.uint8]) -> NDArray[np.float32]:
+def grad_cam(path: Path, layer: str, scans: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Follow Selvaraju et al. (2017) by ordinary differentiation, pools and ReLUs included."""
     model = keras.models.load_model(path, compile=False)
     last = model.layers[-1]
@@ -41,6 +46,16 @@ def follow(model: keras.Model, layer: str, features: tf.Tensor) -> tf.Tensor:
     return features
 
 
+def assert_same_heat(served: NDArray[np.float32], plain: NDArray[np.float32]) -> None:
+    assert served.shape == plain.shape
+    warm = plain.max(axis=(1, 2)) > 0
+    assert (served[~warm] == 0).all()
+    assert warm.sum() >= len(warm) / 2
+    for ours, theirs in zip(served[warm], plain[warm], strict=True):
+        assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] >= 0.99
+        assert ours == pytest.approx(theirs / theirs.max(), abs=0.02)
+
+
 @pytest.mark.parametrize("name", architectures())
 class TestEveryArchitecture:
     def test_the_last_feature_maps_are_found(
@@ -54,14 +69,7 @@ class TestEveryArchitecture:
     ) -> None:
         one = exported(name)
         plain = grad_cam(one.folder / "model.keras", one.feature_layer, one.scans)
-        served = one.outputs["heatmap"]
-        assert served.shape == plain.shape
-        warm = plain.max(axis=(1, 2)) > 0
-        assert (served[~warm] == 0).all()
-        assert warm.sum() >= len(one.scans) / 2
-        for ours, theirs in zip(served[warm], plain[warm], strict=True):
-            assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] >= 0.99
-            assert ours == pytest.approx(theirs / theirs.max(), abs=0.02)
+        assert_same_heat(one.outputs["heatmap"], plain)
 
     def test_the_heat_map_lies_between_0_and_1(
         self, name: str, exported: Callable[[str], Exported]
@@ -71,6 +79,18 @@ class TestEveryArchitecture:
         assert heat.min() >= 0
         peaks = heat.max(axis=(1, 2))
         assert ((peaks == 0) | (np.abs(peaks - 1) < 1e-3)).all()
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: "/".join(path.parts[-2:]))
+def test_the_heat_map_of_a_published_model_is_that_of_a_plain_grad_cam(
+    bundle: Path, draw_phantoms: Callable[..., Any]
+) -> None:
+    card = read_bundle(bundle)
+    size = card.scan.size
+    scans = np.concatenate([draw_phantoms(4, size=size)[0], read_real_scans(size)])
+    served = run_graph(bundle, scans)["heatmap"]
+    assert card.feature_layer is not None
+    assert_same_heat(served, grad_cam(bundle / "model.keras", card.feature_layer, scans))
 
 
 def test_a_healthy_answer_is_explained_as_such() -> None:

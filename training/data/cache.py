@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -19,7 +21,12 @@ import training.scan
 from training.scan import ScanError, ScanSpecification, decode_scan, prepare_scan
 
 THUMBNAIL_SIDE = 32
-_STEP = 32
+
+_PIXELS = "pixels.npy"
+_THUMBNAILS = "thumbnails.npy"
+_STEP = 64
+# Starting processes takes half a second, which pays from about this many scans on.
+_WORTH_PROCESSES = 1500
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +74,8 @@ def prepare_arrays(
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     return PreparedArrays(
         rows=np.array(index["rows"], dtype=np.int64),
-        pixels=np.load(folder / "pixels.npy", mmap_mode="r"),
-        thumbnails=np.load(folder / "thumbnails.npy"),
+        pixels=np.load(folder / _PIXELS, mmap_mode="r"),
+        thumbnails=np.load(folder / _THUMBNAILS),
         skipped=tuple((row, reason) for row, reason in index["skipped"]),
         uncropped=tuple(index["uncropped"]),
         manifest=manifest,
@@ -82,13 +89,13 @@ def _fill(
     staging = Path(tempfile.mkdtemp(prefix=".preparing-", dir=folder.parent))
     try:
         staging.chmod(0o755)
-        pixels = _reserve(staging / "pixels.npy", (len(files), *2 * (specification.size,), 1))
-        thumbnails = _reserve(staging / "thumbnails.npy", (len(files), *2 * (THUMBNAIL_SIDE,)))
-        results = _prepare_all(files, specification, pixels, thumbnails, progress)
+        _reserve(staging / _PIXELS, (len(files), *2 * (specification.size,), 1))
+        _reserve(staging / _THUMBNAILS, (len(files), *2 * (THUMBNAIL_SIDE,)))
+        results = _prepare_all(files, specification, staging, progress)
         rows = [row for row, result in enumerate(results) if isinstance(result, bool)]
         if len(rows) < len(files):
-            np.save(staging / "pixels.npy", pixels[rows])
-            np.save(staging / "thumbnails.npy", thumbnails[rows])
+            for name in (_PIXELS, _THUMBNAILS):
+                np.save(staging / name, np.load(staging / name)[rows])
         index = {
             "rows": rows,
             "skipped": [(row, why) for row, why in enumerate(results) if isinstance(why, str)],
@@ -100,55 +107,63 @@ def _fill(
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _reserve(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Map a new array file into memory, so that each thread writes its rows where they stay.
-
-    The space is taken first: a full disk is an error here, not a crash at some row.
-    """
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+def _reserve(path: Path, shape: tuple[int, ...]) -> None:
+    """Make an empty array file; its space is taken now, so a full disk is an error, no crash."""
+    np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     with path.open("r+b") as file:
         os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return array
 
 
 def _prepare_all(
-    files: Sequence[Path],
-    specification: ScanSpecification,
-    pixels: NDArray[np.uint8],
-    thumbnails: NDArray[np.uint8],
-    progress: bool,
+    files: Sequence[Path], specification: ScanSpecification, folder: Path, progress: bool
 ) -> list[str | bool]:
-    """Fill both arrays; give for each file whether its crop fell back, or why it is skipped."""
-
-    def prepare(row: int) -> str | bool:
-        try:
-            grey = decode_scan(files[row].read_bytes())
-        except (ScanError, OSError) as error:
-            return str(error)
-        prepared = prepare_scan(grey, specification)
-        pixels[row] = prepared.pixels
-        thumbnails[row] = cv2.resize(
-            grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA
-        )
-        return bool(prepared.warnings)
-
-    # Threads that take many scans at a time pass the interpreter's lock around less.
-    steps = [range(row, min(row + _STEP, len(files))) for row in range(0, len(files), _STEP)]
+    """Fill the arrays in a folder; give what `_prepare_rows` gives for every file."""
+    steps = range(0, len(files), _STEP)
+    pool: Executor
+    if len(files) < _WORTH_PROCESSES:
+        pool = ThreadPoolExecutor(os.cpu_count())
+    else:
+        # Threads would wait for the interpreter's lock between OpenCV's short calls. Forking is
+        # not safe here: the training framework has threads of its own.
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(os.cpu_count(), context, cv2.setNumThreads, (1,))
     results: list[str | bool] = []
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the pool already uses every core
     try:
         with (
-            ThreadPoolExecutor(os.cpu_count()) as pool,
+            pool,
             tqdm(
                 desc="Preparing scans", total=len(files), unit="scan", disable=not progress
             ) as bar,
         ):
-            for done in pool.map(lambda rows: [prepare(row) for row in rows], steps):
+            slices = (files[first : first + _STEP] for first in steps)
+            prepare = partial(_prepare_rows, folder, specification)
+            for done in pool.map(prepare, steps, slices):
                 results += done
                 bar.update(len(done))
     finally:
         cv2.setNumThreads(threads)
+    return results
+
+
+def _prepare_rows(
+    folder: Path, specification: ScanSpecification, first: int, files: Sequence[Path]
+) -> list[str | bool]:
+    """Fill rows of the arrays; give whether each crop fell back, or why a file is skipped."""
+    pixels = np.load(folder / _PIXELS, mmap_mode="r+")
+    thumbnails = np.load(folder / _THUMBNAILS, mmap_mode="r+")
+    results: list[str | bool] = []
+    for row, path in enumerate(files, first):
+        try:
+            grey = decode_scan(path.read_bytes())
+        except (ScanError, OSError) as error:
+            results.append(str(error))
+            continue
+        prepared = prepare_scan(grey, specification)
+        pixels[row] = prepared.pixels
+        thumbnails[row] = cv2.resize(grey, 2 * (THUMBNAIL_SIDE,), interpolation=cv2.INTER_AREA)
+        results.append(bool(prepared.warnings))
     return results
 
 
