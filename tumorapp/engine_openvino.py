@@ -59,8 +59,11 @@ class OpenVINOEngine:
             self._idle.append(request)
 
     def _infer(self, request: Any, pixels: NDArray[np.uint8]) -> Outputs:
-        # What it gives is the request's own memory, which its next inference overwrites.
-        found = request.infer(pixels, share_inputs=True, share_outputs=True)
+        # Started rather than called: OpenVINO then computes in a thread of its own. Called from one
+        # request thread after another, it sets up its workers anew for each.
+        request.start_async(pixels, share_inputs=True)
+        request.wait()
+        found = request.results  # in the request's own memory, which its next inference overwrites
         return Outputs(
             found["probabilities"].copy(), found["heatmap"].copy() if self._has_heatmap else None
         )
