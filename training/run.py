@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
@@ -22,6 +23,10 @@ from training.models import Recipe
 
 class RunBusyError(RuntimeError):
     """Another process trains the same run."""
+
+
+Method = Literal["fine-tune", "frozen"]
+Head = Literal["softmax", "svm", "knn"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class TrainingRequest:
         exclude: glob patterns of scans to leave out.
         seed: of the split, the weights, the order and the augmentation.
         weights: "imagenet", a file, or None.
+        method: "fine-tune" trains every layer; "frozen" trains only the head of a pretrained model.
+        head: what a frozen backbone's features are classified by.
         precision: a Keras dtype policy or "auto".
         publish: whether a bundle is published at the end, or only the report written.
         fresh: start anew even where a run can be resumed.
@@ -55,6 +62,8 @@ class TrainingRequest:
     exclude: tuple[str, ...] = ()
     seed: int = 0
     weights: str | None = None
+    method: Method = "fine-tune"
+    head: Head = "softmax"
     precision: str = "auto"
     publish: bool = True
     fresh: bool = False
@@ -142,6 +151,8 @@ def _identify(request: TrainingRequest, dataset: Dataset, split: Split) -> str:
         request.size,
         request.seed,
         weights,
+        request.method,
+        request.head,
         request.precision,
         dataset.classes,
         dataset.names,

@@ -30,9 +30,12 @@ class Recipe:
         patience: epochs without a better validation loss before training stops; the learning
             rate is cut after half as many.
         augmentation: strength of the augmentation, 0 (none) upwards; 1 is the usual one.
+        variants: how many of document 000's 21 fixed variants of each training scan an epoch shows;
+            over the epochs each gets its turn. 0 shows the scan itself.
         mixup: how strongly scans of a batch are blended with each other; 0 is not at all.
         every_copy: whether an epoch takes every scan, instead of the square root of the size of
             each near-duplicate group.
+        balanced: whether every class weighs the same in the loss, however many scans it has.
     """
 
     epochs: int = 30
@@ -43,8 +46,10 @@ class Recipe:
     label_smoothing: float = 0.05
     patience: int = 8
     augmentation: float = 1.0
+    variants: int = 0
     mixup: float = 0.0
     every_copy: bool = False
+    balanced: bool = True
 
 
 @dataclass(frozen=True)
