@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -24,9 +24,9 @@ THUMBNAIL_SIDE = 32
 
 _PIXELS = "pixels.npy"
 _THUMBNAILS = "thumbnails.npy"
-_STEP = 64
-# Starting processes takes half a second, which pays from about this many scans on.
-_WORTH_PROCESSES = 1500
+_STEP = 32
+# Starting a process takes a third of a second, which pays from about this many scans on.
+_WORTH_PROCESSES = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +64,7 @@ def prepare_arrays(
         cache: folder that keeps the arrays.
         progress: whether to show a progress bar.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        manifest = _hash(digest for digest in pool.map(_file_digest, files))
+    manifest = _hash(map(_file_digest, files))
     code = sorted(Path(training.scan.__path__[0]).glob("*.py"))
     key = _hash([manifest, json.dumps(asdict(specification)), *(path.read_text() for path in code)])
     folder = cache / key[:32]
@@ -117,44 +116,52 @@ def _reserve(path: Path, shape: tuple[int, ...]) -> None:
 def _prepare_all(
     files: Sequence[Path], specification: ScanSpecification, folder: Path, progress: bool
 ) -> list[str | bool]:
-    """Fill the arrays in a folder; give what `_prepare_rows` gives for every file."""
-    steps = range(0, len(files), _STEP)
-    pool: Executor
-    if len(files) < _WORTH_PROCESSES:
-        pool = ThreadPoolExecutor(os.cpu_count())
-    else:
-        # Threads would wait for the interpreter's lock between OpenCV's short calls. Forking is
-        # not safe here: the training framework has threads of its own.
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(os.cpu_count(), context, cv2.setNumThreads, (1,))
-    results: list[str | bool] = []
+    """Fill the arrays in a folder; give what `_prepare_rows` gives for every file.
+
+    Threads would wait for the interpreter's lock between OpenCV's short calls, so each other core
+    gets a process. Forking is not safe here: the training framework has threads of its own. A
+    process that starts anew takes a while, so this one does not wait: it begins at the end of the
+    list and goes on until it meets the others.
+    """
+    prepare = partial(_prepare_rows, folder, specification)
+    steps = [(first, files[first : first + _STEP]) for first in range(0, len(files), _STEP)]
+    others = (os.cpu_count() or 1) - 1 if len(files) >= _WORTH_PROCESSES else 0
+    spawn = multiprocessing.get_context("spawn")
+    results: list[list[str | bool]] = []
     threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # the pool already uses every core
+    cv2.setNumThreads(1)  # the processes use every core already
     try:
         with (
-            pool,
+            ProcessPoolExecutor(max(1, others), spawn, cv2.setNumThreads, (1,)) as pool,
             tqdm(
                 desc="Preparing scans", total=len(files), unit="scan", disable=not progress
             ) as bar,
         ):
-            slices = (files[first : first + _STEP] for first in steps)
-            prepare = partial(_prepare_rows, folder, specification)
-            for done in pool.map(prepare, steps, slices):
-                results += done
-                bar.update(len(done))
+            futures: list[Future[list[str | bool]]] = []
+            for step in steps:
+                future = pool.submit(prepare, *step) if others else Future()
+                # A step ends once: done by another process, or taken back to be done here.
+                future.add_done_callback(partial(_advance, bar, len(step[1])))
+                futures.append(future)
+            for step, future in zip(reversed(steps), reversed(futures), strict=True):
+                results.append(prepare(*step) if future.cancel() else future.result())
     finally:
         cv2.setNumThreads(threads)
-    return results
+    return [result for step in reversed(results) for result in step]
+
+
+def _advance(bar: "tqdm[None]", scans: int, _step: Future[list[str | bool]]) -> None:
+    bar.update(scans)
 
 
 def _prepare_rows(
     folder: Path, specification: ScanSpecification, first: int, files: Sequence[Path]
 ) -> list[str | bool]:
     """Fill rows of the arrays; give whether each crop fell back, or why a file is skipped."""
-    pixels = np.load(folder / _PIXELS, mmap_mode="r+")
-    thumbnails = np.load(folder / _THUMBNAILS, mmap_mode="r+")
+    pixels = np.zeros((len(files), *2 * (specification.size,), 1), np.uint8)
+    thumbnails = np.zeros((len(files), *2 * (THUMBNAIL_SIDE,)), np.uint8)
     results: list[str | bool] = []
-    for row, path in enumerate(files, first):
+    for row, path in enumerate(files):
         try:
             grey = decode_scan(path.read_bytes())
         except (ScanError, OSError) as error:
@@ -164,6 +171,8 @@ def _prepare_rows(
         pixels[row] = prepared.pixels
         thumbnails[row] = cv2.resize(grey, 2 * (THUMBNAIL_SIDE,), interpolation=cv2.INTER_AREA)
         results.append(bool(prepared.warnings))
+    for name, rows in ((_PIXELS, pixels), (_THUMBNAILS, thumbnails)):
+        np.load(folder / name, mmap_mode="r+")[first : first + len(files)] = rows
     return results
 
 

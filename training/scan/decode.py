@@ -15,6 +15,8 @@ MIN_SIDE = 16
 
 _EXIF_ORIENTATION = 0x0112
 _EIGHT_BIT = 255.0
+_JPEG_END = b"\xff\xd9"
+_GREY_AS_STORED = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
 
 # What is often sent by mistake: where its signature is, the signature, its name, what to do.
 _OTHER_FORMATS = (
@@ -63,7 +65,7 @@ def decode_scan(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image.width, image.height, max_pixels)
-            grey = _to_grey(image)
+            grey = _to_grey(image, data)
     except UnidentifiedImageError:
         raise ScanError(
             f"{_name_format(data)} Accepted: JPEG, PNG, TIFF, BMP and WebP, whole and undamaged."
@@ -92,9 +94,10 @@ def decode_scan(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
         raise ScanError(
             f"The image is damaged or cut short ({error}). Send the whole file again."
         ) from None
-    if int(grey.max()) == int(grey.min()):
+    darkest, brightest, *_ = cv2.minMaxLoc(grey)
+    if darkest == brightest:
         raise ScanError(
-            f"The image is blank: every pixel has the value {int(grey.max())}. "
+            f"The image is blank: every pixel has the value {brightest:.0f}. "
             "Send a scan with a head in it."
         )
     return grey
@@ -120,9 +123,14 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _to_grey(image: Image.Image) -> NDArray[np.uint8]:
+def _to_grey(image: Image.Image, data: bytes) -> NDArray[np.uint8]:
     mode = image.mode
-    if mode in ("L", "RGB", "YCbCr", "CMYK"):
+    grey: NDArray[np.uint8] | None = None
+    if image.format == "JPEG" and mode == "L" and data.endswith(_JPEG_END):
+        grey = _decode_whole_jpeg(data, (image.height, image.width))
+    if grey is not None:
+        pass
+    elif mode in ("L", "RGB", "YCbCr", "CMYK"):
         image.load()
         grey = np.asarray(image if mode == "L" else image.convert("RGB").convert("L"))
     elif mode == "1":
@@ -133,6 +141,16 @@ def _to_grey(image: Image.Image) -> NDArray[np.uint8]:
         rgba = image.convert("RGBA")
         grey = np.asarray(ImageChops.multiply(rgba.convert("L"), rgba.getchannel("A")))
     return _turn_upright(grey, image.getexif().get(_EXIF_ORIENTATION, 1))
+
+
+def _decode_whole_jpeg(data: bytes, shape: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """Decode a grey JPEG of that shape (height, width) with OpenCV; None where it cannot.
+
+    Pillow and OpenCV use the same library and agree to the bit, and OpenCV copies less. But it
+    would fill up a file that is cut short with grey: only one that has its end may come here.
+    """
+    grey = cv2.imdecode(np.frombuffer(data, np.uint8), _GREY_AS_STORED)
+    return np.asarray(grey, np.uint8) if grey is not None and grey.shape == shape else None
 
 
 def _stretch(deep: NDArray[np.generic]) -> NDArray[np.uint8]:
