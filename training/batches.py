@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.variants import VARIANTS, draw_variant
+
 
 class ScanBatches(keras.utils.PyDataset):
     """Batches of scans and targets; what an epoch holds depends on the seed and epoch alone.
@@ -25,10 +27,17 @@ class ScanBatches(keras.utils.PyDataset):
         seed: of the draw, the order and the mixing; None keeps the given order.
         mixup: where above 0, each scan and its target is blended with another's of its batch, by
             a share drawn from Beta(mixup, mixup) (Zhang et al., 2018).
+        variants: in how many of the 21 variants an epoch shows each scan it draws; the next epoch
+            goes on with the numbers after them, so each gets its turn. 0 shows the scan itself.
+        balanced: whether every class weighs the same, however many scans of it an epoch holds;
+            else every scan does.
         epoch: the epoch to begin with.
+
+    Raises:
+        ValueError: no such number of variants.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  an epoch is that many choices
         self,
         pixels: NDArray[np.uint8],
         labels: NDArray[np.int64],
@@ -39,28 +48,36 @@ class ScanBatches(keras.utils.PyDataset):
         binary: bool,
         seed: int | None = None,
         mixup: float = 0.0,
+        variants: int = 0,
+        balanced: bool = True,
         epoch: int = 0,
     ) -> None:
         super().__init__()
+        if not 0 <= variants <= VARIANTS:
+            raise ValueError(
+                f"An epoch shows 0 to {VARIANTS} variants of each scan. Received: {variants}"
+            )
         self.pixels, self.batch, self.seed, self.epoch = pixels, batch, seed, epoch
-        self.mixup = mixup
+        self.mixup, self.variants = mixup, variants
         one_hot = np.eye(classes, dtype=np.float32)[labels]
         self.targets = one_hot[:, 1:] if binary else one_hot
         self.members = _list_members(groups, len(labels))
-        # Every class weighs the same, however many scans of it an epoch holds.
-        chances = np.empty(len(labels), np.float32)
-        for rows in self.members:
-            chances[rows] = _count_drawn(rows) / len(rows)
-        counts = np.bincount(labels, weights=chances, minlength=classes)
-        self.weights = (chances.sum() / (classes * counts))[labels].astype(np.float32)
+        self.weights = np.ones(len(labels), np.float32)
+        if balanced:
+            self.weights = _balance_classes(labels, self.members, classes)
         self._draw_order()
 
     def __len__(self) -> int:
         return math.ceil(len(self.order) / self.batch)
 
     def __getitem__(self, index: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        rows = self.order[index * self.batch : (index + 1) * self.batch]
-        columns = self.pixels[rows], self.targets[rows], self.weights[rows]
+        here = slice(index * self.batch, (index + 1) * self.batch)
+        rows = self.order[here]
+        pixels = self.pixels[rows]
+        if self.variants:
+            for scan, number in zip(pixels, self.numbers[here].tolist(), strict=True):
+                scan[:] = draw_variant(scan, number)
+        columns = pixels, self.targets[rows], self.weights[rows]
         return self._mix(index, *columns) if self.mixup else columns
 
     def _mix(
@@ -91,12 +108,17 @@ class ScanBatches(keras.utils.PyDataset):
         self.begin_at(self.epoch + 1)
 
     def _draw_order(self) -> None:
-        if self.seed is None:
-            self.order = np.concatenate(self.members)
-            return
-        random = np.random.default_rng((self.seed, self.epoch))
-        drawn = [random.choice(rows, _count_drawn(rows), replace=False) for rows in self.members]
-        self.order = random.permutation(np.concatenate(drawn))
+        """Set the row of each scan of the epoch, and the number of the variant that is shown."""
+        random = None if self.seed is None else np.random.default_rng((self.seed, self.epoch))
+        drawn = self.members
+        if random:
+            drawn = [random.choice(rows, _count_drawn(rows), replace=False) for rows in drawn]
+        times = max(1, self.variants)
+        rows = np.repeat(np.concatenate(drawn), times)
+        # Each scan starts at a number of its own, so that a batch does not hold one variant only.
+        numbers = (rows + self.epoch * times + np.arange(len(rows)) % times) % VARIANTS
+        order = random.permutation(len(rows)) if random else np.arange(len(rows))
+        self.order, self.numbers = rows[order], numbers[order]
 
 
 def _list_members(groups: NDArray[np.int64] | None, scans: int) -> list[NDArray[np.int64]]:
@@ -105,6 +127,18 @@ def _list_members(groups: NDArray[np.int64] | None, scans: int) -> list[NDArray[
         return list(np.arange(scans).reshape(-1, 1))
     order = np.argsort(groups, kind="stable")
     return np.split(order, np.cumsum(np.unique(groups, return_counts=True)[1])[:-1])
+
+
+def _balance_classes(
+    labels: NDArray[np.int64], members: list[NDArray[np.int64]], classes: int
+) -> NDArray[np.float32]:
+    """Give each scan a weight, 1 in the mean of an epoch, by which every class has one sum."""
+    chances = np.empty(len(labels), np.float32)
+    for rows in members:
+        chances[rows] = _count_drawn(rows) / len(rows)
+    counts = np.bincount(labels, weights=chances, minlength=classes)
+    balanced: NDArray[np.float64] = chances.sum() / (classes * counts)
+    return balanced[labels].astype(np.float32)
 
 
 def _count_drawn(group: NDArray[np.int64]) -> int:

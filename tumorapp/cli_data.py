@@ -1,4 +1,4 @@
-"""`flask data`: fetch the public data sets and look for what is wrong with a folder of scans."""
+"""`flask data`: fetch the public data sets, look for what is wrong, show how scans are varied."""
 
 from pathlib import Path
 
@@ -6,7 +6,11 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-data_commands = AppGroup("data", help="Fetch data sets and audit them.")
+from training.scan import ScanError, ScanSpecification, read_scan
+
+_PREVIEW_SIDE = 224  # document 000's
+
+data_commands = AppGroup("data", help="Fetch data sets, audit them, and see how scans are varied.")
 
 
 @data_commands.command(
@@ -51,7 +55,6 @@ def audit_command(folders: tuple[Path, ...], exclude: tuple[str, ...]) -> None:
     """Count classes, near-duplicates, leaks between Training and Testing, and contradictions."""
     from training.data.dataset import describe_problems, load_dataset
     from training.data.sources import DataError
-    from training.scan import ScanSpecification
 
     try:
         dataset = load_dataset(
@@ -65,3 +68,49 @@ def audit_command(folders: tuple[Path, ...], exclude: tuple[str, ...]) -> None:
         raise click.ClickException(str(error)) from error
     for line in describe_problems(dataset):
         click.echo(line)
+
+
+@data_commands.command(
+    "augment",
+    epilog="""
+\b
+Examples:
+  flask data augment instance/data/nickparvar/Training/glioma/Tr-gl_0010.jpg --preview sheet.png
+""",
+)
+@click.argument("scan", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--preview",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The picture to write; its name ends in .png.",
+)
+def augment_command(scan: Path, preview: Path) -> None:
+    """Draw the 21 variants of SCAN that training shows (document 000's recipe) as one picture.
+
+    The scan is cropped and resized as for training first.
+    """
+    from PIL import Image
+
+    from training.data.variants import draw_sheet
+
+    if preview.suffix.lower() != ".png":
+        raise click.ClickException(
+            f"The preview is a PNG file. Received: {preview}. Pass a name that ends in .png."
+        )
+    if not preview.parent.is_dir():
+        raise click.ClickException(
+            f"There is no folder {preview.parent} to write {preview.name} into. Make it first."
+        )
+    try:
+        prepared = read_scan(scan.read_bytes(), ScanSpecification(_PREVIEW_SIDE))
+        Image.fromarray(draw_sheet(prepared.pixels)).save(preview)
+    except ScanError as error:
+        raise click.ClickException(f"{scan}: {error}") from error
+    except OSError as error:
+        raise click.ClickException(
+            f"{error}. Check that {scan} can be read and {preview} can be written."
+        ) from error
+    for warning in prepared.warnings:
+        click.echo(f"{scan}: {warning}", err=True)
+    click.echo(f"The variants of {scan} are in {preview}")

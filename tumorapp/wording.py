@@ -22,6 +22,7 @@ _PROTOCOLS = {
     "grouped": "kept out of training, with no near-copies in it",
     "official": "of the data set’s own test folder, with near-copies of training scans among them",
     "patient": "of patients who were kept out of training",
+    "random-75-25": "drawn at random, with near-copies of training scans among them",
     "random-80-20": "drawn at random, with near-copies of training scans among them",
 }
 

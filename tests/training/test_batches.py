@@ -1,8 +1,11 @@
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from training.batches import ScanBatches
+from training.data.variants import VARIANTS, draw_variant
 
 
 def numbered(scans: int) -> NDArray[np.uint8]:
@@ -82,3 +85,103 @@ class TestScanBatches:
             seen |= set(rows)
             batches.on_epoch_end()
         assert seen == set(range(20))
+
+    def test_unbalanced_every_scan_weighs_the_same(self) -> None:
+        groups = np.array([7] * 9 + list(range(8, 19)))
+        settings = {"classes": 2, "batch": 20, "binary": True, "seed": 1}
+        batches = ScanBatches(numbered(20), self.LABELS, groups, **settings, balanced=False)
+        weights = batches[0][2]
+        assert weights.dtype == np.float32
+        assert weights.tolist() == [1] * 14
+
+
+class TestVariants:
+    """Scans are random pictures, so what a batch shows tells the scan and the variant."""
+
+    LABELS = np.array([0] * 9 + [1] * 3)
+    PIXELS = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 1), np.uint8)
+    DRAWN: ClassVar[dict[bytes, tuple[int, int]]] = {
+        draw_variant(scan, number).tobytes(): (row, number)
+        for row, scan in enumerate(PIXELS)
+        for number in range(VARIANTS)
+    }
+
+    def draw(self, variants: int, **settings: object) -> ScanBatches:
+        return ScanBatches(
+            self.PIXELS,
+            self.LABELS,
+            **{"classes": 2, "batch": 8, "binary": True, "seed": 3, **settings},
+            variants=variants,
+        )
+
+    def read(self, batches: ScanBatches) -> list[tuple[int, int]]:
+        """Give row and variant of each scan of an epoch; targets and weights must be its own."""
+        shown = []
+        for index in range(len(batches)):
+            for scan, target, weight in zip(*batches[index], strict=True):
+                row, number = self.DRAWN[scan.tobytes()]
+                assert target.tolist() == [self.LABELS[row]]
+                assert weight == batches.weights[row]
+                shown.append((row, number))
+        return shown
+
+    def test_with_all_an_epoch_holds_each_variant_of_each_scan(self) -> None:
+        batches = self.draw(VARIANTS)
+        assert len(batches) == -(-12 * VARIANTS // 8)
+        for _ in range(2):
+            assert sorted(self.read(batches)) == sorted(self.DRAWN.values())
+            batches.on_epoch_end()
+
+    @pytest.mark.parametrize("variants", [1, 3, 5])
+    def test_over_the_epochs_each_variant_has_its_turn(self, variants: int) -> None:
+        batches = self.draw(variants)
+        seen = []
+        for _ in range(VARIANTS):
+            epoch = self.read(batches)
+            assert len(set(epoch)) == len(epoch) == 12 * variants
+            assert np.bincount([row for row, _ in epoch]).tolist() == [variants] * 12
+            seen += epoch
+            batches.on_epoch_end()
+        assert sorted(seen) == sorted([*self.DRAWN.values()] * variants)
+
+    def test_a_batch_mixes_scans_and_variants(self) -> None:
+        shown = self.read(self.draw(1))[:8]
+        assert len({number for _, number in shown}) > 4
+
+    def test_none_shows_the_scans_in_the_order_they_always_had(self) -> None:
+        batches = self.draw(0)
+        shown = self.read(batches)
+        assert {number for _, number in shown} == {0}
+        random = np.random.default_rng((3, 0))
+        drawn = np.concatenate([random.choice([row], 1, replace=False) for row in range(12)])
+        assert [row for row, _ in shown] == random.permutation(drawn).tolist()
+
+    def test_a_run_that_goes_on_sees_the_same(self) -> None:
+        whole, resumed = self.draw(5), self.draw(5)
+        for _ in range(3):
+            whole.on_epoch_end()
+        resumed.begin_at(3)
+        assert self.read(resumed) == self.read(whole)
+        assert self.read(resumed) != self.read(self.draw(5))
+
+    def test_classes_still_weigh_the_same(self) -> None:
+        groups = np.array([0] * 4 + list(range(1, 9)))
+        batches = ScanBatches(
+            self.PIXELS, self.LABELS, groups, classes=2, batch=8, binary=True, seed=0, variants=7
+        )
+        columns = [batches[index] for index in range(len(batches))]
+        weights = np.concatenate([weights for _, _, weights in columns])
+        tumor = np.concatenate([targets for _, targets, _ in columns])[:, 0] == 1
+        assert len(weights) == 7 * (2 + 5 + 3)
+        assert weights.mean() == pytest.approx(1)
+        assert weights[tumor].sum() == pytest.approx(weights[~tumor].sum())
+
+    def test_the_scans_themselves_stay_as_they_are(self) -> None:
+        before = self.PIXELS.copy()
+        self.read(self.draw(VARIANTS))
+        assert np.array_equal(self.PIXELS, before)
+
+    @pytest.mark.parametrize("variants", [-1, 22])
+    def test_only_as_many_as_there_are(self, variants: int) -> None:
+        with pytest.raises(ValueError, match=f"0 to 21 variants.*Received: {variants}"):
+            self.draw(variants)

@@ -1,10 +1,12 @@
 import dataclasses
+import io
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from training.scan import (
     Box,
@@ -126,3 +128,14 @@ def test_a_size_out_of_range(size: int) -> None:
 def test_a_specification_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         ScanSpecification(64).size = 32  # type: ignore[misc]
+
+
+def test_only_the_first_page_of_a_file_is_read(draw_scan: Draw) -> None:
+    pages = [Image.open(io.BytesIO(draw_scan("PNG"))).convert("L") for _ in range(3)]
+    file = io.BytesIO()
+    pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:])
+    found = read_scan(file.getvalue(), ScanSpecification(64))
+    assert found.warnings == ("The file holds 3 pages; only the first was read.",)
+    file = io.BytesIO()
+    pages[0].save(file, "TIFF")
+    assert read_scan(file.getvalue(), ScanSpecification(64)).warnings == ()

@@ -36,7 +36,8 @@ def test_every_scan_is_in_just_one_part(protocol: Protocol) -> None:
 
 
 @pytest.mark.parametrize(
-    ("protocol", "test_share"), [("grouped", 1 / 7), ("random-80-20", 0.2), ("official", 0.2)]
+    ("protocol", "test_share"),
+    [("grouped", 1 / 7), ("random-75-25", 0.25), ("random-80-20", 0.2), ("official", 0.2)],
 )
 def test_the_parts_have_their_sizes_and_every_class_its_share(
     protocol: Protocol, test_share: float
@@ -74,9 +75,10 @@ def test_official_counts_scans_of_no_part_as_training() -> None:
     assert split.test.tolist() == [row for row, part in enumerate(parts) if part == "test"]
 
 
-def test_random_lets_near_duplicates_straddle() -> None:
+@pytest.mark.parametrize("protocol", ["random-75-25", "random-80-20"])
+def test_random_lets_near_duplicates_straddle(protocol: Protocol) -> None:
     labels, groups, parts = make_set()
-    split = split_scans("random-80-20", labels, groups, parts, seed=0)
+    split = split_scans(protocol, labels, groups, parts, seed=0)
     assert straddling(groups, split.train, split.test) > 0
 
 
@@ -91,6 +93,12 @@ def test_the_seed_decides(protocol: Protocol) -> None:
     assert not np.array_equal(first.validation, other.validation)
 
 
+@pytest.mark.parametrize(("protocol", "scans"), [("random-75-25", 150), ("random-80-20", 120)])
+def test_a_random_split_takes_just_its_share(protocol: Protocol, scans: int) -> None:
+    split = split_scans(protocol, *make_set(), seed=0)
+    assert split.sizes["test"] == scans
+
+
 @pytest.mark.parametrize("part", [None, "train", "test"])
 def test_official_needs_both_folders(part: str | None) -> None:
     labels, groups, _ = make_set()
@@ -98,7 +106,7 @@ def test_official_needs_both_folders(part: str | None) -> None:
         split_scans("official", labels, groups, [part] * 600, 0)
 
 
-@pytest.mark.parametrize("protocol", ["grouped", "random-80-20"])
+@pytest.mark.parametrize("protocol", ["grouped", "random-75-25", "random-80-20"])
 @pytest.mark.parametrize("scarce", [1, 2, 5])
 def test_too_few_scans_are_refused(protocol: Protocol, scarce: int) -> None:
     labels = np.array([0] * 40 + [1] * scarce)

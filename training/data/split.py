@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
-Protocol = Literal["official", "random-80-20", "grouped"]
+Protocol = Literal["official", "random-75-25", "random-80-20", "grouped"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 GROUPED_TEST_FOLDS = 7
 VALIDATION_FOLDS = 10
-_RANDOM_TEST_FRACTION = 0.2
+_RANDOM_TEST_FRACTIONS: dict[Protocol, float] = {"random-75-25": 0.25, "random-80-20": 0.2}
 
 
 class SplitError(ValueError):
@@ -50,8 +50,9 @@ def split_scans(
 
     - `official`: the data set's own Testing folders; the validation part is a tenth of Training,
       and no near-duplicate of it trains.
-    - `random-80-20`: a stratified draw of 20 % to test and a tenth of the rest to validate, as the
-      source documents do it; near-duplicates may straddle, so its figures flatter.
+    - `random-75-25`, `random-80-20`: a stratified draw of 25 % (document 000's 3:1) or 20 % (the
+      other documents) to test and a tenth of the rest to validate; near-duplicates may straddle,
+      so their figures flatter.
     - `grouped`: a seventh to test and a tenth of the rest to validate, and near-duplicates,
       mirrored ones too, stay together.
 
@@ -75,8 +76,9 @@ def split_scans(
             )
         rest, test = everything[~is_test], everything[is_test]
         train, validation = _divide_groups(rest, labels, groups, VALIDATION_FOLDS, seed)
-    elif protocol == "random-80-20":
-        rest, test = _divide_at_random(everything, labels, _RANDOM_TEST_FRACTION, seed)
+    elif protocol in _RANDOM_TEST_FRACTIONS:
+        fraction = _RANDOM_TEST_FRACTIONS[protocol]
+        rest, test = _divide_at_random(everything, labels, fraction, seed)
         train, validation = _divide_at_random(rest, labels, 1 / VALIDATION_FOLDS, seed)
     else:
         rest, test = _divide_groups(everything, labels, groups, GROUPED_TEST_FOLDS, seed)

@@ -18,6 +18,24 @@ _EIGHT_BIT = 255.0
 _JPEG_END = b"\xff\xd9"
 _GREY_AS_STORED = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
 
+_MOST_PAGES = 100  # each further page is a step through the file
+_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+# Everything Pillow's parsers raise on damaged input.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    IndexError,
+    KeyError,
+    TypeError,
+    EOFError,
+    OverflowError,
+    ZeroDivisionError,
+    struct.error,
+    cv2.error,
+)
+
 # What is often sent by mistake: where its signature is, the signature, its name, what to do.
 _OTHER_FORMATS = (
     (128, b"DICM", "DICOM", "Export the slice as PNG"),
@@ -75,20 +93,7 @@ def decode_scan(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
             f"The image is too large to decode safely. At most {max_pixels:,} pixels are "
             "accepted: send a smaller copy."
         ) from None
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        IndexError,
-        KeyError,
-        TypeError,
-        EOFError,
-        OverflowError,
-        ZeroDivisionError,
-        struct.error,
-        cv2.error,
-    ) as error:
-        # Everything Pillow's parsers raise on damaged input.
+    except _DAMAGE as error:
         if isinstance(error, ScanError):
             raise
         raise ScanError(
@@ -101,6 +106,21 @@ def decode_scan(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
             "Send a scan with a head in it."
         )
     return grey
+
+
+def count_pages(data: bytes) -> int:
+    """Count the pages of a TIFF file, at most 100; every other format has one."""
+    pages = 1
+    if not data.startswith(_TIFF_SIGNATURES):
+        return pages
+    try:
+        with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
+            while pages < _MOST_PAGES:
+                image.seek(pages)
+                pages += 1
+    except _DAMAGE:
+        pass  # beyond the last page, or at one that cannot be read
+    return pages
 
 
 def _name_format(data: bytes) -> str:

@@ -1,13 +1,13 @@
 """Grey picture → the array a model takes: crop around the head, resize."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from training.scan.crop import Box, find_head
-from training.scan.decode import MAX_PIXELS, decode_scan
+from training.scan.decode import MAX_PIXELS, count_pages, decode_scan
 
 CROP_FELL_BACK = (
     "No clear outline of a head was found, so the whole image was used instead of a crop."
@@ -78,4 +78,9 @@ def read_scan(
     data: bytes, specification: ScanSpecification, *, max_pixels: int = MAX_PIXELS
 ) -> PreparedScan:
     """Decode and prepare the bytes of an image file; raises `ScanError` as `decode_scan` does."""
-    return prepare_scan(decode_scan(data, max_pixels=max_pixels), specification)
+    prepared = prepare_scan(decode_scan(data, max_pixels=max_pixels), specification)
+    pages = count_pages(data)
+    if pages == 1:
+        return prepared
+    warning = f"The file holds {pages} pages; only the first was read."
+    return replace(prepared, warnings=(*prepared.warnings, warning))

@@ -1,0 +1,151 @@
+"""Document 000's augmentation: each scan in 21 variants that are the same every time."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+_COLUMNS = 7
+_GAP = 12
+_LABEL_HEIGHT = 32
+_FONT_SIZE = 16
+_WHITE, _DARK, _GREY = 255, 0, 110
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How a scan is changed: mirrored, turned, zoomed, then exposed.
+
+    Attributes:
+        turn: degrees to the left, about the middle of the scan.
+        mirrored: whether left and right change places.
+        zoom: factor on the size; what leaves the picture is lost, what enters it is black.
+        exposure: factor on the brightness of every pixel; what goes beyond 255 stays 255.
+    """
+
+    turn: float = 0.0
+    mirrored: bool = False
+    zoom: float = 1.0
+    exposure: float = 1.0
+
+    def describe(self) -> str:
+        """Say in a few words what differs from the scan."""
+        side = "left" if self.turn > 0 else "right"
+        changes = [
+            *(["mirrored"] if self.mirrored else []),
+            *([f"{abs(self.turn):g}° {side}"] if self.turn else []),
+            *([f"zoom {self.zoom:g}"] if self.zoom != 1 else []),
+            *([f"exposure {self.exposure:g}"] if self.exposure != 1 else []),
+        ]
+        return ", ".join(changes) or "the scan itself"
+
+
+# Document 000 (section IV.B) names rotation, flip, exposure and zoom, and that they make 21 scans
+# of one, but not by how much: the amounts stay within those of `training.augment` at strength 1.
+# Scans are mirrored left-right, never upside down. The order is part of what a run means: newer
+# code that changes it trains another model.
+_VARIANTS = (
+    Variant(),
+    Variant(turn=6),
+    Variant(turn=-6),
+    Variant(turn=12),
+    Variant(turn=-12),
+    Variant(turn=18),
+    Variant(turn=-18),
+    Variant(mirrored=True),
+    Variant(mirrored=True, turn=9),
+    Variant(mirrored=True, turn=-9),
+    Variant(mirrored=True, zoom=0.9),
+    Variant(mirrored=True, zoom=1.1),
+    Variant(mirrored=True, exposure=0.8),
+    Variant(mirrored=True, exposure=1.2),
+    Variant(zoom=0.88),
+    Variant(zoom=1.12),
+    Variant(exposure=0.7),
+    Variant(exposure=1.3),
+    Variant(turn=9, zoom=1.1),
+    Variant(turn=-9, exposure=0.85),
+    Variant(zoom=0.94, exposure=1.15),
+)
+VARIANTS = len(_VARIANTS)
+
+
+def draw_variant(pixels: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
+    """Draw one of the 21 variants of a scan; the same number always does the same.
+
+    Args:
+        pixels: uint8, shape (height, width) or (height, width, 1), 0 to 255.
+        number: 0 (the scan itself) to 20.
+
+    Returns:
+        A new array of the same shape and type.
+
+    Raises:
+        ValueError: there is no such number.
+    """
+    if not 0 <= number < VARIANTS:
+        raise ValueError(f"Variants 0 to {VARIANTS - 1} are accepted. Received: {number}")
+    variant = _VARIANTS[number]
+    drawn = pixels.copy()
+    height, width = pixels.shape[:2]
+    if variant.mirrored or variant.turn or variant.zoom != 1:
+        matrix = _place(number, height, width)
+        cv2.warpAffine(pixels, matrix, (width, height), dst=drawn)  # black where nothing was
+    if variant.exposure != 1:
+        cv2.LUT(drawn, _tabulate(number), dst=drawn)
+    return drawn
+
+
+@cache
+def _place(number: int, height: int, width: int) -> NDArray[np.float64]:
+    """Give the 2 × 3 matrix from a pixel of the scan to its place in the variant."""
+    variant = _VARIANTS[number]
+    middle = ((width - 1) / 2, (height - 1) / 2)
+    matrix = np.asarray(cv2.getRotationMatrix2D(middle, variant.turn, variant.zoom), np.float64)
+    if variant.mirrored:
+        mirror = np.array([[-1.0, 0, width - 1], [0, 1, 0], [0, 0, 1]])
+        matrix = matrix @ mirror
+    return matrix
+
+
+@cache
+def _tabulate(number: int) -> NDArray[np.uint8]:
+    """Give each of the 256 values its value in the variant."""
+    exposed = np.rint(np.arange(256) * _VARIANTS[number].exposure)
+    return np.asarray(np.minimum(exposed, 255), np.uint8)
+
+
+def draw_sheet(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Draw all variants of a scan as one picture, as document 000's Figure 3 does.
+
+    Args:
+        pixels: uint8, shape (size, size, 1), as a model takes it; 200 pixels or more leave room
+            for what is written below each variant.
+
+    Returns:
+        uint8, shape (height, width): three rows of seven on white, with number and description.
+    """
+    size = pixels.shape[0]
+    across, down = size + _GAP, size + _LABEL_HEIGHT + _GAP
+    rows = -(-VARIANTS // _COLUMNS)
+    sheet = Image.new("L", (_COLUMNS * across + _GAP, rows * down + _GAP), _WHITE)
+    pen = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(_FONT_SIZE)
+    for number, variant in enumerate(_VARIANTS):
+        row, column = divmod(number, _COLUMNS)
+        left, top = _GAP + column * across, _GAP + row * down
+        sheet.paste(Image.fromarray(draw_variant(pixels, number)[..., 0]), (left, top))
+        label = f"{number}  "
+        middle = top + size + _LABEL_HEIGHT // 2
+        pen.text((left, middle), label, _DARK, font, anchor="lm")
+        pen.text(
+            (left + pen.textlength(label, font), middle),
+            variant.describe(),
+            _GREY,
+            font,
+            anchor="lm",
+        )
+    return np.asarray(sheet)
