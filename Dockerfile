@@ -36,9 +36,11 @@ COPY tumorapp tumorapp
 COPY training/__init__.py training/
 COPY training/scan training/scan
 COPY training/bundle training/bundle
+COPY training/study/__init__.py training/study/results.py training/study/
 COPY templates templates
 COPY static static
 COPY instance/models instance/models
+COPY instance/study instance/study
 COPY wsgi.py gunicorn.conf.py LICENSE ./
 # Compiled here, for the user below may not write; readable also after a checkout with a strict umask.
 RUN python -m compileall -q . && chmod -R a+rX .

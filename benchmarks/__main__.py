@@ -14,7 +14,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("instance/data/nickparvar"))
     data = parser.parse_args().data
     scan = find_scans(data)[0].path
-    for module, option in (("preparation", f"--data={data}"), ("request", f"--scan={scan}")):
+    options = {
+        "preparation": f"--data={data}",
+        "training": f"--data={data}",
+        "request": f"--scan={scan}",
+    }
+    for module, option in options.items():
         print(f"\n{module}", flush=True)
         subprocess.run([sys.executable, "-m", f"benchmarks.{module}", option], check=True)
 

@@ -39,7 +39,7 @@ class ScanBatches(keras.utils.PyDataset):
 
     def __init__(  # noqa: PLR0913  an epoch is that many choices
         self,
-        pixels: NDArray[np.uint8],
+        pixels: NDArray[Any],
         labels: NDArray[np.int64],
         groups: NDArray[np.int64] | None = None,
         *,
@@ -83,7 +83,7 @@ class ScanBatches(keras.utils.PyDataset):
     def _mix(
         self,
         index: int,
-        pixels: NDArray[np.uint8],
+        pixels: NDArray[Any],
         targets: NDArray[np.float32],
         weights: NDArray[np.float32],
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

@@ -10,6 +10,8 @@ from typing import Any
 
 import keras
 
+from training.memory import accumulate_gradients
+
 Epoch = dict[str, float]
 
 
@@ -25,6 +27,9 @@ class Checkpoint(keras.callbacks.Callback):
     writes leaves a broken file. Here the history is the one source of truth: it is stored with
     the weights and the state of the random draws, and the other callbacks get it replayed.
 
+    Where the device has run out of memory, the run goes on with half the scans a step, and that is
+    part of the state: a resumed run need not run out of memory again to know.
+
     Files of the run's folder: `state-N.keras` (weights and optimizer after epoch N),
     `best-N.weights.h5` (averaged weights of the best epoch), `history.csv`, and `state.json`,
     which says what N is: it is replaced atomically and last, so whatever a kill leaves half
@@ -32,6 +37,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         folder: of the run.
+        batch: scans that an update is to see.
         average: swaps the moving average of the weights in and out.
         replayed: callbacks that hold counts over the epochs.
     """
@@ -39,15 +45,23 @@ class Checkpoint(keras.callbacks.Callback):
     def __init__(
         self,
         folder: Path,
+        batch: int,
         average: keras.callbacks.SwapEMAWeights,
         replayed: Sequence[keras.callbacks.Callback],
     ) -> None:
         super().__init__()
         self.folder = folder
+        self.wanted = self.batch = batch
         self.average = average
         self.replayed = replayed
         self.history: list[Epoch] = []
         self.finished = False
+        self.random: list[list[int]] = []
+
+    @property
+    def steps(self) -> int:
+        """Steps of `batch` scans whose gradients make one update."""
+        return round(self.wanted / self.batch)
 
     @property
     def best_epoch(self) -> int:
@@ -67,11 +81,21 @@ class Checkpoint(keras.callbacks.Callback):
         except FileNotFoundError:
             return None
         self.history, self.finished = state["history"], state["finished"]
+        self.batch, self.random = state["batch"], state["random"]
+        if not self.history:
+            return None
         self._remove_others()
         model = keras.models.load_model(self._state_path)
-        for generator, drawn in zip(_random_states(model), state["random"], strict=True):
+        if self.steps != (_count_accumulated(model.optimizer) or 1):
+            accumulate_gradients(model, self.steps)
+        for generator, drawn in zip(_random_states(model), self.random, strict=True):
             generator.assign(drawn)
         return model
+
+    def halve_batch(self) -> None:
+        """Remember to go on with half the scans a step, from the last epoch that was kept."""
+        self.batch //= 2
+        self._write_state()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Bring the other callbacks to where they were, epoch by epoch."""
@@ -95,14 +119,10 @@ class Checkpoint(keras.callbacks.Callback):
             self._save_best()
         self.model.save(self._state_path)
         self._write_csv()
-        state = {
-            "finished": self.finished,
-            "history": self.history,
-            "random": [
-                keras.ops.convert_to_numpy(one).tolist() for one in _random_states(self.model)
-            ],
-        }
-        _replace_text(self.folder / "state.json", json.dumps(state))
+        self.random = [
+            keras.ops.convert_to_numpy(one).tolist() for one in _random_states(self.model)
+        ]
+        self._write_state()
         self._remove_others()
 
     @property
@@ -113,6 +133,11 @@ class Checkpoint(keras.callbacks.Callback):
         self.average.on_test_begin()
         self.model.save_weights(self.best_path)
         self.average.on_test_end()
+
+    def _write_state(self) -> None:
+        names = ("batch", "finished", "history", "random")
+        state = {name: getattr(self, name) for name in names}
+        _replace_text(self.folder / "state.json", json.dumps(state))
 
     def _write_csv(self) -> None:
         text = io.StringIO(newline="")
@@ -137,6 +162,12 @@ class Checkpoint(keras.callbacks.Callback):
 def _random_states(model: keras.Model) -> list[keras.Variable]:
     """Give the states of dropout and augmentation, which a saved model does not hold."""
     return [one for one in model.variables if one.name == "seed_generator_state"]
+
+
+def _count_accumulated(optimizer: keras.Optimizer) -> int | None:
+    inner = getattr(optimizer, "inner_optimizer", optimizer)  # mixed precision wraps it
+    steps: int | None = inner.gradient_accumulation_steps
+    return steps
 
 
 def _replace_text(path: Path, text: str) -> None:

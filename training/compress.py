@@ -9,7 +9,7 @@ _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D)
 
 
 def round_weights(model: keras.Model) -> None:
-    """Round every weight of a model to the nearest half-precision number.
+    """Round every weight, and what scales the input, to the nearest half-precision number.
 
     The published graph stores half precision. Rounding first makes the Keras model, the graph
     and the figures of the evaluation speak of the same network. A converter fuses a batch
@@ -24,9 +24,11 @@ def round_weights(model: keras.Model) -> None:
             _fold(layer)
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
-            gamma, beta, mean, variance = layer.get_weights()
-            layer.set_weights([_round(gamma), _round(beta), mean, variance])
-        else:
+            *learnt, mean, variance = layer.get_weights()  # gamma and beta, where it has them
+            layer.set_weights([*map(_round, learnt), mean, variance])
+        elif isinstance(layer, layers.Rescaling):
+            layer.scale, layer.offset = _round_number(layer.scale), _round_number(layer.offset)
+        elif not isinstance(layer, layers.Normalization):  # which derives constants of its own
             layer.set_weights([_round(weight) for weight in layer.get_weights()])
 
 
@@ -40,20 +42,32 @@ def _round(weight: NDArray[np.generic]) -> NDArray[np.generic]:
     return rounded
 
 
+def _round_number(number: float | list[float]) -> float | list[float]:
+    rounded: float | list[float] = np.asarray(number, np.float16).astype(float).tolist()
+    return rounded
+
+
 def _fold(normalisation: layers.BatchNormalization) -> None:
-    """Make mean 0 and variance + epsilon 1; move the scale into a convolution just before."""
-    gamma, beta, mean, variance = normalisation.get_weights()
-    epsilon = np.float32(normalisation.epsilon)
-    scale = gamma / np.sqrt(variance + epsilon)
-    shift = beta - mean * scale
+    """Make mean 0 and variance + epsilon 1; move the scale into a convolution just before.
+
+    One that has no beta to take the shift, or neither a gamma nor a convolution to take the scale,
+    stays as it is.
+    """
     before = normalisation.input._keras_history.operation
-    if _can_scale(before):
+    foldable = _can_scale(before)
+    if not normalisation.center or not (normalisation.scale or foldable):
+        return
+    *gamma, beta, mean, variance = normalisation.get_weights()
+    epsilon = np.float32(normalisation.epsilon)
+    scale = (gamma[0] if gamma else 1) / np.sqrt(variance + epsilon)
+    shift = beta - mean * scale
+    if foldable:
         kernel, *bias = before.get_weights()
         width = scale.reshape(kernel.shape[2:]) if _is_depthwise(before) else scale
         before.set_weights([kernel * width, *(one * scale for one in bias)])
         scale = np.ones_like(scale)
-    identity = [scale, shift, np.zeros_like(mean), np.full_like(variance, 1 - epsilon)]
-    normalisation.set_weights(identity)
+    identity = [shift, np.zeros_like(mean), np.full_like(variance, 1 - epsilon)]
+    normalisation.set_weights([scale, *identity] if gamma else identity)
 
 
 def _can_scale(layer: keras.Layer) -> bool:

@@ -7,7 +7,9 @@ has no rule for the gradients of ReLU, sigmoid and max-pooling, and none is need
 - logits are differentiated, so no sigmoid or softmax is in the way;
 - a hidden dense layer's ReLU is rewritten as a product with a mask, whose gradient is that mask;
 - a max-pool sends each gradient to exactly one pixel, so the mean over the pixels before it is
-  the sum over the cells after it divided by the number of pixels: the pool is never crossed.
+  the sum over the cells after it divided by the number of pixels: the pool is never crossed;
+- nor is the first dense layer, whose kernel the graph would hold once more, transposed: the sum
+  over the cells needs only the sum of the kernel over them.
 """
 
 from collections.abc import Callable
@@ -18,6 +20,7 @@ import tensorflow as tf
 from keras import layers
 
 _POOLS = (layers.MaxPooling2D, layers.AveragePooling2D)
+_VECTORS = (*_POOLS, layers.GlobalAveragePooling2D, layers.Flatten, layers.Dropout)
 _NO_FEATURES = (*_POOLS, layers.Dropout, layers.InputLayer)
 
 
@@ -41,6 +44,10 @@ class ServedModel(tf.Module):
     Args:
         model: of scans (batch, size, size, 1) to probabilities (batch, classes), or (batch, 1)
             where it is one sigmoid neuron. It is taken apart: use it for nothing else after.
+
+    Raises:
+        ValueError: between the feature maps and the first dense layer is something else than
+            pools, flattening and dropout.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -49,11 +56,10 @@ class ServedModel(tf.Module):
         self.sigmoid = last.activation is keras.activations.sigmoid
         last.activation = keras.activations.linear
         self.feature_layer = find_feature_layer(model)
-        self.head: list[keras.Layer] = []
         outputs: Any = model.layers[-1].output
         if self.feature_layer is not None:
             position = [layer.name for layer in model.layers].index(self.feature_layer)
-            self.head = _rewrite_head(model.layers[position + 1 :])
+            self._take_head(model.layers[position + 1 :])
             outputs = model.layers[position].output
         self.features = keras.Model(model.inputs, outputs)
         size = model.input_shape[1]
@@ -64,24 +70,43 @@ class ServedModel(tf.Module):
         if self.feature_layer is None:
             return {"probabilities": self._probabilities(self.features(scans, training=False))}
         features = self.features(scans, training=False)
-        pooled = features
-        for layer in self.head:
-            if isinstance(layer, _POOLS):
-                pooled = layer(pooled)
+        sums = features
+        for layer in self.vectors:
+            sums = layer(sums, training=False)
         with tf.GradientTape() as tape:
-            tape.watch(pooled)
-            logits = pooled
+            tape.watch(sums)
+            logits = self.activation(sums)
             for layer in self.head:
-                if not isinstance(layer, _POOLS):
-                    logits = layer(logits, training=False)
-        gradient = tape.gradient(logits, pooled, self._choose_score(logits))
-        weights = tf.reduce_sum(gradient, axis=(1, 2), keepdims=True)
+                logits = layer(logits, training=False)
+        gradient = tape.gradient(logits, sums, self._choose_score(logits))
+        weights = tf.matmul(gradient, self.kernel, transpose_b=True)[:, None, None]
         heat = tf.maximum(tf.reduce_sum(weights * features, axis=-1), 0.0)
         peak = tf.reduce_max(heat, axis=(1, 2), keepdims=True)
         return {
             "probabilities": self._probabilities(logits),
             "heatmap": heat / tf.maximum(peak, 1e-12),
         }
+
+    def _take_head(self, head: list[keras.Layer]) -> None:
+        """Divide what follows the features at the sums of the first dense layer."""
+        first = next(i for i, layer in enumerate(head) if isinstance(layer, layers.Dense))
+        dense = head[first]
+        for layer in head[:first]:
+            if not isinstance(layer, _VECTORS):
+                raise ValueError(
+                    f"No heat map can be made with {layer.name} between the feature maps and the "
+                    "first dense layer. Accepted there: pools, Flatten, Dropout."
+                )
+        for layer in head[first:]:
+            if isinstance(layer, layers.Dense) and layer.activation is keras.activations.relu:
+                layer.activation = _masked_relu
+        self.activation = dense.activation
+        dense.activation = keras.activations.linear
+        self.vectors, self.head = head[: first + 1], head[first + 1 :]
+        # (cells × channels, units), one cell after global pooling → (channels, units)
+        kernel = dense.kernel.numpy()
+        channels = head[0].input.shape[-1]
+        self.kernel = kernel.reshape(-1, channels, kernel.shape[-1]).sum(axis=0)
 
     def _probabilities(self, logits: tf.Tensor) -> tf.Tensor:
         if self.sigmoid:
@@ -97,13 +122,6 @@ class ServedModel(tf.Module):
         if self.sigmoid:
             return tf.where(logits >= 0.0, tf.ones_like(logits), -tf.ones_like(logits))
         return tf.one_hot(tf.argmax(logits, axis=-1), logits.shape[-1])
-
-
-def _rewrite_head(head: list[keras.Layer]) -> list[keras.Layer]:
-    for layer in head:
-        if isinstance(layer, layers.Dense) and layer.activation is keras.activations.relu:
-            layer.activation = _masked_relu
-    return head
 
 
 @tf.custom_gradient

@@ -1,10 +1,10 @@
 """Scans and labels → the weights of the best epoch."""
 
-import importlib
+import gc
+import logging
 import sys
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from training.augment import build_augmentation
 from training.batches import ScanBatches
 from training.checkpoint import Checkpoint, Epoch
+from training.device import choose_precision
+from training.memory import DeviceMemoryError, accumulate_gradients, is_out_of_memory
 from training.models import Architecture, Recipe
+
+# What a model takes, and labels; and near-duplicate groups.
+Scans = tuple[NDArray[Any], NDArray[np.int64]]
+Labelled = tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]
+
+_LOG = logging.getLogger(__name__)
 
 # Epochs that the moving average of the weights may span: on a small data set a longer one would
 # be validated, and published, long before it has caught up with the weights.
@@ -47,12 +55,23 @@ class FitSettings:
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
-    """A trained model (float32, averaged weights of the best epoch) and how it got there."""
+    """A trained model (float32, averaged weights of the best epoch) and how it got there.
+
+    Attributes:
+        model: of scans to probabilities.
+        history: values of each epoch.
+        best_epoch: counted from 1; 0 where there were no epochs.
+        precision: the Keras dtype policy of the training.
+        batch: scans a step that its predictions may take.
+        notes: sentences on what is special about it, for the report.
+    """
 
     model: keras.Model
     history: list[Epoch]
     best_epoch: int
     precision: str
+    batch: int
+    notes: tuple[str, ...] = ()
 
 
 class _Stopwatch(keras.callbacks.Callback):
@@ -68,8 +87,8 @@ class _Stopwatch(keras.callbacks.Callback):
 
 def fit(
     architecture: Architecture,
-    training: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]],
-    validation: tuple[NDArray[np.uint8], NDArray[np.int64]],
+    training: Labelled,
+    validation: Scans,
     settings: FitSettings,
     folder: Path,
 ) -> FitResult:
@@ -78,61 +97,117 @@ def fit(
     Args:
         architecture: what to train.
         training: pixels (scans, size, size, 1) uint8, labels (scans,) int64 and near-duplicate
-            groups (scans,) int64.
-        validation: pixels and labels; steers early stopping, the learning rate and the choice of
+            groups (scans,) int64. An architecture may take features instead of pixels.
+        validation: inputs and labels; steers early stopping, the learning rate and the choice of
             the epoch.
         settings: how.
         folder: keeps the checkpoint, `history.csv` and the TensorBoard logs.
 
     Raises:
         DivergenceError: the validation loss is no longer a number.
+        DeviceMemoryError: the device has no memory for even one scan a step.
     """
+    precision = choose_precision(settings.precision)
+    folder.mkdir(parents=True, exist_ok=True)
+    keras.config.set_dtype_policy(precision)
+    try:
+        while not (checkpoint := _train(architecture, training, validation, settings, folder)):
+            gc.collect()  # what the device ran out of memory with
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model = _load_best(architecture, settings, checkpoint.best_path)
+    return FitResult(
+        model, checkpoint.history, checkpoint.best_epoch, precision, 4 * checkpoint.batch
+    )
+
+
+def _train(
+    architecture: Architecture,
+    training: Labelled,
+    validation: Scans,
+    settings: FitSettings,
+    folder: Path,
+) -> Checkpoint | None:
+    """Train to the end; give None where memory ran out and a smaller batch was written down."""
     recipe = settings.recipe
     keras.utils.set_random_seed(settings.seed)
-    precision = _choose_precision(settings.precision)
-    keras.config.set_dtype_policy(precision)
     average = keras.callbacks.SwapEMAWeights()
     stopping = keras.callbacks.EarlyStopping("val_loss", patience=recipe.patience)
     plateau = keras.callbacks.ReduceLROnPlateau(
         "val_loss", factor=0.4, patience=max(1, recipe.patience // 2), min_lr=1e-6
     )
-    checkpoint = Checkpoint(folder, average, [stopping, plateau])
-    folder.mkdir(parents=True, exist_ok=True)
-    pixels, labels, groups = training
-    batches = partial(ScanBatches, classes=settings.classes, binary=architecture.binary)
-    training_batches = batches(
-        pixels,
+    logs = keras.callbacks.TensorBoard(folder / "tensorboard")
+    checkpoint = Checkpoint(folder, recipe.batch, average, [stopping, plateau])
+    restored = checkpoint.restore()
+    if checkpoint.finished:
+        return checkpoint
+    start, binary = len(checkpoint.history), architecture.binary
+    batches = _draw_batches(training, settings, binary, batch=checkpoint.batch, epoch=start)
+    trained = restored or _compile(architecture, settings, len(batches), checkpoint.steps)
+    try:
+        trained.fit(
+            batches,
+            validation_data=_keep_order(validation, settings, binary, batch=4 * checkpoint.batch),
+            epochs=recipe.epochs,
+            initial_epoch=start,
+            shuffle=False,  # ScanBatches draws the order
+            callbacks=[average, _Stopwatch(), logs, stopping, plateau, checkpoint],
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        logs.on_train_end()  # closes its files
+        _make_room(checkpoint, error)
+        return None
+    return checkpoint
+
+
+def _draw_batches(
+    training: Labelled, settings: FitSettings, binary: bool, batch: int, epoch: int
+) -> ScanBatches:
+    (inputs, labels, groups), recipe = training, settings.recipe
+    return ScanBatches(
+        inputs,
         labels,
         None if recipe.every_copy else groups,
-        batch=recipe.batch,
+        classes=settings.classes,
+        batch=batch,
+        binary=binary,
         seed=settings.seed,
         mixup=recipe.mixup,
+        variants=recipe.variants,
+        balanced=recipe.balanced,
+        epoch=epoch,
     )
-    trained = checkpoint.restore() or _compile(architecture, settings, len(training_batches))
-    start = len(checkpoint.history)
-    training_batches.begin_at(start)
-    try:
-        if not checkpoint.finished:
-            trained.fit(
-                training_batches,
-                validation_data=batches(*validation, batch=4 * recipe.batch),
-                epochs=recipe.epochs,
-                initial_epoch=start,
-                shuffle=False,  # ScanBatches draws the order
-                callbacks=[
-                    average,
-                    _Stopwatch(),
-                    keras.callbacks.TensorBoard(folder / "tensorboard"),
-                    stopping,
-                    plateau,
-                    checkpoint,
-                ],
-                verbose=1 if sys.stdout.isatty() else 2,
-            )
-    finally:
-        keras.config.set_dtype_policy("float32")
-    model = _load_best(architecture, settings, checkpoint.best_path)
-    return FitResult(model, checkpoint.history, checkpoint.best_epoch, precision)
+
+
+def _keep_order(validation: Scans, settings: FitSettings, binary: bool, batch: int) -> ScanBatches:
+    return ScanBatches(
+        *validation,
+        classes=settings.classes,
+        batch=batch,
+        binary=binary,
+        balanced=settings.recipe.balanced,
+    )
+
+
+def _make_room(checkpoint: Checkpoint, error: Exception) -> None:
+    if checkpoint.batch == 1:
+        raise DeviceMemoryError(
+            "The device has too little memory to train on even one scan a step. Choose a smaller "
+            "--size or a smaller model, free memory that other programs hold, or train on the CPU."
+        ) from error
+    before = checkpoint.batch
+    checkpoint.halve_batch()
+    _LOG.warning(
+        "The device ran out of memory with %d scans a step. Training goes on after epoch %d with "
+        "%d a step; %d steps make one update of the weights.",
+        before,
+        len(checkpoint.history),
+        checkpoint.batch,
+        checkpoint.steps,
+    )
 
 
 def _assemble(
@@ -144,9 +219,12 @@ def _assemble(
     return keras.Sequential([layers.Input(network.input_shape[1:]), *augmentation, network])
 
 
-def _compile(architecture: Architecture, settings: FitSettings, steps: int) -> keras.Model:
-    """Build and compile the model; an epoch has that many steps."""
+def _compile(
+    architecture: Architecture, settings: FitSettings, epoch: int, steps: int
+) -> keras.Model:
+    """Build and compile the model; an epoch has `epoch` steps, and `steps` make an update."""
     recipe = settings.recipe
+    updates = max(1.0, epoch / steps)
     model = _assemble(architecture, settings, settings.weights)
     losses = keras.losses
     loss = losses.BinaryCrossentropy if architecture.binary else losses.CategoricalCrossentropy
@@ -155,11 +233,13 @@ def _compile(architecture: Architecture, settings: FitSettings, steps: int) -> k
             recipe.learning_rate,
             weight_decay=recipe.weight_decay,
             use_ema=True,
-            ema_momentum=min(recipe.average, 1 - 1 / (_LONGEST_AVERAGE * steps)),
+            ema_momentum=min(recipe.average, 1 - 1 / (_LONGEST_AVERAGE * updates)),
         ),
         loss=loss(label_smoothing=recipe.label_smoothing),
         metrics=["accuracy"],
     )
+    if steps > 1:
+        accumulate_gradients(model, steps)
     return model
 
 
@@ -168,24 +248,3 @@ def _load_best(architecture: Architecture, settings: FitSettings, path: Path) ->
     model = _assemble(architecture, settings, weights=None)
     model.load_weights(path)
     return model.layers[-1]
-
-
-def _choose_precision(wanted: str) -> str:
-    if wanted != "auto":
-        return wanted
-    # A CPU without matrix units trains slower in half precision (measured: docs/decisions.md).
-    return "mixed_float16" if count_gpus() else "float32"
-
-
-def count_gpus() -> int:
-    """Count the GPUs that the Keras backend sees."""
-    if keras.backend.backend() == "torch":  # which keras.distribution does not cover
-        return int(importlib.import_module("torch").cuda.device_count())
-    devices = keras.distribution.list_devices()  # the accelerators, or failing any, the CPUs
-    return sum(device.lower().startswith(("gpu", "cuda", "rocm")) for device in devices)
-
-
-def describe_device() -> str:
-    """Say in a few words what a run trains on."""
-    gpus = count_gpus()
-    return f"{gpus} GPU, {keras.backend.backend()}" if gpus else f"CPU, {keras.backend.backend()}"

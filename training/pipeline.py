@@ -1,42 +1,29 @@
 """The story of a training, top to bottom: data → split → fit → calibrate → evaluate → publish."""
 
-import datetime
 import json
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
-from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from training.bundle import Card, read_bundle
 from training.calibrate import apply_temperature, find_temperature, predict_probabilities
 from training.compress import round_weights
-from training.data.audit import find_leaks
 from training.data.dataset import Dataset, describe_problems, load_dataset
 from training.data.split import Split, split_scans
-from training.evaluate import evaluate
-from training.fit import FitResult, FitSettings, describe_device, fit
-from training.models import Architecture, architecture
+from training.describe import draw_up_card
+from training.fit import FitResult, FitSettings, Labelled, Scans, fit
+from training.frozen import fit_head
+from training.heads import fit_vectors
+from training.models import Architecture, architecture, architectures
 from training.publish import publish
 from training.report import TestResults, write_report
-from training.run import Run, TrainingRequest, find_run, list_versions
+from training.run import Run, TrainingRequest, find_run
 from training.scan import ScanSpecification
 
 _CHECKED_SCANS = 64
-_INTENDED_USE = (
-    "Research and teaching: to study classifiers of brain MRI slices and to build software "
-    "around them."
-)
-_LIMITS = (
-    "Not a medical device and not for diagnosis. It knows only the classes and the public scans "
-    "it was trained on: other scanners, sequences, ages and diseases are untested, a healthy "
-    "answer rules nothing out, and an image that is no brain MRI gets an answer all the same."
-)
 
 
 @dataclass(frozen=True)
@@ -61,8 +48,11 @@ def train(
         DataError, SplitError: the data cannot be used or divided.
         RunBusyError: the same run is being trained already.
         PublishError: nothing was published; the run and its report are kept.
+        DeviceMemoryError: the device has too little memory for the model.
+        ValueError: the model is not known, or cannot be trained by this method and head.
     """
     network = architecture(request.model)
+    request = _settle(request, network)
     scan = ScanSpecification(request.size)
     dataset = load_dataset(
         request.data,
@@ -84,41 +74,70 @@ def train(
             tell("This run has been published already; --fresh trains it anew.")
             return TrainingOutcome(run.folder, run.bundle, read_bundle(run.bundle))
         run.write_configuration(request, dataset, split)
-        settings = FitSettings(
-            request.recipe,
-            request.size,
-            len(dataset.classes),
-            request.seed,
-            request.weights,
-            request.precision,
-        )
-        fitted = fit(
-            network,
-            (*_take(dataset, split.train), dataset.groups[split.train]),
-            _take(dataset, split.validation),
-            settings,
-            run.folder,
-        )
+        fitted = _fit(request, network, dataset, split, run)
         tell("Calibrating, measuring on the test part and writing the report.")
-        temperature = _calibrate(fitted.model, *_take(dataset, split.validation))
-        round_weights(fitted.model)
-        return _judge_and_publish(request, network, scan, dataset, split, fitted, temperature, run)
+        temperature = 1.0
+        if request.head != "knn":  # whose classifier is calibrated already, and has no weights
+            temperature = _calibrate(fitted, *_take(dataset, split.validation))
+            round_weights(fitted.model)
+        return _measure_and_publish(request, network, dataset, split, fitted, temperature, run)
+
+
+def _settle(request: TrainingRequest, network: Architecture) -> TrainingRequest:
+    """Refuse what cannot be trained; leave out of a request what would have no effect."""
+    if request.method != "frozen":
+        if request.head != "softmax":
+            raise ValueError(
+                f"A head of the kind {request.head!r} takes the features of a frozen backbone: add "
+                "--method frozen, or leave out --head."
+            )
+        return request
+    if not network.pretrained:
+        names = ", ".join(name for name, one in architectures().items() if one.pretrained)
+        raise ValueError(
+            f"{request.model} learns from nothing: it has no pretrained backbone to freeze. Pass "
+            f"--method fine-tune, or one of the pretrained models: {names}."
+        )
+    return replace(
+        request,
+        recipe=replace(request.recipe, augmentation=0.0, variants=0),
+        publish=request.publish and request.head != "knn",
+    )
+
+
+def _fit(
+    request: TrainingRequest, network: Architecture, dataset: Dataset, split: Split, run: Run
+) -> FitResult:
+    settings = FitSettings(
+        request.recipe,
+        request.size,
+        len(dataset.classes),
+        request.seed,
+        request.weights,
+        request.precision,
+    )
+    training: Labelled = (*_take(dataset, split.train), dataset.groups[split.train])
+    validation: Scans = _take(dataset, split.validation)
+    if request.head != "softmax":
+        return fit_vectors(network, training, validation, settings, run.folder, request.head)
+    train_it = fit_head if request.method == "frozen" else fit
+    return train_it(network, training, validation, settings, run.folder)
 
 
 def _take(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return dataset.pixels[rows], dataset.labels[rows]
 
 
-def _calibrate(model: keras.Model, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
-    temperature = find_temperature(predict_probabilities(model, pixels), labels)
-    apply_temperature(model, temperature)
+def _calibrate(fitted: FitResult, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
+    probabilities = predict_probabilities(fitted.model, pixels, fitted.batch)
+    temperature = find_temperature(probabilities, labels)
+    apply_temperature(fitted.model, temperature)
     return temperature
 
 
-def _judge_and_publish(
+def _measure_and_publish(
     request: TrainingRequest,
     network: Architecture,
-    scan: ScanSpecification,
     dataset: Dataset,
     split: Split,
     fitted: FitResult,
@@ -126,25 +145,8 @@ def _judge_and_publish(
     run: Run,
 ) -> TrainingOutcome:
     pixels, labels = _take(dataset, split.test)
-    probabilities = predict_probabilities(fitted.model, pixels)
-    card = Card(
-        name=request.model,
-        version=1,  # publishing numbers it
-        classes=dataset.classes,
-        scan=scan,
-        architecture=network.summary,
-        parameters=fitted.model.count_params(),
-        feature_layer=None,
-        created=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        training=_describe_training(request, dataset, fitted, temperature),
-        metrics=_measure(dataset, split, probabilities, fitted),
-        intended_use=_INTENDED_USE,
-        limits=_LIMITS,
-        sources=tuple(
-            {"title": s.title, "url": s.url, "licence": s.licence, "citation": s.citation}
-            for s in dataset.sources
-        ),
-    )
+    probabilities = predict_probabilities(fitted.model, pixels, fitted.batch)
+    card = draw_up_card(request, network, dataset, split, fitted, temperature, probabilities)
     results = TestResults([dataset.names[row] for row in split.test], probabilities, labels)
 
     def write_it(folder: Path, final: Card) -> None:
@@ -163,47 +165,3 @@ def _judge_and_publish(
     )
     run.mark_published(bundle)
     return TrainingOutcome(run.folder, bundle, read_bundle(bundle))
-
-
-def _measure(
-    dataset: Dataset, split: Split, probabilities: NDArray[np.float32], fitted: FitResult
-) -> dict[str, Any]:
-    labels = dataset.labels[split.test]
-    right = probabilities.argmax(axis=1) == labels
-    # The validation part has a say in the model too.
-    seen = np.concatenate([split.train, split.validation])
-    leaked = np.isin(split.test, find_leaks(dataset.groups, seen, split.test))
-    return {
-        "protocol": split.protocol,
-        **evaluate(probabilities, labels, dataset.groups[split.test], dataset.classes),
-        "parts": split.sizes,
-        "leaks": {
-            "scans": int(leaked.sum()),
-            "accuracy_with": float(right[leaked].mean()) if leaked.any() else None,
-            "accuracy_without": float(right[~leaked].mean()) if not leaked.all() else None,
-        },
-        "seconds_per_epoch": median(values["seconds"] for values in fitted.history),
-    }
-
-
-def _describe_training(
-    request: TrainingRequest, dataset: Dataset, fitted: FitResult, temperature: float
-) -> dict[str, Any]:
-    counts = Counter(dataset.labels.tolist())
-    return {
-        "command": request.command,
-        "recipe": asdict(request.recipe),
-        "seed": request.seed,
-        "epochs": len(fitted.history),
-        "best_epoch": fitted.best_epoch,
-        "temperature": temperature,
-        "precision": fitted.precision,
-        "device": describe_device(),
-        "versions": list_versions(),
-        "manifest": dataset.manifest,
-        "classes": {name: counts[index] for index, name in enumerate(dataset.classes)},
-        "notes": list(dataset.notes),
-        "contradictions": list(dataset.contradictions),
-        "uncropped": list(dataset.uncropped),
-        "skipped": [f"{name}: {reason}" for name, reason in dataset.skipped],
-    }

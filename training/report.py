@@ -46,11 +46,12 @@ def write_report(folder: Path, card: Card, history: Sequence[Epoch], results: Te
     """
     folder.mkdir(parents=True, exist_ok=True)
     plots = {
-        "history": _plot_history(history, card.training["best_epoch"]),
         "confusion": _plot_confusion(card),
         "roc": _plot_roc(card, results),
         "reliability": _plot_reliability(results),
     }
+    if history:
+        plots["history"] = _plot_history(history, card.training["best_epoch"])
     with mpl.rc_context({"svg.hashsalt": "tumorapp", "svg.fonttype": "none"}):
         for name, figure in plots.items():
             figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
@@ -136,16 +137,10 @@ def _write_page(card: Card, results: TestResults) -> str:
             "",
             "## Training",
             "",
-            (
-                f"{parts['train']:,} scans trained, {parts['validation']:,} validated. "
-                f"{training['epochs']} epochs of {metrics['seconds_per_epoch']:.1f} s on "
-                f"{training['device']} ({training['precision']}); epoch {training['best_epoch']} "
-                "had the lowest validation loss and is published, its probabilities calibrated at "
-                f"temperature {training['temperature']:.2f}."
-            ),
+            f"{parts['train']:,} scans trained, {parts['validation']:,} validated. "
+            + _describe_epochs(training, metrics),
             "",
-            "![Learning curves](history.svg)",
-            "",
+            *(["![Learning curves](history.svg)", ""] if training["epochs"] else []),
             "```",
             training["command"],
             "```",
@@ -161,6 +156,17 @@ def _write_page(card: Card, results: TestResults) -> str:
             card.limits,
             "",
         ]
+    )
+
+
+def _describe_epochs(training: dict[str, Any], metrics: dict[str, Any]) -> str:
+    where = f"on {training['device']} ({training['precision']})"
+    if not training["epochs"]:
+        return f"Fitted {where} without epochs."
+    return (
+        f"{training['epochs']} epochs of {metrics['seconds_per_epoch']:.1f} s {where}; "
+        f"epoch {training['best_epoch']} had the lowest validation loss and is published, its "
+        f"probabilities calibrated at temperature {training['temperature']:.2f}."
     )
 
 

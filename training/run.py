@@ -45,7 +45,8 @@ class TrainingRequest:
         seed: of the split, the weights, the order and the augmentation.
         weights: "imagenet", a file, or None.
         method: "fine-tune" trains every layer; "frozen" trains only the head of a pretrained model.
-        head: what a frozen backbone's features are classified by.
+        head: what a frozen backbone's features are classified by: the network's own dense layer, a
+            linear support vector machine, or nearest neighbours, which cannot be published.
         precision: a Keras dtype policy or "auto".
         publish: whether a bundle is published at the end, or only the report written.
         fresh: start anew even where a run can be resumed.
@@ -160,14 +161,28 @@ def _identify(request: TrainingRequest, dataset: Dataset, split: Split) -> str:
     digest = hashlib.sha256(json.dumps(decisive).encode())
     # The scans and their division themselves: newer code may crop or divide the same files
     # differently, and must not go on with the old weights.
-    for array in (dataset.pixels, dataset.labels, split.train, split.validation, split.test):
+    for array in (
+        dataset.pixels,
+        dataset.labels,
+        dataset.groups,
+        split.train,
+        split.validation,
+        split.test,
+    ):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:12]
 
 
 def list_versions() -> dict[str, str]:
     """Give the versions of Python and of the packages that decide a result."""
-    packages = ("keras", keras.backend.backend(), "numpy", "opencv-python-headless", "openvino")
+    packages = (
+        "keras",
+        keras.backend.backend(),
+        "numpy",
+        "opencv-python-headless",
+        "openvino",
+        "scikit-learn",
+    )
     return {
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in packages},

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 
-from tumorapp import api, cli, errors, ops, security, uploads, views
+from tumorapp import api, cli, errors, leaderboard, ops, security, uploads, views
 from tumorapp.catalog import Catalog
 from tumorapp.config import read_settings
 
@@ -42,6 +42,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     app.register_blueprint(api.blueprint, url_prefix="/api")
     app.register_blueprint(ops.blueprint)
     app.register_blueprint(views.blueprint)
+    app.register_blueprint(leaderboard.blueprint)
     cli.init_app(app)
     if os.environ.get("FLASK_RUN_FROM_CLI") != "true":
         catalog.load()

@@ -8,7 +8,9 @@ import click
 from flask import Flask
 
 from tumorapp.cli_data import data_commands
+from tumorapp.cli_models import models_commands
 from tumorapp.cli_predict import predict_command
+from tumorapp.cli_study import study_command
 from tumorapp.cli_train import train_command
 
 
@@ -18,6 +20,9 @@ def _explain_missing_packages(command: click.Command) -> None:
         _explain_missing_packages(inner)
     if command.callback is not None:
         command.callback = _explained(command.callback)
+    for parameter in command.params:
+        if parameter.callback is not None:
+            parameter.callback = _explained(parameter.callback)
 
 
 def _explained(callback: Callable[..., Any]) -> Callable[..., Any]:
@@ -34,7 +39,13 @@ def _explained(callback: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-_COMMANDS: tuple[click.Command, ...] = (data_commands, train_command, predict_command)
+_COMMANDS: tuple[click.Command, ...] = (
+    data_commands,
+    train_command,
+    models_commands,
+    predict_command,
+    study_command,
+)
 for _command in _COMMANDS:
     _explain_missing_packages(_command)
 

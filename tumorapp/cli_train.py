@@ -1,5 +1,7 @@
 """`flask train`: a model from labelled scans to a published bundle."""
 
+import importlib.util
+import os
 import shlex
 import sys
 from dataclasses import replace
@@ -8,7 +10,10 @@ from pathlib import Path
 import click
 from flask import current_app
 
-PROTOCOLS = ("official", "random-80-20", "grouped")
+from tumorapp.configuration_file import config_option
+
+PROTOCOLS = ("official", "random-80-20", "random-75-25", "grouped")
+_BACKENDS = ("tensorflow", "jax", "torch")
 _EXAMPLES = """
 \b
 Examples:
@@ -16,11 +21,14 @@ Examples:
   flask train --model mobilenet-v2 --data instance/data/nickparvar --protocol official
   flask train --model mobilenet-v2 --data instance/data/nickparvar \\
       --data instance/data/sartaj --exclude 'sartaj/*/glioma_tumor/*'
+  flask train --model mobilenet-v2 --data instance/data/nickparvar --method frozen
+  flask train --config instance/mobilenet.yaml --epochs 5
   KERAS_BACKEND=jax flask train --model mobilenet-v2 --data instance/data/nickparvar
 """
 
 
 @click.command("train", epilog=_EXAMPLES)
+@config_option
 @click.option("--model", required=True, help="Architecture, such as binary-cnn or mobilenet-v2.")
 @click.option(
     "--data",
@@ -43,16 +51,42 @@ Examples:
     metavar="PATTERN",
     help="Leave out scans whose FOLDER/PATH matches, such as 'sartaj/*/glioma_tumor/*'.",
 )
+@click.option(
+    "--method",
+    type=click.Choice(["fine-tune", "frozen"]),
+    default="fine-tune",
+    show_default=True,
+    help="fine-tune: every layer trains. frozen: only the head of a pretrained model, on features "
+    "computed once, so without augmentation and variants.",
+)
+@click.option(
+    "--head",
+    type=click.Choice(["softmax", "svm", "knn"]),
+    default="softmax",
+    show_default=True,
+    help="With --method frozen: the network's own head, a linear support vector machine, or "
+    "nearest neighbours, which give a report but no bundle.",
+)
 @click.option("--epochs", type=click.IntRange(1), help="The most epochs; part of a run's identity.")
 @click.option("--batch", type=click.IntRange(1), help="Scans a step.")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="At the start.")
 @click.option("--patience", type=click.IntRange(1), help="Epochs without progress before the end.")
 @click.option("--augmentation", type=click.FloatRange(0, 3), help="Strength, 0 to 3; 1 is usual.")
+@click.option(
+    "--variants",
+    type=click.IntRange(0, 21),
+    help="Of document 000's 21 variants of a scan, how many an epoch shows; 0: the scan itself.",
+)
 @click.option("--mixup", type=click.FloatRange(0), help="Blend scans of a batch; 0 is not at all.")
 @click.option(
     "--every-copy/--thin-copies",
     default=None,
     help="Train on every scan in each epoch, or on the square root of each near-duplicate group.",
+)
+@click.option(
+    "--balanced/--unbalanced",
+    default=None,
+    help="Whether every class weighs the same in the loss, however many scans it has.",
 )
 @click.option("--size", type=click.IntRange(16, 1024), help="Width and height of the input.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -77,6 +111,8 @@ def train_command(
     data: tuple[Path, ...],
     protocol: str,
     exclude: tuple[str, ...],
+    method: str,
+    head: str,
     size: int | None,
     seed: int,
     weights: str,
@@ -90,11 +126,13 @@ def train_command(
     Stopped at any moment, the same command goes on where it was. Settings that are not given are
     the architecture's own.
     """
+    _check_backend()
     # TensorFlow and scikit-learn load here, so that no other command waits for them.
     from training.bundle import PublishError
     from training.data.sources import DataError
     from training.data.split import SplitError
     from training.export import ExportError
+    from training.memory import DeviceMemoryError
     from training.models import WeightsError, architecture
     from training.pipeline import train
     from training.run import RunBusyError, TrainingRequest
@@ -117,6 +155,8 @@ def train_command(
                 size=size or network.size,
                 exclude=exclude,
                 seed=seed,
+                method=method,  # type: ignore[arg-type]  # nor here
+                head=head,  # type: ignore[arg-type]
                 weights=None if weights == "none" or not network.pretrained else weights,
                 precision=precision,
                 publish=not no_publish,
@@ -130,6 +170,7 @@ def train_command(
         SplitError,
         WeightsError,
         RunBusyError,
+        DeviceMemoryError,
         ExportError,
         PublishError,
         ValueError,
@@ -150,3 +191,20 @@ def train_command(
     click.echo(f"Report: {(outcome.bundle or outcome.run) / 'report' / 'README.md'}")
     if outcome.bundle:
         click.echo(f"Published: {outcome.bundle}")
+    elif head == "knn":
+        click.echo("Nearest neighbours are no network, so there is no bundle to publish.")
+
+
+def _check_backend() -> None:
+    """Refuse a backend that Keras would fail to load with a traceback."""
+    backend = os.environ.get("KERAS_BACKEND")
+    if backend and backend not in _BACKENDS:
+        raise click.ClickException(
+            f"KERAS_BACKEND is {backend!r}. Set it to {', '.join(_BACKENDS[:-1])} or "
+            f"{_BACKENDS[-1]}, or unset it."
+        )
+    if backend and importlib.util.find_spec(backend) is None:
+        raise click.ClickException(
+            f"KERAS_BACKEND is {backend!r}, which is not installed. Install it, or unset "
+            "KERAS_BACKEND."
+        )

@@ -72,6 +72,13 @@ SETTINGS = (
         _folder,
     ),
     Setting(
+        "STUDY_DIR",
+        ROOT / "instance" / "study",
+        "The folder of the study's results and reports, which the page of the models shows.",
+        "a folder; one that does not exist yet holds no results",
+        _folder,
+    ),
+    Setting(
         "DEFAULT_MODEL",
         None,
         "The model that answers where a request names none. Without it: mobilenet-v2 where it is "

@@ -8,17 +8,17 @@ from keras import layers
 from numpy.typing import NDArray
 
 from training.compress import round_weights
-from training.models import architectures
 
 Exported = Any
+COMMITTED = ("binary-cnn", "mobilenet-v2")
 
 
 def fits_half_precision(weight: NDArray[np.float32]) -> bool:
     return np.array_equal(weight.astype(np.float16).astype(np.float32), weight)
 
 
-@pytest.mark.parametrize("name", architectures())
-class TestEveryArchitecture:
+@pytest.mark.parametrize("name", COMMITTED)
+class TestCommittedModels:
     def test_means_the_same_as_before(self, name: str, exported: Callable[[str], Exported]) -> None:
         one = exported(name)
         after = np.asarray(one.model(one.scans))
@@ -56,9 +56,11 @@ def disturb(model: keras.Model) -> None:
     random = np.random.default_rng(0)
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
-            width = layer.gamma.shape[0]
-            kinds = random.uniform(0.5, 2, (2, width)), random.normal(size=(2, width))
-            layer.set_weights([kinds[0][0], kinds[1][0], kinds[1][1], kinds[0][1]])
+            width = layer.moving_mean.shape
+            gamma = [random.uniform(0.5, 2, width)] * layer.scale
+            beta = [random.normal(size=width)] * layer.center
+            statistics = [random.normal(size=width), random.uniform(0.5, 2, width)]
+            layer.set_weights([*gamma, *beta, *statistics])
 
 
 def predict(model: keras.Model) -> NDArray[np.float32]:
@@ -72,6 +74,11 @@ BLOCKS = {
     "depthwise": [layers.DepthwiseConv2D(3, depth_multiplier=2), normalise()],
     "rectified in between": [layers.Conv2D(6, 3, activation="relu"), normalise()],
     "nothing to fold into": [layers.MaxPooling2D(2), normalise()],
+    "without gamma": [layers.Conv2D(6, 3, use_bias=False), normalise(scale=False)],
+    "without gamma or convolution": [layers.MaxPooling2D(2), normalise(scale=False)],
+    "without beta": [layers.Conv2D(6, 3), normalise(center=False)],
+    "separable": [layers.SeparableConv2D(6, 3), normalise()],
+    "normalised by layers": [layers.Conv2D(6, 3), layers.LayerNormalization()],
     "dense": [layers.Flatten(), layers.Dense(6), normalise()],
 }
 
@@ -100,6 +107,27 @@ def test_a_convolution_that_others_read_too_is_left_alone() -> None:
     before = predict(model)
     round_weights(model)
     assert predict(model) == pytest.approx(before, abs=0.01)
+
+
+def test_the_scale_without_a_gamma_goes_into_the_convolution() -> None:
+    model = keras.Sequential(
+        [layers.Input((12, 12, 3)), layers.Conv2D(6, 3), normalise(scale=False)]
+    )
+    disturb(model)
+    round_weights(model)
+    _, mean, variance = model.layers[-1].get_weights()
+    assert (mean == 0).all()
+    assert variance == pytest.approx(np.full(6, 1 - 1e-3))
+
+
+def test_the_statistics_of_pixels_are_left_alone() -> None:
+    model = keras.Sequential([layers.Input((12, 12, 3)), layers.Normalization()])
+    layer = model.layers[-1]
+    layer.set_weights([np.array([0.485, 0.456, 0.406]), np.array([0.05] * 3), np.int32(0)])
+    before = layer.get_weights()
+    round_weights(model)
+    for ours, theirs in zip(before, layer.get_weights(), strict=True):
+        assert np.array_equal(ours, theirs)
 
 
 def test_twice_is_once() -> None:

@@ -9,15 +9,35 @@ import pytest
 import tensorflow as tf
 
 from tests.training.conftest import full_disk, run_graph
+from training.compress import round_weights
 from training.explain import ServedModel
 from training.export import ExportError, export_graph
-from training.models import architecture, architectures
+from training.models import architecture
 
 Exported = Any
+COMMITTED = ("binary-cnn", "mobilenet-v2")
+# A member of every other family, and the size it is exported at.
+MEMBERS = [
+    pytest.param("ann-32-nodes-0-dense", 32),
+    pytest.param("cnn-2-conv-32-nodes-1-dense", 32),
+    *(
+        pytest.param(name, size, marks=pytest.mark.slow)
+        for name, size in (
+            ("sequential-3", 32),
+            ("vgg16", 64),
+            ("inception-v3", 96),
+            ("resnet50", 64),
+            ("densenet121", 64),
+            ("efficientnet-b0", 64),
+            ("efficientnetv2-b0", 64),
+            ("convnext-tiny", 64),
+        )
+    ),
+]
 
 
-@pytest.mark.parametrize("name", architectures())
-class TestEveryArchitecture:
+@pytest.mark.parametrize("name", COMMITTED)
+class TestCommittedModels:
     def test_the_graph_takes_scans_as_they_are_prepared(
         self, name: str, exported: Callable[[str], Exported]
     ) -> None:
@@ -62,6 +82,30 @@ class TestEveryArchitecture:
         outputs = served(tf.constant(one.scans, tf.float32))
         for output, values in one.outputs.items():
             assert outputs[output].numpy() == pytest.approx(values, abs=5e-3), output
+
+
+@pytest.mark.parametrize(("name", "size"), MEMBERS)
+def test_a_member_of_every_family_is_served_as_it_is(
+    name: str, size: int, tmp_path: Path, draw_phantoms: Callable[..., Any]
+) -> None:
+    keras.utils.set_random_seed(4)
+    scans = draw_phantoms(4, size=size)[0]
+    model = architecture(name).build(size, 4, None)
+    round_weights(model)
+    expected = np.asarray(model(scans))
+    model.save(tmp_path / "model.keras")
+    layer = export_graph(tmp_path / "model.keras", tmp_path)
+    outputs = run_graph(tmp_path, scans)
+    assert outputs["probabilities"] == pytest.approx(expected, abs=1e-3)
+    assert (layer is None) == ("heatmap" not in outputs) == name.startswith("ann")
+    if layer is not None:
+        assert outputs["heatmap"].max() == pytest.approx(1, abs=1e-3)
+
+
+def test_the_kernel_after_flattening_is_stored_once(exported: Callable[[str], Exported]) -> None:
+    one = exported("binary-cnn")
+    stored = (one.folder / "graph.bin").stat().st_size
+    assert stored == pytest.approx(2 * one.model.count_params(), rel=0.02)
 
 
 def test_a_full_disk_is_an_error(tmp_path: Path, exported: Callable[[str], Exported]) -> None:

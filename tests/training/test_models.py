@@ -1,5 +1,8 @@
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,46 +12,100 @@ from keras import layers
 import training.models
 from training.models import WeightsError, architecture, architectures, registry
 
+NODES = [f"{nodes}-nodes-{hidden}-dense" for nodes in (32, 64, 128) for hidden in (0, 1, 2)]
 # Each model's width of output beside it: a new family adds its line here.
-OUTPUTS = {"binary-cnn": 1, "mobilenet-v2": 4}
+OUTPUTS = {
+    "binary-cnn": 1,
+    **{f"ann-{nodes}": 4 for nodes in NODES},
+    **{f"cnn-{blocks}-conv-{nodes}": 4 for blocks in (1, 2, 3) for nodes in NODES},
+    **{f"sequential-{number}": 4 for number in (1, 2, 3, 4)},
+    "convnext-tiny": 4,
+    "densenet121": 4,
+    **{f"efficientnet-b{number}": 4 for number in range(8)},
+    "efficientnetv2-b0": 4,
+    "efficientnetv2-s": 4,
+    "googlenet": 4,
+    "inception-v3": 4,
+    "mobilenet-v2": 4,
+    "resnet18": 4,
+    "resnet50": 4,
+    "shufflenet-v2": 4,
+    "vgg16": 4,
+    "vgg19": 4,
+}
+LARGE = {"vgg19", "efficientnetv2-s", *(f"efficientnet-b{number}" for number in range(1, 8))}
 SIZE = 64
+SIZES = {"inception-v3": 96}  # it takes no smaller ones
 
 
 def build(name: str, weights: str | None = None) -> keras.Model:
     entry = architecture(name)
-    return entry.build(SIZE, 2 if entry.binary else 4, weights)
+    return entry.build(SIZES.get(name, SIZE), 2 if entry.binary else 4, weights)
+
+
+def list_kinds(model: keras.Model) -> list[type[keras.Layer]]:
+    return [type(layer) for layer in model.layers]
 
 
 def test_every_architecture_is_tested() -> None:
     assert list(architectures()) == sorted(OUTPUTS)
 
 
-@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(x, marks=[pytest.mark.slow] if x in LARGE else []) for x in OUTPUTS],
+)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def model(name: str) -> keras.Model:
+    """One of each, built once for all that is asked of it."""
+    return build(name)
+
+
 class TestEveryArchitecture:
-    def test_takes_scans_and_gives_probabilities(self, name: str) -> None:
-        model = build(name)
-        assert model.input_shape == (None, SIZE, SIZE, 1)
+    def test_takes_scans_and_gives_probabilities(self, name: str, model: keras.Model) -> None:
+        size = SIZES.get(name, SIZE)
+        assert model.input_shape == (None, size, size, 1)
+        assert model.input.name == "scans"
         assert model.output_shape == (None, OUTPUTS[name])
-        scans = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 1), np.uint8)
+        scans = np.random.default_rng(0).integers(0, 256, (3, size, size, 1), np.uint8)
         outputs = np.asarray(model(scans))
         assert outputs.dtype == np.float32
         assert ((outputs >= 0) & (outputs <= 1)).all()
         if OUTPUTS[name] > 1:
             assert outputs.sum(axis=1) == pytest.approx(np.ones(3), abs=1e-5)
 
-    def test_ends_in_one_dense_layer_that_can_be_calibrated(self, name: str) -> None:
-        last = build(name).layers[-1]
+    def test_ends_in_one_dense_layer_that_can_be_calibrated(
+        self, name: str, model: keras.Model
+    ) -> None:
+        last = model.layers[-1]
         assert isinstance(last, layers.Dense)
         assert last.activation.__name__ == ("sigmoid" if architecture(name).binary else "softmax")
         assert last.compute_dtype == "float32"  # also where the rest is in half precision
 
-    def test_is_one_flat_network(self, name: str) -> None:
+    def test_is_one_flat_network(self, model: keras.Model) -> None:
         """What reads layers one by one, to fold, export or explain, would pass over nested ones."""
-        assert not [layer for layer in build(name).layers if isinstance(layer, keras.Model)]
+        assert not [layer for layer in model.layers if isinstance(layer, keras.Model)]
 
-    def test_scales_its_input_itself(self, name: str) -> None:
-        kinds = [type(layer) for layer in build(name).layers]
-        assert kinds.index(layers.Rescaling) < kinds.index(layers.Conv2D)
+    def test_scales_its_input_itself(self, model: keras.Model) -> None:
+        kinds = list_kinds(model)
+        weighs = kinds.index(layers.Conv2D if layers.Conv2D in kinds else layers.Dense)
+        assert {layers.Rescaling, layers.Normalization} & set(kinds[:weighs])
+
+    def test_a_pretrained_one_gives_features_before_its_head(
+        self, name: str, model: keras.Model
+    ) -> None:
+        if not architecture(name).pretrained:
+            assert "pool" not in [layer.name for layer in model.layers]
+            return
+        pool, dropout, classes = model.layers[-3:]
+        assert (pool.name, classes.name) == ("pool", "classes")
+        assert isinstance(pool, layers.GlobalAveragePooling2D)
+        assert isinstance(dropout, layers.Dropout)
+        assert len(pool.output.shape) == 2
 
     def test_is_described(self, name: str) -> None:
         entry = architecture(name)
@@ -57,6 +114,48 @@ class TestEveryArchitecture:
         assert entry.document
         assert 16 <= entry.size <= 1024
         assert entry.binary == (OUTPUTS[name] == 1)
+
+
+class TestDocument000:
+    @pytest.mark.parametrize("hidden", [0, 1, 2])
+    def test_an_ann_has_a_dense_layer_more_than_its_name_says(self, hidden: int) -> None:
+        model = build(f"ann-64-nodes-{hidden}-dense")
+        dense = [layer.units for layer in model.layers if isinstance(layer, layers.Dense)]
+        assert dense == [*[64] * (hidden + 1), 4]
+        dropouts = [layer.rate for layer in model.layers if isinstance(layer, layers.Dropout)]
+        assert dropouts == [0.3] * (hidden + 1)
+
+    def test_a_cnn_has_the_maps_and_the_16_layers_of_its_figure(self) -> None:
+        model = architecture("cnn-3-conv-128-nodes-1-dense").build(150, 4, None)
+        assert model.get_layer("pool_3").output.shape == (None, 17, 17, 128)
+        dense = [layer.units for layer in model.layers if isinstance(layer, layers.Dense)]
+        assert dense == [128, 4]
+        # The document counts activations as layers, and none that scales.
+        activations = sum(getattr(layer, "activation", None) is not None for layer in model.layers)
+        assert len(model.layers) - 1 + activations == 16
+
+    @pytest.mark.parametrize("name", ["ann-32-nodes-0-dense", "cnn-1-conv-32-nodes-0-dense"])
+    def test_is_trained_as_the_document_does(self, name: str) -> None:
+        recipe = architecture(name).recipe
+        assert (recipe.batch, recipe.variants, recipe.augmentation) == (32, 21, 0)
+        assert (recipe.weight_decay, recipe.average, recipe.label_smoothing) == (0, 0, 0)
+        assert recipe.every_copy
+        assert not recipe.balanced
+
+
+@pytest.mark.parametrize(
+    ("number", "depth", "epochs"), [(1, 7, 20), (2, 7, 60), (3, 10, 20), (4, 10, 60)]
+)
+def test_a_sequential_network_has_the_layers_of_document_001(
+    number: int, depth: int, epochs: int
+) -> None:
+    model = build(f"sequential-{number}")
+    kinds = [x for x in list_kinds(model) if x not in {layers.InputLayer, layers.Rescaling}]
+    assert len(kinds) == depth
+    assert kinds[-4:] == [layers.Flatten, layers.Dense, layers.Dense, layers.Dense]
+    convolutions = [layer for layer in model.layers if isinstance(layer, layers.Conv2D)]
+    assert {(layer.kernel_size, layer.padding) for layer in convolutions} == {((3, 3), "same")}
+    assert architecture(f"sequential-{number}").recipe.epochs == epochs
 
 
 class TestBinaryCnn:
@@ -86,32 +185,109 @@ class TestBinaryCnn:
             architecture("binary-cnn").build(SIZE, classes, None)
 
 
-class TestMobileNet:
-    def test_keeps_imagenets_batch_statistics(self) -> None:
-        model = build("mobilenet-v2")
+MEANS = np.array([0.485, 0.456, 0.406])
+DEVIATIONS = np.array([0.229, 0.224, 0.225])
+
+
+@pytest.fixture(scope="module")
+def backbone_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "mobilenet.weights.h5"
+    application = keras.applications.MobileNetV2
+    application(input_shape=(96, 96, 3), include_top=False, weights=None).save_weights(path)
+    return path
+
+
+class TestTransfer:
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [
+            ("mobilenet-v2", lambda x: x / 127.5 - 1),
+            ("inception-v3", lambda x: x / 127.5 - 1),
+            ("vgg16", lambda x: x - [103.939, 116.779, 123.68]),
+            ("resnet50", lambda x: x - [103.939, 116.779, 123.68]),
+            ("densenet121", lambda x: (x / 255 - MEANS) / DEVIATIONS),
+            ("efficientnet-b0", lambda x: (x / 255 - MEANS) / DEVIATIONS),
+            ("efficientnetv2-b0", lambda x: (x / 255 - MEANS) / DEVIATIONS),
+            ("convnext-tiny", lambda x: (x / 255 - MEANS) / DEVIATIONS),
+        ],
+    )
+    def test_scans_are_scaled_as_each_backbone_expects(
+        self, name: str, expected: Callable[[Any], Any]
+    ) -> None:
+        model = build(name)
+        scaling = [
+            layer
+            for layer in model.layers
+            if isinstance(layer, layers.Rescaling | layers.Normalization)
+        ]
+        greys = np.array([0, 51, 204, 255], np.float32).reshape(4, 1, 1, 1)
+        x = np.repeat(greys, 3, axis=-1)
+        wanted = expected(x)
+        for layer in scaling:
+            x = layer(x)
+        assert np.asarray(x) == pytest.approx(wanted, abs=1e-5)
+
+    def test_keeps_imagenets_batch_statistics(self, backbone_file: Path) -> None:
+        model = build("mobilenet-v2", str(backbone_file))
         norms = [x for x in model.layers if isinstance(x, layers.BatchNormalization)]
         assert len(norms) == 52
         assert not any(layer.trainable for layer in norms)
         assert all(x.trainable for x in model.layers if isinstance(x, layers.Conv2D))
 
-    def test_starts_from_a_file_of_weights(self, tmp_path: Path) -> None:
-        application = keras.applications.MobileNetV2(
-            input_shape=(96, 96, 3), include_top=False, weights=None
-        )
-        path = tmp_path / "mobilenet.weights.h5"
-        application.save_weights(path)
-        model = build("mobilenet-v2", str(path))
-        for ours, theirs in zip(model.weights, application.weights, strict=False):
+    def test_learns_batch_statistics_where_there_are_none(self) -> None:
+        model = build("mobilenet-v2")
+        assert all(x.trainable for x in model.layers)
+
+    @pytest.mark.parametrize(
+        ("name", "application", "ending"),
+        [
+            ("mobilenet-v2", keras.applications.MobileNetV2, ".weights.h5"),
+            ("mobilenet-v2", keras.applications.MobileNetV2, ".h5"),
+            ("convnext-tiny", keras.applications.ConvNeXtTiny, ".h5"),
+        ],
+    )
+    def test_starts_from_a_file_of_weights(
+        self, name: str, application: Callable[..., Any], ending: str, tmp_path: Path
+    ) -> None:
+        source = application(input_shape=(96, 96, 3), include_top=False, weights=None)
+        path = tmp_path / f"backbone{ending}"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # absl's, on the older format
+            source.save_weights(path) if "weights" in ending else source.save(path)
+        model = build(name, str(path))
+        assert len(model.weights) == len(source.weights) + 2
+        for ours, theirs in zip(model.weights, source.weights, strict=False):
             assert np.array_equal(ours, theirs)
 
     def test_says_that_a_file_is_missing(self, tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match=r"nowhere\.h5 does not hold weights of MobileNetV2"):
             build("mobilenet-v2", str(tmp_path / "nowhere.h5"))
 
-    def test_says_that_a_file_is_of_another_network(self, tmp_path: Path) -> None:
+    def test_says_that_a_file_holds_no_weights(self, tmp_path: Path) -> None:
+        path = tmp_path / "text.weights.h5"
+        path.write_text("not weights")
+        with pytest.raises(WeightsError, match=r"MobileNetV2 without its top: .*signature"):
+            build("mobilenet-v2", str(path))
+
+    def test_says_which_layer_of_another_network_does_not_fit(self, tmp_path: Path) -> None:
         path = tmp_path / "other.weights.h5"
         build("binary-cnn").save_weights(path)
-        with pytest.raises(WeightsError, match="does not hold weights of MobileNetV2"):
+        with pytest.raises(WeightsError) as caught:
+            build("mobilenet-v2", str(path))
+        assert str(caught.value) == (
+            f"{path} does not hold weights of MobileNetV2 without its top: layer Conv1 takes "
+            "weights of shape (3, 3, 3, 32), and the file holds weights of shape (7, 7, 1, 32), "
+            "(32,)."
+        )
+
+    def test_says_which_layer_of_an_older_file_does_not_fit(self, tmp_path: Path) -> None:
+        path = tmp_path / "other.h5"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            keras.applications.MobileNetV2((96, 96, 3), 0.5, include_top=False, weights=None).save(
+                path
+            )
+        with pytest.raises(WeightsError, match=r"Conv1 takes .*\(3, 3, 3, 32\), .*\(3, 3, 3, 16\)"):
             build("mobilenet-v2", str(path))
 
     def test_says_what_to_do_without_a_network(
@@ -125,7 +301,7 @@ class TestMobileNet:
 
 class TestRegistry:
     def test_an_unknown_name_lists_the_known_ones(self) -> None:
-        with pytest.raises(ValueError, match=r"'vgg'\. Known models: binary-cnn, mobilenet-v2"):
+        with pytest.raises(ValueError, match=r"'vgg'\. Known models: ann-.*, binary-cnn, "):
             architecture("vgg")
 
     def test_a_name_is_taken_once(self) -> None:

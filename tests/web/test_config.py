@@ -16,6 +16,7 @@ def test_defaults() -> None:
         == DEFAULTS
         == {
             "MODELS_DIR": ROOT / "instance" / "models",
+            "STUDY_DIR": ROOT / "instance" / "study",
             "DEFAULT_MODEL": None,
             "ENGINE": "openvino",
             "INFERENCE_THREADS": 0,

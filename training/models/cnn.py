@@ -1,11 +1,13 @@
 """Convolutional networks trained from nothing."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import keras
 from keras import layers
 
-from training.models.registry import Architecture, Recipe, register
+from training.models.registry import DOCUMENTED, Architecture, Recipe, register
 
 
 def build_binary_cnn(
@@ -38,6 +40,64 @@ def build_binary_cnn(
     tumor = layers.Dense(1, activation="sigmoid", dtype="float32", name="tumor")(x)
     return keras.Model(scans, tumor, name="binary-cnn")
 
+
+def build_cnn(
+    size: int,
+    classes: int,
+    weights: str | Path | None,  # noqa: ARG001  every builder takes them
+    *,
+    blocks: int,
+    nodes: int,
+    hidden: int,
+) -> keras.Model:
+    """Blocks of convolution, ReLU and max-pool, dropout, dense layers and a softmax (document 000).
+
+    The document counts 16 layers in 3-conv-128-nodes-1-dense and ends its last pool with maps of
+    17 × 17 × 128. That is: `nodes` filters in each convolution too, 3 × 3 without padding, pools
+    of 2, one dropout after the last of them, then `hidden` dense layers with ReLU (none in
+    0-dense) before the classes. Maps of 17 × 17 come of scans of 150 pixels, where its text says
+    224; the default here is the text's. Dropout is 0.35, of its "30–35 %". It feeds the grey scan
+    as three equal channels, here it is one, scaled to 0–1.
+
+    Args:
+        size: width and height of the input, in pixels.
+        classes: width of the output.
+        weights: not used; the network learns from nothing.
+        blocks: 1 to 3 in the document.
+        nodes: of each dense layer, and filters of each convolution: 32, 64 or 128 in the document.
+        hidden: dense layers before the classes: 0 to 2 in the document.
+
+    Returns:
+        A model of scans (batch, size, size, 1), 0–255, to probabilities (batch, classes).
+    """
+    scans = layers.Input((size, size, 1), name="scans")
+    x = layers.Rescaling(1 / 255)(scans)
+    for number in range(1, blocks + 1):
+        x = layers.Conv2D(nodes, 3, activation="relu", name=f"conv_{number}")(x)
+        x = layers.MaxPooling2D(2, name=f"pool_{number}")(x)
+    x = layers.Dropout(0.35)(x)
+    x = layers.Flatten()(x)
+    for number in range(1, hidden + 1):
+        x = layers.Dense(nodes, activation="relu", name=f"dense_{number}")(x)
+    x = layers.Dense(classes, activation="softmax", dtype="float32", name="classes")(x)
+    return keras.Model(scans, x, name=f"cnn-{blocks}-conv-{nodes}-nodes-{hidden}-dense")
+
+
+for _blocks in (1, 2, 3):
+    for _nodes in (32, 64, 128):
+        for _hidden in (0, 1, 2):
+            register(
+                Architecture(
+                    name=f"cnn-{_blocks}-conv-{_nodes}-nodes-{_hidden}-dense",
+                    summary=f"(Convolution {_nodes}, max-pool) × {_blocks}, "
+                    + (f"Dense {_nodes} × {_hidden}, " if _hidden else "")
+                    + "softmax",
+                    document="000",
+                    size=224,
+                    build=partial(build_cnn, blocks=_blocks, nodes=_nodes, hidden=_hidden),
+                    recipe=replace(DOCUMENTED, patience=5, variants=21),
+                )
+            )
 
 register(
     Architecture(

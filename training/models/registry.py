@@ -79,6 +79,23 @@ class Architecture:
     pretrained: bool = False
 
 
+# How documents 000 and 001 train, as far as they say: Adam (AdamW without weight decay) on
+# categorical cross-entropy, batches of 32, early stopping; none of this project's refinements.
+DOCUMENTED = Recipe(
+    weight_decay=0.0,
+    average=0.0,
+    label_smoothing=0.0,
+    augmentation=0.0,
+    every_copy=True,
+    balanced=False,
+)
+
+# How a pretrained network is trained unless the command line says otherwise: chosen on the
+# validation part of mobilenet-v2; the others take it over.
+FINE_TUNING = Recipe(
+    epochs=40, learning_rate=2e-4, label_smoothing=0.1, augmentation=1.6, mixup=0.3
+)
+
 _REGISTRY: dict[str, Architecture] = {}
 
 

@@ -1,0 +1,162 @@
+"""Training's input pipeline and its frozen heads, each against a limit, side by side.
+
+    python -m benchmarks.training --data instance/data/nickparvar
+
+Input: scans a second of training on prepared arrays, drawn and shuffled as a run draws them,
+divided by those of the same augmented step on made-up arrays that lie in memory in order.
+Frozen: seconds of an epoch that passes a frozen backbone, divided by those of one that trains the
+head on features computed before. Without --data, scans are drawn.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cv2
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from training.augment import build_augmentation
+from training.batches import ScanBatches
+from training.data.cache import prepare_arrays
+from training.data.folders import find_scans
+from training.frozen import FEATURES, build_head, compute_features
+from training.models import architecture
+from training.scan import ScanSpecification
+
+_BATCH = 32
+_CLASSES = 2
+
+
+def draw_scans(folder: Path, count: int) -> list[Path]:
+    """Draw heads of patches on black, and save them."""
+    random = np.random.default_rng(0)
+    files = []
+    for number in range(count):
+        patches = cv2.resize(random.normal(size=(7, 7)), (256, 256))
+        head = np.zeros((256, 256), np.uint8)
+        cv2.ellipse(head, (128, 128), (90, 110), 0, 0, 360, 255, -1)
+        picture = np.clip(110 + 30 * patches, 0, 255).astype(np.uint8) & head
+        files.append(folder / f"{number}.png")
+        cv2.imwrite(str(files[-1]), picture)
+    return files
+
+
+def time_turns(rounds: int, **tasks: Callable[[], Any]) -> dict[str, list[float]]:
+    """Seconds of each task, taken in turn; one turn before does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    for turn in range(rounds + 1):
+        for name, task in tasks.items():
+            start = time.perf_counter()
+            task()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def compile_model(model: keras.Model) -> keras.Model:
+    """Compile a model as a run does."""
+    optimizer = keras.optimizers.AdamW(1e-4, use_ema=True)
+    kind = "binary" if model.output_shape[1] == 1 else "categorical"
+    model.compile(optimizer, f"{kind}_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def train_epoch(model: keras.Model, *data: Any) -> None:
+    """Train for one epoch, in silence."""
+    model.fit(*data, epochs=1, shuffle=False, verbose=0)
+
+
+def compare_input(name: str, pixels: NDArray[np.uint8], rounds: int) -> None:
+    """Print the throughput on prepared arrays against that on arrays in memory."""
+    size = pixels.shape[1]
+    network = architecture(name).build(size, _CLASSES, None)
+    binary = network.output_shape[1] == 1
+    augmentation = build_augmentation(1.0, 0)
+    model = compile_model(keras.Sequential([network.input, *augmentation, network]))
+    labels = np.arange(len(pixels)) % _CLASSES
+    batches = ScanBatches(pixels, labels, classes=_CLASSES, batch=_BATCH, binary=binary, seed=0)
+    random = np.random.default_rng(0)
+    made_up = random.integers(0, 256, pixels.shape).astype(np.uint8)
+
+    def train_in_memory() -> None:
+        model.fit(
+            made_up,
+            batches.targets,
+            sample_weight=batches.weights,
+            batch_size=_BATCH,
+            shuffle=False,
+            verbose=0,
+        )
+
+    seconds = time_turns(
+        rounds, memory=train_in_memory, prepared=partial(train_epoch, model, batches)
+    )
+    ratios = [m / p for m, p in zip(seconds["memory"], seconds["prepared"], strict=True)]
+    for kind, taken in seconds.items():
+        print(f"{name} {size} px, {kind:8} {len(pixels) / median(taken):8.1f} scans a second")
+    print(f"ratio        {median(ratios):6.2f}")
+
+
+def compare_frozen(name: str, pixels: NDArray[np.uint8], rounds: int) -> None:
+    """Print the seconds of an epoch through a frozen backbone against those of its head."""
+    network = architecture(name).build(pixels.shape[1], _CLASSES, None)
+    labels = np.arange(len(pixels)) % _CLASSES
+    batches: Callable[..., ScanBatches] = partial(
+        ScanBatches, classes=_CLASSES, batch=_BATCH, binary=False, seed=0
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        vectors = compute_features(network, pixels, Path(folder), "training")
+    head = compile_model(build_head(network))
+    names = [layer.name for layer in network.layers]
+    for layer in network.layers[: names.index(FEATURES)]:
+        layer.trainable = False
+    compile_model(network)
+    seconds = time_turns(
+        rounds,
+        whole=partial(train_epoch, network, batches(pixels, labels)),
+        head=partial(train_epoch, head, batches(vectors, labels)),
+    )
+    print(
+        f"{name} {pixels.shape[1]} px, through the frozen backbone {median(seconds['whole']):.3f} s"
+    )
+    print(
+        f"{name} {pixels.shape[1]} px, head on its features        {median(seconds['head']):.3f} s"
+    )
+    ratios = [w / h for w, h in zip(seconds["whole"], seconds["head"], strict=True)]
+    print(f"ratio        {median(ratios):6.1f}")
+
+
+def main() -> None:
+    """Measure both on one set of scans."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, help="folder-per-class tree; drawn scans without it")
+    parser.add_argument("--model", default="binary-cnn", help="whose step reads the input")
+    parser.add_argument("--frozen", default="mobilenet-v2", help="whose backbone is frozen")
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--scans", type=int, default=1024, help="the most that are used")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if arguments.data:
+            files = [scan.path for scan in find_scans(arguments.data)]
+            files = files[:: max(1, len(files) // arguments.scans)][: arguments.scans]
+        else:
+            files = draw_scans(folder, arguments.scans)
+        specification = ScanSpecification(arguments.size)
+        prepared = prepare_arrays(files, specification, folder / "cache", progress=False)
+        compare_input(arguments.model, prepared.pixels, arguments.rounds)
+        compare_frozen(arguments.frozen, prepared.pixels, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""Heads on the features of a frozen backbone, computed once."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+
+from training.bundle import read_bundle
+from training.calibrate import predict_probabilities
+from training.fit import FitResult, FitSettings
+from training.frozen import build_network, fit_head
+from training.heads import NeighboursModel, express_as_layer, find_scale, fit_vectors
+from training.models import Architecture, Recipe, registry
+from training.pipeline import TrainingOutcome, train
+from training.run import TrainingRequest
+
+Scans = tuple[NDArray[np.uint8], NDArray[np.int64]]
+RECIPE = Recipe(epochs=12, batch=8, learning_rate=3e-2, average=0.5, label_smoothing=0.0)
+
+
+def build_small(size: int, classes: int, weights: str | Path | None) -> keras.Model:
+    """A pretrained network in small: a backbone, the layer "pool", dropout and a softmax."""
+    scans = keras.layers.Input((size, size, 1), name="scans")
+    x = keras.layers.Rescaling(1 / 256)(scans)
+    x = keras.layers.Conv2D(24, 5, 2, "same", activation="relu")(x)
+    x = keras.layers.Conv2D(32, 3, 2, "same", activation="relu")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    x = keras.layers.Dropout(0.2)(x)
+    x = keras.layers.Dense(classes, "softmax", dtype="float32", name="classes")(x)
+    return keras.Model(scans, x, name="small")
+
+
+SMALL = Architecture("small", "small", "-", 32, build_small, recipe=RECIPE, pretrained=True)
+SETTINGS = FitSettings(RECIPE, 32, 2, seed=1)
+
+
+@pytest.fixture(scope="module")
+def parts(draw_phantoms: Callable[..., Scans]) -> tuple[Scans, Scans]:
+    return draw_phantoms(64, seed=1), draw_phantoms(32, seed=2)
+
+
+@pytest.fixture(scope="module")
+def labelled(parts: tuple[Scans, Scans]) -> tuple[NDArray[np.uint8], ...]:
+    return (*parts[0], np.arange(len(parts[0][1])))
+
+
+@pytest.fixture(scope="module")
+def fitted(
+    parts: tuple[Scans, Scans],
+    labelled: tuple[NDArray[np.uint8], ...],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[FitResult, Path]:
+    folder = tmp_path_factory.mktemp("frozen")
+    return fit_head(SMALL, labelled, parts[1], SETTINGS, folder), folder
+
+
+class TestFrozen:
+    def test_the_backbone_stays_and_the_head_learns(
+        self, fitted: tuple[FitResult, Path], parts: tuple[Scans, Scans]
+    ) -> None:
+        result = fitted[0]
+        before = build_network(SMALL, SETTINGS)
+        for layer, other in zip(result.model.layers, before.layers, strict=True):
+            same = [
+                np.array_equal(a, b)
+                for a, b in zip(layer.get_weights(), other.get_weights(), strict=True)
+            ]
+            assert all(same) == (layer.name != "classes")
+        losses = [values["loss"] for values in result.history]
+        assert losses[-1] < losses[0]
+        assert len(result.history) == RECIPE.epochs
+        assert result.precision == "float32"
+
+    def test_the_whole_model_answers_as_the_head_did(
+        self, fitted: tuple[FitResult, Path], parts: tuple[Scans, Scans]
+    ) -> None:
+        pixels, labels = parts[1]
+        probabilities = predict_probabilities(fitted[0].model, pixels)
+        loss = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
+        best = min(values["val_loss"] for values in fitted[0].history)
+        assert loss == pytest.approx(best, abs=1e-4)
+
+    def test_a_run_that_goes_on_computes_no_features(
+        self,
+        fitted: tuple[FitResult, Path],
+        parts: tuple[Scans, Scans],
+        labelled: tuple[NDArray[np.uint8], ...],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        folder = Path(shutil.copytree(fitted[1], tmp_path / "run"))
+        (folder / "state.json").unlink()  # as if it had been cut off in the first epoch
+        monkeypatch.setattr("training.frozen._pass_through", None)
+        again = fit_head(SMALL, labelled, parts[1], SETTINGS, folder)
+        assert again.best_epoch == fitted[0].best_epoch
+        for ours, theirs in zip(again.model.weights, fitted[0].model.weights, strict=True):
+            assert np.array_equal(ours, theirs)
+
+    def test_features_of_another_backbone_are_not_used(
+        self,
+        fitted: tuple[FitResult, Path],
+        parts: tuple[Scans, Scans],
+        labelled: tuple[NDArray[np.uint8], ...],
+        tmp_path: Path,
+    ) -> None:
+        for path in fitted[1].glob("features-*.npy"):
+            shutil.copy(path, tmp_path)
+        recipe = replace(RECIPE, epochs=1)
+        fit_head(SMALL, labelled, parts[1], replace(SETTINGS, recipe=recipe, seed=2), tmp_path)
+        assert len(list(tmp_path.glob("features-*.npy"))) == 4
+
+    def test_memory_runs_out_in_the_backbone(
+        self,
+        parts: tuple[Scans, Scans],
+        labelled: tuple[NDArray[np.uint8], ...],
+        fitted: tuple[FitResult, Path],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        whole = keras.Model.predict_on_batch
+
+        def predict(self: keras.Model, scans: NDArray[np.uint8]) -> NDArray[np.float32]:
+            if len(scans) > 20:
+                raise MemoryError
+            return whole(self, scans)
+
+        monkeypatch.setattr(keras.Model, "predict_on_batch", predict)
+        settings = replace(SETTINGS, recipe=replace(RECIPE, epochs=1))
+        fit_head(SMALL, labelled, parts[1], settings, tmp_path)
+        for path in tmp_path.glob("features-*.npy"):
+            assert np.load(path) == pytest.approx(np.load(fitted[1] / path.name), abs=1e-5)
+
+
+class TestHeads:
+    @pytest.mark.parametrize("head", ["svm", "knn"])
+    def test_they_tell_heads_apart(
+        self,
+        head: str,
+        fitted: tuple[FitResult, Path],
+        parts: tuple[Scans, Scans],
+        labelled: tuple[NDArray[np.uint8], ...],
+        draw_phantoms: Callable[..., Scans],
+    ) -> None:
+        result = fit_vectors(SMALL, labelled, parts[1], SETTINGS, fitted[1], head)
+        assert isinstance(result.model, NeighboursModel) == (head == "knn")
+        assert result.history == []
+        pixels, labels = draw_phantoms(60, seed=3)
+        probabilities = predict_probabilities(result.model, pixels)
+        assert probabilities.sum(axis=1) == pytest.approx(1)
+        assert (probabilities.argmax(axis=1) == labels).mean() > 0.6
+        assert "chosen on the validation part" in result.notes[0]
+
+    @pytest.mark.parametrize("classes", [2, 4])
+    def test_a_layer_decides_as_the_machine_does(self, classes: int) -> None:
+        random = np.random.default_rng(1)
+        labels = np.arange(80) % classes
+        vectors = random.normal(size=(80, 6)) * 3 + labels[:, None]
+        machine = make_pipeline(StandardScaler(), LinearSVC(C=0.1)).fit(vectors, labels)
+        kernel, bias = express_as_layer(machine)
+        decisions = vectors @ kernel + bias
+        assert decisions.shape == (80, classes)
+        assert (decisions.argmax(axis=1) == machine.predict(vectors)).all()
+
+    def test_the_scale_makes_decisions_as_sure_as_they_are_right(self) -> None:
+        labels = np.array([0, 1] * 50)
+        decisions = np.where(np.eye(2)[labels] == 1, 1.0, -1.0)
+        wrong = decisions.copy()
+        wrong[:20] *= -1
+        share = 1 / (1 + np.exp(-2 * find_scale(wrong, labels)))
+        assert share == pytest.approx(0.8, abs=0.01)
+        assert find_scale(decisions, labels) < 5  # right every time, and still not certain
+
+
+@pytest.fixture
+def request_of(
+    tmp_path: Path, phantom_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., TrainingRequest]:
+    monkeypatch.setitem(registry._REGISTRY, "small", SMALL)
+
+    def make(**changes: object) -> TrainingRequest:
+        request = TrainingRequest(
+            model="small",
+            data=(phantom_tree,),
+            instance=tmp_path,
+            models=tmp_path / "models",
+            protocol="random-80-20",
+            recipe=replace(RECIPE, epochs=2, augmentation=1.0),
+            size=32,
+            method="frozen",
+            command="flask train --model small",
+        )
+        return replace(request, **changes)
+
+    return make
+
+
+class TestPipeline:
+    @pytest.mark.parametrize("head", ["svm", "knn"])
+    def test_a_run_ends_with_a_report(
+        self, head: str, request_of: Callable[..., TrainingRequest]
+    ) -> None:
+        outcome: TrainingOutcome = train(request_of(head=head))
+        assert (outcome.bundle is None) == (head == "knn")
+        training_of = outcome.card.training
+        assert (training_of["method"], training_of["head"]) == ("frozen", head)
+        assert training_of["epochs"] == 0
+        assert training_of["recipe"]["augmentation"] == 0
+        page = (outcome.run / "report/README.md").read_text(encoding="utf-8")
+        assert "neither augmented nor shown in variants" in page
+        if outcome.bundle:
+            assert read_bundle(outcome.bundle).metrics["graph_difference"] <= 1e-3
+
+    def test_it_needs_a_pretrained_model(self, request_of: Callable[..., TrainingRequest]) -> None:
+        with pytest.raises(ValueError, match=r"binary-cnn learns from nothing.*: .*small"):
+            train(request_of(model="binary-cnn"))
+
+    def test_other_heads_need_a_frozen_backbone(
+        self, request_of: Callable[..., TrainingRequest]
+    ) -> None:
+        with pytest.raises(ValueError, match="add --method frozen"):
+            train(request_of(method="fine-tune", head="svm"))

@@ -1,0 +1,221 @@
+"""The study itself, on phantoms: rows are trained, kept, skipped, and reported where they fail."""
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.context import BaseContext
+from pathlib import Path
+
+import pytest
+
+from training.bundle import Card
+from training.study.plan import Plan, plan_row
+from training.study.results import RESULTS_FILE, Result, ResultsError, append_result, read_results
+from training.study.rows import choose_rows
+from training.study.run import describe_seconds, run_study
+from training.study.table import draw_tables
+
+ANN = "000-ann-32-nodes-0-dense"
+
+
+def make_plan(base: Path, slug: str, *data: Path, **options: object) -> Plan:
+    (row,) = choose_rows("all", [slug])
+    row = replace(row, epochs=2)
+    return plan_row(row, "quick", base / "instance", base / "study", data=data, **options)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study of two rows, the first of which cannot be trained."""
+
+    base: Path
+    plans: list[Plan]
+    failures: dict[str, str]
+    told: list[str]
+
+    @property
+    def folder(self) -> Path:
+        return self.base / "study"
+
+
+@pytest.fixture(scope="module")
+def study(
+    tmp_path_factory: pytest.TempPathFactory, phantom_tree: Path, processes: BaseContext
+) -> Study:
+    base = tmp_path_factory.mktemp("study")
+    weights = base / "weights"
+    weights.mkdir()
+    plans = [
+        make_plan(base, "000-vgg16", phantom_tree, weights=str(weights)),
+        make_plan(base, ANN, phantom_tree, protocol="grouped"),
+    ]
+    told: list[str] = []
+    failures = run_study(plans, base / "study", told.append, processes)
+    return Study(base, plans, failures, told)
+
+
+@pytest.mark.slow
+def test_finished_rows_are_kept(study: Study) -> None:
+    (ann,) = read_results(study.folder)
+    assert ann.id == study.plans[1].id
+    assert (ann.document, ann.row, ann.model) == ("000", "32-nodes-0-dense", ANN[4:])
+    assert (ann.budget, ann.protocol, ann.data) == ("quick", "grouped", ("phantoms",))
+    assert (ann.size, ann.epochs, ann.epochs_run) == (96, 2, 2)
+    assert ann.published["loss"] == 213.54
+    assert ann.interval[0] <= ann.accuracy <= ann.interval[1]
+    assert ann.seconds_per_epoch
+    assert ann.leaks["scans"] == 0
+
+
+@pytest.mark.slow
+def test_card_and_report_lie_beside_the_results(study: Study) -> None:
+    for result in read_results(study.folder):
+        card = Card.from_json((study.folder / result.id / "card.json").read_text(encoding="utf-8"))
+        assert card.metrics["accuracy"] == result.accuracy
+        assert (study.folder / result.id / "report/README.md").stat().st_size
+        assert (study.folder / result.id / "report/confusion.svg").stat().st_size
+    assert not list(study.folder.glob(".keeping-*"))
+
+
+@pytest.mark.slow
+def test_a_row_that_cannot_run_stops_no_other(study: Study) -> None:
+    (failed,) = study.failures
+    assert failed == study.plans[0].id
+    assert "one must begin with vgg16" in study.failures[failed]
+    assert f"[1/2] {failed}" in study.told
+    assert any(line.startswith("    not run: Of the files in") for line in study.told)
+    assert "WeightsError" in study.plans[0].log.read_text()
+    assert "so far, about" in study.told[-2]
+    assert study.told[-1].startswith("    accuracy ")
+
+
+@pytest.mark.slow
+def test_the_tables_hold_what_was_measured_and_nothing_else(study: Study) -> None:
+    page = (study.folder / "README.md").read_text(encoding="utf-8")
+    results = read_results(study.folder)
+    assert page == draw_tables(results)
+    for result in results:
+        (line,) = [line for line in page.splitlines() if f"({result.id}/report/" in line]
+        assert f"| {100 * result.accuracy:.2f} % |" in line
+        assert "| quick |" in line
+    lines = [line for line in page.splitlines() if line.startswith("| ")]
+    assert sum("not run" in line for line in lines) == 41 + 12 + 16 + 1 + 3 - 1
+    (vgg16,) = [line for line in lines if line.startswith("| VGG16 | vgg16 | 94 % |")]
+    assert set(vgg16.split("not run")[1]) <= {"|", " ", "\n"}
+
+
+@pytest.mark.slow
+def test_finished_rows_are_not_trained_again(study: Study, processes: BaseContext) -> None:
+    before = (study.folder / RESULTS_FILE).read_bytes()
+    told: list[str] = []
+    assert run_study(study.plans[1:], study.folder, told.append, processes) == {}
+    assert told == ["Rows: 1, of which 1 finished before."]
+    assert (study.folder / RESULTS_FILE).read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_row_lost_from_the_results_is_only_measured_again(
+    study: Study, processes: BaseContext, tmp_path: Path
+) -> None:
+    """Its run is still there, so nothing is trained."""
+    plan = replace(study.plans[1], study=tmp_path)
+    (state,) = (study.base / "instance/runs").glob("ann-*/state.json")
+    written = state.stat().st_mtime_ns
+    assert run_study([plan], tmp_path, lambda _line: None, processes) == {}
+    assert state.stat().st_mtime_ns == written
+    (again,) = read_results(tmp_path)
+    assert replace(again, date="") == replace(read_results(study.folder)[0], date="")
+
+
+@pytest.mark.slow
+def test_a_study_that_is_stopped(
+    tmp_path: Path, phantom_tree: Path, processes: BaseContext
+) -> None:
+    """A row that the system kills ends alone, Ctrl-C ends the study; the run goes on after both."""
+    (row,) = choose_rows("004")
+    plan = plan_row(replace(row, epochs=5), "quick", tmp_path / "i", tmp_path, data=(phantom_tree,))
+
+    with acting_after_epoch(tmp_path, 1, kill_children):
+        failures = run_study([plan], tmp_path, lambda _line: None, processes)
+    assert "most likely for want of memory" in failures[plan.id]
+    with (
+        acting_after_epoch(tmp_path, 2, lambda: os.kill(os.getpid(), signal.SIGINT)),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        run_study([plan], tmp_path, lambda _line: None, processes)
+    assert read_results(tmp_path) == []
+    assert not multiprocessing.active_children()
+
+    assert run_study([plan], tmp_path, lambda _line: None, processes) == {}
+    (result,) = read_results(tmp_path)
+    assert result.epochs_run == 5
+    assert "Epoch 1/5" not in plan.log.read_text()  # it went on where it was
+
+
+def kill_children() -> None:
+    for process in multiprocessing.active_children():
+        process.kill()
+
+
+@contextmanager
+def acting_after_epoch(base: Path, epoch: int, act: Callable[[], None]) -> Iterator[None]:
+    """Do something as soon as a run has kept that many epochs, and not before."""
+
+    def wait() -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            states = list((base / "i/runs").glob("binary-*/state.json"))
+            if states and len(json.loads(states[0].read_text())["history"]) >= epoch:
+                act()
+                return
+            time.sleep(0.005)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    yield
+    thread.join()
+
+
+def test_data_that_is_not_there(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path, ANN)
+    failures = run_study([plan], tmp_path, lambda _line: None)
+    assert "There is no folder" in failures[plan.id]
+    assert "flask data fetch sartaj" in failures[plan.id]
+    assert not plan.log.exists()
+
+
+def test_damaged_results_stop_a_study_before_it_trains(tmp_path: Path, phantom_tree: Path) -> None:
+    (tmp_path / RESULTS_FILE).write_text("{}\n{}\n")
+    plan = make_plan(tmp_path, ANN, phantom_tree)
+    with pytest.raises(ResultsError, match="line 1 is no result"):
+        run_study([plan], tmp_path, lambda _line: None)
+    assert not plan.log.exists()
+
+
+def test_a_row_with_several_results_has_several_lines(tmp_path: Path) -> None:
+    from tests.training.test_study_results import RESULT
+
+    results: list[Result] = []
+    for budget, protocol in (("full", "grouped"), ("quick", "random-75-25"), ("full", "official")):
+        result = replace(RESULT, id=f"{budget}-{protocol}", budget=budget, protocol=protocol)
+        append_result(tmp_path, result)
+        results.append(result)
+    lines = [line for line in draw_tables(results).splitlines() if "/report/README.md" in line]
+    assert [line.split("](")[1].partition("/")[0] for line in lines] == [
+        "quick-random-75-25",
+        "full-grouped",
+        "full-official",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(4.4, "4 s"), (100, "2 min"), (3600, "60 min"), (11_100, "3 h 5 min")]
+)
+def test_durations_in_words(seconds: float, words: str) -> None:
+    assert describe_seconds(seconds) == words

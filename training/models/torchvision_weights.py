@@ -1,0 +1,202 @@
+"""Networks whose pretrained weights torchvision publishes: their registration and their files.
+
+A layer bears torchvision's name with "_" for ".", so its weights find themselves.
+"""
+
+import hashlib
+import importlib
+import pickle
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+from numpy.typing import NDArray
+
+from training.models.blocks import IMAGENET_DEVIATION, IMAGENET_MEAN, classify, colour_scans
+from training.models.registry import FINE_TUNING, Architecture, WeightsError, register
+from training.models.weights import explain_failed_download
+
+ADDRESS = "https://download.pytorch.org/models"
+# The heads for ImageNet's classes, and counters that nothing reads.
+_LEFT_OUT = ("fc.", "aux1.", "aux2.")
+_COUNTER = ".num_batches_tracked"
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def register_torchvision(
+    *,
+    name: str,
+    title: str,
+    extract: Callable[[keras.KerasTensor], keras.KerasTensor],
+    published: str,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    deviation: Sequence[float] = IMAGENET_DEVIATION,
+) -> Architecture:
+    """Register a network of a backbone, global average pooling, dropout and a softmax.
+
+    Args:
+        name: what the command line calls it.
+        title: what people call it.
+        extract: colours (batch, size, size, 3) → feature maps (batch, rows, columns, channels).
+        published: torchvision's file of weights; its name ends in the start of its SHA-256.
+        mean: of the colours that the weights expect, of 0 to 1.
+        deviation: of those colours.
+    """
+
+    def build(size: int, classes: int, weights: str | Path | None) -> keras.Model:
+        scans = layers.Input((size, size, 1), name="scans")
+        features = extract(colour_scans(scans, mean, deviation))
+        model = keras.Model(scans, classify(features, classes), name=name)
+        if weights is not None:
+            path = download_weights(published) if weights == "imagenet" else Path(weights)
+            load_weights(model, path)
+            for layer in model.layers:
+                # Batch statistics of a few thousand scans are worse than ImageNet's.
+                if isinstance(layer, layers.BatchNormalization):
+                    layer.trainable = False
+        return model
+
+    return register(
+        Architecture(
+            name=name,
+            summary=f"{title} pretrained on ImageNet, global average pooling, softmax",
+            document="002",
+            size=224,
+            build=build,
+            recipe=FINE_TUNING,
+            pretrained=True,
+        )
+    )
+
+
+def download_weights(published: str) -> Path:
+    """Fetch a file that torchvision publishes, unless it was fetched before.
+
+    Args:
+        published: its name, which ends in the start of its SHA-256: `resnet18-f37072fd.pth`.
+
+    Raises:
+        WeightsError: no network to download from, or what came is not that file.
+    """
+    with explain_failed_download():
+        path = Path(
+            keras.utils.get_file(published, f"{ADDRESS}/{published}", cache_subdir="models")
+        )
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(path.stem.rpartition("-")[2]):
+        path.unlink()
+        raise WeightsError(
+            f"What was downloaded as {published} has the SHA-256 {found}, which does not start as "
+            "its name ends. The file is removed: try again."
+        )
+    return path
+
+
+def load_weights(model: keras.Model, path: Path) -> None:
+    """Fill a network with weights of the same names and shapes as torchvision's.
+
+    Args:
+        model: its layers are named after torchvision's.
+        path: a PyTorch state dict (.pth, .pt), or the same names in .safetensors or .npz.
+
+    Raises:
+        WeightsError: no such file, or one of another network: its first wrong name or shape.
+    """
+    arrays = {
+        name: array
+        for name, array in _read_arrays(path).items()
+        if not name.startswith(_LEFT_OUT) and not name.endswith(_COUNTER)
+    }
+    mistake = f"{path} does not hold weights of {model.name}: "
+    for name, variable, order in _name_variables(model):
+        shape = tuple(variable.shape[axis] for axis in order)
+        if name not in arrays:
+            raise WeightsError(f"{mistake}{name}, of shape {shape}, is missing.")
+        array = arrays.pop(name)
+        if array.shape != shape:
+            raise WeightsError(f"{mistake}{name} has the shape {array.shape} instead of {shape}.")
+        variable.assign(array.transpose(np.argsort(order)))
+    for name, array in arrays.items():
+        raise WeightsError(
+            f"{mistake}{name}, of shape {array.shape}, belongs to no layer of this network."
+        )
+
+
+def _name_variables(model: keras.Model) -> Iterator[tuple[str, Any, tuple[int, ...]]]:
+    """Give each weight's name in torchvision, its variable, and PyTorch's order of its axes."""
+    for layer in model.layers:
+        name = layer.name.replace("_", ".")
+        if isinstance(layer, layers.DepthwiseConv2D):
+            yield f"{name}.weight", layer.kernel, (2, 3, 0, 1)
+        elif isinstance(layer, layers.Conv2D):
+            yield f"{name}.weight", layer.kernel, (3, 2, 0, 1)
+        elif isinstance(layer, layers.BatchNormalization):
+            yield f"{name}.weight", layer.gamma, (0,)
+            yield f"{name}.bias", layer.beta, (0,)
+            yield f"{name}.running_mean", layer.moving_mean, (0,)
+            yield f"{name}.running_var", layer.moving_variance, (0,)
+
+
+def _read_arrays(path: Path) -> Arrays:
+    """Read names and arrays from a file; no code that it may hold is run."""
+    readers = {
+        ".npz": _read_npz,
+        ".pt": _read_pytorch,
+        ".pth": _read_pytorch,
+        ".safetensors": _read_safetensors,
+    }
+    if path.suffix not in readers:
+        raise WeightsError(
+            f"{path} cannot be read as weights. Accepted: {', '.join(readers)}, with torchvision's "
+            "names."
+        )
+    try:
+        return readers[path.suffix](path)
+    except WeightsError:
+        raise
+    except (OSError, EOFError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        reason = str(error).partition("\n")[0] or "it is empty, or cut short."
+        raise WeightsError(f"{path} cannot be read as weights: {reason}") from error
+
+
+def _read_npz(path: Path) -> Arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def _read_safetensors(path: Path) -> Arrays:
+    safetensors = _import_reader("safetensors.numpy", path)
+    try:
+        arrays: Arrays = safetensors.load_file(path)
+    except importlib.import_module("safetensors").SafetensorError as error:
+        raise ValueError(str(error)) from error
+    return arrays
+
+
+def _read_pytorch(path: Path) -> Arrays:
+    torch = _import_reader("torch", path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # PyTorch's own advice is to run what the file holds
+        raise ValueError("it is damaged, or holds more than tensors.") from error
+    if not isinstance(state, dict) or not all(map(torch.is_tensor, state.values())):
+        raise ValueError("it holds something else than a state dict: names and their tensors.")
+    return {name: tensor.float().numpy() for name, tensor in state.items()}
+
+
+def _import_reader(module: str, path: Path) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = module.partition(".")[0]
+        raise WeightsError(
+            f"Reading {path} needs {package}, which is not installed: run `pip install {package}`, "
+            "or bring the same names and arrays as .npz (or .safetensors)."
+        ) from error

@@ -1,0 +1,134 @@
+"""One row in a process of its own.
+
+Starting a process and loading Keras costs a row about 7 s on two cores. In return nothing of it
+stays in memory, on the GPU either, and a row killed for want of memory takes no other along.
+"""
+
+import math
+import os
+import signal
+import sys
+import traceback
+from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+from typing import TYPE_CHECKING
+
+from training.study.plan import Plan, build_request
+from training.study.results import Result, append_result
+from training.study.shelf import keep_report
+
+if TYPE_CHECKING:
+    from training.bundle import Card
+    from training.run import TrainingRequest
+
+
+_SECONDS_TO_END = 10
+
+
+class RowError(RuntimeError):
+    """A row was not trained; the message says why."""
+
+
+def train_apart(plan: Plan, context: BaseContext) -> Result:
+    """Train a row in a new process, which keeps its result before it ends.
+
+    Whatever interrupts the caller ends that process too; its run goes on the next time.
+
+    Args:
+        plan: what to train.
+        context: starts the process; "spawn" is safe with every backend.
+
+    Raises:
+        RowError: the row failed, or its process was killed.
+    """
+    plan.log.parent.mkdir(parents=True, exist_ok=True)
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(plan, sender))  # type: ignore[attr-defined]
+    process.start()
+    sender.close()
+    try:
+        answer = receiver.recv()
+        process.join(_SECONDS_TO_END)
+    except EOFError:
+        process.join(_SECONDS_TO_END)
+        raise RowError(_explain_end(process.exitcode)) from None
+    finally:
+        receiver.close()
+        process.terminate()  # nothing happens to one that has ended
+        process.join(_SECONDS_TO_END)
+        process.kill()  # one that is deep in a library and does not listen
+        process.join()
+    if isinstance(answer, Result):
+        return answer
+    raise RowError(str(answer))
+
+
+def _explain_end(code: int | None) -> str:
+    if code == -signal.SIGKILL:
+        return "Its process was killed by the system, most likely for want of memory."
+    return f"Its process ended with status {code} before the row was finished."
+
+
+def _work(plan: Plan, sender: Connection) -> None:
+    """Train the row and send its result, or in words why there is none."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's: it ends this process
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which leaves nothing behind
+    log = os.open(plan.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    try:
+        sender.send(train_row(plan))
+    except Exception as error:  # noqa: BLE001  whatever ends a row must not end the study
+        traceback.print_exc()
+        sender.send(f"{error}" or type(error).__name__)
+
+
+def train_row(plan: Plan) -> Result:
+    """Train a row, or go on with it where it was cut off, and keep its result, card and report."""
+    from training.pipeline import train
+
+    request = build_request(plan)
+    outcome = train(request, lambda line: print(line, flush=True))  # noqa: T201  into the log
+    result = describe(plan, request, outcome.card)
+    keep_report(plan.study / plan.id, outcome.card.to_json(), outcome.run / "report")
+    append_result(plan.study, result)
+    return result
+
+
+def describe(plan: Plan, request: "TrainingRequest", card: "Card") -> Result:
+    """Put what a row's training measured into a result."""
+    metrics, training = card.metrics, card.training
+    low, high = metrics["intervals"]["accuracy"]
+    return Result(
+        id=plan.id,
+        document=plan.row.document,
+        row=plan.row.name,
+        model=plan.row.model,
+        method=plan.row.method,
+        head=plan.row.head,
+        budget=plan.budget,
+        protocol=plan.protocol,
+        data=plan.names,
+        size=request.size,
+        epochs=request.recipe.epochs,
+        epochs_run=training["epochs"],
+        seconds_per_epoch=_finite(metrics.get("seconds_per_epoch")),
+        parameters=card.parameters,
+        device=training["device"],
+        date=card.created,
+        test_scans=metrics["scans"],
+        accuracy=metrics["accuracy"],
+        balanced_accuracy=metrics["balanced_accuracy"],
+        f1_macro=metrics["f1_macro"],
+        loss=_finite(metrics.get("loss")),
+        roc_auc=_finite(metrics.get("roc_auc")),
+        interval=(low, high),
+        leaks=metrics["leaks"],
+        published=plan.row.published,
+        command=plan.command,
+    )
+
+
+def _finite(value: object) -> float | None:
+    """Give a number, or None where none was measured."""
+    return value if isinstance(value, float) and math.isfinite(value) else None

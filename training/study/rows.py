@@ -1,0 +1,111 @@
+"""The rows of the study: every row of every table of the source documents, as they print it."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from training.run import Head, Method
+
+# Percentages and losses stand in this file as the documents print them; a row without figures is
+# one that the document names and does not measure, or that goes beyond the documents.
+_PUBLISHED = Path(__file__).with_name("published.csv")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a document's table.
+
+    Attributes:
+        document: one of `training.study.documents.DOCUMENTS`.
+        name: what the document calls it.
+        model: the architecture's name.
+        method: "frozen" trains only the head, "fine-tune" every layer.
+        head: what classifies a frozen backbone's features.
+        epochs: how many the document trains; None where it does not say.
+        published: `accuracy`, `loss`, `f1`, `best_accuracy` and `seconds_per_epoch` as the
+            document prints them, percentages as fractions; None where it prints none.
+        note: what is odd about the printed row.
+    """
+
+    document: str
+    name: str
+    model: str
+    method: "Method"
+    head: "Head"
+    epochs: int | None
+    published: dict[str, float | None]
+    note: str
+
+    @property
+    def slug(self) -> str:
+        """Name the row in paths and patterns, such as `002-mobilenet-v2-frozen-svm`."""
+        parts = [self.document, self.model]
+        parts += [self.method] if self.method != "fine-tune" else []
+        parts += [self.head] if self.head != "softmax" else []
+        return "-".join(parts)
+
+
+@cache
+def read_rows() -> tuple[Row, ...]:
+    """Give all rows, in the order of the documents' tables."""
+    with _PUBLISHED.open(encoding="utf-8", newline="") as file:
+        return tuple(_build(line) for line in csv.DictReader(file))
+
+
+def choose_rows(document: str, patterns: Sequence[str] = ()) -> list[Row]:
+    """Give the rows of a document, or of "all", that match one of the patterns.
+
+    Args:
+        document: a document's number, or "all".
+        patterns: globs of a row's slug, model, or name in the document; none chooses every row.
+
+    Raises:
+        ValueError: a pattern matches none of the document's rows.
+    """
+    rows = [row for row in read_rows() if document in (row.document, "all")]
+    for pattern in patterns:
+        if not any(_matches(row, pattern) for row in rows):
+            raise ValueError(
+                f"No row of {document} matches {pattern!r}. Its rows: "
+                f"{', '.join(row.slug for row in rows)}. A pattern may hold * and ?."
+            )
+    return [row for row in rows if not patterns or any(_matches(row, one) for one in patterns)]
+
+
+def _matches(row: Row, pattern: str) -> bool:
+    return any(fnmatchcase(text, pattern) for text in (row.slug, row.model, row.name))
+
+
+def _build(line: dict[str, str]) -> Row:
+    figures = {name: _number(line[name]) for name in ("accuracy", "loss", "f1", "best_accuracy")}
+    if line["f1_by_class"]:  # document 002 prints no mean of them
+        figures["f1"] = mean(float(value) for value in line["f1_by_class"].split())
+    for name in ("accuracy", "f1", "best_accuracy"):
+        figures[name] = _divide_by_hundred(figures[name])
+    if line["document"] == "001":
+        # 1.39 beside 99.77 % is a hundredth of that: its losses are printed like its percentages.
+        figures["loss"] = _divide_by_hundred(figures["loss"])
+    return Row(
+        document=line["document"],
+        name=line["row"],
+        model=line["model"],
+        method=cast("Method", line["method"]),
+        head=cast("Head", line["head"]),
+        epochs=int(line["epochs"]) if line["epochs"] else None,
+        published={**figures, "seconds_per_epoch": _number(line["seconds_per_epoch"])},
+        note=line["note"],
+    )
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
+
+
+def _divide_by_hundred(value: float | None) -> float | None:
+    return None if value is None else round(value / 100, 6)

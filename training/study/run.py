@@ -1,0 +1,89 @@
+"""The story of a study: row after row, each kept as it is finished, the tables after each."""
+
+import multiprocessing
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.context import BaseContext
+from pathlib import Path
+
+from training.study.plan import Plan
+from training.study.process import RowError, train_apart
+from training.study.results import Result, read_results
+from training.study.table import write_tables
+
+
+def run_study(
+    plans: Sequence[Plan],
+    folder: Path,
+    tell: Callable[[str], None],
+    context: BaseContext | None = None,
+) -> dict[str, str]:
+    """Train the rows that have no result yet; one that fails does not stop the others.
+
+    Args:
+        plans: the rows.
+        folder: the study's; takes results, reports and tables.
+        tell: takes lines on how far it is.
+        context: starts the processes of the rows; "spawn" where none is given.
+
+    Returns:
+        Why rows were not trained, by their id.
+
+    Raises:
+        ResultsError: the results file is damaged; nothing was trained.
+        KeyboardInterrupt: the caller stopped it; finished rows are kept.
+    """
+    finished = {result.id for result in read_results(folder, tell)}
+    waiting = [plan for plan in plans if plan.fresh or plan.id not in finished]
+    tell(f"Rows: {len(plans)}, of which {len(plans) - len(waiting)} finished before.")
+    write_tables(folder)
+    failures: dict[str, str] = {}
+    started = time.monotonic()
+    for number, plan in enumerate(waiting):
+        tell(f"[{number + 1}/{len(waiting)}] {plan.id}{_tell_time(started, number, len(waiting))}")
+        try:
+            result = _train(plan, context or multiprocessing.get_context("spawn"))
+        except RowError as error:
+            failures[plan.id] = str(error)
+            tell(f"    not run: {error}")
+            continue
+        write_tables(folder)
+        tell(f"    {_summarise(result)}")
+    return failures
+
+
+def _train(plan: Plan, context: BaseContext) -> Result:
+    for data in plan.data:
+        if not data.is_dir():  # before a process is started for nothing
+            raise RowError(
+                f"There is no folder {data}. `flask data fetch {data.name}` downloads a known set; "
+                "--data names another folder."
+            )
+    return train_apart(plan, context)
+
+
+def _tell_time(started: float, done: int, total: int) -> str:
+    """Give the time so far and an estimate of what is left, once there is something to go by."""
+    if not done:
+        return ""
+    so_far = time.monotonic() - started
+    left = so_far / done * (total - done)
+    return f" ({describe_seconds(so_far)} so far, about {describe_seconds(left)} left)"
+
+
+def describe_seconds(seconds: float) -> str:
+    """Say a duration in its largest fitting units: 48 s, 12 min, 3 h 5 min."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _summarise(result: Result) -> str:
+    published = result.published.get("accuracy")
+    beside = "none published" if published is None else f"published {published:.4f}"
+    pace = result.seconds_per_epoch
+    return (
+        f"accuracy {result.accuracy:.4f} ({beside}), F1 {result.f1_macro:.4f}, "
+        f"{result.epochs_run} epochs" + ("" if pace is None else f" of {pace:.1f} s")
+    )

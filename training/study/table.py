@@ -1,0 +1,140 @@
+"""The comparison as Markdown: what the documents print, and beside it what was measured here."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.study.documents import DOCUMENTS
+from training.study.results import BUDGETS, Result, read_results, write_atomically
+from training.study.rows import Row, read_rows
+
+NOT_RUN = "not run"
+_INTRODUCTION = """\
+# The study, row by row
+
+Written by `flask study`, from `results.jsonl`; do not edit it. A figure stands here only if it was
+measured; a row without one says *not run*.
+
+- *Published* is what the document prints; *ours* was measured once, on scans that had no part in \
+training or in any choice, and its loss after calibration. The interval holds 95 % of 1,000 draws \
+of whole near-duplicate groups.
+- *Unleaked* is our accuracy on the test scans that have no near-duplicate in the training or \
+validation part. Under `grouped` that is every one.
+- *Budget*: `full` has the document's own settings, `quick` is a smaller setting ({quick}), and \
+`own` the architecture's own recipe, as `flask train` has it.
+"""
+_QUICK = (
+    "64 px and at most 12 epochs; of pretrained networks 96 px and 5, or 30 of a frozen one's "
+    "head; one variant of a scan an epoch"
+)
+_MEASURED = (
+    "Our accuracy",
+    "95 % interval",
+    "Unleaked",
+    "Our loss",
+    "Our F1",
+    "Budget",
+    "Protocol",
+    "Data",
+    "Size",
+    "Epochs",
+    "Seconds an epoch",
+    "Parameters",
+    "Device",
+    "Date",
+    "Report",
+)
+
+
+def write_tables(folder: Path) -> None:
+    """Write `README.md` of the study's folder anew from its results.
+
+    Raises:
+        ResultsError: the results file is damaged.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "README.md", draw_tables(read_results(folder)))
+
+
+def draw_tables(results: Sequence[Result]) -> str:
+    """Draw a table for each document, with every row of it, trained or not."""
+    parts = [_INTRODUCTION.format(quick=_QUICK)]
+    for number, document in DOCUMENTS.items():
+        rows = [row for row in read_rows() if row.document == number]
+        title = f"Document {number}: {document.title}" if number.isdecimal() else document.title
+        size = f"{document.size} px" if document.size else "the architecture's own size"
+        run = sum(bool(_results_of(row, results)) for row in rows)
+        parts.append(
+            f"## {title}\n\n`{document.data}`, `{document.protocol}`, {size}. {document.chosen} "
+            f"{run} of {len(rows)} rows were run.\n"
+        )
+        parts.append(_draw_table(rows, results))
+        notes = [f"- {row.name} ({row.model}): {row.note}" for row in rows if row.note]
+        parts.append("\n".join(notes) + "\n" if notes else "")
+    return "\n".join(part for part in parts if part)
+
+
+def _results_of(row: Row, results: Sequence[Result]) -> list[Result]:
+    key = (row.document, row.model, row.method, row.head)
+    found = [one for one in results if (one.document, one.model, one.method, one.head) == key]
+    return sorted(found, key=lambda one: (BUDGETS.index(one.budget), one.protocol, one.id))
+
+
+def _draw_table(rows: Sequence[Row], results: Sequence[Result]) -> str:
+    lines = []
+    for row in rows:
+        found = _results_of(row, results)
+        published = {"In the document": row.name, "Model": _name(row), **_list_published(row)}
+        lines += [published | _list_measured(result) for result in found]
+        if not found:
+            lines.append(published | dict.fromkeys(_MEASURED, "") | {"Our accuracy": NOT_RUN})
+    columns = [name for name in lines[0] if any(line[name] for line in lines)]
+    cells = [columns, ["---"] * len(columns)]
+    cells += [[line[name] for name in columns] for line in lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
+
+
+def _name(row: Row) -> str:
+    extra = [row.method] if row.method == "frozen" else []
+    return " + ".join([" ".join([row.model, *extra]), *([row.head] * (row.head != "softmax"))])
+
+
+def _list_published(row: Row) -> dict[str, str]:
+    figures = row.published
+    return {
+        "Published accuracy": _percent(figures["accuracy"]),
+        "Published best accuracy": _percent(figures["best_accuracy"]),
+        "Published loss": _plain(figures["loss"]),
+        "Published F1": _percent(figures["f1"]),
+        "Published seconds an epoch": _plain(figures["seconds_per_epoch"]),
+    }
+
+
+def _list_measured(result: Result) -> dict[str, str]:
+    low, high = result.interval
+    pace = result.seconds_per_epoch
+    cells = (
+        f"{100 * result.accuracy:.2f} %",
+        f"{100 * low:.1f}–{100 * high:.1f} %",
+        _percent(result.leaks.get("accuracy_without")),
+        "" if result.loss is None else f"{result.loss:.4f}",
+        f"{100 * result.f1_macro:.2f} %",
+        result.budget,
+        result.protocol,
+        ", ".join(result.data),
+        f"{result.size} px",
+        f"{result.epochs_run} of {result.epochs}",
+        "" if pace is None else f"{pace:.1f}",
+        f"{result.parameters:,}",
+        result.device,
+        result.date,
+        f"[report]({result.id}/report/README.md)",
+    )
+    return dict(zip(_MEASURED, cells, strict=True))
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.4g} %"
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"

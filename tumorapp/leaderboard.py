@@ -1,0 +1,185 @@
+"""The leaderboard, and the report of each model on it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flask import (
+    Blueprint,
+    Response,
+    abort,
+    current_app,
+    render_template,
+    request,
+    send_from_directory,
+)
+from werkzeug.datastructures import MultiDict
+
+from training.bundle import Card
+from tumorapp import rows
+from tumorapp.catalog import Catalog
+from tumorapp.errors import InvalidOptionError
+from tumorapp.rows import BUDGETS, COLUMNS, Row, describe_card, describe_result, sort_rows
+from tumorapp.study import Study, read_card, read_study
+
+_ORDERS = ("ascending", "descending")
+_PAGE = "README.md"
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawing of a report, and its size in CSS pixels: room is kept for it while it loads."""
+
+    file: str
+    title: str
+    explanation: str
+    width: int = 480
+    height: int = 432
+
+
+PLOTS = (
+    Plot("history.svg", "Learning curves", "Loss and accuracy after each epoch.", 864, 336),
+    Plot("confusion.svg", "Confusion matrix", "Each row is a label, each column an answer."),
+    Plot("roc.svg", "ROC", "Cases that are found against false alarms, at every threshold."),
+    Plot("reliability.svg", "Reliability", "How often it is right when it is that sure."),
+)
+
+blueprint = Blueprint("leaderboard", __name__, url_prefix="/models")
+for _filter in (rows.write_share, rows.write_number, rows.write_published, rows.write_interval):
+    blueprint.add_app_template_filter(_filter)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What of the leaderboard is asked for, and in what order; "" stands for any."""
+
+    sort: str = "accuracy"
+    order: str = "descending"
+    text: str = ""
+    document: str = ""
+    protocol: str = ""
+    budget: str = ""
+    columns: str = ""
+
+    def shows(self, row: Row) -> bool:
+        """Tell whether a row passes; static/js/table.js asks the same of it."""
+        return (
+            all(word in row.text for word in self.text.lower().split())
+            and self.document in ("", *row.document.split(", "))
+            and self.protocol in ("", row.protocol)
+            and self.budget in ("", row.budget)
+        )
+
+
+@blueprint.get("", strict_slashes=False)
+def show_models() -> str:
+    """Show every model that is served or was studied, as a table."""
+    choice = _read_choice(request.args)
+    study = _study()
+    cards = [model.card for _, model in sorted(_catalog().models.items())]
+    found = [*map(describe_card, cards), *map(describe_result, study.results)]
+    column = next(column for column in COLUMNS if column.name == choice.sort)
+    ordered = sort_rows(found, column, descending=choice.order == "descending")
+    return render_template(
+        "models.html",
+        rows=ordered,
+        shown={row.url for row in ordered if choice.shows(row)},
+        columns=COLUMNS,
+        choice=choice,
+        documents=sorted({name for row in found for name in row.document.split(", ") if name}),
+        protocols=sorted({row.protocol for row in found if row.protocol}),
+        budgets={name: BUDGETS[name] for name in BUDGETS if any(r.budget == name for r in found)},
+        study=study,
+    )
+
+
+@blueprint.get("/reports/<slug>")
+def show_study_report(slug: str) -> str:
+    """Show the report of a row of the study."""
+    result = _study().find(slug) or abort(404)
+    card = read_card(_study_folder(), slug)
+    folder = _study_folder() / slug / "report"
+    return _render_report(describe_result(result), card, folder, result=result)
+
+
+@blueprint.get("/reports/<slug>/<file>")
+def send_study_file(slug: str, file: str) -> Response:
+    """Send a plot or the written report of a row of the study."""
+    if _study().find(slug) is None:
+        abort(404)
+    return _send(_study_folder(), f"{slug}/report", file)
+
+
+@blueprint.get("/<model>/<int:version>")
+def show_bundle_report(model: str, version: int) -> str:
+    """Show the report of a model that is served."""
+    card = _find_card(model, version)
+    folder = _models_folder() / model / str(version) / "report"
+    return _render_report(describe_card(card), card, folder)
+
+
+@blueprint.get("/<model>/<int:version>/<file>")
+def send_bundle_file(model: str, version: int, file: str) -> Response:
+    """Send a plot or the written report of a model that is served."""
+    _find_card(model, version)
+    return _send(_models_folder(), f"{model}/{version}/report", file)
+
+
+def _read_choice(values: MultiDict[str, str]) -> _Choice:
+    """Read what a link or the form asks for; other parameters are let be."""
+    given = {name: values.get(name, "").strip() for name in _Choice.__dataclass_fields__}
+    accepted = {"sort": tuple(column.name for column in COLUMNS), "order": _ORDERS}
+    for name, names in accepted.items():
+        if given[name] and given[name] not in names:
+            raise InvalidOptionError(
+                f"The option {name} is {given[name][:100]!r}. Accepted: {', '.join(names)}.", names
+            )
+    return _Choice(**{name: value for name, value in given.items() if value})
+
+
+def _render_report(row: Row, card: Card | None, folder: Path, **more: Any) -> str:
+    return render_template(
+        "report.html",
+        row=row,
+        card=card,
+        meaning=BUDGETS[row.budget],
+        epochs=rows.write_epochs(row),
+        plots=[plot for plot in PLOTS if (folder / plot.file).is_file()],
+        page=_PAGE if (folder / _PAGE).is_file() else None,
+        **more,
+    )
+
+
+def _send(root: Path, folder: str, file: str) -> Response:
+    """Send a file of a report; a browser asks each time whether it changed."""
+    if file == _PAGE:  # as text: browsers save Markdown instead of showing it
+        return send_from_directory(root, f"{folder}/{file}", mimetype="text/plain")
+    if file not in {plot.file for plot in PLOTS}:
+        abort(404)
+    return send_from_directory(root, f"{folder}/{file}", mimetype="image/svg+xml")
+
+
+def _find_card(model: str, version: int) -> Card:
+    loaded = _catalog().models.get(model)
+    if loaded is None or loaded.card.version != version:
+        abort(404)
+    return loaded.card
+
+
+def _catalog() -> Catalog:
+    catalog: Catalog = current_app.extensions["catalog"]
+    return catalog
+
+
+def _models_folder() -> Path:
+    folder: Path = current_app.config["MODELS_DIR"]
+    return folder
+
+
+def _study_folder() -> Path:
+    folder: Path = current_app.config["STUDY_DIR"]
+    return folder
+
+
+def _study() -> Study:
+    return read_study(_study_folder())
