@@ -226,6 +226,8 @@ def _compile(
     recipe = settings.recipe
     updates = max(1.0, epoch / steps)
     model = _assemble(architecture, settings, settings.weights)
+    if recipe.normalisation != "kept":
+        _train_normalisation(model.layers[-1], as_pytorch=recipe.normalisation == "pytorch")
     losses = keras.losses
     loss = losses.BinaryCrossentropy if architecture.binary else losses.CategoricalCrossentropy
     model.compile(
@@ -241,6 +243,14 @@ def _compile(
     if steps > 1:
         accumulate_gradients(model, steps)
     return model
+
+
+def _train_normalisation(network: keras.Model, *, as_pytorch: bool) -> None:
+    for layer in network.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.trainable = True
+            if as_pytorch:
+                layer.momentum = 0.9  # which PyTorch calls 0.1
 
 
 def _load_best(architecture: Architecture, settings: FitSettings, path: Path) -> keras.Model:

@@ -20,7 +20,7 @@ from training.fit import FitResult, FitSettings, Labelled, Scans
 from training.frozen import FEATURES, build_network, compute_features
 from training.models import Architecture
 
-_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+_PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2)
 _NEIGHBOURS = (1, 3, 5, 9, 15, 25)
 _BATCH = 64
 _ROUNDS = 20_000  # many more than the smaller penalties need

@@ -12,7 +12,7 @@ from flask import current_app
 
 from tumorapp.configuration_file import config_option
 
-PROTOCOLS = ("official", "random-80-20", "random-75-25", "grouped")
+PROTOCOLS = ("official", "random-75-25", "random-80-20", "grouped")
 _BACKENDS = ("tensorflow", "jax", "torch")
 _EXAMPLES = """
 \b
@@ -84,6 +84,12 @@ Examples:
     help="Train on every scan in each epoch, or on the square root of each near-duplicate group.",
 )
 @click.option(
+    "--normalisation",
+    type=click.Choice(["kept", "keras", "pytorch"]),
+    help="Whether a pretrained network's batch normalisation keeps ImageNet's statistics, or "
+    "learns its own with the momentum of Keras or of PyTorch.",
+)
+@click.option(
     "--balanced/--unbalanced",
     default=None,
     help="Whether every class weighs the same in the loss, however many scans it has.",
@@ -119,7 +125,7 @@ def train_command(
     precision: str,
     no_publish: bool,
     fresh: bool,
-    **overrides: float | None,
+    **overrides: float | str | None,
 ) -> None:
     """Train MODEL on folders of scans, measure it once on its test part, and publish it.
 

@@ -136,6 +136,7 @@ def test_the_full_budget_is_the_documents_own() -> None:
         augmentation=0,
         every_copy=True,
         balanced=False,
+        normalisation="pytorch",
     )
     assert not request.publish
     ann = plan("000-ann-32-nodes-0-dense")
@@ -146,7 +147,9 @@ def test_the_full_budget_is_the_documents_own() -> None:
 
 def test_the_quick_budget_is_smaller_and_the_own_one_the_architectures() -> None:
     quick = build_request(plan("000-ann-32-nodes-0-dense", budget="quick"))
-    assert (quick.size, quick.recipe.epochs, quick.recipe.variants) == (96, 5, 1)
+    assert (quick.size, quick.recipe.epochs, quick.recipe.variants) == (64, 12, 1)
+    pretrained = build_request(plan("002-mobilenet-v2", budget="quick", weights="none"))
+    assert (pretrained.size, pretrained.recipe.epochs) == (96, 5)
     frozen = build_request(plan("002-mobilenet-v2-frozen", budget="quick", weights="none"))
     assert (frozen.size, frozen.recipe.epochs, frozen.method) == (96, 30, "frozen")
     network = architecture("mobilenet-v2")

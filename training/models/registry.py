@@ -5,7 +5,7 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import keras
@@ -36,6 +36,9 @@ class Recipe:
         every_copy: whether an epoch takes every scan, instead of the square root of the size of
             each near-duplicate group.
         balanced: whether every class weighs the same in the loss, however many scans it has.
+        normalisation: "kept" lets a pretrained network's batch normalisation keep ImageNet's
+            statistics; "keras" and "pytorch" let it learn its own, which follow the scans with the
+            momentum of the network's layers in Keras, or with PyTorch's.
     """
 
     epochs: int = 30
@@ -50,6 +53,7 @@ class Recipe:
     mixup: float = 0.0
     every_copy: bool = False
     balanced: bool = True
+    normalisation: Literal["kept", "keras", "pytorch"] = "kept"
 
 
 @dataclass(frozen=True)

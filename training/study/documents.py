@@ -1,6 +1,7 @@
 """The source documents: their data, their protocols and their settings."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Document:
         epochs: where a row of its table does not say.
         patience: epochs without progress before training stops.
         variants: how many variants of each scan an epoch shows.
+        normalisation: whose batch normalisation it trains with everything else.
         chosen: what is not the document's word, in a sentence.
     """
 
@@ -25,6 +27,7 @@ class Document:
     epochs: int
     patience: int
     variants: int
+    normalisation: Literal["keras", "pytorch"]
     chosen: str
 
 
@@ -37,6 +40,7 @@ DOCUMENTS = {
         epochs=50,
         patience=5,
         variants=21,
+        normalisation="keras",
         chosen="It gives neither the most epochs nor the patience of early stopping (“a few "
         "epochs”): 50 and 5 here. It augments before it divides the scans, so that variants of a "
         "scan are on both sides; here the scans are divided first.",
@@ -49,6 +53,7 @@ DOCUMENTS = {
         epochs=20,
         patience=6,
         variants=0,
+        normalisation="keras",
         chosen="It names neither optimiser nor learning rate nor patience: Adam, 0.001 and 6 here. "
         "Its figures are of the scans that also steered its callbacks; ours are of scans that "
         "steered nothing.",
@@ -61,6 +66,7 @@ DOCUMENTS = {
         epochs=100,
         patience=100,
         variants=0,
+        normalisation="pytorch",
         chosen="Its accuracy is that of the last epoch and its best accuracy that of the epoch "
         "best on the test part; ours is of the epoch best on a validation part. Published F1 is "
         "the mean of its class tables.",
@@ -73,6 +79,7 @@ DOCUMENTS = {
         epochs=20,
         patience=5,
         variants=0,
+        normalisation="keras",
         chosen="It names the data set and the layers only: the division, 20 epochs, Adam at 0.001 "
         "and the size are chosen here.",
     ),
@@ -84,6 +91,7 @@ DOCUMENTS = {
         epochs=20,
         patience=6,
         variants=0,
+        normalisation="keras",
         chosen="Trained as document 001 trains EfficientNet.",
     ),
 }

@@ -150,6 +150,7 @@ def choose_recipe(plan: Plan, network: "Architecture") -> "Recipe":
         variants=document.variants,
         every_copy=True,
         balanced=False,
+        normalisation=document.normalisation,
     )
     if plan.budget == "full":
         return full
