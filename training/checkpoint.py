@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 
 import keras
 
-from training.memory import accumulate_gradients
+from training.memory import DeviceMemoryError, accumulate_gradients
 
 Epoch = dict[str, float]
+
+_LOG = logging.getLogger(__name__)
 
 
 class DivergenceError(ValueError):
@@ -93,9 +96,28 @@ class Checkpoint(keras.callbacks.Callback):
         return model
 
     def halve_batch(self) -> None:
-        """Remember to go on with half the scans a step, from the last epoch that was kept."""
+        """Remember to go on with half the scans a step, from the last epoch that was kept.
+
+        Raises:
+            DeviceMemoryError: a step is of one scan already.
+        """
+        if self.batch == 1:
+            raise DeviceMemoryError(
+                "The device has too little memory to train on even one scan a step. Choose a "
+                "smaller --size or a smaller model, free memory that other programs hold, or train "
+                "on the CPU."
+            )
+        before = self.batch
         self.batch //= 2
         self._write_state()
+        _LOG.warning(
+            "The device ran out of memory with %d scans a step. Training goes on after epoch %d "
+            "with %d a step; %d steps make one update of the weights.",
+            before,
+            len(self.history),
+            self.batch,
+            self.steps,
+        )
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Bring the other callbacks to where they were, epoch by epoch."""

@@ -1,7 +1,6 @@
 """Scans and labels → the weights of the best epoch."""
 
 import gc
-import logging
 import sys
 import time
 from dataclasses import dataclass
@@ -17,14 +16,12 @@ from training.augment import build_augmentation
 from training.batches import ScanBatches
 from training.checkpoint import Checkpoint, Epoch
 from training.device import choose_precision
-from training.memory import DeviceMemoryError, accumulate_gradients, is_out_of_memory
-from training.models import Architecture, Recipe
+from training.memory import accumulate_gradients, is_out_of_memory
+from training.models import Architecture, Recipe, WeightsError
 
 # What a model takes, and labels; and near-duplicate groups.
 Scans = tuple[NDArray[Any], NDArray[np.int64]]
 Labelled = tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]
-
-_LOG = logging.getLogger(__name__)
 
 # Epochs that the moving average of the weights may span: on a small data set a longer one would
 # be validated, and published, long before it has caught up with the weights.
@@ -158,7 +155,7 @@ def _train(
         if not is_out_of_memory(error):
             raise
         logs.on_train_end()  # closes its files
-        _make_room(checkpoint, error)
+        checkpoint.halve_batch()
         return None
     return checkpoint
 
@@ -192,29 +189,27 @@ def _keep_order(validation: Scans, settings: FitSettings, binary: bool, batch: i
     )
 
 
-def _make_room(checkpoint: Checkpoint, error: Exception) -> None:
-    if checkpoint.batch == 1:
-        raise DeviceMemoryError(
-            "The device has too little memory to train on even one scan a step. Choose a smaller "
-            "--size or a smaller model, free memory that other programs hold, or train on the CPU."
+def build_at_size(
+    architecture: Architecture, settings: FitSettings, weights: str | Path | None
+) -> keras.Model:
+    """Build a network; raises ValueError where its layers leave nothing of scans that small."""
+    try:
+        return architecture.build(settings.size, settings.classes, weights)
+    except WeightsError:
+        raise
+    except ValueError as error:
+        raise ValueError(
+            f"{architecture.name} cannot be built for scans of {settings.size} × {settings.size} "
+            f"pixels. Choose a larger --size; its own is {architecture.size}. "
+            f"(Keras: {str(error).strip()})"
         ) from error
-    before = checkpoint.batch
-    checkpoint.halve_batch()
-    _LOG.warning(
-        "The device ran out of memory with %d scans a step. Training goes on after epoch %d with "
-        "%d a step; %d steps make one update of the weights.",
-        before,
-        len(checkpoint.history),
-        checkpoint.batch,
-        checkpoint.steps,
-    )
 
 
 def _assemble(
     architecture: Architecture, settings: FitSettings, weights: str | Path | None
 ) -> keras.Sequential:
     """Put the augmentation before the network; the network is the last layer."""
-    network = architecture.build(settings.size, settings.classes, weights)
+    network = build_at_size(architecture, settings, weights)
     augmentation = build_augmentation(settings.recipe.augmentation, settings.seed)
     return keras.Sequential([layers.Input(network.input_shape[1:]), *augmentation, network])
 

@@ -15,7 +15,7 @@ from keras import layers
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from training.fit import FitResult, FitSettings, Labelled, Scans, fit
+from training.fit import FitResult, FitSettings, Labelled, Scans, build_at_size, fit
 from training.memory import DeviceMemoryError, is_out_of_memory
 from training.models import Architecture
 
@@ -40,7 +40,7 @@ def fit_head(
         architecture: pretrained, with a layer named "pool".
         training: pixels, labels and groups, as `training.fit.fit` takes them.
         validation: pixels and labels.
-        settings: how; its augmentation, variants and precision are not used.
+        settings: how; its augmentation, variants, normalisation and precision are not used.
         folder: keeps the features, and what `training.fit.fit` keeps.
 
     Returns:
@@ -53,7 +53,7 @@ def fit_head(
     pixels, labels, groups = training
     vectors = compute_features(network, pixels, folder, "training")
     known = compute_features(network, validation[0], folder, "validation")
-    recipe = replace(settings.recipe, augmentation=0.0, variants=0)
+    recipe = replace(settings.recipe, augmentation=0.0, variants=0, normalisation="kept")
     fitted = fit(
         # To `fit`, the head is a network like any other.
         replace(architecture, build=lambda _size, _classes, _weights: build_head(network)),
@@ -70,7 +70,7 @@ def fit_head(
 def build_network(architecture: Architecture, settings: FitSettings) -> keras.Model:
     """Build the whole model in float32; random weights are the same for the same seed."""
     keras.utils.set_random_seed(settings.seed)
-    return architecture.build(settings.size, settings.classes, settings.weights)
+    return build_at_size(architecture, settings, settings.weights)
 
 
 def build_head(network: keras.Model) -> keras.Model:

@@ -90,6 +90,9 @@ def fit_vectors(
     Returns:
         With the machine a Keras model, whose last layer computes the machine's decisions, scaled
         to be logits; with neighbours a `NeighboursModel`.
+
+    Raises:
+        ValueError: the machine's weights are beyond half precision.
     """
     network = build_network(architecture, settings)
     vectors = compute_features(network, training[0], folder, "training")
@@ -109,6 +112,12 @@ def fit_vectors(
     else:
         kernel, bias = express_as_layer(fitted[name])
         scale = find_scale(known @ kernel + bias, labels)
+        if np.abs(scale * kernel).max() > np.finfo(np.float16).max:  # what a bundle keeps
+            raise ValueError(
+                "The backbone's features hardly differ from scan to scan, so a machine on them "
+                "takes weights beyond half precision. Start from pretrained weights (--weights "
+                "imagenet, or a file), or pass --head softmax."
+            )
         network.layers[-1].set_weights([scale * kernel, scale * bias])
     note = f"Scans are classified by {name}, chosen on the validation part. {_NOTE}"
     return FitResult(model, [], 0, "float32", _BATCH, (note,))

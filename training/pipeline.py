@@ -100,7 +100,7 @@ def _settle(request: TrainingRequest, network: Architecture) -> TrainingRequest:
         )
     return replace(
         request,
-        recipe=replace(request.recipe, augmentation=0.0, variants=0),
+        recipe=replace(request.recipe, augmentation=0.0, variants=0, normalisation="kept"),
         publish=request.publish and request.head != "knn",
     )
 

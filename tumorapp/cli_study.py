@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from flask import current_app
 
-from tumorapp.cli_train import PROTOCOLS
+from tumorapp.cli_train import PROTOCOLS, check_backend
 
 STUDIES = ("000", "001", "002", "004", "beyond", "all")
 STUDY_BUDGETS = ("quick", "full", "own")
@@ -80,6 +80,7 @@ def study_command(
     Stopped at any moment, the same command goes on where it was. A row that cannot be trained does
     not stop the others: the end lists it, with the reason.
     """
+    check_backend()
     from training.study.plan import plan_row
     from training.study.results import ResultsError
     from training.study.rows import choose_rows
@@ -89,7 +90,7 @@ def study_command(
     study = Path(current_app.config["STUDY_DIR"])
     try:
         if tables_only:
-            write_tables(study)
+            write_tables(study, lambda line: click.echo(line, err=True))
             click.echo(f"Tables: {study / 'README.md'}")
             return
         _check_weights(weights)

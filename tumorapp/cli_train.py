@@ -1,16 +1,22 @@
 """`flask train`: a model from labelled scans to a published bundle."""
 
+import difflib
 import importlib.util
+import math
 import os
 import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from flask import current_app
 
 from tumorapp.configuration_file import config_option
+
+if TYPE_CHECKING:
+    from training.models import Architecture
 
 PROTOCOLS = ("official", "random-75-25", "random-80-20", "grouped")
 _BACKENDS = ("tensorflow", "jax", "torch")
@@ -25,6 +31,18 @@ Examples:
   flask train --config instance/mobilenet.yaml --epochs 5
   KERAS_BACKEND=jax flask train --model mobilenet-v2 --data instance/data/nickparvar
 """
+
+
+class _FiniteRange(click.FloatRange):
+    """Numbers between bounds. To click NaN is in every range, as it is neither below nor above."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 @click.command("train", epilog=_EXAMPLES)
@@ -69,15 +87,15 @@ Examples:
 )
 @click.option("--epochs", type=click.IntRange(1), help="The most epochs; part of a run's identity.")
 @click.option("--batch", type=click.IntRange(1), help="Scans a step.")
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="At the start.")
+@click.option("--learning-rate", type=_FiniteRange(0, min_open=True), help="At the start.")
 @click.option("--patience", type=click.IntRange(1), help="Epochs without progress before the end.")
-@click.option("--augmentation", type=click.FloatRange(0, 3), help="Strength, 0 to 3; 1 is usual.")
+@click.option("--augmentation", type=_FiniteRange(0, 3), help="Strength, 0 to 3; 1 is usual.")
 @click.option(
     "--variants",
     type=click.IntRange(0, 21),
     help="Of document 000's 21 variants of a scan, how many an epoch shows; 0: the scan itself.",
 )
-@click.option("--mixup", type=click.FloatRange(0), help="Blend scans of a batch; 0 is not at all.")
+@click.option("--mixup", type=_FiniteRange(0), help="Blend scans of a batch; 0 is not at all.")
 @click.option(
     "--every-copy/--thin-copies",
     default=None,
@@ -132,23 +150,17 @@ def train_command(
     Stopped at any moment, the same command goes on where it was. Settings that are not given are
     the architecture's own.
     """
-    _check_backend()
+    check_backend()
     # TensorFlow and scikit-learn load here, so that no other command waits for them.
     from training.bundle import PublishError
-    from training.data.sources import DataError
-    from training.data.split import SplitError
     from training.export import ExportError
     from training.memory import DeviceMemoryError
-    from training.models import WeightsError, architecture
     from training.pipeline import train
     from training.run import RunBusyError, TrainingRequest
 
-    if weights not in ("imagenet", "none") and not Path(weights).is_file():
-        raise click.ClickException(
-            f"There is no weights file {weights}. Pass --weights imagenet, none, or a file."
-        )
+    network = _find_architecture(model)
+    _check_weights(weights, network)
     try:
-        network = architecture(model)
         chosen = {name: value for name, value in overrides.items() if value is not None}
         outcome = train(
             TrainingRequest(
@@ -171,16 +183,7 @@ def train_command(
             ),
             tell=click.echo,
         )
-    except (
-        DataError,
-        SplitError,
-        WeightsError,
-        RunBusyError,
-        DeviceMemoryError,
-        ExportError,
-        PublishError,
-        ValueError,
-    ) as error:
+    except (RunBusyError, DeviceMemoryError, ExportError, PublishError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(
@@ -201,7 +204,35 @@ def train_command(
         click.echo("Nearest neighbours are no network, so there is no bundle to publish.")
 
 
-def _check_backend() -> None:
+def _find_architecture(name: str) -> "Architecture":
+    """Give an architecture; of an unknown name, say which names it may have been meant for."""
+    from training.models import architectures
+
+    known = architectures()
+    if name not in known:
+        nearest = difflib.get_close_matches(name, known, n=3)
+        advice = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
+        raise click.ClickException(
+            f"Unknown model {name!r}.{advice} `flask models architectures` lists all {len(known)}."
+        )
+    return known[name]
+
+
+def _check_weights(weights: str, network: "Architecture") -> None:
+    if weights in ("imagenet", "none"):
+        return
+    if not Path(weights).is_file():
+        raise click.ClickException(
+            f"There is no weights file {weights}. Pass --weights imagenet, none, or a file."
+        )
+    if not network.pretrained:
+        raise click.ClickException(
+            f"{network.name} learns from nothing, so it takes no weights file. Leave out --weights "
+            f"{weights}, or choose a pretrained model of `flask models architectures`."
+        )
+
+
+def check_backend() -> None:
     """Refuse a backend that Keras would fail to load with a traceback."""
     backend = os.environ.get("KERAS_BACKEND")
     if backend and backend not in _BACKENDS:

@@ -1,6 +1,7 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -139,11 +140,66 @@ class TestFit:
             run(tmp_path, TINY, recipe=recipe)
         assert not (tmp_path / "state.json").exists()
 
+    def test_scans_too_small_for_the_layers(self, run: Fit, tmp_path: Path) -> None:
+        entry = architecture("cnn-3-conv-32-nodes-0-dense")
+        message = (
+            r"16 × 16 pixels. Choose a larger --size; its own is 224. \(Keras: Computed output"
+        )
+        with pytest.raises(ValueError, match=message):
+            run(tmp_path, entry, size=16)
+
     def test_auto_precision_is_single_on_a_cpu(self, trained: tuple[FitResult, Path]) -> None:
         if count_gpus():
             pytest.skip("there is a GPU here")
         assert trained[0].precision == "float32"
         assert describe_device() == f"CPU, {keras.backend.backend()}"
+
+
+def build_normalised(size: int, classes: int, weights: str | Path | None) -> keras.Model:
+    """A network as pretrained ones are: its batch normalisation keeps what it came with."""
+    scans = keras.layers.Input((size, size, 1))
+    x = keras.layers.Conv2D(4, 5, 3, "same")(keras.layers.Rescaling(1 / 255)(scans))
+    x = keras.layers.BatchNormalization(name="normalisation", trainable=False)(x)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))
+    return keras.Model(scans, keras.layers.Dense(classes, "softmax", dtype="float32")(x))
+
+
+NORMALISED = Architecture("normalised", "batch normalisation", "-", 32, build_normalised)
+
+
+def load_normalisation(path: Path) -> keras.layers.BatchNormalization:
+    """Load a run's state as a resumed run does, and give the layer."""
+    return keras.models.load_model(path).layers[-1].get_layer("normalisation")
+
+
+class TestNormalisation:
+    def test_it_learns_and_goes_on_after_a_stop(self, run: Fit, tmp_path: Path) -> None:
+        recipe = Recipe(epochs=2, batch=8, augmentation=0, normalisation="pytorch")
+        whole = run(tmp_path / "whole", NORMALISED, recipe=recipe, seed=1)
+        folder = tmp_path / "stopped"
+        run(folder, NORMALISED, recipe=replace(recipe, epochs=1), seed=1)
+        state = json.loads((folder / "state.json").read_text())
+        (folder / "state.json").write_text(json.dumps({**state, "finished": False}))
+        resumed = run(folder, NORMALISED, recipe=recipe, seed=1)
+
+        layer = load_normalisation(folder / "state-2.keras")
+        assert (layer.momentum, len(layer.trainable_variables)) == (0.9, 2)
+        for ours, theirs in zip(resumed.model.weights, whole.model.weights, strict=True):
+            assert np.asarray(ours) == pytest.approx(np.asarray(theirs), abs=1e-5)
+
+    def test_it_learns_at_the_pace_of_keras(self, run: Fit, tmp_path: Path) -> None:
+        recipe = Recipe(epochs=1, batch=8, augmentation=0, normalisation="keras")
+        run(tmp_path, NORMALISED, recipe=recipe)
+        layer = load_normalisation(tmp_path / "state-1.keras")
+        assert (layer.momentum, len(layer.trainable_variables)) == (0.99, 2)
+        # Each of five updates leaves 99 % of the ones that were there at first, the rest is small.
+        assert np.asarray(layer.moving_variance) == pytest.approx(0.99**5, abs=0.02)
+
+    def test_it_is_kept(self, run: Fit, tmp_path: Path) -> None:
+        recipe = Recipe(epochs=1, batch=8, augmentation=0)
+        layer = run(tmp_path, NORMALISED, recipe=recipe).model.get_layer("normalisation")
+        for name, value in (("gamma", 1), ("beta", 0), ("moving_mean", 0), ("moving_variance", 1)):
+            assert np.all(np.asarray(getattr(layer, name)) == value), name
 
 
 class FullDeviceError(RuntimeError):

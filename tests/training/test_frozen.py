@@ -158,6 +158,24 @@ class TestHeads:
         assert (probabilities.argmax(axis=1) == labels).mean() > 0.6
         assert "chosen on the validation part" in result.notes[0]
 
+    def test_features_that_are_all_alike(
+        self,
+        parts: tuple[Scans, Scans],
+        labelled: tuple[NDArray[np.uint8], ...],
+        tmp_path: Path,
+    ) -> None:
+        """As of a deep backbone with random weights: the layer would need huge ones."""
+
+        def build_faint(size: int, classes: int, weights: str | Path | None) -> keras.Model:
+            network = build_small(size, classes, weights)
+            first = network.layers[2]
+            first.set_weights([one * 1e-9 for one in first.get_weights()])
+            return network
+
+        faint = replace(SMALL, build=build_faint)
+        with pytest.raises(ValueError, match=r"Start from pretrained weights \(--weights imagenet"):
+            fit_vectors(faint, labelled, parts[1], SETTINGS, tmp_path, "svm")
+
     @pytest.mark.parametrize("classes", [2, 4])
     def test_a_layer_decides_as_the_machine_does(self, classes: int) -> None:
         random = np.random.default_rng(1)

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,6 +17,7 @@ import pytest
 from click.testing import Result
 
 from training.bundle import installed_versions, read_bundle
+from training.models import architecture, architectures
 from tumorapp import create_app
 
 PROJECT = Path(__file__).parents[2]
@@ -91,8 +94,48 @@ def assert_one_message(result: Result, expected: str) -> None:
 
 class TestWrongTraining:
     def test_an_unknown_model(self, run: Run, data: Path) -> None:
-        result = run("train", "--model", "vgg", "--data", data)
-        assert_one_message(result, "Unknown model 'vgg'. Known models: ann-128-nodes-0-dense,")
+        result = run("train", "--model", "resnet-50", "--data", data)
+        assert_one_message(result, "Unknown model 'resnet-50'. Did you mean resnet50 or resnet18")
+        assert f"`flask models architectures` lists all {len(architectures())}." in result.stderr
+
+    def test_an_unknown_model_like_no_other(self, run: Run, data: Path) -> None:
+        result = run("train", "--model", "xyz", "--data", data)
+        assert_one_message(result, "Unknown model 'xyz'. `flask models architectures` lists all ")
+
+    def test_a_head_without_its_method(self, run: Run, data: Path) -> None:
+        result = run("train", "--model", "mobilenet-v2", "--data", data, "--head", "svm")
+        assert_one_message(result, "add --method frozen, or leave out --head.")
+
+    def test_nothing_to_freeze(self, run: Run, data: Path) -> None:
+        result = run("train", "--model", "binary-cnn", "--data", data, "--method", "frozen")
+        assert_one_message(result, "binary-cnn learns from nothing")
+
+    def test_a_backend_that_is_none(
+        self, run: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("KERAS_BACKEND", "nonsense")
+        result = run("train", "--model", "binary-cnn", "--data", data)
+        assert_one_message(result, "Set it to tensorflow, jax or torch, or unset it.")
+
+    def test_scans_too_small_for_the_model(self, run: Run, data: Path) -> None:
+        options = ["--data", data, "--size", "16"]
+        result = run("train", "--model", "cnn-3-conv-32-nodes-0-dense", *options)
+        assert_one_message(result, "scans of 16 × 16 pixels. Choose a larger --size; its own is ")
+
+    def test_weights_for_a_model_that_takes_none(
+        self, run: Run, data: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "some.weights.h5").touch()
+        options = ["--data", data, "--weights", tmp_path / "some.weights.h5"]
+        result = run("train", "--model", "binary-cnn", *options)
+        assert_one_message(result, "binary-cnn learns from nothing, so it takes no weights file.")
+
+    def test_an_unknown_key_of_a_file(self, run: Run, data: Path, tmp_path: Path) -> None:
+        (tmp_path / "own.yaml").write_text(f"model: binary-cnn\ndata: {data}\nepoch: 3\n")
+        result = run("train", "--config", tmp_path / "own.yaml")
+        assert result.exit_code == 2
+        assert "own.yaml, line 3: 'epoch' is no option of " in result.stderr
+        assert "Did you mean 'epochs'?" in result.stderr
 
     def test_a_folder_that_is_not_there(self, run: Run, tmp_path: Path) -> None:
         result = run("train", "--model", "binary-cnn", "--data", tmp_path / "nowhere")
@@ -151,6 +194,13 @@ class TestWrongTraining:
             ["--epochs", "0"],
             ["--protocol", "mine"],
             ["--learning-rate", "0"],
+            ["--learning-rate", "inf"],
+            ["--augmentation", "nan"],
+            ["--mixup", "nan"],
+            ["--variants", "22"],
+            ["--normalisation", "torch"],
+            ["--method", "all"],
+            ["--head", "forest"],
             ["--precision", "half"],
         ],
     )
@@ -183,7 +233,52 @@ class TestData:
         assert "nickparvar" in result.stderr
 
 
+def read_configuration(result: Result) -> dict[str, Any]:
+    """Read what a run that only wrote a report was trained by."""
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("Report: ")]
+    run = Path(line.removeprefix("Report: ")).parents[1]
+    configuration: dict[str, Any] = json.loads((run / "configuration.json").read_text())
+    return configuration
+
+
 class TestTraining:
+    def test_options_of_a_file_and_of_the_command_line(
+        self, run: Run, data: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "own.yaml").write_text(
+            f"model: ann-32-nodes-0-dense\ndata: [{data}]\nsize: 32\nepochs: 9\n"
+            "learning-rate: 2e-3\nbalanced: true\nvariants: 5\nno-publish: true\n"
+        )
+        options = ["--epochs", "1", "--unbalanced", "--variants", "2"]
+        configuration = read_configuration(
+            run("train", "--config", tmp_path / "own.yaml", *options)
+        )
+        own = replace(
+            architecture("ann-32-nodes-0-dense").recipe,
+            epochs=1,
+            learning_rate=2e-3,
+            balanced=False,
+            variants=2,
+        )
+        assert configuration["recipe"] == asdict(own)
+        assert (configuration["size"], configuration["weights"]) == (32, None)
+        assert (configuration["method"], configuration["head"]) == ("fine-tune", "softmax")
+
+    @pytest.mark.slow
+    def test_neighbours_on_a_frozen_backbone(self, run: Run, data: Path, tmp_path: Path) -> None:
+        """What a frozen backbone cannot follow is not written down as if it had."""
+        options = ["--weights", "none", "--size", "32", "--method", "frozen", "--head", "knn"]
+        varied = ["--variants", "3", "--normalisation", "pytorch", "--unbalanced"]
+        result = run("train", "--model", "vgg16", "--data", data, *options, *varied)
+        configuration = read_configuration(result)
+        assert (configuration["method"], configuration["head"]) == ("frozen", "knn")
+        recipe = configuration["recipe"]
+        assert (recipe["augmentation"], recipe["variants"]) == (0, 0)
+        assert (recipe["normalisation"], recipe["balanced"]) == ("kept", False)
+        assert "Nearest neighbours are no network" in result.stdout
+        assert not (tmp_path / "models").exists()
+
     @pytest.fixture
     def command(self, data: Path, tmp_path: Path) -> list[str]:
         application = tmp_path / "application.py"

@@ -1,6 +1,6 @@
 """The comparison as Markdown: what the documents print, and beside it what was measured here."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from training.study.documents import DOCUMENTS
@@ -45,14 +45,18 @@ _MEASURED = (
 )
 
 
-def write_tables(folder: Path) -> None:
+def write_tables(folder: Path, warn: Callable[[str], None] = lambda _line: None) -> None:
     """Write `README.md` of the study's folder anew from its results.
+
+    Args:
+        folder: the study's.
+        warn: takes a sentence where the last line of the results was cut short.
 
     Raises:
         ResultsError: the results file is damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "README.md", draw_tables(read_results(folder)))
+    write_atomically(folder / "README.md", draw_tables(read_results(folder, warn)))
 
 
 def draw_tables(results: Sequence[Result]) -> str:
