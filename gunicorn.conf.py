@@ -7,12 +7,17 @@ trusted as gunicorn does by default: from 127.0.0.1 only, or from FORWARDED_ALLO
 
 import logging
 import os
+import shutil
 import signal
 import socket
 import struct
 import sys
+import tempfile
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+from gunicorn import glogging
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
@@ -49,17 +54,58 @@ worker_tmp_dir = str(_shared_memory) if os.access(_shared_memory, os.W_OK) else 
 # No file outside the worker's own: gunicornc's socket would need a writable home folder.
 control_socket_disable = True
 
-accesslog = None
+_log_format = os.environ.get("TUMORAPP_LOG_FORMAT", "").strip()
 errorlog = "-"
+accesslog = "-" if _log_format == "json" else None
+
+
+class _Logger(glogging.Logger):  # type: ignore[misc]  # gunicorn ships no types
+    """gunicorn's logger in the application's form; the access log says nothing of its clients."""
+
+    def setup(self, cfg: Any) -> None:
+        from tumorapp import logs  # the project's folder is on Python's path by now
+
+        super().setup(cfg)
+        self._logs = logs
+        formatter = logs.choose_formatter(_log_format)
+        for handler in (*self.error_log.handlers, *self.access_log.handlers):
+            handler.setFormatter(formatter)
+            handler.addFilter(logs.RequestFilter())
+
+    def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
+        if self.access_log_enabled:
+            milliseconds = request_time / timedelta(milliseconds=1)
+            fields = self._logs.describe_answer(environ, resp.status, milliseconds)
+            self.access_log.info(self._logs.write_answer(fields), extra=fields)
+
+
+logger_class = _Logger
 
 
 def on_starting(server: Arbiter) -> None:
-    """Say at once that the address cannot be had; gunicorn would try for seconds."""
-    if "GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ:
-        return  # the sockets are inherited
+    """Say at once that the address cannot be had; gunicorn would try for seconds.
+
+    Make the folder in which the workers count for Prometheus, before any of them starts.
+    """
+    inherited = "GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ
     for address in server.address:
-        if isinstance(address, tuple):
+        if isinstance(address, tuple) and not inherited:
             _check_address(*address)
+    server.metrics_folder = tempfile.mkdtemp(prefix="tumorapp-metrics-", dir=worker_tmp_dir)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = server.metrics_folder
+
+
+def child_exit(server: Arbiter, worker: Worker) -> None:
+    """Forget what a worker that has ended was doing; what it has counted stays counted."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid, server.metrics_folder)  # type: ignore[no-untyped-call]
+
+
+def on_exit(server: Arbiter) -> None:
+    """Remove the workers' counts."""
+    if hasattr(server, "metrics_folder"):  # else it could not start
+        shutil.rmtree(server.metrics_folder, ignore_errors=True)
 
 
 def _check_address(host: str, port: int) -> None:

@@ -2,16 +2,13 @@
 
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from flask import Flask
-from flask.json.provider import DefaultJSONProvider
-
-from tumorapp import api, cli, errors, leaderboard, ops, security, uploads, views
-from tumorapp.catalog import Catalog
-from tumorapp.config import read_settings
+if TYPE_CHECKING:
+    from flask import Flask
 
 
-def create_app(config: Mapping[str, object] | None = None) -> Flask:
+def create_app(config: Mapping[str, object] | None = None) -> "Flask":
     """Put the application together and load its models.
 
     Under the `flask` command the models are loaded on first use: most commands need none.
@@ -23,6 +20,27 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     Raises:
         ConfigurationError: a setting is not accepted, or its engine is not installed.
     """
+    # Imported here, so that `tumorapp.client` and gunicorn's master do without them.
+    from flask import Flask
+    from flask.json.provider import DefaultJSONProvider
+
+    from tumorapp import (
+        api,
+        cli,
+        errors,
+        leaderboard,
+        logs,
+        open_inference,
+        openapi,
+        ops,
+        security,
+        uploads,
+        views,
+    )
+    from tumorapp.catalog import Catalog
+    from tumorapp.config import read_settings
+    from tumorapp.reload import watch
+
     app = Flask(__name__, template_folder="../templates", static_folder="../static")
     settings = read_settings(os.environ, config or {})
     app.config.from_mapping(settings)
@@ -36,14 +54,22 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         settings["DEFAULT_MODEL"],
     )
     app.extensions["catalog"] = catalog
+    logs.init_app(app)  # first, so that it begins before the others and ends after them
+    if settings["METRICS"] == "on":
+        from tumorapp import metrics
+
+        metrics.init_app(app)
     uploads.init_app(app)
     errors.init_app(app)
     security.init_app(app)
     app.register_blueprint(api.blueprint, url_prefix="/api")
+    app.register_blueprint(openapi.blueprint, url_prefix="/api")
+    open_inference.init_app(app)
     app.register_blueprint(ops.blueprint)
     app.register_blueprint(views.blueprint)
     app.register_blueprint(leaderboard.blueprint)
     cli.init_app(app)
     if os.environ.get("FLASK_RUN_FROM_CLI") != "true":
         catalog.load()
+        watch(catalog, settings["RELOAD_SECONDS"])
     return app

@@ -3,18 +3,57 @@
 from typing import Any
 
 from flask import Blueprint, current_app, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
+from tumorapp import api_examples as examples
 from tumorapp.catalog import Catalog, LoadedModel
+from tumorapp.errors import (
+    DefaultModelError,
+    InvalidOptionError,
+    MissingImageError,
+    NoModelError,
+    OversizedImageError,
+    TooManyImagesError,
+    UnknownModelError,
+    UnreadableScanError,
+    UnsupportedBodyError,
+)
 from tumorapp.inference import predict_uploads
-from tumorapp.schemas import read_options
+from tumorapp.openapi import Answer, Operation, document
+from tumorapp.schemas import AnswerSchema, ModelsSchema, read_options
 from tumorapp.uploads import read_uploads
 
 blueprint = Blueprint("api", __name__)
 
 
 @blueprint.post("/predict")
+@document(
+    Operation(
+        summary="Predict scans",
+        tag="images",
+        answers={200: Answer("The predictions.", AnswerSchema, examples.ANSWER)},
+        errors=(
+            MissingImageError,
+            InvalidOptionError,
+            UnknownModelError,
+            RequestEntityTooLarge,
+            TooManyImagesError,
+            OversizedImageError,
+            UnsupportedBodyError,
+            UnreadableScanError,
+            NoModelError,
+            DefaultModelError,
+        ),
+        body=examples.PREDICT_BODY,
+        parameters=examples.PREDICT_PARAMETERS,
+    )
+)
 def predict() -> dict[str, Any]:
-    """Predict the images of a request; options come from the form or the query string."""
+    """Predict the images of a request; options come from the form or the query string.
+
+    Send a form with one or more images, or the bytes of one image with its own type. How many
+    images and how many megabytes are accepted is said where there are more.
+    """
     config = current_app.config
     uploads = read_uploads(request, config["MAX_IMAGES"])
     options = read_options(request.values)
@@ -23,6 +62,13 @@ def predict() -> dict[str, Any]:
 
 
 @blueprint.get("/models")
+@document(
+    Operation(
+        summary="List the models",
+        tag="images",
+        answers={200: Answer("The models.", ModelsSchema, examples.MODELS)},
+    )
+)
 def list_models() -> dict[str, Any]:
     """List the models that are served, and the bundles that were refused."""
     catalog = _catalog()

@@ -9,7 +9,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from training.bundle import BundleError, Card, installed_versions, read_bundle
+from training.bundle import BundleError, Card, Installed, read_bundle, survey_bundles
+from training.bundle.versions import Stamp
 from tumorapp.engine import Engine, EngineError, choose_engine
 from tumorapp.errors import DefaultModelError, NoModelError, UnknownModelError
 
@@ -37,12 +38,25 @@ class Refusal:
 
 @dataclass(frozen=True)
 class _Served:
+    """What is served, and what it was made of.
+
+    Attributes:
+        models: by name.
+        refused: the bundles that were tried in vain.
+        installed: what was on disk.
+        tried: what became of each bundle that was opened, and of which files that is true.
+    """
+
     models: Mapping[str, LoadedModel] = field(default_factory=dict)
     refused: tuple[Refusal, ...] = ()
+    installed: Mapping[str, Installed] = field(default_factory=dict)
+    tried: Mapping[tuple[str, int, Stamp], LoadedModel | Refusal] = field(default_factory=dict)
 
 
 class Catalog:
     """The models that are served: of each name the newest version that is whole and runs.
+
+    Where a person chose a version (`flask models activate`), it is the newest up to that one.
 
     Args:
         models_dir: folder of `<name>/<version>/`.
@@ -63,6 +77,7 @@ class Catalog:
         self._threads = threads
         self._default = default
         self._served: _Served | None = None
+        self._unreadable = ""
         self._loading = RLock()
 
     def load(self) -> None:
@@ -75,35 +90,78 @@ class Catalog:
             ConfigurationError: the engine's packages are not installed.
         """
         with self._loading:
-            self._served = self._load_newest()
-        self._report(self._served)
+            self._served = self._take_up(_Served(), self._survey() or {})
+            self._report(_Served(), self._served)
 
-    def _load_newest(self) -> _Served:
+    def refresh(self) -> None:
+        """Take up what was published, chosen or removed since; opens only what is new.
+
+        Requests go on meanwhile with the models that were served before, and those under way
+        finish with them. Where a bundle is refused and none of the others of its name is good, the
+        model that was served stays; so do all of them while the folder cannot be read.
+        """
+        with self._loading:
+            before, installed = self._read(), self._survey()
+            if installed is None or installed == before.installed:
+                return
+            if not self._models_dir.is_dir():  # being replaced by another
+                return
+            self._served = self._take_up(before, installed)
+            self._report(before, self._served)
+
+    def _take_up(self, before: _Served, installed: Mapping[str, Installed]) -> _Served:
+        """Open what is to be served now, but for what was opened before and has not changed."""
         open_bundle = choose_engine(self._engine, self._threads)
         models: dict[str, LoadedModel] = {}
-        refused: list[Refusal] = []
-        for name, versions in self._list_installed().items():
-            for version in reversed(versions):
-                folder = self._models_dir / name / str(version)
-                try:
-                    models[name] = _load_model(folder, open_bundle)
+        tried: dict[tuple[str, int, Stamp], LoadedModel | Refusal] = {}
+        for name, found in installed.items():
+            for version in found.candidates:
+                key = name, version, found.stamps.get(version, ())
+                outcome = before.tried.get(key) or self._try(name, version, open_bundle)
+                tried[key] = outcome
+                if isinstance(outcome, LoadedModel):
+                    models[name] = outcome
                     break
-                except (BundleError, EngineError) as error:
-                    refused.append(Refusal(name, str(version), str(error)))
-        return _Served(MappingProxyType(models), tuple(refused))
+            else:
+                if name in before.models:
+                    models[name] = before.models[name]
+        faults = [
+            Refusal(name, "active", one.fault) for name, one in installed.items() if one.fault
+        ]
+        refused = [outcome for outcome in tried.values() if isinstance(outcome, Refusal)]
+        return _Served(MappingProxyType(models), (*faults, *refused), installed, tried)
 
-    def _list_installed(self) -> dict[str, list[int]]:
+    def _try(
+        self, name: str, version: int, open_bundle: Callable[[Path, Card], Engine]
+    ) -> LoadedModel | Refusal:
         try:
-            return installed_versions(self._models_dir)
-        except OSError as error:
-            logger.error("The bundles in %s cannot be listed: %s", self._models_dir, error)
-            return {}
+            return open_model(self._models_dir / name / str(version), open_bundle)
+        except (BundleError, EngineError) as error:
+            return Refusal(name, str(version), str(error))
 
-    def _report(self, served: _Served) -> None:
+    def _survey(self) -> dict[str, Installed] | None:
+        """Look at what is installed; None where the folder cannot be read."""
+        reason = ""
+        try:
+            return survey_bundles(self._models_dir)
+        except OSError as error:
+            reason = str(error)
+            if reason != self._unreadable:  # said once, not at every look
+                logger.error("The bundles in %s cannot be listed: %s", self._models_dir, reason)
+            return None
+        finally:
+            self._unreadable = reason
+
+    def _report(self, before: _Served, served: _Served) -> None:
+        """Log what is new."""
         for refusal in served.refused:
-            logger.error("Refused %s/%s: %s", refusal.name, refusal.version, refusal.reason)
-        for model in served.models.values():
-            logger.info("Serving %s/%s.", model.card.name, model.card.version)
+            if refusal not in before.refused:
+                logger.error("Refused %s/%s: %s", refusal.name, refusal.version, refusal.reason)
+        for name, model in served.models.items():
+            if before.models.get(name) is not model:
+                logger.info("Serving %s/%s.", name, model.card.version)
+        for name in before.models.keys() - served.models.keys():
+            logger.info("No longer serving %s: it was removed.", name)
         if not served.models:
             logger.error("No model is served: there is no good bundle in %s.", self._models_dir)
         elif self._default is not None and self._default not in served.models:
@@ -166,8 +224,13 @@ class Catalog:
         return model
 
 
-def _load_model(folder: Path, open_bundle: Callable[[Path, Card], Engine]) -> LoadedModel:
-    """Verify a bundle, open it, and check what it answers to one scan, which also warms it."""
+def open_model(folder: Path, open_bundle: Callable[[Path, Card], Engine]) -> LoadedModel:
+    """Verify a bundle, open it, and check what it answers to one scan, which also warms it.
+
+    Raises:
+        BundleError: a file is missing or was changed.
+        EngineError: the graph cannot be run, or answers otherwise than its card says.
+    """
     card = read_bundle(folder)
     engine = open_bundle(folder, card)
     try:
@@ -180,6 +243,8 @@ def _load_model(folder: Path, open_bundle: Callable[[Path, Card], Engine]) -> Lo
             f"It gives probabilities of shape {outputs.probabilities.shape}; its card has "
             f"{len(card.classes)} classes."
         )
+    if not np.allclose(outputs.probabilities.sum(), 1, rtol=0, atol=0.01):  # nor NaN
+        raise EngineError("Its probabilities do not sum to 1.")
     if (outputs.heatmaps is None) != (card.feature_layer is None):
         raise EngineError("Its card and its graph disagree on whether there is a heat map.")
     return LoadedModel(card, engine)

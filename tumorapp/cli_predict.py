@@ -1,32 +1,57 @@
 """`flask predict`: the scans of files and folders, as a table, a CSV file and pictures."""
 
+import contextlib
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 from flask import current_app
 from flask.cli import with_appcontext
 from tqdm import tqdm
 
-from training.bundle import Card
 from training.scan import decode_scan
-from tumorapp.catalog import Catalog, LoadedModel
+from tumorapp.catalog import Catalog
 from tumorapp.errors import ConfigurationError, ProblemError
 from tumorapp.heatmap import lay_over
 from tumorapp.inference import Prediction, Upload, predict_scans
 
+if TYPE_CHECKING:
+    from tumorapp import client
+
 _ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 _LISTED = ", ".join(_ENDINGS)
+_ABOUT_THE_FILE = (400, 413, 415, 422)
 _EXAMPLES = """
 \b
 Examples:
   flask predict scan.jpg
   flask predict scans/ more/scan.png --model binary-cnn
   flask predict scans/ --csv predictions.csv --heatmaps heatmaps/
+  flask predict scans/ --server http://127.0.0.1:8000
 """
+
+
+class _SkippedError(Exception):
+    """A server refused a file; the message says why."""
+
+
+@dataclass(frozen=True)
+class _Predictor:
+    """A model, here or on a server.
+
+    Attributes:
+        predict: gives the prediction of a file's bytes, with its heat map where that is wanted.
+    """
+
+    name: str
+    version: str
+    classes: Sequence[str]
+    predict: Callable[[bytes, bool], "Prediction | client.Prediction"]
 
 
 @click.command("predict", epilog=_EXAMPLES)
@@ -49,9 +74,14 @@ Examples:
     metavar="FOLDER",
     help="Write each scan with its heat map over it into FOLDER, as PNG.",
 )
+@click.option("--server", metavar="URL", help="Ask the TumorApp that runs there.")
 @with_appcontext
 def predict_command(
-    paths: tuple[Path, ...], model: str | None, table: TextIO | None, heatmaps: Path | None
+    paths: tuple[Path, ...],
+    model: str | None,
+    table: TextIO | None,
+    heatmaps: Path | None,
+    server: str | None,
 ) -> None:
     """Predict scans: image files, and folders with all that is below them.
 
@@ -60,14 +90,61 @@ def predict_command(
     files = _find_files(paths)
     if not files:
         raise click.ClickException(f"No images were found: their names end in {_LISTED}.")
-    catalog: Catalog = current_app.extensions["catalog"]
-    try:
-        chosen = catalog.get(model)
-    except (ProblemError, ConfigurationError) as error:
-        raise click.ClickException(str(error)) from error
-    skipped = _predict_files(chosen, files, table, heatmaps)
+    with contextlib.ExitStack() as stack:
+        chosen = stack.enter_context(_ask_server(server, model)) if server else _open_model(model)
+        skipped = _predict_files(chosen, files, table, heatmaps)
     if skipped:
         raise click.ClickException(f"{skipped} of {len(files)} files were skipped; see above.")
+
+
+def _open_model(name: str | None) -> _Predictor:
+    """Open the model of that name, or the default one, in this process."""
+    catalog: Catalog = current_app.extensions["catalog"]
+    try:
+        model = catalog.get(name)
+    except (ProblemError, ConfigurationError) as error:
+        raise click.ClickException(str(error)) from error
+    max_pixels = current_app.config["MAX_PIXELS"]
+
+    def predict(data: bytes, heatmap: bool) -> Prediction:
+        uploads = [Upload("image", data)]
+        return predict_scans(model, uploads, heatmap=heatmap, max_pixels=max_pixels)[0]
+
+    return _Predictor(model.card.name, str(model.card.version), model.card.classes, predict)
+
+
+@contextlib.contextmanager
+def _ask_server(url: str, name: str | None) -> Iterator[_Predictor]:
+    """Choose the model of that name, or the default one, of a TumorApp that runs elsewhere."""
+    from tumorapp import client
+
+    try:
+        with client.Client(url) as server:
+            models = server.models()
+            for model in models:
+                if model.name == name or (name is None and model.default):
+                    predict = partial(_predict_there, server, model.name)
+                    yield _Predictor(model.name, model.version, model.classes, predict)
+                    return
+    except client.ClientError as error:
+        raise click.ClickException(str(error)) from error
+    raise click.ClickException(
+        f"{url} serves no {f'model named {name!r}' if name else 'default model'}. "
+        f"It serves: {', '.join(model.name for model in models) or 'none'}."
+    )
+
+
+def _predict_there(
+    server: "client.Client", model: str, data: bytes, heatmap: bool
+) -> "client.Prediction":
+    from tumorapp.client import ProblemError
+
+    try:
+        return server.predict(data, model=model, heatmap=heatmap).predictions[0]
+    except ProblemError as error:
+        if error.status not in _ABOUT_THE_FILE:
+            raise
+        raise _SkippedError(str(error).removeprefix("image 1: ")) from error
 
 
 def _find_files(paths: Sequence[Path]) -> list[Path]:
@@ -83,28 +160,29 @@ def _find_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _predict_files(
-    model: LoadedModel, files: Sequence[Path], table: TextIO | None, heatmaps: Path | None
+    model: _Predictor, files: Sequence[Path], table: TextIO | None, heatmaps: Path | None
 ) -> int:
     """Predict files one by one, reporting each as it is done; returns how many were skipped."""
     names = [click.format_filename(file) for file in files]
     width = max(map(len, names))
-    writer = _open_table(model.card, table) if table else None
+    writer = _open_table(model.classes, table) if table else None
     top = Path(os.path.commonpath([file.resolve().parent for file in files]))
     skipped = 0
     click.echo(f"{'file':{width}}  label         confidence  warnings")
     for file, name in zip(tqdm(files, unit="scan"), names, strict=True):
-        row: dict[str, object] = {"file": name, "model": model.card.name}
+        row: dict[str, object] = {"file": name, "model": model.name, "version": model.version}
         try:
             found = _predict_file(
                 model, file, heatmaps and heatmaps / file.resolve().relative_to(top)
             )
-        except (ProblemError, OSError) as error:
+        except (ProblemError, _SkippedError, OSError) as error:
             skipped += 1
-            reason = str(error.__cause__ or error)  # without the name, which stands before it
+            own = isinstance(error, ProblemError)
+            reason = str((own and error.__cause__) or error)  # without the name before it
             row["error"] = reason
             line = f"{name:{width}}  skipped: {reason}"
         else:
-            row |= _as_row(found, model.card.version)
+            row |= _as_row(found)
             warnings = " ".join(found.warnings)
             line = f"{name:{width}}  {found.label:12}  {found.confidence:10.4f}  {warnings}"
         tqdm.write(line.rstrip())
@@ -113,23 +191,22 @@ def _predict_files(
     return skipped
 
 
-def _predict_file(model: LoadedModel, file: Path, picture: Path | None) -> Prediction:
+def _predict_file(
+    model: _Predictor, file: Path, picture: Path | None
+) -> "Prediction | client.Prediction":
     """Predict one file; where a picture is asked for, write it beside its neighbours' ones."""
     data = file.read_bytes()
-    max_pixels = current_app.config["MAX_PIXELS"]
-    [found] = predict_scans(
-        model, [Upload(file.name, data)], heatmap=picture is not None, max_pixels=max_pixels
-    )
+    found = model.predict(data, picture is not None)
     if picture is not None and found.heatmap is not None:
         picture.parent.mkdir(parents=True, exist_ok=True)
-        grey = decode_scan(data, max_pixels=max_pixels)
+        grey = decode_scan(data, max_pixels=current_app.config["MAX_PIXELS"])
         picture.with_name(f"{picture.name}.png").write_bytes(lay_over(grey, found.heatmap))
     return found
 
 
-def _open_table(card: Card, table: TextIO) -> "csv.DictWriter[str]":
+def _open_table(classes: Sequence[str], table: TextIO) -> "csv.DictWriter[str]":
     columns = ["file", "model", "version", "label", "tumor", "confidence"]
-    columns += [_column(label) for label in card.classes]
+    columns += [_column(label) for label in classes]
     writer = csv.DictWriter(table, [*columns, "warnings", "error"], lineterminator="\n")
     writer.writeheader()
     return writer
@@ -140,9 +217,8 @@ def _column(label: str) -> str:
     return f"p_{label}"
 
 
-def _as_row(found: Prediction, version: int) -> dict[str, object]:
+def _as_row(found: "Prediction | client.Prediction") -> dict[str, object]:
     return {
-        "version": version,
         "label": found.label,
         "tumor": found.tumor,
         "confidence": found.confidence,

@@ -87,6 +87,13 @@ SETTINGS = (
         str,
     ),
     Setting(
+        "RELOAD_SECONDS",
+        2,
+        "How often a running service looks for bundles that were published, activated or removed, "
+        "in seconds; 0 means never.",
+        *_whole_number(0, 86_400),
+    ),
+    Setting(
         "ENGINE",
         "openvino",
         "What runs the models. tensorflow uses a GPU where there is one, and needs the packages "
@@ -116,6 +123,20 @@ SETTINGS = (
         50_000_000,
         "The largest width × height of one image, checked before it is decoded.",
         *_whole_number(256, 150_000_000),
+    ),
+    Setting(
+        "METRICS",
+        "on",
+        "Whether /metrics shows Prometheus how much is asked, how fast it is answered and what is "
+        "found.",
+        *_choice("on", "off"),
+    ),
+    Setting(
+        "LOG_FORMAT",
+        "text",
+        "How gunicorn writes its log: as text for people, or each line as JSON, with a line for "
+        "every request.",
+        *_choice("text", "json"),
     ),
 )
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import numpy as np
+from blinker import Signal
 
 from training.bundle import Card
 from training.scan import (
@@ -20,6 +22,9 @@ from tumorapp.engine import Outputs
 from tumorapp.errors import IMAGE_TYPES, OversizedImageError, UnreadableScanError
 from tumorapp.heatmap import render_heatmap
 from tumorapp.schemas import answer_schema
+
+# Sent with the model's card, the `labels` found, and the `seconds` that each stage took.
+scans_predicted = Signal("Scans were predicted together.")
 
 NO_HEATMAP = "This model has no convolutions, so it gives no heat map."
 
@@ -88,10 +93,21 @@ def predict_scans(
     model: LoadedModel, uploads: Sequence[Upload], *, heatmap: bool, max_pixels: int
 ) -> list[Prediction]:
     """Predict scans together, in their order; raises as `predict_uploads` does."""
+    start = perf_counter()
     scans = [prepare_upload(upload, model.card.scan, max_pixels) for upload in uploads]
+    prepared = perf_counter()
     outputs = model.engine.predict(np.stack([scan.pixels for scan in scans]))
+    inferred = perf_counter()
     names = [upload.filename for upload in uploads]
-    return encode_predictions(model.card, names, scans, outputs, heatmap=heatmap)
+    predictions = encode_predictions(model.card, names, scans, outputs, heatmap=heatmap)
+    seconds = {
+        "prepare": prepared - start,
+        "infer": inferred - prepared,
+        "encode": perf_counter() - inferred,
+    }
+    labels = [prediction.label for prediction in predictions]
+    scans_predicted.send(model.card, labels=labels, seconds=seconds)
+    return predictions
 
 
 def prepare_upload(

@@ -84,13 +84,33 @@ class _Picture(fields.Field[bytes]):
 class PredictionSchema(Schema):
     """One scan's prediction."""
 
-    filename = fields.String(required=True)
-    label = fields.String(required=True)
-    tumor = fields.Boolean(required=True)
-    confidence = fields.Float(required=True)
-    probabilities = fields.Dict(keys=fields.String(), values=fields.Float(), required=True)
-    warnings = fields.List(fields.String(), required=True)
-    heatmap = _Picture(allow_none=True)
+    filename = fields.String(required=True, metadata={"description": "The name its sender gave."})
+    label = fields.String(required=True, metadata={"description": "The most probable class."})
+    tumor = fields.Boolean(
+        required=True, metadata={"description": "Whether that class is a tumour."}
+    )
+    confidence = fields.Float(
+        required=True, metadata={"description": "Its calibrated probability, 0 to 1."}
+    )
+    probabilities = fields.Dict(
+        keys=fields.String(),
+        values=fields.Float(),
+        required=True,
+        metadata={"description": "Of every class, in the model's order, summing to 1."},
+    )
+    warnings = fields.List(
+        fields.String(),
+        required=True,
+        metadata={"description": "What a reader of the prediction should know."},
+    )
+    heatmap = _Picture(
+        allow_none=True,
+        metadata={
+            "type": ["string", "null"],
+            "description": "Only where it was asked for: a PNG, as a data URI, to lay over the "
+            "scan; null where the model gives none.",
+        },
+    )
 
 
 class AnswerSchema(Schema):
@@ -99,6 +119,70 @@ class AnswerSchema(Schema):
     model = fields.String(required=True)
     version = fields.String(required=True)
     predictions = fields.List(fields.Nested(PredictionSchema), required=True)
+
+
+class ProblemSchema(Schema):
+    """An error, as RFC 9457 has it; `tumorapp.errors` writes it."""
+
+    type = fields.String(
+        required=True, metadata={"description": "A name for this kind of problem; it stays."}
+    )
+    title = fields.String(required=True, metadata={"description": "The kind, in a few words."})
+    status = fields.Integer(required=True, metadata={"minimum": 400, "maximum": 599})
+    detail = fields.String(
+        required=True, metadata={"description": "What was wrong and what to do about it."}
+    )
+    accepted = fields.List(
+        fields.String(), metadata={"description": "What would have been accepted, if known."}
+    )
+
+
+class ScanSpecificationSchema(Schema):
+    """How a scan is prepared for a model."""
+
+    size = fields.Integer(required=True, metadata={"description": "Width and height, in pixels."})
+    crop = fields.Boolean(required=True, metadata={"description": "Whether the head is cut out."})
+
+
+class ModelSchema(Schema):
+    """A model that is served; what its card says of it."""
+
+    name = fields.String(required=True)
+    version = fields.String(required=True)
+    classes = fields.List(fields.String(), required=True)
+    default = fields.Boolean(
+        required=True, metadata={"description": "Whether it answers where none is named."}
+    )
+    heatmap = fields.Boolean(required=True, metadata={"description": "Whether it gives heat maps."})
+    scan = fields.Nested(ScanSpecificationSchema, required=True)
+    architecture = fields.String(required=True)
+    parameters = fields.Integer(required=True)
+    created = fields.String(required=True, metadata={"description": "A day, ISO 8601."})
+    protocol = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "How the scans of its figures were kept from training."},
+    )
+    metrics = fields.Dict(required=True)
+    intended_use = fields.String(required=True)
+    limits = fields.String(required=True)
+    sources = fields.List(fields.Dict(), required=True)
+
+
+class RefusalSchema(Schema):
+    """A bundle that is installed and not served, and why."""
+
+    name = fields.String(required=True)
+    version = fields.String(required=True)
+    reason = fields.String(required=True)
+
+
+class ModelsSchema(Schema):
+    """The models that are served, and the bundles that were refused."""
+
+    default = fields.String(required=True, allow_none=True)
+    models = fields.List(fields.Nested(ModelSchema), required=True)
+    refused = fields.List(fields.Nested(RefusalSchema), required=True)
 
 
 @cache

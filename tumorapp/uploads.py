@@ -93,7 +93,7 @@ def read_uploads(received: Request, max_images: int) -> list[Upload]:
     """
     mimetype = received.mimetype
     if mimetype.startswith("image/") or mimetype == "application/octet-stream":
-        uploads = [Upload("body", _read_body(received))]
+        uploads = [Upload("body", read_body(received))]
     elif mimetype in _FORMS or not mimetype:
         _check_form(received)
         uploads = _read_form(received)
@@ -120,7 +120,7 @@ def _check_form(received: Request) -> None:
     """
     if received.mimetype == _FORMS[0]:
         return
-    data = _read_body(received, keep=True)
+    data = read_body(received, keep=True)
     if data and not (received.mimetype and data.isascii()):
         kind = f"type {received.mimetype}" if received.mimetype else "no type"
         raise UnsupportedBodyError(
@@ -130,7 +130,12 @@ def _check_form(received: Request) -> None:
         )
 
 
-def _read_body(received: Request, *, keep: bool = False) -> bytes:
+def read_body(received: Request, *, keep: bool = False) -> bytes:
+    """Read a request's body; `keep` lets it be read again.
+
+    Raises:
+        RequestEntityTooLarge: it exceeds the application's limit.
+    """
     data = received.get_data(cache=keep)
     limit = received.max_content_length
     # werkzeug cuts a body that comes in chunks, without a length, at the limit and says nothing.

@@ -18,8 +18,12 @@ from training.bundle import (
     Card,
     PublishError,
     installed_versions,
+    pin_version,
+    pinned_version,
     publish_bundle,
     read_bundle,
+    remove_version,
+    survey_bundles,
 )
 
 PROJECT = Path(__file__).parents[2]
@@ -351,3 +355,92 @@ class TestPublishing:
         assert sorted(Path(output).name for output in outputs) == ["2", "3", "4"]
         for output in outputs:
             read_bundle(Path(output))
+
+
+class TestVersions:
+    @pytest.fixture
+    def root(self, tmp_path: Path, make_card: MakeCard) -> Path:
+        for _ in range(3):
+            publish_bundle(tmp_path, make_card(), write_files)
+        return tmp_path
+
+    @pytest.mark.parametrize(
+        ("pinned", "expected"), [(None, [3, 2, 1]), (3, [3, 2, 1]), (2, [2, 1]), (4, [4, 3, 2, 1])]
+    )
+    def test_candidates(self, root: Path, pinned: int | None, expected: list[int]) -> None:
+        found = survey_bundles(root)["mobilenet-v2"]
+        assert replace(found, pinned=pinned).candidates == expected
+
+    def test_a_choice_is_written_and_taken_back(self, root: Path) -> None:
+        assert pinned_version(root, "mobilenet-v2") is None
+        pin_version(root, "mobilenet-v2", 2)
+        assert pinned_version(root, "mobilenet-v2") == 2
+        assert survey_bundles(root)["mobilenet-v2"].pinned == 2
+        for _ in range(2):
+            pin_version(root, "mobilenet-v2", None)
+            assert pinned_version(root, "mobilenet-v2") is None
+
+    @pytest.mark.parametrize("text", [b"", b"newest", b"-1", b"\xff", b"1.5"])
+    def test_a_choice_that_is_none(self, root: Path, text: bytes) -> None:
+        (root / "mobilenet-v2" / "active").write_bytes(text)
+        with pytest.raises(BundleError, match="mobilenet-v2/active"):
+            pinned_version(root, "mobilenet-v2")
+        found = survey_bundles(root)["mobilenet-v2"]
+        assert (found.pinned, found.candidates) == (None, [3, 2, 1])
+        assert "mobilenet-v2/active" in found.fault
+
+    @pytest.mark.parametrize("change", [pin_version, remove_version])
+    def test_what_is_not_installed(self, root: Path, change: Callable[..., None]) -> None:
+        with pytest.raises(BundleError, match=r"no version 9\. Installed: 1, 2, 3"):
+            change(root, "mobilenet-v2", 9)
+        with pytest.raises(BundleError, match=r"No model named 'vgg' .* Installed: mobilenet-v2"):
+            change(root, "vgg", 1)
+
+    def test_removing(self, root: Path) -> None:
+        pin_version(root, "mobilenet-v2", 1)
+        remove_version(root, "mobilenet-v2", 2)
+        assert installed_versions(root) == {"mobilenet-v2": [1, 3]}
+        assert pinned_version(root, "mobilenet-v2") == 1
+        remove_version(root, "mobilenet-v2", 1)
+        assert pinned_version(root, "mobilenet-v2") is None
+        remove_version(root, "mobilenet-v2", 3)
+        assert [path.name for path in root.iterdir()] == [".publishing"]
+
+    def test_killed_while_removing(self, root: Path, make_card: MakeCard) -> None:
+        program = """
+import os, shutil, signal, sys
+from pathlib import Path
+from training.bundle import remove_version
+def delete_a_file_and_die(folder, *_, **__):
+    next(Path(folder).rglob("graph.bin")).unlink()
+    os.kill(os.getpid(), signal.SIGKILL)
+shutil.rmtree = delete_a_file_and_die
+remove_version(Path(sys.argv[1]), "mobilenet-v2", 3)
+"""
+        killed = subprocess.run(
+            [sys.executable, "-c", program, str(root)], cwd=PROJECT, check=False
+        )
+        assert killed.returncode == -signal.SIGKILL
+        assert installed_versions(root) == {"mobilenet-v2": [1, 2]}
+        assert list(root.glob(".removing-*"))
+        publish_bundle(root, make_card(), write_files)
+        assert not list(root.glob(".removing-*"))
+
+    def test_a_survey_notices_every_change(self, root: Path, make_card: MakeCard) -> None:
+        seen = [survey_bundles(root)]
+
+        def look() -> None:
+            now = survey_bundles(root)
+            assert now not in seen
+            seen.append(now)
+
+        assert survey_bundles(root) == seen[0]
+        pin_version(root, "mobilenet-v2", 1)
+        look()
+        publish_bundle(root, make_card(), write_files)
+        look()
+        (root / "mobilenet-v2" / "4" / "report" / "README.md").write_text("changed")
+        look()
+        remove_version(root, "mobilenet-v2", 4)
+        look_again = survey_bundles(root)
+        assert look_again["mobilenet-v2"].stamps == seen[1]["mobilenet-v2"].stamps

@@ -9,7 +9,7 @@ from PIL import Image
 from werkzeug.datastructures import FileStorage, MultiDict
 
 from tumorapp import create_app
-from tumorapp.schemas import AnswerSchema
+from tumorapp.schemas import AnswerSchema, ModelsSchema
 
 Draw = Callable[..., bytes]
 
@@ -119,6 +119,7 @@ def test_models(client: FlaskClient) -> None:
     listed = client.get("/api/models").get_json()
     assert listed["default"] == "mobilenet-v2"
     assert listed["refused"] == []
+    assert ModelsSchema().validate(listed) == {}
     binary, mobilenet = listed["models"]
     assert binary["name"] == "binary-cnn"
     assert binary["classes"] == ["healthy", "tumor"]

@@ -1,7 +1,9 @@
 import csv
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -125,6 +127,61 @@ def test_a_table_that_is_there_stays_until_there_is_a_new_one(
     assert table.read_text() == "of last week"
     assert run(folder, "--csv", table).exit_code == 0
     assert table.read_text().startswith("file,model,version")
+
+
+@pytest.fixture(scope="module")
+def server(
+    app: Flask,
+    tmp_path_factory: pytest.TempPathFactory,
+    serve: Callable[..., AbstractContextManager[Any]],
+) -> Iterator[str]:
+    """The address of a gunicorn with the models of the command's own application."""
+    with serve(app.config["MODELS_DIR"], tmp_path_factory.mktemp("service")) as service:
+        yield service.url
+
+
+def read_rows(table: Path) -> list[list[Any]]:
+    """Read a table; its numbers as what they are near to."""
+    with table.open(encoding="utf-8", newline="") as file:
+        return [
+            [pytest.approx(float(cell), abs=1e-5) if "." in cell[:2] else cell for cell in row]
+            for row in csv.reader(file)
+        ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [None, "binary-cnn"])
+def test_a_server_gives_the_same(
+    run: Run, server: str, folder: Path, tmp_path: Path, model: str | None
+) -> None:
+    (folder / "bad.jpg").write_bytes(b"no image")
+    options = ["--model", model] if model else []
+    outputs = []
+    for place, source in (("here", []), ("there", ["--server", server])):
+        pictures = tmp_path / place
+        table = tmp_path / f"{place}.csv"
+        result = run(folder, "--csv", table, "--heatmaps", pictures, *options, *source)
+        assert result.exit_code == 1, result.output
+        assert "6/6" in result.stderr
+        assert "1 of 6 files were skipped" in result.stderr
+        labels = [line.split()[1] for line in result.stdout.splitlines()]
+        written = sorted(file.relative_to(pictures) for file in pictures.rglob("*.png"))
+        outputs.append((labels, read_rows(table), written))
+    assert outputs[0] == outputs[1]
+    assert len(outputs[0][2]) == 5
+
+
+@pytest.mark.slow
+def test_a_server_without_that_model(run: Run, server: str, folder: Path) -> None:
+    result = run(folder, "--server", server, "--model", "vgg")
+    assert result.exit_code == 1
+    assert "serves no model named 'vgg'. It serves: binary-cnn, mobilenet-v2." in result.stderr
+
+
+def test_a_server_that_is_not_there(run: Run, folder: Path) -> None:
+    result = run(folder, "--server", "http://127.0.0.1:9")
+    assert result.exit_code == 1
+    assert "No answer came from http://127.0.0.1:9" in result.stderr
 
 
 def test_help_has_examples(run: Run) -> None:

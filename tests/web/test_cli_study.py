@@ -66,7 +66,7 @@ def test_a_row_is_trained_and_then_found_finished(run: Run, data: Path, tmp_path
     assert result.exit_code == 0, result.output
     (row,) = read_results(tmp_path / "study")
     assert row.id == f"000-{ANN}-quick-grouped-on-heads"
-    assert row.epochs_run == 5
+    assert row.epochs_run == row.epochs == 12
     assert f"[1/1] {row.id}" in result.stdout
     assert f"accuracy {row.accuracy:.4f} (published 0.7600)" in result.stdout
     page = tmp_path / "study/README.md"

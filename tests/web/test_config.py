@@ -18,11 +18,14 @@ def test_defaults() -> None:
             "MODELS_DIR": ROOT / "instance" / "models",
             "STUDY_DIR": ROOT / "instance" / "study",
             "DEFAULT_MODEL": None,
+            "RELOAD_SECONDS": 2,
             "ENGINE": "openvino",
             "INFERENCE_THREADS": 0,
             "MAX_UPLOAD_MB": 20,
             "MAX_IMAGES": 16,
             "MAX_PIXELS": 50_000_000,
+            "METRICS": "on",
+            "LOG_FORMAT": "text",
         }
     )
 

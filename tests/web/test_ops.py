@@ -32,13 +32,14 @@ def test_alive_but_not_ready_without_a_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/api/models"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/api/models"])
 def test_only_to_be_read(client: FlaskClient, path: str, method: str) -> None:
     assert client.open(path, method=method).status_code == 405
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/healthz", "/readyz", "/api/models", "/api/predict", "/nothing"]
+    "path",
+    ["/", "/healthz", "/readyz", "/metrics", "/api/models", "/api/predict", "/nothing"],
 )
 @pytest.mark.parametrize("accept", ["text/html", "*/*"])
 def test_every_response_has_the_security_headers(

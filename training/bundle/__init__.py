@@ -8,14 +8,26 @@ from training.bundle.store import (
     publish_bundle,
     read_bundle,
 )
+from training.bundle.versions import (
+    Installed,
+    pin_version,
+    pinned_version,
+    remove_version,
+    survey_bundles,
+)
 
 __all__ = [
     "CARD_FORMAT",
     "HEALTHY_CLASSES",
     "BundleError",
     "Card",
+    "Installed",
     "PublishError",
     "installed_versions",
+    "pin_version",
+    "pinned_version",
     "publish_bundle",
     "read_bundle",
+    "remove_version",
+    "survey_bundles",
 ]

@@ -16,6 +16,7 @@ CARD_FILE = "card.json"
 GRAPH_FILE = "graph.xml"
 WEIGHTS_FILE = "graph.bin"
 _STAGING_PREFIX = ".publishing-"
+REMOVED_PREFIX = ".removing-"
 _LOCK_FILE = ".publishing"
 
 
@@ -91,7 +92,7 @@ def publish_bundle(root: Path, card: Card, write_files: Callable[[Path, Card], N
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _publishing_alone(root):
+        with lock_root(root):
             return _publish(root, card, write_files)
     except OSError as error:
         raise PublishError(
@@ -102,8 +103,8 @@ def publish_bundle(root: Path, card: Card, write_files: Callable[[Path, Card], N
 
 
 @contextmanager
-def _publishing_alone(root: Path) -> Iterator[None]:
-    """Wait until nobody else publishes below `root`.
+def lock_root(root: Path) -> Iterator[None]:
+    """Wait until nobody else changes what is installed below `root`.
 
     The system lets go of the lock when its process ends, however it ends.
     """
@@ -113,8 +114,7 @@ def _publishing_alone(root: Path) -> Iterator[None]:
 
 
 def _publish(root: Path, card: Card, write_files: Callable[[Path, Card], None]) -> Path:
-    for abandoned in root.glob(f"{_STAGING_PREFIX}*"):  # by a publisher that was killed
-        shutil.rmtree(abandoned, ignore_errors=True)
+    sweep(root)
     staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=root))
     try:
         card = replace(card, version=max(installed_versions(root).get(card.name, [0])) + 1)
@@ -124,18 +124,26 @@ def _publish(root: Path, card: Card, write_files: Callable[[Path, Card], None]) 
         card_path = staging / CARD_FILE
         card_path.write_text(replace(card, files=hashes).to_json(), encoding="utf-8")
         for path in [*files, card_path]:
-            _flush_to_disk(path)
+            flush_to_disk(path)
         staging.chmod(0o755)
         target = root / card.name / str(card.version)
         target.parent.mkdir(exist_ok=True)
         staging.rename(target)
-        _flush_to_disk(target.parent)
+        flush_to_disk(target.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return target
 
 
-def _flush_to_disk(path: Path) -> None:
+def sweep(root: Path) -> None:
+    """Delete what one who was killed left half written or half removed; call it with the lock."""
+    for prefix in (_STAGING_PREFIX, REMOVED_PREFIX):
+        for abandoned in root.glob(f"{prefix}*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, would survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

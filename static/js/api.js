@@ -1,0 +1,16 @@
+// The API's page: Swagger UI, in the browser's theme.
+
+const place = document.getElementById("operations");
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
+const followTheme = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+
+dark.addEventListener("change", followTheme);
+followTheme();
+globalThis.SwaggerUIBundle({
+  url: place.dataset.document,
+  domNode: place,
+  deepLinking: true,
+  defaultModelsExpandDepth: 0,
+  validatorUrl: null,
+});

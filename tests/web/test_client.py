@@ -1,0 +1,212 @@
+"""The client, against a real gunicorn; against a small server where that must be busy or odd."""
+
+import inspect
+import io
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from tumorapp.client import Answer, Client, ProblemError, UnreachableError
+
+PROJECT = Path(__file__).parents[2]
+
+Serve = Callable[..., AbstractContextManager[Any]]
+
+
+@pytest.fixture(scope="module")
+def client(app: Flask, tmp_path_factory: pytest.TempPathFactory, serve: Serve) -> Iterator[Client]:
+    folder = tmp_path_factory.mktemp("service")
+    with serve(app.config["MODELS_DIR"], folder) as service, Client(service.url + "/") as client:
+        yield client
+
+
+@pytest.mark.slow
+def test_one_scan_however_it_is_given(client: Client, scan: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "scan.jpg"
+    file.write_bytes(scan)
+    with file.open("rb") as opened:
+        answers = [client.predict(one) for one in (scan, file, str(file), opened, io.BytesIO(scan))]
+    found = [answer.predictions[0] for answer in answers]
+    names = ["image 1", "scan.jpg", "scan.jpg", "scan.jpg", "image 1"]
+    assert [one.filename for one in found] == names
+    assert len({one.confidence for one in found}) == 1
+    assert found[0].probabilities[found[0].label] == found[0].confidence
+    assert found[0].tumor == (found[0].label != "notumor")
+    assert found[0].warnings == ()
+    assert found[0].heatmap is None
+    assert (answers[0].model, answers[0].version) == ("mobilenet-v2", "1")
+
+
+@pytest.mark.slow
+def test_several_scans_by_a_named_model_with_heat_maps(
+    client: Client, draw_scan: Callable[..., bytes]
+) -> None:
+    scans = [draw_scan("PNG"), draw_scan("TIFF", spot=0.4)]
+    answer = client.predict(iter(scans), model="binary-cnn", heatmap=True)
+    assert answer.model == "binary-cnn"
+    assert [found.filename for found in answer.predictions] == ["image 1", "image 2"]
+    for found in answer.predictions:
+        assert found.heatmap is not None
+        assert found.heatmap.startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_models(client: Client) -> None:
+    binary, default = client.models()
+    assert (binary.name, binary.version, binary.default) == ("binary-cnn", "1", False)
+    assert binary.classes == ("healthy", "tumor")
+    assert (default.name, default.default, default.heatmap) == ("mobilenet-v2", True, True)
+    assert default.description["metrics"]["protocol"] == "grouped"
+
+
+@pytest.mark.slow
+def test_ready(client: Client) -> None:
+    assert client.ready()
+
+
+@pytest.mark.slow
+def test_a_refusal_says_all_that_the_service_said(client: Client, scan: bytes) -> None:
+    with pytest.raises(ProblemError, match="There is no model named 'vgg'") as caught:
+        client.predict(scan, model="vgg")
+    error = caught.value
+    assert (error.status, error.title) == (404, "Unknown model")
+    assert error.accepted == ("binary-cnn", "mobilenet-v2")
+    assert error.detail == str(error)
+    assert len(error.request_id) == 32
+    with pytest.raises(ProblemError) as caught:
+        client.predict([scan, b"no image"])
+    assert caught.value.status == 422
+    assert caught.value.detail.startswith("image 2: ")
+    with pytest.raises(ProblemError, match="no file in a field named image"):
+        client.predict([])
+
+
+def test_a_file_that_is_not_there() -> None:
+    with Client("http://127.0.0.1:9") as client, pytest.raises(FileNotFoundError):
+        client.predict("missing.jpg")
+
+
+def test_nobody_there() -> None:
+    with Client("http://127.0.0.1:9", retries=1) as client:
+        assert not client.ready()
+        with pytest.raises(UnreachableError, match=r"No answer came from http://127\.0\.0\.1:9"):
+            client.models()
+
+
+ANSWER = {"model": "m", "version": "3", "predictions": []}
+BUSY = {"title": "Too many requests", "detail": "Come back later.", "status": 429}
+
+
+@contextmanager
+def answer_in_turn(
+    *answers: tuple[int, dict[str, str], bytes],
+) -> Iterator[tuple[str, list[bytes]]]:
+    """Answer requests with these; status 0 hangs up. Gives the address and the bodies received."""
+    turns, received = iter(answers), []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(self.rfile.read(int(self.headers["Content-Length"])))
+            status, headers, body = next(turns)
+            if not status:
+                self.close_connection = True
+                return
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", received
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_service_is_asked_again_when_it_says(status: int, scan: bytes) -> None:
+    busy = (status, {"Retry-After": "1"}, json.dumps(BUSY).encode())
+    with answer_in_turn(busy, (200, {}, json.dumps(ANSWER).encode())) as (url, received):
+        start = time.monotonic()
+        with Client(url) as client:
+            assert client.predict(scan) == Answer("m", "3", ())
+        assert 1 <= time.monotonic() - start < 5
+    assert len(received) == 2
+    assert all(scan in body for body in received)
+
+
+def test_a_broken_connection_is_tried_again(scan: bytes) -> None:
+    turns = (0, {}, b""), (200, {}, json.dumps(ANSWER).encode())
+    with answer_in_turn(*turns) as (url, received), Client(url) as client:
+        assert client.predict(scan).model == "m"
+    assert len(received) == 2
+
+
+def test_retries_end(scan: bytes) -> None:
+    busy = (503, {"X-Request-ID": "id-1"}, json.dumps({**BUSY, "status": 503}).encode())
+    with (
+        answer_in_turn(*[busy] * 3) as (url, received),
+        Client(url, retries=2) as client,
+        pytest.raises(ProblemError, match="Come back later") as caught,
+    ):
+        client.predict(scan)
+    assert len(received) == 3
+    assert (caught.value.status, caught.value.request_id) == (503, "id-1")
+
+
+def test_an_error_that_no_retry_mends_is_not_tried_again(scan: bytes) -> None:
+    with (
+        answer_in_turn((500, {}, b"<h1>Oh</h1>")) as (url, received),
+        Client(url) as client,
+        pytest.raises(ProblemError, match="Internal Server Error"),
+    ):
+        client.predict(scan)
+    assert len(received) == 1
+
+
+@pytest.mark.parametrize("body", [b"<h1>Hello</h1>", b"[]", b"{}", b"\xff"])
+def test_another_kind_of_server(body: bytes, scan: bytes) -> None:
+    with (
+        answer_in_turn((200, {}, body)) as (url, _),
+        Client(url) as client,
+        pytest.raises(UnreachableError, match="something else than TumorApp's JSON"),
+    ):
+        client.predict(scan)
+
+
+def test_it_needs_neither_flask_nor_a_runtime() -> None:
+    program = (
+        "import sys, tumorapp.client; print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert not set(done.stdout.split()) & {"cv2", "flask", "numpy", "openvino", "PIL", "training"}
+
+
+def test_it_runs_alone(tmp_path: Path) -> None:
+    """As its first lines promise: the file may be copied to wherever it is needed."""
+    source = inspect.getsource(sys.modules[Client.__module__])
+    (tmp_path / "client.py").write_text(source, encoding="utf-8")
+    program = "from client import Client; print(Client('http://127.0.0.1:9', retries=0).ready())"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"

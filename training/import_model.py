@@ -1,0 +1,231 @@
+"""A Keras model that somebody already has → a bundle that says what is not known of it."""
+
+import datetime
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+from keras import layers
+from numpy.typing import NDArray
+from scipy.special import expit, softmax
+
+from training.bundle import Card, PublishError
+from training.compress import round_weights
+from training.data.sources import canonical_class
+from training.export import ExportError
+from training.foreign import ImportModelError, call_copies, load_safely
+from training.publish import publish
+from training.scan import ScanSpecification
+
+# What each range of pixels is made with, as arguments of a Rescaling layer.
+SCALES = {"0..255": (1.0, 0.0), "0..1": (1 / 255, 0.0), "-1..1": (1 / 127.5, -1.0)}
+_CLOSE = 0.01
+_SMALLEST = 1e-7
+
+_INTENDED_USE = "Research and teaching. It was made elsewhere and imported here."
+_LIMITS = (
+    "Not a medical device and not for diagnosis. It was made elsewhere: neither its accuracy nor "
+    "its calibration was measured here, nothing is known of the scans it was trained on, and an "
+    "image that is no brain MRI gets an answer all the same."
+)
+
+
+@dataclass(frozen=True)
+class ImportRequest:
+    """What is imported, and what its file does not say.
+
+    Attributes:
+        file: a whole Keras model, `.keras` or `.h5`.
+        name: of the model here.
+        classes: in the order of its outputs; one sigmoid neuron's class for 0, then that for 1.
+        scale: the range of pixels it was trained on, a key of `SCALES`.
+        models: the folder of all bundles.
+        size: width and height of its input; needed only where its file leaves them open.
+        tumor_free: the class that is no tumour, where its name does not tell.
+        logits: whether its last layer has no softmax or sigmoid.
+        crop: whether scans are cropped around the head first.
+    """
+
+    file: Path
+    name: str
+    classes: tuple[str, ...]
+    scale: str
+    models: Path
+    size: int | None = None
+    tumor_free: str | None = None
+    logits: bool = False
+    crop: bool = False
+
+
+def import_model(request: ImportRequest) -> Path:
+    """Wrap a Keras model so that it takes this project's scans, and publish it.
+
+    Returns:
+        The folder of the bundle. It has heat maps where the model's layers allow them.
+
+    Raises:
+        ImportModelError: the file is no whole model of Keras's own layers, or does not fit.
+        ExportError, PublishError: it could not be converted, checked or written.
+    """
+    classes = name_classes(request.classes, request.tumor_free)
+    theirs = load_safely(request.file)
+    size = _find_size(theirs, request.size)
+    _check_outputs(theirs, classes)
+    pictures = _draw_pictures(size)
+    expected = _ask(theirs, pictures, request)
+    flat = _wrap(theirs, size, request)
+    try:
+        round_weights(flat)
+    except ValueError as error:
+        raise ImportModelError(f"{request.file.name} cannot be served: {error}") from error
+    difference = float(np.abs(np.asarray(flat.predict(pictures, verbose=0)) - expected).max())
+    if not difference <= _CLOSE:  # nor NaN
+        raise ImportModelError(
+            f"In half precision {request.file.name} answers otherwise by {difference:.2g}; at most "
+            f"{_CLOSE:g} is accepted. Was it trained to the end?"
+        )
+    card = _draw_up_card(request, classes, size, flat, difference)
+    try:
+        return publish(flat, card, pictures, request.models, _write_report)
+    except (ExportError, PublishError):  # its head allows no heat map; see training.explain
+        return publish(_seal(flat), card, pictures, request.models, _write_report)
+
+
+def name_classes(given: tuple[str, ...], tumor_free: str | None = None) -> tuple[str, ...]:
+    """Give classes the names that this project knows: `No_Tumor` → `notumor`.
+
+    Raises:
+        ImportModelError: fewer than two, one twice, or no such class as `tumor_free`.
+    """
+    if tumor_free is not None and tumor_free not in given:
+        raise ImportModelError(f"{tumor_free!r} is none of the classes {', '.join(given)}.")
+    names = tuple(
+        "notumor" if one == tumor_free else canonical_class(one) or one.strip() for one in given
+    )
+    if len(names) < 2 or "" in names or len(set(names)) < len(names):
+        raise ImportModelError(
+            f"Two or more different classes are needed. Received: {', '.join(names)}."
+        )
+    return names
+
+
+def _find_size(model: keras.Model, wanted: int | None) -> int:
+    shape = model.input_shape
+    square = len(shape) == 4 and shape[1] == shape[2] and shape[3] in (1, 3)
+    size = shape[1] or wanted if square else None
+    if size is None or (wanted or size) != size:
+        raise ImportModelError(
+            f"Its input is {shape[1:]}, and the size asked for is {wanted or 'none'}. Accepted: "
+            "squares of 1 or 3 channels, their size given with --size where it is open."
+        )
+    try:
+        return ScanSpecification(size).size
+    except ValueError as error:
+        raise ImportModelError(str(error)) from error
+
+
+def _check_outputs(model: keras.Model, classes: tuple[str, ...]) -> None:
+    shape = model.output_shape
+    if len(shape) != 2 or shape[1] != (1 if len(classes) == 2 and shape[1] == 1 else len(classes)):
+        raise ImportModelError(
+            f"Its output is {shape[1:]}, and {len(classes)} classes were named: "
+            f"{', '.join(classes)}. Name one for each output; two where there is one neuron."
+        )
+
+
+def _ask(
+    model: keras.Model, pictures: NDArray[np.uint8], request: ImportRequest
+) -> NDArray[np.float32]:
+    """Give the model's probabilities for pictures as it was trained on them."""
+    factor, offset = SCALES[request.scale]
+    pixels = np.repeat(pictures.astype(np.float32) * factor + offset, model.input_shape[3], axis=3)
+    answers = np.asarray(model.predict(pixels, verbose=0), np.float32)
+    one = answers.shape[1] == 1
+    if request.logits:
+        answers = expit(answers) if one else softmax(answers, axis=1)
+    sums = answers.sum(axis=1)
+    if not (
+        (answers >= 0).all() and (answers <= 1).all() and (one or np.allclose(sums, 1, 0, 0.01))
+    ):
+        raise ImportModelError(
+            f"Its answers are no probabilities: they go from {answers.min():.3g} to "
+            f"{answers.max():.3g}, and a scan's sum to {sums.min():.3g} to {sums.max():.3g}. Pass "
+            "--logits where its last layer has no softmax or sigmoid, and check --scale."
+        )
+    return answers
+
+
+def _wrap(theirs: keras.Model, size: int, request: ImportRequest) -> keras.Model:
+    """Give copies of a model's layers grey scans (size, size, 1) of 0 to 255, and an activation."""
+    scans = layers.Input((size, size, 1))
+    x = scans
+    if theirs.input_shape[3] == 3:
+        x = layers.Concatenate()([scans, scans, scans])
+    if request.scale != "0..255":
+        x = layers.Rescaling(*SCALES[request.scale])(x)
+    x = call_copies(theirs, x)
+    if request.logits:
+        x = layers.Activation("sigmoid" if theirs.output_shape[1] == 1 else "softmax")(x)
+    return keras.Model(scans, x)
+
+
+def _seal(model: keras.Model) -> keras.Model:
+    """Make one layer of a model, which leaves no heat map to be made, and the same answers."""
+    scans = layers.Input(model.input_shape[1:])
+    found = keras.ops.clip(model(scans), _SMALLEST, 1 - _SMALLEST)
+    logits = keras.ops.log(found)
+    if model.output_shape[1] == 1:
+        logits -= keras.ops.log(1 - found)
+        return keras.Model(scans, layers.Activation("sigmoid")(logits))
+    return keras.Model(scans, layers.Activation("softmax")(logits))
+
+
+def _draw_pictures(size: int) -> NDArray[np.uint8]:
+    """Draw pictures with large and small shapes: uint8, shape (12, size, size, 1)."""
+    random = np.random.default_rng(0)
+    pictures = [
+        cv2.resize(random.uniform(0, 255, (cells, cells)), (size, size))
+        for cells in (2, 3, 4, 5, 6, 8, 10, 12, 14, 16, size, size)
+    ]
+    return np.stack(pictures).astype(np.uint8)[..., np.newaxis]
+
+
+def _draw_up_card(
+    request: ImportRequest, classes: tuple[str, ...], size: int, model: keras.Model, moved: float
+) -> Card:
+    card = Card(
+        name=request.name,
+        version=1,  # publishing numbers it
+        classes=classes,
+        scan=ScanSpecification(size, request.crop),
+        architecture=f"imported, {len(model.layers)} layers",
+        parameters=model.count_params(),
+        feature_layer=None,
+        created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        training={
+            "method": "imported",
+            "file": request.file.name,
+            "sha256": hashlib.sha256(request.file.read_bytes()).hexdigest(),
+            "scale": request.scale,
+            "logits": request.logits,
+            "moved_by_rounding": moved,
+            "notes": ["Imported: nothing was measured here, and its training is not known."],
+        },
+        metrics={},
+        intended_use=_INTENDED_USE,
+        limits=_LIMITS,
+        sources=(),
+    )
+    try:
+        return replace(Card.from_json(card.to_json()))
+    except ValueError as error:
+        raise ImportModelError(f"No card can be made of this: {error}") from error
+
+
+def _write_report(folder: Path, card: Card) -> None:
+    folder.mkdir()
+    text = f"# {card.name} {card.version}\n\n{card.training['notes'][0]}\n\n{card.limits}\n"
+    (folder / "README.md").write_text(text, encoding="utf-8")

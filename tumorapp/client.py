@@ -1,0 +1,276 @@
+"""A client for the REST API of a TumorApp that runs somewhere.
+
+    from tumorapp.client import Client
+
+    with Client("http://127.0.0.1:8000") as client:
+        answer = client.predict("scan.jpg", heatmap=True)
+        for found in answer.predictions:
+            print(found.filename, found.label, found.confidence)
+
+This file needs nothing of TumorApp but itself, and one package: a current requests.
+"""
+
+import base64
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Self, TypeVar, cast
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+# A scan to send: a file's path, an image's bytes, or an open binary file.
+Scan = str | Path | bytes | IO[bytes]
+
+_Read = TypeVar("_Read")
+
+_RETRIED = (429, 503)  # try again later
+_LONGEST_WAIT = 60
+
+
+class ClientError(Exception):
+    """A question has no answer: the base of what this module raises."""
+
+
+class UnreachableError(ClientError):
+    """No answer came: the service is not there, or took longer than the client waits."""
+
+
+@dataclass(eq=False)
+class ProblemError(ClientError):
+    """The service refused the request.
+
+    Attributes:
+        status: the HTTP status, 400 to 599.
+        title: the kind of problem, in a few words.
+        detail: what was wrong with this request and what to do about it.
+        accepted: what would have been accepted; may be empty.
+        request_id: by which whoever runs the service finds the request in its log; may be empty.
+    """
+
+    status: int
+    title: str
+    detail: str
+    accepted: tuple[str, ...]
+    request_id: str
+
+    def __str__(self) -> str:
+        return self.detail or self.title
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one scan.
+
+    Attributes:
+        filename: the name it was sent under.
+        label: the most probable class.
+        tumor: whether that class is a tumour.
+        confidence: its calibrated probability, 0 to 1.
+        probabilities: of every class, in the model's order, summing to 1.
+        warnings: what a reader of the prediction should know.
+        heatmap: a PNG to lay over the scan, where one was asked for and the model has one.
+    """
+
+    filename: str
+    label: str
+    tumor: bool
+    confidence: float
+    probabilities: dict[str, float]
+    warnings: tuple[str, ...]
+    heatmap: bytes | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The predictions of one request in the order of its scans, and the model that made them."""
+
+    model: str
+    version: str
+    predictions: tuple[Prediction, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that is served.
+
+    Attributes:
+        name: by which a request chooses it.
+        version: of its bundle.
+        classes: what it tells apart, in its order.
+        default: whether it answers requests that name none.
+        heatmap: whether it gives heat maps.
+        description: all that the service says of it: metrics, limits, sources and more.
+    """
+
+    name: str
+    version: str
+    classes: tuple[str, ...]
+    default: bool
+    heatmap: bool
+    description: Mapping[str, Any]
+
+
+class Client:
+    """Asks one service; threads need a client each.
+
+    Args:
+        url: of the service, such as `http://127.0.0.1:8000`.
+        timeout: seconds to wait for a connection, and between two bytes of an answer.
+        retries: how often a request is sent again where the connection fails or the service is
+            busy (429, 503), after the time it names, or else a growing one.
+        headers: sent with every request, such as those a proxy asks for.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 30,
+        retries: int = 3,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._timeout = timeout
+        self._session = requests.Session()
+        self._session.headers.update(headers or {})
+        # A prediction changes nothing, so that a POST, too, may be sent twice.
+        retry = Retry(
+            retries,
+            allowed_methods=None,
+            status_forcelist=_RETRIED,
+            backoff_factor=0.2,
+            backoff_jitter=0.1,
+            raise_on_status=False,
+            retry_after_max=_LONGEST_WAIT,
+        )
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(max_retries=retry))
+
+    def predict(
+        self,
+        scans: Scan | Iterable[Scan],
+        *,
+        model: str | None = None,
+        heatmap: bool = False,
+    ) -> Answer:
+        """Predict one scan or several, which go together in one request.
+
+        Args:
+            scans: paths, bytes or open binary files; an image that has no name gets a number.
+            model: the model's name; None for the service's default.
+            heatmap: whether each prediction comes with a heat map.
+
+        Raises:
+            ProblemError: the service refused the request.
+            UnreachableError: no answer came.
+            OSError: a file cannot be read.
+        """
+        single = isinstance(scans, str | bytes | Path) or hasattr(scans, "read")
+        listed = cast("Iterable[Scan]", [scans] if single else scans)
+        parts = [("image", _read_scan(scan, number)) for number, scan in enumerate(listed, start=1)]
+        options = {"heatmap": "1" if heatmap else "0", **({"model": model} if model else {})}
+        return self._ask(_read_answer, "POST", "/api/predict", files=parts, data=options)
+
+    def models(self) -> tuple[Model, ...]:
+        """List the models that are served, by name; raises as `predict` does."""
+        return self._ask(_read_models, "GET", "/api/models")
+
+    def ready(self) -> bool:
+        """Tell at once whether the service can be reached and answers predictions."""
+        try:
+            # Not through the adapters above, which would wait for a busy service.
+            answer = requests.get(
+                f"{self._url}/readyz", headers=self._session.headers, timeout=self._timeout
+            )
+        except requests.RequestException:
+            return False
+        return answer.status_code == 200
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ask(self, read: Callable[[Any], _Read], method: str, path: str, **content: Any) -> _Read:
+        try:
+            answer = self._session.request(
+                method, self._url + path, timeout=self._timeout, **content
+            )
+        except requests.RequestException as error:
+            raise UnreachableError(
+                f"No answer came from {self._url}: {error}. Check the address, and that the "
+                "service runs there."
+            ) from error
+        if not answer.ok:
+            raise _read_problem(answer)
+        try:
+            return read(answer.json())
+        except (KeyError, TypeError, ValueError):  # no JSON, or not this
+            raise UnreachableError(
+                f"{self._url}{path} answered with something else than TumorApp's JSON. Check the "
+                "address."
+            ) from None
+
+
+def _read_scan(scan: Scan, number: int) -> tuple[str, bytes]:
+    """Give a scan's name and bytes: those of a request that is sent again must still be there."""
+    if isinstance(scan, bytes):
+        return f"image {number}", scan
+    if isinstance(scan, str | Path):
+        return Path(scan).name, Path(scan).read_bytes()
+    name = getattr(scan, "name", None)  # a file made from a number has that for its name
+    return (Path(name).name if isinstance(name, str) else f"image {number}"), scan.read()
+
+
+def _read_models(body: Mapping[str, Any]) -> tuple[Model, ...]:
+    return tuple(
+        Model(
+            name=fields["name"],
+            version=fields["version"],
+            classes=tuple(fields["classes"]),
+            default=fields["default"],
+            heatmap=fields["heatmap"],
+            description=fields,
+        )
+        for fields in body["models"]
+    )
+
+
+def _read_answer(body: Mapping[str, Any]) -> Answer:
+    predictions = tuple(map(_read_prediction, body["predictions"]))
+    return Answer(body["model"], body["version"], predictions)
+
+
+def _read_prediction(fields: Mapping[str, Any]) -> Prediction:
+    picture = fields.get("heatmap")
+    return Prediction(
+        filename=fields["filename"],
+        label=fields["label"],
+        tumor=fields["tumor"],
+        confidence=fields["confidence"],
+        probabilities=fields["probabilities"],
+        warnings=tuple(fields["warnings"]),
+        heatmap=base64.b64decode(picture.partition(",")[2]) if picture else None,
+    )
+
+
+def _read_problem(answer: requests.Response) -> ProblemError:
+    """Read a refusal; one that is no problem+json, such as a proxy's, has its status only."""
+    try:
+        fields = dict(answer.json())
+    except (TypeError, ValueError):
+        fields = {}
+    return ProblemError(
+        answer.status_code,
+        fields.get("title", answer.reason),
+        fields.get("detail", ""),
+        tuple(fields.get("accepted", ())),
+        answer.headers.get("X-Request-ID", ""),
+    )

@@ -1,0 +1,56 @@
+"""The installed versions of a model as a table tells of them."""
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from training.bundle import BundleError, Card, Installed, read_bundle
+
+COLUMNS = ("name", "version", "served", "accuracy", "protocol", "size", "files")
+
+
+def describe_versions(root: Path, name: str, found: Installed) -> Iterator[tuple[str, ...]]:
+    """Give a row of cells for each version of a model, in the order of `COLUMNS`."""
+    active = find_active(root, name, found)
+    first = found.candidates[0]
+    why = "newest good" if active != first else "newest" if found.pinned is None else "chosen"
+    for version in sorted({*found.stamps, first}):
+        card = _read(root, name, version)
+        metrics = card.metrics if isinstance(card, Card) else {}
+        accuracy = metrics.get("accuracy")
+        size = sum(one[2] for one in found.stamps.get(version, ()))
+        yield (
+            name,
+            str(version),
+            why if version == active else "",
+            "" if accuracy is None else f"{accuracy:.4f}",
+            str(metrics.get("protocol", "")),
+            f"{size / 1e6:.1f} MB",
+            "verified" if isinstance(card, Card) else card,
+        )
+
+
+def find_active(root: Path, name: str, found: Installed) -> int | None:
+    """Find the version that a service that starts now would serve, as far as the files tell."""
+    good = (version for version in found.candidates if isinstance(_read(root, name, version), Card))
+    return next(good, None)
+
+
+def _read(root: Path, name: str, version: int) -> Card | str:
+    """Verify a version's files; gives its card, or what is wrong."""
+    try:
+        return read_bundle(root / name / str(version))
+    except BundleError as error:
+        return str(error)
+
+
+def lay_out(rows: Sequence[tuple[str, ...]], numbers: Collection[int]) -> str:
+    """Put rows of cells below each other, the columns of numbers at their right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if column in numbers else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

@@ -1,0 +1,46 @@
+"""Takes up bundles that are published, chosen or removed while the service runs.
+
+Each worker looks for itself, in a thread of its own: a look costs the sizes and times of the
+bundles' files, and needs neither a signal nor a process that knows of the others. A request never
+waits for it.
+"""
+
+import logging
+import threading
+import weakref
+
+from tumorapp.catalog import Catalog
+
+logger = logging.getLogger(__name__)
+
+
+def watch(catalog: Catalog, seconds: float) -> None:
+    """Let a catalog look for changes every so many seconds, as long as it exists; 0 never."""
+    if not seconds:
+        return
+    ended = threading.Event()
+    held = weakref.ref(catalog)
+    thread = threading.Thread(
+        target=_look_again, args=(held, seconds, ended), name="reload", daemon=True
+    )
+    # Also called at the exit: a runtime must not be taken down while a thread is using it.
+    weakref.finalize(catalog, _end, thread, ended)
+    thread.start()
+
+
+def _look_again(held: weakref.ref[Catalog], seconds: float, ended: threading.Event) -> None:
+    while not ended.wait(seconds):
+        catalog = held()
+        if catalog is None:
+            return
+        try:
+            catalog.refresh()
+        except Exception:  # a later look may succeed, and what is served goes on
+            logger.exception("The bundles could not be looked through.")
+        del catalog  # while it waits, the application may go
+
+
+def _end(thread: threading.Thread, ended: threading.Event) -> None:
+    ended.set()
+    if thread is not threading.current_thread():
+        thread.join()
