@@ -380,7 +380,7 @@ class TestLooks:
         choose(page, scan)
         page.locator("body").evaluate("body => { document.activeElement.blur(); }")
         reached = []
-        for _ in range(8):
+        for _ in range(10):
             page.keyboard.press("Tab")
             reached.append(
                 page.evaluate("document.activeElement.id || document.activeElement.className")
