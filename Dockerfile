@@ -43,7 +43,8 @@ COPY instance/models instance/models
 COPY instance/study instance/study
 COPY wsgi.py gunicorn.conf.py LICENSE ./
 # Compiled here, for the user below may not write; readable also after a checkout with a strict umask.
-RUN python -m compileall -q . && chmod -R a+rX .
+# Jobs are the one thing it writes; mount a volume there.
+RUN python -m compileall -q . && chmod -R a+rX . && mkdir -p instance/jobs && chmod 1777 instance/jobs
 ENV HOST=0.0.0.0 PORT=8000
 EXPOSE 8000
 USER 10001:10001

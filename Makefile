@@ -17,7 +17,7 @@ compile := $(dev)/bin/python -m uv pip compile --quiet --universal --python-vers
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format lock bench verify-image clean
+.PHONY: help run test lint format lock audit bench verify-image clean
 
 help: ## list these commands
 	@echo 'Usage: make COMMAND [PYTHON=python3.12] [ARGS="…"]'
@@ -46,6 +46,9 @@ lock: $(dev)/installed ## compile requirements*.txt from requirements*.in; ARGS=
 	$(compile) -c requirements-dev.txt requirements-gpu.in -o requirements-gpu.txt
 	$(compile) -c requirements-dev.txt requirements.in -o requirements.txt
 	$(compile) -c requirements-dev.txt requirements-serve.in -o requirements-serve.txt
+
+audit: $(dev)/installed ## ask the advisories about every pinned package
+	@$(dev)/bin/python -m deploy.audit requirements-serve.txt requirements.txt
 
 bench: $(dev)/installed ## measure scan preparation and serving; ARGS= goes to the benchmarks
 	@$(dev)/bin/python -m benchmarks $(ARGS)

@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import socket
-import struct
 import sys
 import tempfile
 from datetime import timedelta
@@ -20,8 +19,6 @@ from typing import Any
 from gunicorn import glogging
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
-
-_SECONDS_OF_SILENCE = 10
 
 
 def _read_number(name: str, default: int, most: int) -> int:
@@ -35,10 +32,15 @@ bind = f"{os.environ.get('HOST') or '127.0.0.1'}:{_read_number('PORT', 8000, 655
 
 # One worker, several threads: OpenVINO spreads one inference over the cores and releases the
 # interpreter's lock, so that a second worker costs its memory again and gains little. A thread
-# waits for its client, so there are more of them than cores.
+# waits for inferences, and for the rest of a large body: there are more of them than cores.
 workers = _read_number("WEB_CONCURRENCY", 1, 256)
-worker_class = "gthread"
+worker_class = "tumorapp.worker.Worker"
 threads = _read_number("THREADS", 16, 1024)
+
+# A worker's connections: those with a thread, at most 400 that wait for one (TUMORAPP_MAX_WAITING),
+# and some that wait for their clients, of which the one that idles longest makes room for the next.
+# A process may usually open 1024 files.
+worker_connections = threads + 484
 
 # Each worker loads the bundles itself: OpenVINO's threads do not survive the fork after a preload.
 preload_app = False
@@ -122,20 +124,9 @@ def _check_address(host: str, port: int) -> None:
         )
 
 
-def when_ready(server: Arbiter) -> None:
-    """Let go of clients that neither send nor take a byte: each holds a thread.
-
-    Connections inherit this from the sockets they come from, and so have it from their first byte.
-    """
-    limit = struct.pack("ll", _SECONDS_OF_SILENCE, 0)
-    for listener in server.LISTENERS:
-        for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            listener.sock.setsockopt(socket.SOL_SOCKET, direction, limit)
-
-
 def post_fork(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001  (gunicorn's signature)
     """Write the application's log with gunicorn's, in the same form."""
-    for name in ("tumorapp", "training"):
+    for name in ("tumorapp", "training", "huey"):
         logger = logging.getLogger(name)
         logger.handlers = list(worker.log.error_log.handlers)
         logger.setLevel(worker.log.error_log.level)

@@ -167,7 +167,8 @@ def app(tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., P
     root = tmp_path_factory.mktemp("models")
     publish_model(root, "binary-cnn")
     publish_model(root, "mobilenet-v2")
-    return create_app({"MODELS_DIR": root, "PROPAGATE_EXCEPTIONS": False})
+    jobs = tmp_path_factory.mktemp("jobs")
+    return create_app({"MODELS_DIR": root, "JOBS_DIR": jobs, "PROPAGATE_EXCEPTIONS": False})
 
 
 @pytest.fixture

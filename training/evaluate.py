@@ -29,7 +29,8 @@ def evaluate(
 
     Returns:
         Plain numbers, lists and dictionaries that JSON can hold. Each of `accuracy`,
-        `balanced_accuracy`, `f1_macro` and `roc_auc` has its 95 % interval in `intervals`.
+        `balanced_accuracy`, `f1_macro` and `roc_auc` has its 95 % interval in `intervals`;
+        `mistakes` says of each pair of classes that was confused how sure the model was.
     """
     guesses = probabilities.argmax(axis=1)
     known = range(len(classes))
@@ -54,7 +55,31 @@ def evaluate(
             for index, name in enumerate(classes)
         },
         "confusion": metrics.confusion_matrix(labels, guesses, labels=known).tolist(),
+        "mistakes": _list_mistakes(probabilities, labels, classes),
     }
+
+
+def _list_mistakes(
+    probabilities: NDArray[np.float32], labels: NDArray[np.int64], classes: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """Give each pair of a label and a wrong answer: how many scans, and how sure at the most.
+
+    The confidence is that of the scan it was surest of, 0 to 1; the surest pair comes first.
+    """
+    guesses, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = guesses != labels
+    found = []
+    for label, answer in sorted(set(zip(labels[wrong], guesses[wrong], strict=True))):
+        here = (labels == label) & (guesses == answer)
+        found.append(
+            {
+                "label": classes[label],
+                "answer": classes[answer],
+                "scans": int(here.sum()),
+                "confidence": float(confidence[here].max()),
+            }
+        )
+    return sorted(found, key=lambda one: -one["confidence"])
 
 
 def _headline(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:

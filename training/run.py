@@ -169,6 +169,7 @@ def _identify(request: TrainingRequest, dataset: Dataset, split: Split) -> str:
         split.validation,
         split.test,
     ):
+        digest.update(f"{array.shape} {array.dtype}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:12]
 

@@ -26,13 +26,17 @@ def create_app(config: Mapping[str, object] | None = None) -> "Flask":
 
     from tumorapp import (
         api,
+        assets,
         cli,
         errors,
+        jobs,
         leaderboard,
         logs,
+        many,
         open_inference,
         openapi,
         ops,
+        overload,
         security,
         uploads,
         views,
@@ -59,6 +63,7 @@ def create_app(config: Mapping[str, object] | None = None) -> "Flask":
         from tumorapp import metrics
 
         metrics.init_app(app)
+    overload.init_app(app)
     uploads.init_app(app)
     errors.init_app(app)
     security.init_app(app)
@@ -66,10 +71,14 @@ def create_app(config: Mapping[str, object] | None = None) -> "Flask":
     app.register_blueprint(openapi.blueprint, url_prefix="/api")
     open_inference.init_app(app)
     app.register_blueprint(ops.blueprint)
-    app.register_blueprint(views.blueprint)
-    app.register_blueprint(leaderboard.blueprint)
+    if settings["PAGES"] == "on":
+        app.register_blueprint(views.blueprint)
+        app.register_blueprint(many.blueprint)
+        app.register_blueprint(leaderboard.blueprint)
+    assets.init_app(app)  # after the blueprints, for it looks at their files
     cli.init_app(app)
     if os.environ.get("FLASK_RUN_FROM_CLI") != "true":
         catalog.load()
         watch(catalog, settings["RELOAD_SECONDS"])
+    jobs.init_app(app)  # last: it goes on with the jobs that are not done
     return app

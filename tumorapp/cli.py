@@ -8,6 +8,7 @@ import click
 from flask import Flask
 
 from tumorapp.cli_data import data_commands
+from tumorapp.cli_keys import keys_commands
 from tumorapp.cli_models import models_commands
 from tumorapp.cli_predict import predict_command
 from tumorapp.cli_study import study_command
@@ -45,6 +46,7 @@ _COMMANDS: tuple[click.Command, ...] = (
     models_commands,
     predict_command,
     study_command,
+    keys_commands,
 )
 for _command in _COMMANDS:
     _explain_missing_packages(_command)

@@ -21,6 +21,7 @@ from training.bundle import (
     survey_bundles,
 )
 from tumorapp.catalog import open_model
+from tumorapp.cli_train import check_backend
 from tumorapp.engine import Engine, EngineError, choose_engine
 from tumorapp.errors import ConfigurationError
 from tumorapp.installed import COLUMNS, describe_versions, find_active, lay_out
@@ -47,6 +48,7 @@ def architectures_command(pattern: str) -> None:
     Parameters are those of four classes (two for one that tells tumour from healthy) at the default
     size, in pixels, counted by building each. Pretrained ones take --weights in flask train.
     """
+    check_backend()
     from training.models import Architecture, architectures
 
     def describe(one: Architecture) -> tuple[str, ...]:

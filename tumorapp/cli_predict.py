@@ -1,7 +1,6 @@
 """`flask predict`: the scans of files and folders, as a table, a CSV file and pictures."""
 
 import contextlib
-import csv
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from tumorapp.catalog import Catalog
 from tumorapp.errors import ConfigurationError, ProblemError
 from tumorapp.heatmap import lay_over
 from tumorapp.inference import Prediction, Upload, predict_scans
+from tumorapp.prediction_table import fill_row, open_table
 
 if TYPE_CHECKING:
     from tumorapp import client
@@ -75,6 +75,13 @@ class _Predictor:
     help="Write each scan with its heat map over it into FOLDER, as PNG.",
 )
 @click.option("--server", metavar="URL", help="Ask the TumorApp that runs there.")
+@click.option(
+    "--api-key",
+    envvar="TUMORAPP_API_KEY",
+    metavar="KEY",
+    help="The key, where that TumorApp asks for one. Better given as TUMORAPP_API_KEY: others on "
+    "the machine can read a command.",
+)
 @with_appcontext
 def predict_command(
     paths: tuple[Path, ...],
@@ -82,6 +89,7 @@ def predict_command(
     table: TextIO | None,
     heatmaps: Path | None,
     server: str | None,
+    api_key: str | None,
 ) -> None:
     """Predict scans: image files, and folders with all that is below them.
 
@@ -91,7 +99,8 @@ def predict_command(
     if not files:
         raise click.ClickException(f"No images were found: their names end in {_LISTED}.")
     with contextlib.ExitStack() as stack:
-        chosen = stack.enter_context(_ask_server(server, model)) if server else _open_model(model)
+        there = _ask_server(server, model, api_key) if server else None
+        chosen = stack.enter_context(there) if there else _open_model(model)
         skipped = _predict_files(chosen, files, table, heatmaps)
     if skipped:
         raise click.ClickException(f"{skipped} of {len(files)} files were skipped; see above.")
@@ -114,12 +123,12 @@ def _open_model(name: str | None) -> _Predictor:
 
 
 @contextlib.contextmanager
-def _ask_server(url: str, name: str | None) -> Iterator[_Predictor]:
+def _ask_server(url: str, name: str | None, api_key: str | None) -> Iterator[_Predictor]:
     """Choose the model of that name, or the default one, of a TumorApp that runs elsewhere."""
     from tumorapp import client
 
     try:
-        with client.Client(url) as server:
+        with client.Client(url, api_key=api_key) as server:
             models = server.models()
             for model in models:
                 if model.name == name or (name is None and model.default):
@@ -165,7 +174,7 @@ def _predict_files(
     """Predict files one by one, reporting each as it is done; returns how many were skipped."""
     names = [click.format_filename(file) for file in files]
     width = max(map(len, names))
-    writer = _open_table(model.classes, table) if table else None
+    writer = open_table(model.classes, table) if table else None
     top = Path(os.path.commonpath([file.resolve().parent for file in files]))
     skipped = 0
     click.echo(f"{'file':{width}}  label         confidence  warnings")
@@ -182,7 +191,13 @@ def _predict_files(
             row["error"] = reason
             line = f"{name:{width}}  skipped: {reason}"
         else:
-            row |= _as_row(found)
+            row |= fill_row(
+                label=found.label,
+                tumor=found.tumor,
+                confidence=found.confidence,
+                probabilities=found.probabilities,
+                warnings=found.warnings,
+            )
             warnings = " ".join(found.warnings)
             line = f"{name:{width}}  {found.label:12}  {found.confidence:10.4f}  {warnings}"
         tqdm.write(line.rstrip())
@@ -202,26 +217,3 @@ def _predict_file(
         grey = decode_scan(data, max_pixels=current_app.config["MAX_PIXELS"])
         picture.with_name(f"{picture.name}.png").write_bytes(lay_over(grey, found.heatmap))
     return found
-
-
-def _open_table(classes: Sequence[str], table: TextIO) -> "csv.DictWriter[str]":
-    columns = ["file", "model", "version", "label", "tumor", "confidence"]
-    columns += [_column(label) for label in classes]
-    writer = csv.DictWriter(table, [*columns, "warnings", "error"], lineterminator="\n")
-    writer.writeheader()
-    return writer
-
-
-def _column(label: str) -> str:
-    """Name the column of a class's probability: a class, too, may be called tumor."""
-    return f"p_{label}"
-
-
-def _as_row(found: "Prediction | client.Prediction") -> dict[str, object]:
-    return {
-        "label": found.label,
-        "tumor": found.tumor,
-        "confidence": found.confidence,
-        **{_column(label): value for label, value in found.probabilities.items()},
-        "warnings": " ".join(found.warnings),
-    }

@@ -11,6 +11,7 @@ This file needs nothing of TumorApp but itself, and one package: a current reque
 """
 
 import base64
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ _Read = TypeVar("_Read")
 
 _RETRIED = (429, 503)  # try again later
 _LONGEST_WAIT = 60
+_LONGEST_LOOK = 2  # seconds between two looks at a job
 
 
 class ClientError(Exception):
@@ -92,6 +94,49 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A file of a job that could not be predicted, and why."""
+
+    filename: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """What became of each file of a job, in their order, and the model that predicted them."""
+
+    model: str
+    version: str
+    predictions: tuple[Prediction | Failure, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Many scans that the service predicts on its own time.
+
+    Attributes:
+        id: by which it is asked for; who knows it may read and erase the job.
+        state: waiting, running, done or failed.
+        total: how many files it has.
+        done: how many of them have an outcome.
+        failed: how many of those could not be predicted.
+        error: why it failed as a whole; empty where it did not.
+    """
+
+    id: str
+    state: str
+    total: int
+    done: int
+    failed: int
+    error: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is going to happen."""
+        return self.state in ("done", "failed")
+
+
+@dataclass(frozen=True)
 class Model:
     """A model that is served.
 
@@ -121,6 +166,7 @@ class Client:
         retries: how often a request is sent again where the connection fails or the service is
             busy (429, 503), after the time it names, or else a growing one.
         headers: sent with every request, such as those a proxy asks for.
+        api_key: sent with every request, where the service asks for a key.
     """
 
     def __init__(
@@ -130,11 +176,14 @@ class Client:
         timeout: float = 30,
         retries: int = 3,
         headers: Mapping[str, str] | None = None,
+        api_key: str | None = None,
     ) -> None:
         self._url = url.rstrip("/")
         self._timeout = timeout
         self._session = requests.Session()
         self._session.headers.update(headers or {})
+        if api_key:
+            self._session.headers["X-API-Key"] = api_key  # Authorization may be a proxy's
         # A prediction changes nothing, so that a POST, too, may be sent twice.
         retry = Retry(
             retries,
@@ -147,6 +196,10 @@ class Client:
         )
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=retry))
+        # A job that is sent twice runs twice: where its answer is lost, it is not sent again.
+        once = HTTPAdapter(max_retries=retry.new(read=0, other=0))
+        self._session.mount(f"{self._url}/api/jobs", once)
+        self._session.mount(f"{self._url}/api/jobs/", HTTPAdapter(max_retries=retry))
 
     def predict(
         self,
@@ -167,11 +220,49 @@ class Client:
             UnreachableError: no answer came.
             OSError: a file cannot be read.
         """
-        single = isinstance(scans, str | bytes | Path) or hasattr(scans, "read")
-        listed = cast("Iterable[Scan]", [scans] if single else scans)
-        parts = [("image", _read_scan(scan, number)) for number, scan in enumerate(listed, start=1)]
+        parts = _read_scans(scans)
         options = {"heatmap": "1" if heatmap else "0", **({"model": model} if model else {})}
         return self._ask(_read_answer, "POST", "/api/predict", files=parts, data=options)
+
+    def submit(self, scans: Scan | Iterable[Scan], *, model: str | None = None) -> Job:
+        """Send scans as a job, which the service works off by itself; raises as `predict` does."""
+        options = {"model": model} if model else {}
+        return self._ask(_read_job, "POST", "/api/jobs", files=_read_scans(scans), data=options)
+
+    def submit_archive(self, archive: str | Path, *, model: str | None = None) -> Job:
+        """Send the scans in a ZIP as a job; raises as `predict` does."""
+        with Path(archive).open("rb") as file:
+            return self._ask(
+                _read_job,
+                "POST",
+                "/api/jobs",
+                data=file,
+                headers={"Content-Type": "application/zip"},
+                params={"model": model} if model else {},
+            )
+
+    def job(self, job_id: str) -> Job:
+        """Tell how far a job is; raises as `predict` does."""
+        return self._ask(_read_job, "GET", f"/api/jobs/{job_id}")
+
+    def wait(self, job: Job, progress: Callable[[Job], object] | None = None) -> Job:
+        """Wait until a job has ended, calling `progress` with each state; raises as `predict`."""
+        pause = 0.1
+        while not job.ended:
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_LOOK)
+            job = self.job(job.id)
+            if progress is not None:
+                progress(job)
+        return job
+
+    def results(self, job: Job) -> Results:
+        """Give the results of a job that has ended; raises as `predict` does."""
+        return self._ask(_read_results, "GET", f"/api/jobs/{job.id}/results")
+
+    def erase(self, job: Job) -> None:
+        """Cancel a job, and erase its scans and results; raises as `predict` does."""
+        self._ask(lambda _: None, "DELETE", f"/api/jobs/{job.id}")
 
     def models(self) -> tuple[Model, ...]:
         """List the models that are served, by name; raises as `predict` does."""
@@ -211,7 +302,7 @@ class Client:
         if not answer.ok:
             raise _read_problem(answer)
         try:
-            return read(answer.json())
+            return read(answer.json() if answer.content else None)
         except (KeyError, TypeError, ValueError):  # no JSON, or not this
             raise UnreachableError(
                 f"{self._url}{path} answered with something else than TumorApp's JSON. Check the "
@@ -227,6 +318,27 @@ def _read_scan(scan: Scan, number: int) -> tuple[str, bytes]:
         return Path(scan).name, Path(scan).read_bytes()
     name = getattr(scan, "name", None)  # a file made from a number has that for its name
     return (Path(name).name if isinstance(name, str) else f"image {number}"), scan.read()
+
+
+def _read_scans(scans: Scan | Iterable[Scan]) -> list[tuple[str, tuple[str, bytes]]]:
+    single = isinstance(scans, str | bytes | Path) or hasattr(scans, "read")
+    listed = cast("Iterable[Scan]", [scans] if single else scans)
+    return [("image", _read_scan(scan, number)) for number, scan in enumerate(listed, start=1)]
+
+
+def _read_job(body: Mapping[str, Any]) -> Job:
+    names = ("id", "state", "total", "done", "failed")
+    return Job(**{name: body[name] for name in names}, error=body.get("error", ""))
+
+
+def _read_results(body: Mapping[str, Any]) -> Results:
+    found = tuple(
+        Failure(fields["filename"], fields["error"])
+        if "error" in fields
+        else _read_prediction(fields)
+        for fields in body["predictions"]
+    )
+    return Results(body["model"], body["version"], found)
 
 
 def _read_models(body: Mapping[str, Any]) -> tuple[Model, ...]:

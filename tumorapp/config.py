@@ -3,6 +3,7 @@
 `docs/configuration.md` describes them for whoever runs the service; a test holds it to this table.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 from tumorapp.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parent.parent
+
+_OWN_HOSTS = ("localhost", "127.0.0.1")  # health checks on the machine itself
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,32 @@ def _folder(text: str) -> Path:
     if path.exists() and not path.is_dir():
         raise ValueError
     return path
+
+
+def _file(text: str) -> Path:
+    path = Path(text).expanduser().resolve()
+    if path.is_dir():
+        raise ValueError
+    return path
+
+
+def _rate(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d{0,8}/(second|minute|hour|day)", text):
+        raise ValueError
+    return text
+
+
+def _storage(text: str) -> str:
+    if text != "memory://" and not text.startswith(("redis://", "rediss://")):
+        raise ValueError
+    return text
+
+
+def _hosts(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(re.fullmatch(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", name) for name in names):
+        raise ValueError
+    return [*names, *_OWN_HOSTS]
 
 
 SETTINGS = (
@@ -123,6 +152,103 @@ SETTINGS = (
         50_000_000,
         "The largest width × height of one image, checked before it is decoded.",
         *_whole_number(256, 150_000_000),
+    ),
+    Setting(
+        "MAX_WAITING",
+        128,
+        "How many requests may wait for one of a worker's threads; the next is refused with 503 at "
+        "once.",
+        *_whole_number(0, 400),
+    ),
+    Setting(
+        "JOBS",
+        "on",
+        "Whether many scans may be sent as a job, to be answered later.",
+        *_choice("on", "off"),
+    ),
+    Setting(
+        "JOBS_DIR",
+        ROOT / "instance" / "jobs",
+        "The folder of the jobs: the images of those that are not done, and the results. It has to "
+        "be on a disk of this machine.",
+        "a folder; one that does not exist yet is made with the first job",
+        _folder,
+    ),
+    Setting(
+        "MAX_JOB_MB",
+        200,
+        "The largest job, in megabytes of 1,048,576 bytes: the request, and also its images once "
+        "unpacked. Each of them may have as much as a request for one.",
+        *_whole_number(1, 2048),
+    ),
+    Setting(
+        "MAX_JOB_IMAGES",
+        1000,
+        "How many images one job may hold.",
+        *_whole_number(1, 10_000),
+    ),
+    Setting(
+        "MAX_JOBS",
+        8,
+        "How many jobs may wait and run at once; another is refused with 429.",
+        *_whole_number(1, 1000),
+    ),
+    Setting(
+        "JOB_HOURS",
+        24,
+        "How many hours the results of a job are kept; beyond 1,000 jobs, the oldest go earlier.",
+        *_whole_number(1, 8760),
+    ),
+    Setting(
+        "API_KEYS",
+        "off",
+        "Whether /api, /v2 and /metrics ask for a key, which `flask keys add` makes; the pages "
+        "never do.",
+        *_choice("on", "off"),
+    ),
+    Setting(
+        "KEYS_FILE",
+        ROOT / "instance" / "keys" / "keys.json",
+        "The file of the keys' hashes.",
+        "a file; one that does not exist yet holds no keys",
+        _file,
+    ),
+    Setting(
+        "PAGES",
+        "on",
+        "Whether there are pages for people; without them, the API alone is served.",
+        *_choice("on", "off"),
+    ),
+    Setting(
+        "RATE_LIMIT",
+        None,
+        "How often one client, known by its key or else its address, may ask; what goes beyond is "
+        "refused with 429.",
+        "a number for each second, minute, hour or day, such as 60/minute",
+        _rate,
+    ),
+    Setting(
+        "RATE_LIMIT_STORAGE",
+        "memory://",
+        "Where requests are counted. In memory, each worker counts for itself; a Redis counts for "
+        "all, and needs the package redis.",
+        "memory:// or an address such as redis://127.0.0.1:6379",
+        _storage,
+    ),
+    Setting(
+        "TRUSTED_HOSTS",
+        None,
+        "The names under which the service may be addressed; localhost and 127.0.0.1 are always "
+        "among them. Without any, every name will do.",
+        "names with commas between them; one that starts with a dot stands for all below it",
+        _hosts,
+    ),
+    Setting(
+        "PROXIES",
+        0,
+        "How many proxies stand in front, each of which sets X-Forwarded-For, -Proto and -Host; 0 "
+        "means that these headers are not believed.",
+        *_whole_number(0, 10),
     ),
     Setting(
         "METRICS",

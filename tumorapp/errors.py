@@ -5,19 +5,30 @@
     └── ProblemError                  a request cannot be answered
         ├── MissingImageError         400  no image in the request
         ├── InvalidOptionError        400  an option's value is not accepted
+        ├── MissingKeyError           401  a key is asked for, and there is none
+        ├── UnknownKeyError           401  the key is none of those that are accepted
+        ├── CrossSiteError            403  a page of another site sent it
         ├── UnknownModelError         404  no model of that name is served
+        ├── UnknownJobError           404  no job of that id, or no more
+        ├── UnfinishedJobError        409  a job's results were asked for too early
         ├── TooManyImagesError        413  more images than one request may hold
         ├── OversizedImageError       413  more pixels than an image may have
+        ├── OversizedJobError         413  more bytes or images than a job may have
         ├── UnsupportedBodyError      415  the body is neither a form nor an image
         ├── UnreadableScanError       422  an image that cannot be read as a scan
+        ├── UnreadableArchiveError    422  no ZIP that can be read
+        ├── RateLimitError            429  the client asks more often than it may
+        ├── TooManyJobsError          429  as many jobs as may wait do so
         ├── NoModelError              503  no model is served at all
-        └── DefaultModelError         503  the model set as the default is not served
+        ├── DefaultModelError         503  the model set as the default is not served
+        ├── JobsUnavailableError      503  the folder of the jobs cannot be written
+        └── OverloadedError           503  too many requests wait already
 
 Everything werkzeug raises (404, 405, 413, …) and every unforeseen exception, as a 500 that says
 nothing of the inside, takes the same shape.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import ClassVar
@@ -25,6 +36,7 @@ from typing import ClassVar
 from flask import Flask, Request, Response, current_app, json, render_template, request
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed
 
+_PAGE_HINT = " The page is at /."
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/tiff", "image/bmp", "image/webp")
 
 
@@ -38,10 +50,14 @@ class ProblemError(Exception):
     Args:
         detail: what was received, what is accepted, what to do next.
         accepted: what would have been accepted, for programs to read.
+
+    Attributes:
+        headers: what the answer's headers say of it.
     """
 
     status: ClassVar[HTTPStatus]
     title: ClassVar[str]
+    headers: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, detail: str, accepted: Sequence[str] = ()) -> None:
         super().__init__(detail)
@@ -61,6 +77,54 @@ class InvalidOptionError(ProblemError):
 
     status = HTTPStatus.BAD_REQUEST
     title = "An option is not valid"
+
+
+class MissingKeyError(ProblemError):
+    """The request has no key."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    title = "A key is needed"
+    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": 'Bearer realm="TumorApp"'}
+
+    def __init__(
+        self,
+        detail: str = "This service asks for a key, and the request has none. Send it as "
+        "`Authorization: Bearer KEY` or `X-API-Key: KEY`; whoever runs the service gives you one.",
+    ) -> None:
+        super().__init__(detail, ("Authorization: Bearer KEY", "X-API-Key: KEY"))
+
+
+class UnknownKeyError(ProblemError):
+    """The request's key is not accepted."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    title = "The key is not accepted"
+    headers: ClassVar[Mapping[str, str]] = {
+        "WWW-Authenticate": 'Bearer realm="TumorApp", error="invalid_token"'
+    }
+
+    def __init__(
+        self,
+        detail: str = "The request's key is not, or no longer, one of this service's. Check that "
+        "all of it was sent, or ask whoever runs the service for a new one.",
+    ) -> None:
+        super().__init__(detail)
+
+
+class CrossSiteError(ProblemError):
+    """A page of another site let a browser send the request."""
+
+    status = HTTPStatus.FORBIDDEN
+    title = "The request comes from another site"
+
+    def __init__(
+        self,
+        detail: str = "A browser sent this from a page of another site, so it was not answered. "
+        "Use this service's own page, or a program that is no browser. If it was this service's "
+        "page, a proxy in between hides the name that the browser used: let it pass the Host "
+        "header on, or set PROXIES.",
+    ) -> None:
+        super().__init__(detail)
 
 
 class UnknownModelError(ProblemError):
@@ -98,6 +162,22 @@ class UnreadableScanError(ProblemError):
     title = "The image cannot be read"
 
 
+class RateLimitError(ProblemError):
+    """The client asks more often than it may."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    title = "Too many requests from this client"
+
+    def __init__(self, detail: str, limit: int = 0, seconds: int = 1) -> None:
+        super().__init__(detail)
+        self.headers = {  # type: ignore[misc]  # this one's own
+            "Retry-After": str(seconds),
+            "RateLimit-Limit": str(limit),
+            "RateLimit-Remaining": "0",
+            "RateLimit-Reset": str(seconds),
+        }
+
+
 class NoModelError(ProblemError):
     """Not one model could be loaded."""
 
@@ -110,6 +190,21 @@ class DefaultModelError(ProblemError):
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     title = "The default model is not served"
+
+
+class OverloadedError(ProblemError):
+    """As many requests as may wait do so already, or this one has waited too long."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    title = "Too many requests are waiting"
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}  # seconds
+
+    def __init__(
+        self,
+        detail: str = "More requests came than can be answered soon, and this one was not begun. "
+        "Send it again in a second, and less often if this goes on.",
+    ) -> None:
+        super().__init__(detail)
 
 
 @dataclass(frozen=True)
@@ -160,8 +255,8 @@ def _list_accepted(error: HTTPException, status: HTTPStatus) -> tuple[str, ...]:
 def _explain(error: HTTPException, status: HTTPStatus) -> str:
     if status == HTTPStatus.NOT_FOUND:
         return (
-            f"There is nothing at {request.path}. Send scans to /api/predict, list the models at "
-            "/api/models, or open the page at /."
+            f"There is nothing at {request.path}. Send scans to /api/predict, or list the models "
+            f"at /api/models.{_PAGE_HINT if current_app.config['PAGES'] == 'on' else ''}"
         )
     if isinstance(error, MethodNotAllowed):
         methods = ", ".join(sorted(error.valid_methods or ()))
@@ -183,6 +278,8 @@ def _explain(error: HTTPException, status: HTTPStatus) -> str:
 
 def wants_page(received: Request) -> bool:
     """Tell whether a request is answered with a page: outside the API, for who asks for HTML."""
+    if current_app.config["PAGES"] == "off":
+        return False
     if received.path == "/api" or received.path.startswith("/api/"):
         return False
     if isinstance(received.routing_exception, BadRequest):
@@ -202,7 +299,9 @@ def answer_problem(error: ProblemError | HTTPException) -> Response | HTTPExcept
         fields = {name: value for name, value in asdict(problem).items() if value != ()}
         response = Response(json.dumps(fields), mimetype="application/problem+json")
     response.status_code = problem.status
-    if isinstance(error, HTTPException):  # such as Allow, Retry-After
+    if isinstance(error, ProblemError):
+        response.headers.update(error.headers)
+    else:  # such as Allow, Retry-After
         for name, value in error.get_headers(request.environ):
             if name not in ("Content-Type", "Content-Length"):
                 response.headers[name] = value

@@ -69,6 +69,15 @@ class Answer:
     predictions: Sequence[Prediction]
 
 
+@dataclass(frozen=True, eq=False)
+class Examination:
+    """What became of scans on the way to their predictions; each field has one for each scan."""
+
+    scans: Sequence[PreparedScan]
+    outputs: Outputs
+    predictions: list[Prediction]
+
+
 def predict_uploads(
     model: LoadedModel,
     uploads: Sequence[Upload],
@@ -93,6 +102,13 @@ def predict_scans(
     model: LoadedModel, uploads: Sequence[Upload], *, heatmap: bool, max_pixels: int
 ) -> list[Prediction]:
     """Predict scans together, in their order; raises as `predict_uploads` does."""
+    return examine_scans(model, uploads, heatmap=heatmap, max_pixels=max_pixels).predictions
+
+
+def examine_scans(
+    model: LoadedModel, uploads: Sequence[Upload], *, heatmap: bool, max_pixels: int
+) -> Examination:
+    """Predict scans as `predict_scans` does, and keep what led to the predictions."""
     start = perf_counter()
     scans = [prepare_upload(upload, model.card.scan, max_pixels) for upload in uploads]
     prepared = perf_counter()
@@ -107,7 +123,7 @@ def predict_scans(
     }
     labels = [prediction.label for prediction in predictions]
     scans_predicted.send(model.card, labels=labels, seconds=seconds)
-    return predictions
+    return Examination(scans, outputs, predictions)
 
 
 def prepare_upload(

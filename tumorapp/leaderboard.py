@@ -19,11 +19,13 @@ from training.bundle import Card
 from tumorapp import rows
 from tumorapp.catalog import Catalog
 from tumorapp.errors import InvalidOptionError
+from tumorapp.mistakes import count_mistakes
 from tumorapp.rows import BUDGETS, COLUMNS, Row, describe_card, describe_result, sort_rows
 from tumorapp.study import Study, read_card, read_study
 
 _ORDERS = ("ascending", "descending")
 _PAGE = "README.md"
+_CARD = "card.json"
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,11 @@ def show_study_report(slug: str) -> str:
 
 @blueprint.get("/reports/<slug>/<file>")
 def send_study_file(slug: str, file: str) -> Response:
-    """Send a plot or the written report of a row of the study."""
+    """Send the card, a plot or the written report of a row of the study."""
     if _study().find(slug) is None:
         abort(404)
+    if file == _CARD:
+        return _send_card(read_card(_study_folder(), slug) or abort(404), slug)
     return _send(_study_folder(), f"{slug}/report", file)
 
 
@@ -120,8 +124,10 @@ def show_bundle_report(model: str, version: int) -> str:
 
 @blueprint.get("/<model>/<int:version>/<file>")
 def send_bundle_file(model: str, version: int, file: str) -> Response:
-    """Send a plot or the written report of a model that is served."""
-    _find_card(model, version)
+    """Send the card, a plot or the written report of a model that is served."""
+    card = _find_card(model, version)
+    if file == _CARD:
+        return _send_card(card, f"{model}-{version}")
     return _send(_models_folder(), f"{model}/{version}/report", file)
 
 
@@ -146,6 +152,8 @@ def _render_report(row: Row, card: Card | None, folder: Path, **more: Any) -> st
         epochs=rows.write_epochs(row),
         plots=[plot for plot in PLOTS if (folder / plot.file).is_file()],
         page=_PAGE if (folder / _PAGE).is_file() else None,
+        card_file=_CARD,
+        mistakes=count_mistakes(card) if card else None,
         **more,
     )
 
@@ -157,6 +165,13 @@ def _send(root: Path, folder: str, file: str) -> Response:
     if file not in {plot.file for plot in PLOTS}:
         abort(404)
     return send_from_directory(root, f"{folder}/{file}", mimetype="image/svg+xml")
+
+
+def _send_card(card: Card, name: str) -> Response:
+    """Send a card to be saved under a name that says whose it is."""
+    answer = Response(card.to_json(), mimetype="application/json")
+    answer.headers.set("Content-Disposition", "attachment", filename=f"{name}-{_CARD}")
+    return answer
 
 
 def _find_card(model: str, version: int) -> Card:

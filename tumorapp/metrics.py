@@ -53,6 +53,9 @@ _request_seconds = Histogram(
 _in_progress = Gauge(
     "tumorapp_http_requests_in_progress", "Requests being answered.", multiprocess_mode="livesum"
 )
+_waiting = Gauge(
+    "tumorapp_http_requests_waiting", "Requests without a thread.", multiprocess_mode="livesum"
+)
 _rejections = Counter(
     "tumorapp_rejections", "Requests refused, by the kind of problem.", ["reason"]
 )
@@ -82,6 +85,11 @@ def init_app(app: Flask) -> None:
     scans_predicted.connect(_count_predictions)
     catalog: Catalog = app.extensions["catalog"]
     app.add_url_rule("/metrics", "metrics", lambda: _show(catalog))
+
+
+def note_waiting(requests: int) -> None:
+    """Show how many requests wait for a thread of this process."""
+    _waiting.set(requests)
 
 
 def _begin() -> None:

@@ -10,12 +10,20 @@ from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask import Blueprint, Flask, Response, current_app, render_template
+from flask import Blueprint, Flask, Response, abort, current_app, render_template
 from marshmallow import Schema, fields
 from werkzeug.exceptions import HTTPException, InternalServerError
 from werkzeug.routing import Rule
 
-from tumorapp.errors import ProblemError, describe
+from tumorapp.errors import (
+    CrossSiteError,
+    MissingKeyError,
+    OverloadedError,
+    ProblemError,
+    RateLimitError,
+    UnknownKeyError,
+    describe,
+)
 from tumorapp.schemas import ProblemSchema
 
 if TYPE_CHECKING:
@@ -30,6 +38,11 @@ The operations under `/api` are the ones to use with images. Those under `/v2` s
 [Open Inference Protocol](https://github.com/kserve/open-inference-protocol) (KServe V2), so that
 clients made for it work unchanged."""
 
+_KEY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
 View = TypeVar("View", bound=Callable[..., Any])
 ErrorKind = type[ProblemError] | type[HTTPException]
 
@@ -40,13 +53,15 @@ class Answer:
 
     Attributes:
         description: when it is given.
-        schema: of its JSON.
+        schema: of its JSON; None where it has no content.
         example: such a JSON.
+        others: examples of what is given instead where that is asked for, by content type; text.
     """
 
     description: str
-    schema: type[Schema]
-    example: Any
+    schema: type[Schema] | None = None
+    example: Any = None
+    others: Mapping[str, str] = field(default_factory=dict)
 
 
 class ErrorShape:
@@ -134,6 +149,8 @@ def show_document() -> Response:
 @blueprint.get("/docs")
 def show_page() -> str:
     """Show the document as a page to read and to try the operations on."""
+    if current_app.config["PAGES"] == "off":
+        abort(404)
     return render_template("api.html")
 
 
@@ -149,6 +166,9 @@ def build_document(app: Flask) -> dict[str, Any]:
         plugins=[MarshmallowPlugin(schema_name_resolver=_name_schema)],
         info={"description": _DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}},
     )
+    if app.config["API_KEYS"] == "on":
+        for name, scheme in _KEY_SCHEMES.items():
+            spec.components.security_scheme(name, dict(scheme))
     for rule in app.url_map.iter_rules():
         operation = _OPERATIONS.get(app.view_functions[rule.endpoint])
         if operation is not None:
@@ -177,8 +197,10 @@ def _add_operation(spec: "APISpec", rule: Rule, operation: Operation, text: str)
             for parameter in operation.parameters
             if parameter["in"] != "path" or parameter["name"] in rule.arguments
         ],
-        "responses": {**answers, **_describe_errors(operation)},
+        "responses": {**answers, **_describe_errors(operation, _list_refusals(rule))},
     }
+    if MissingKeyError in _list_refusals(rule):
+        described["security"] = [{name: []} for name in _KEY_SCHEMES]
     if operation.body:
         content = {kind: dict(media) for kind, media in operation.body.items()}
         described["requestBody"] = {"required": True, "content": content}
@@ -188,15 +210,41 @@ def _add_operation(spec: "APISpec", rule: Rule, operation: Operation, text: str)
 
 
 def _describe_answer(answer: Answer, content_type: str) -> dict[str, Any]:
-    media = {"schema": answer.schema, "example": answer.example}
-    return {"description": answer.description, "content": {content_type: media}}
+    if answer.schema is None:
+        return {"description": answer.description}
+    content = {
+        content_type: {"schema": answer.schema, "example": answer.example},
+        **{
+            kind: {"schema": {"type": "string"}, "example": example}
+            for kind, example in answer.others.items()
+        },
+    }
+    return {"description": answer.description, "content": content}
 
 
-def _describe_errors(operation: Operation) -> dict[str, Any]:
+def _list_refusals(rule: Rule) -> list[ErrorKind]:
+    """List the errors that an operation may end with before its view is called."""
+    from tumorapp.keys import is_open
+    from tumorapp.security import SAFE_METHODS
+
+    blueprint = rule.endpoint.rpartition(".")[0] or None
+    refusals: list[ErrorKind] = []
+    if current_app.config["API_KEYS"] == "on" and not is_open(blueprint, rule.endpoint):
+        refusals += [MissingKeyError, UnknownKeyError]
+    if (rule.methods or set()) - SAFE_METHODS:
+        refusals.append(CrossSiteError)
+    if current_app.config["RATE_LIMIT"] is not None:
+        refusals.append(RateLimitError)
+    return refusals
+
+
+def _describe_errors(operation: Operation, refusals: Sequence[ErrorKind]) -> dict[str, Any]:
     """Describe an operation's errors by status, with one of each kind as its examples."""
     shape = operation.error_shape
     responses: dict[str, Any] = {}
-    for status, kinds in _group_by_status((*operation.errors, InternalServerError)).items():
+    for status, kinds in _group_by_status(
+        (*refusals, *operation.errors, OverloadedError, InternalServerError)
+    ).items():
         examples = {
             kind.__name__: {"summary": title, "value": shape.write(error)}
             for kind, title, error in kinds

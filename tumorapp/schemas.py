@@ -50,8 +50,10 @@ def read_options(values: MultiDict[str, str]) -> Options:
     options = {name: value for name, value in values.items() if name not in _OTHER_FIELDS}
     for name in options:
         if name not in _OPTIONS.fields:
+            # A form's part may have no name at all.
             raise InvalidOptionError(
-                f"There is no option {name[:100]!r}. Accepted: {'; '.join(ACCEPTED_OPTIONS)}.",
+                f"There is no option {(name or '')[:100]!r}. "
+                f"Accepted: {'; '.join(ACCEPTED_OPTIONS)}.",
                 ACCEPTED_OPTIONS,
             )
         given = values.getlist(name)

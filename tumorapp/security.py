@@ -1,6 +1,15 @@
-"""The headers that keep a browser from doing anything this page never needs."""
+"""What keeps a browser, or another site in it, from doing what this service never needs.
 
-from flask import Flask, Response
+The headers are ours and not flask-talisman's: it would add a session cookie's settings, redirects
+and nonces that nothing here uses.
+"""
+
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, request
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from tumorapp.errors import CrossSiteError
 
 _POLICY = {
     "default-src": "'none'",
@@ -12,21 +21,82 @@ _POLICY = {
     "frame-ancestors": "'none'",
     "base-uri": "'none'",
 }
+_UNUSED_FEATURES = ("camera", "display-capture", "geolocation", "microphone", "payment", "usb")
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
     "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in _POLICY.items()),
-    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": ", ".join(f"{name}=()" for name in _UNUSED_FEATURES),
+    # With no-referrer, browsers would send the page's own form with "Origin: null".
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
+# A year, and this name only: what else its domain holds is not ours to decide.
+ENCRYPTED_ONLY = "max-age=31536000"
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_OWN_SITES = ("same-origin", "none")  # the latter is a person's own doing, such as a bookmark
 
 
 def add_headers(response: Response) -> Response:
     """Add the headers to every response; what is said of a scan stays in no cache."""
     response.headers.extend(HEADERS)
+    if request.is_secure:
+        response.headers["Strict-Transport-Security"] = ENCRYPTED_ONLY
     if response.cache_control.max_age is None and not response.cache_control.no_cache:
         response.headers.setdefault("Cache-Control", "no-store")
     return response
 
 
+def refuse_other_sites() -> None:
+    """Refuse what a page of another site lets a browser send here (CSRF).
+
+    There is no cookie to hang a token on, and none is needed: browsers say where a request comes
+    from, in Sec-Fetch-Site over HTTPS and on localhost, and in Origin elsewhere. Who sends neither
+    is no browser, and asks for nobody but itself.
+
+    Raises:
+        CrossSiteError: it comes from another site.
+    """
+    if request.method in SAFE_METHODS:
+        return
+    site = request.environ.get("HTTP_SEC_FETCH_SITE")
+    if site is not None:
+        if site not in _OWN_SITES:
+            raise CrossSiteError
+        return
+    origin = request.environ.get("HTTP_ORIGIN")
+    if origin is not None and _name_host(origin) != request.host.lower():
+        raise CrossSiteError
+
+
+def _name_host(origin: str) -> str | None:
+    """Give an origin's host and port as a Host header has them; None where there is none."""
+    try:
+        found = urlsplit(origin)
+    except ValueError:
+        return None
+    return found.netloc.lower() if found.scheme in ("http", "https") else None
+
+
 def init_app(app: Flask) -> None:
-    """Add the headers to every response of an application, errors included."""
+    """Protect an application; keys and limits are imported only where they are configured.
+
+    Raises:
+        ConfigurationError: the keys cannot be read, or the limits' storage cannot be used.
+    """
+    if proxies := app.config["PROXIES"]:
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies
+        )
+    app.before_request(refuse_other_sites)
+    if app.config["API_KEYS"] == "on":
+        from tumorapp import keys
+
+        keys.init_app(app)
+    if app.config["RATE_LIMIT"] is not None:
+        from tumorapp import limits
+
+        limits.init_app(app)
     app.after_request(add_headers)

@@ -1,19 +1,20 @@
-// How a scan gets into the page: the file field, a drop, or a paste. The field always holds the
-// scan in use, so the form could also be sent as it is.
+// How scans get into the page: the file field, a folder, a drop, or a paste. The field always holds
+// the scan in use, so the form could also be sent as it is.
 
-/** Call `onScan` with each File that the visitor gives; of several the first. */
-export function receiveScans(field, onScan) {
+const IMAGES = /^[^.].*\.(jpe?g|png|tiff?|bmp|webp)$/i; // as `flask predict` takes them from a folder
+const paths = new WeakMap(); // where in a dropped folder a File was
+
+/**
+ * Call `onScans` with an array of the Files that the visitor gives at once; it is empty where a
+ * folder without images was dropped.
+ */
+export function receiveScans(field, onScans) {
+  field.multiple = true; // without this script one is sent
   field.addEventListener("change", () => {
-    if (field.files.length > 0) onScan(field.files[0]);
+    if (field.files.length > 0) onScans([...field.files]);
   });
 
   const root = document.documentElement;
-  const give = (event, files) => {
-    if (files.length === 0) return;
-    event.preventDefault();
-    holdScan(field, files[0]);
-    onScan(files[0]);
-  };
   document.addEventListener("dragover", (event) => {
     if (!event.dataTransfer.types.includes("Files")) return;
     event.preventDefault(); // without this a browser opens the file in place of the page
@@ -23,11 +24,29 @@ export function receiveScans(field, onScan) {
   document.addEventListener("dragleave", (event) => {
     if (event.relatedTarget === null) root.classList.remove("dragging");
   });
-  document.addEventListener("drop", (event) => {
+  document.addEventListener("drop", async (event) => {
     root.classList.remove("dragging");
-    give(event, event.dataTransfer.files);
+    if (!event.dataTransfer.types.includes("Files")) return;
+    event.preventDefault();
+    onScans(await readDrop(event.dataTransfer));
   });
-  document.addEventListener("paste", (event) => give(event, event.clipboardData.files));
+  document.addEventListener("paste", (event) => {
+    const scans = [...event.clipboardData.files];
+    if (scans.length === 0) return;
+    event.preventDefault();
+    onScans(scans);
+  });
+}
+
+/** Call `onScans` with the images of a folder that the visitor chooses with this button. */
+export function receiveFolder(button, onScans) {
+  const field = button.nextElementSibling;
+  button.hidden = !("webkitdirectory" in field);
+  button.addEventListener("click", () => field.click());
+  field.addEventListener("change", () => {
+    onScans([...field.files].filter((file) => IMAGES.test(file.name)));
+    field.value = ""; // so that the same folder can be chosen again
+  });
 }
 
 /** Put a File, or nothing, into the file field. */
@@ -35,4 +54,42 @@ export function holdScan(field, file) {
   const list = new DataTransfer();
   if (file) list.items.add(file);
   field.files = list.files;
+}
+
+/** Name a File by its place in the folder that it came with. */
+export function nameScan(file) {
+  return paths.get(file) ?? (file.webkitRelativePath || file.name);
+}
+
+/** Give the files that were dropped, and the images of the folders that were. */
+async function readDrop(data) {
+  const entries = [...data.items].map((item) => item.webkitGetAsEntry?.());
+  const files = [...data.files]; // both are gone after the event, so they are taken before any wait
+  if (!entries.some((entry) => entry?.isDirectory)) return files;
+  const found = await Promise.all(entries.filter(Boolean).map((entry) => readEntry(entry)));
+  return found.flat();
+}
+
+/** Give the file of an entry, or the images in and below a folder; what cannot be read is left out. */
+async function readEntry(entry, inside = false) {
+  const fetched = (method, ...given) =>
+    new Promise((resolve, reject) => method.call(...given, resolve, reject));
+  try {
+    if (entry.isFile) {
+      if (inside && !IMAGES.test(entry.name)) return [];
+      const file = await fetched(entry.file, entry);
+      paths.set(file, entry.fullPath.slice(1));
+      return [file];
+    }
+    const reader = entry.createReader();
+    const found = [];
+    for (;;) {
+      const some = await fetched(reader.readEntries, reader); // a hundred at most each time
+      if (some.length === 0) return found;
+      for (const below of some) found.push(...(await readEntry(below, true)));
+    }
+  } catch (error) {
+    if (error instanceof DOMException) return [];
+    throw error;
+  }
 }

@@ -1,6 +1,7 @@
 // Predicts a scan as soon as it is given, and again when another model is chosen.
 
-import { holdScan, receiveScans } from "./intake.js";
+import { holdScan, receiveFolder, receiveScans } from "./intake.js";
+import { predictMany } from "./many.js";
 import { copyParts, currentParts, fetchParts, placeParts } from "./parts.js";
 
 const form = document.getElementById("predict");
@@ -59,6 +60,7 @@ function accept(scan, parts) {
   answered = { scan, parts: currentParts() };
   const result = document.getElementById("result");
   status.textContent = result.dataset.summary;
+  document.dispatchEvent(new CustomEvent("predicted", { detail: { scan, result } }));
   result.querySelector(".verdict").scrollIntoView({ block: "nearest" });
 }
 
@@ -79,7 +81,23 @@ function predictCurrent() {
   if (current) predict(current);
 }
 
-receiveScans(field, predict);
+/** Predict one scan here, several in the table. */
+function receive(scans) {
+  if (scans.length === 1) {
+    holdScan(field, scans[0]);
+    return predict(scans[0]);
+  }
+  holdScan(field, current);
+  if (scans.length === 0) return placeParts(copyParts("no-images"));
+  predictMany(scans);
+}
+
+receiveScans(field, receive);
+receiveFolder(document.getElementById("folder"), receive);
+document.addEventListener("chosen", ({ detail }) => {
+  receive([detail.scan]);
+  stage.scrollIntoView({ block: "nearest" });
+});
 model.addEventListener("change", predictCurrent);
 form.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -92,4 +110,4 @@ strength.addEventListener("input", () => {
 send.hidden = true;
 document.getElementById("strength-field").hidden = false;
 // A browser may have kept the choice over a reload.
-if (field.files.length > 0) predict(field.files[0]);
+if (field.files.length > 0) receive([...field.files]);

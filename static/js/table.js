@@ -1,6 +1,8 @@
 // Sorts and filters the leaderboard in place. The form holds the whole state, so that its address
 // is the one the server would be asked by without this script.
 
+import { sortRows } from "./sort.js";
+
 const form = document.getElementById("filters");
 const table = document.getElementById("leaderboard");
 
@@ -19,7 +21,7 @@ if (form && table) {
       const flipped = order.value === "ascending" ? "descending" : "ascending";
       order.value = sort.value === header.dataset.name ? flipped : header.dataset.initial;
       sort.value = header.dataset.name;
-      sortRows(header, position);
+      sortRows(table, position, order.value);
       keepAddress();
     });
   });
@@ -29,24 +31,6 @@ if (form && table) {
   });
   form.addEventListener("submit", (event) => event.preventDefault());
   filterRows(); // a browser may have kept what was typed over a reload
-
-  /** Put the rows in order: those without a value last, equal ones by model. */
-  function sortRows(header, position) {
-    const number = header.classList.contains("number");
-    const sign = order.value === "descending" ? -1 : 1;
-    const key = (row, cell) => row.cells[cell].dataset.key;
-    const compare = (one, other) => Number(one > other) - Number(one < other);
-    rows.sort((one, other) => {
-      const keys = [key(one, position), key(other, position)];
-      const known = keys.map((value) => value !== "");
-      if (known[0] !== known[1]) return known[0] ? -1 : 1;
-      const [a, b] = number ? keys.map(Number) : keys;
-      return sign * compare(a, b) || compare(key(one, 0), key(other, 0));
-    });
-    table.tBodies[0].append(...rows);
-    for (const other of headers) other.removeAttribute("aria-sort");
-    header.setAttribute("aria-sort", order.value);
-  }
 
   /** Show the rows that pass; tumorapp/leaderboard.py asks the same of them. */
   function filterRows() {

@@ -44,6 +44,11 @@ def test_the_figures_by_hand() -> None:
     # Pairs of a scan of the class and another that are in order, ties counting a half:
     # glioma 4 of 4, meningioma 4.5 of 6, pituitary 6 of 6.
     assert measured["roc_auc"] == pytest.approx((1 + 4.5 / 6 + 1) / 3)
+    of_meningioma, of_pituitary = measured["mistakes"]  # the surest pair comes first
+    assert of_meningioma.pop("confidence") == pytest.approx(0.6)
+    assert of_meningioma == {"label": "meningioma", "answer": "glioma", "scans": 1}
+    assert of_pituitary.pop("confidence") == pytest.approx(0.5)
+    assert of_pituitary == {"label": "pituitary", "answer": "meningioma", "scans": 1}
 
 
 @pytest.mark.parametrize("classes", [2, 4])

@@ -280,8 +280,11 @@ class TestTransfer:
             "(32,)."
         )
 
-    def test_says_which_layer_of_an_older_file_does_not_fit(self, tmp_path: Path) -> None:
-        path = tmp_path / "other.h5"
+    @pytest.mark.parametrize("ending", [".h5", ".keras"])
+    def test_says_which_layer_of_a_whole_model_does_not_fit(
+        self, tmp_path: Path, ending: str
+    ) -> None:
+        path = tmp_path / f"other{ending}"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             keras.applications.MobileNetV2((96, 96, 3), 0.5, include_top=False, weights=None).save(

@@ -139,13 +139,13 @@ def test_a_study_that_is_stopped(
 ) -> None:
     """A row that the system kills ends alone, Ctrl-C ends the study; the run goes on after both."""
     (row,) = choose_rows("004")
-    plan = plan_row(replace(row, epochs=5), "quick", tmp_path / "i", tmp_path, data=(phantom_tree,))
+    plan = plan_row(replace(row, epochs=12), "quick", tmp_path / "i", tmp_path, data=(phantom_tree,))
 
     with acting_after_epoch(tmp_path, 1, kill_children):
         failures = run_study([plan], tmp_path, lambda _line: None, processes)
     assert "most likely for want of memory" in failures[plan.id]
     with (
-        acting_after_epoch(tmp_path, 2, lambda: os.kill(os.getpid(), signal.SIGINT)),
+        acting_after_epoch(tmp_path, 5, lambda: os.kill(os.getpid(), signal.SIGINT)),
         pytest.raises(KeyboardInterrupt),
     ):
         run_study([plan], tmp_path, lambda _line: None, processes)
@@ -154,8 +154,8 @@ def test_a_study_that_is_stopped(
 
     assert run_study([plan], tmp_path, lambda _line: None, processes) == {}
     (result,) = read_results(tmp_path)
-    assert result.epochs_run == 5
-    assert "Epoch 1/5" not in plan.log.read_text()  # it went on where it was
+    assert result.epochs_run == 12
+    assert "Epoch 1/12" not in plan.log.read_text()  # it went on where it was
 
 
 def kill_children() -> None:

@@ -1,22 +1,39 @@
-"""A real gunicorn for the tests that need one."""
+"""A real gunicorn and a real browser for the tests that need one."""
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
+from flask import Flask
+from werkzeug.serving import make_server
 
 PROJECT = Path(__file__).parents[2]
 SECONDS_TO_START = 60
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSER_OPTIONS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+
+Page = Any  # playwright is not there wherever this file is read
 
 
 @dataclass(frozen=True)
@@ -44,15 +61,22 @@ Serve = Callable[..., AbstractContextManager[Service]]
 
 
 @contextlib.contextmanager
-def _serve(models: Path, folder: Path, **variables: str) -> Iterator[Service]:
+def _serve(
+    models: Path, folder: Path, config: str = "gunicorn.conf.py", **variables: str
+) -> Iterator[Service]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    own = {"HOST": "127.0.0.1", "PORT": str(port), "TUMORAPP_MODELS_DIR": str(models)}
+    own = {
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "TUMORAPP_MODELS_DIR": str(models),
+        "TUMORAPP_JOBS_DIR": str(folder / "jobs"),
+    }
     output, errors = folder / "output.log", folder / "errors.log"
     with output.open("wb") as out, errors.open("wb") as err:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", "wsgi:app"],
+            [sys.executable, "-m", "gunicorn", "--config", config, "wsgi:app"],
             cwd=PROJECT,
             env={**os.environ, **own, **variables},
             stdout=out,
@@ -83,3 +107,55 @@ def _wait_until_it_answers(service: Service) -> None:
 def serve() -> Serve:
     """Run gunicorn: `with serve(models, folder_for_its_logs, WEB_CONCURRENCY="2") as service:`."""
     return _serve
+
+
+@pytest.fixture(scope="module")
+def address(app: Flask) -> Iterator[str]:
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="Playwright is not installed: pip install playwright"
+    )
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=program, args=list(BROWSER_OPTIONS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Any, address: str) -> Iterator[Callable[..., Page]]:
+    """Open the page in a context of its own; whatever the browser complains of fails the test."""
+    contexts, complaints = [], []
+
+    def open_page(path: str = "", **options: Any) -> Page:
+        context = browser.new_context(**options)
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.goto(address + path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    # That a request was refused or did not get through is told to the visitor, not a fault.
+    assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Page]) -> Page:
+    return open_page()

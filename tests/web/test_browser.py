@@ -1,165 +1,27 @@
-"""The page in a real browser: Chromium, driven by Playwright, against a server on a free port."""
+"""The page in a real browser: one scan, from the field to its result."""
 
 import io
-import shutil
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Flask
 from PIL import Image
-from werkzeug.serving import make_server
 
-from training.study.results import Result, append_result
-from tumorapp import create_app
-
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="Playwright is not installed: pip install playwright"
+from tests.web.pages import (
+    TEXT_FILE,
+    Page,
+    choose,
+    field_holds,
+    hand_over,
+    image,
+    wait_for_result,
+    wait_until,
 )
 
 pytestmark = pytest.mark.browser
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-OPTIONS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
-TEXT_FILE = {"name": "letter.txt", "mimeType": "text/plain", "buffer": b"Dear doctor"}
-
-Page = Any  # playwright is not there wherever this file is read
 Draw = Callable[..., bytes]
-
-
-def image(data: bytes, name: str = "scan.jpg") -> dict[str, Any]:
-    return {"name": name, "mimeType": "image/jpeg", "buffer": data}
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., Path]) -> Flask:
-    """The application with two models and a study of twelve rows."""
-    root, study = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("study")
-    publish_model(root, "binary-cnn")
-    publish_model(root, "mobilenet-v2")
-    for number in range(12):
-        append_result(study, make_result(number))
-    return create_app({"MODELS_DIR": root, "STUDY_DIR": study})
-
-
-def make_result(number: int) -> Result:
-    accuracy = 0.6 + number / 40
-    return Result(
-        id=f"row-{number}",
-        document="001" if number % 2 else "000",
-        row=f"row {number}",
-        model=f"cnn-{number}",
-        method="fine-tune",
-        head="softmax",
-        budget="quick",
-        protocol="random-80-20",
-        data=("nickparvar",),
-        size=96,
-        epochs=4,
-        epochs_run=4,
-        seconds_per_epoch=None if number == 5 else 1.5,
-        parameters=1000 * (12 - number),
-        device="CPU",
-        date="2026-11-21",
-        test_scans=100,
-        accuracy=accuracy,
-        balanced_accuracy=accuracy,
-        f1_macro=accuracy,
-        loss=1 - accuracy,
-        roc_auc=accuracy,
-        interval=(accuracy - 0.1, accuracy + 0.1),
-        leaks={"scans": 10, "accuracy_with": 1.0, "accuracy_without": accuracy},
-        published={"accuracy": 0.9, "loss": None, "f1": None},
-        command="flask study 000",
-    )
-
-
-@pytest.fixture(scope="module")
-def address(app: Flask) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        pytest.skip("Chromium is not installed: apt-get install chromium")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=program, args=list(OPTIONS))
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(browser: Any, address: str) -> Iterator[Callable[..., Page]]:
-    """Open the page in a context of its own; whatever the browser complains of fails the test."""
-    contexts, complaints = [], []
-
-    def open_page(path: str = "", **options: Any) -> Page:
-        context = browser.new_context(**options)
-        context.set_default_timeout(10_000)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda message: complaints.append(message.text))
-        page.goto(address + path)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    # That a request was refused or did not get through is told to the visitor, not a fault.
-    assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
-
-
-@pytest.fixture
-def page(open_page: Callable[..., Page]) -> Page:
-    return open_page()
-
-
-def wait_for_result(page: Page, filename: str, model: str = "mobilenet-v2") -> None:
-    page.locator("article.result", has_text=filename).filter(has_text=f"{model}, ").wait_for()
-
-
-def choose(page: Page, data: bytes, filename: str = "scan.jpg") -> None:
-    page.set_input_files("#image", image(data, filename))
-    wait_for_result(page, filename)
-
-
-def hand_over(page: Page, event: str, files: list[tuple[str, bytes]]) -> None:
-    """Drop or paste files onto the page, as the browser does."""
-    page.evaluate(
-        """([event, files]) => {
-          const data = new DataTransfer();
-          for (const [name, bytes] of files) {
-            data.items.add(new File([new Uint8Array(bytes)], name));
-          }
-          document.body.dispatchEvent(event === "drop"
-            ? new DragEvent(event, { dataTransfer: data, bubbles: true, cancelable: true })
-            : new ClipboardEvent(event, { clipboardData: data, bubbles: true, cancelable: true }));
-        }""",
-        [event, [(name, list(data)) for name, data in files]],
-    )
-
-
-def field_holds(page: Page) -> list[str]:
-    names: list[str] = page.eval_on_selector("#image", "field => [...field.files].map(f => f.name)")
-    return names
 
 
 class TestOneScan:
@@ -372,8 +234,8 @@ class TestLooks:
     ) -> None:
         page = open_page(viewport={"width": 360, "height": 740}, reduced_motion="reduce")
         choose(page, scan)
-        page.wait_for_function(
-            "document.querySelector('.verdict').getBoundingClientRect().bottom < innerHeight"
+        wait_until(
+            page, "document.querySelector('.verdict').getBoundingClientRect().bottom < innerHeight"
         )
 
     def test_the_keyboard_reaches_everything_in_order(self, page: Page, scan: bytes) -> None:
@@ -387,82 +249,3 @@ class TestLooks:
             )
         order = ["skip", "brand", "image", "heatmap", "strength", "model"]
         assert [name for name in reached if name in order] == order
-
-
-class TestLeaderboard:
-    def read(self, page: Page) -> list[str]:
-        names: list[str] = page.locator("#leaderboard tbody tr:visible th a").all_inner_texts()
-        return names
-
-    def test_it_sorts_in_place_and_as_the_server_does(self, open_page: Callable[..., Page]) -> None:
-        page = open_page("models?columns=all")
-        page.evaluate("window.kept = true")
-        for name in ("Parameters", "Parameters", "Seconds an epoch", "Model", "Model"):
-            header = page.get_by_role("columnheader", name=name, exact=True)
-            header.get_by_role("button").click()
-            assert header.get_attribute("aria-sort") in {"ascending", "descending"}
-            assert page.locator("[aria-sort]").count() == 1
-            other = open_page(page.url.split("/", 3)[3], java_script_enabled=False)
-            assert self.read(page) == self.read(other)
-        assert page.evaluate("window.kept")
-        assert self.read(page)[:2] == ["mobilenet-v2", "cnn-11"]
-
-    def test_it_filters_in_place(self, open_page: Callable[..., Page]) -> None:
-        page = open_page("models")
-        page.get_by_label("Document").select_option("001")
-        assert len(self.read(page)) == 6
-        page.get_by_label("Search").fill("CNN-11")
-        assert self.read(page) == ["cnn-11"]
-        assert page.get_by_role("status").inner_text() == "1 of 14 rows"
-        page.reload()
-        assert self.read(page) == ["cnn-11"]
-        page.get_by_label("Search").fill("heart")
-        assert page.get_by_text("No row matches").is_visible()
-
-    def test_without_javascript_links_and_a_button_do_the_same(
-        self, open_page: Callable[..., Page]
-    ) -> None:
-        page = open_page("models", java_script_enabled=False)
-        page.get_by_label("Document").select_option("000")
-        page.get_by_label("All columns").check()
-        page.get_by_role("button", name="Show").click()
-        page.get_by_role("link", name="Parameters").click()
-        assert self.read(page) == [f"cnn-{number}" for number in (10, 8, 6, 4, 2, 0)]
-        assert page.get_by_role("columnheader", name="Device").is_visible()
-
-    def test_all_columns_are_one_click_away(self, open_page: Callable[..., Page]) -> None:
-        page = open_page("models")
-        assert page.get_by_role("columnheader", name="Device").is_hidden()
-        page.get_by_label("All columns").check()
-        assert page.get_by_role("columnheader", name="Device").is_visible()
-
-    @pytest.mark.parametrize("path", ["models?columns=all", "models/reports/row-3"])
-    @pytest.mark.parametrize("width", [320, 820, 1440])
-    def test_it_fits_and_nothing_moves(
-        self, open_page: Callable[..., Page], path: str, width: int
-    ) -> None:
-        page = open_page(path, viewport={"width": width, "height": 800})
-        page.wait_for_load_state("networkidle")
-        assert page.evaluate("document.documentElement.scrollWidth") == width
-        shift = """new Promise((tell) => {
-          let sum = 0;
-          new PerformanceObserver((list) => {
-            for (const entry of list.getEntries()) sum += entry.value;
-          }).observe({ type: "layout-shift", buffered: true });
-          setTimeout(() => tell(sum), 100);
-        })"""
-        assert page.evaluate(shift) == 0
-
-    def test_the_table_scrolls_by_the_keyboard(self, open_page: Callable[..., Page]) -> None:
-        page = open_page("models", viewport={"width": 390, "height": 800})
-        region = page.get_by_role("region", name="How good are the models?")
-        region.focus()
-        page.keyboard.press("ArrowRight")
-        page.wait_for_function("document.querySelector('.scroller').scrollLeft > 0")
-
-    def test_a_row_leads_to_its_report_and_back(self, open_page: Callable[..., Page]) -> None:
-        page = open_page("models")
-        page.get_by_role("link", name="cnn-11").click()
-        assert page.locator("h1").inner_text() == "cnn-11"
-        page.get_by_role("link", name="All models").click()
-        assert len(self.read(page)) == 14

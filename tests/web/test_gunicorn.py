@@ -7,8 +7,10 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -263,26 +265,104 @@ def connect(server: Server, sent: bytes) -> socket.socket:
     return connection
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS_TO_START
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_it_answers_others_while_bodies_stall(server: Server) -> None:
     with contextlib.ExitStack() as stack:
-        for _ in range(8):
+        for _ in range(50):  # more than there are threads
             stack.enter_context(connect(server, STALLED))
         time.sleep(0.2)
         started = time.monotonic()
-        assert server.ask("GET", "/healthz")[0] == 200
-        assert time.monotonic() - started < 5
+        assert server.ask("GET", "/")[0] == 200
+        assert time.monotonic() - started < 2
 
 
-def test_clients_that_stall_are_let_go(models_dir: Path, tmp_path: Path) -> None:
-    running = start(models_dir, tmp_path / "log", THREADS="2")
+def test_a_body_that_ends_too_early_is_refused_at_once(server: Server) -> None:
+    started = time.monotonic()
+    head, _, body = server.send_raw(STALLED).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 422")
+    assert "body: " in json.loads(body)["detail"]
+    assert time.monotonic() - started < 5
+
+
+def test_clients_that_leave_while_they_send(server: Server) -> None:
+    large = POST + b"Content-Type: image/jpeg\r\nContent-Length: 1000000\r\n\r\n" + bytes(300_000)
+    for index in range(40):  # more than there are threads
+        with connect(server, STALLED if index % 2 else large) as connection:
+            if index % 3:  # some break the connection rather than end it
+                reset = struct.pack("ii", 1, 0)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+    started = time.monotonic()
+    assert server.ask("GET", "/")[0] == 200
+    assert time.monotonic() - started < 5
+
+
+def test_a_worker_that_is_killed_under_load_is_replaced_while_others_answer(
+    models_dir: Path, tmp_path: Path, scan: bytes
+) -> None:
+    running = start(models_dir, tmp_path / "log", WEB_CONCURRENCY="2")
+    children = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children")
+    killed, ended = threading.Event(), threading.Event()
+
+    def load(_: int) -> tuple[list[int], int]:
+        after, broken = [], 0
+        while not ended.is_set():
+            try:
+                status = running.predict(scan)[0]
+            except (OSError, http.client.HTTPException):
+                broken += 1  # its worker is gone
+            else:
+                after += [status] if killed.is_set() else []
+        return after, broken
+
     try:
-        with connect(running, POST) as head, connect(running, STALLED) as body:
-            time.sleep(0.2)
-            assert running.ask("GET", "/healthz")[0] == 200  # after ten seconds
-            assert body.recv(100).startswith(b"HTTP/1.1 400")
-            assert head.recv(100) == b""
+        wait_until(lambda: running.log.read_text().count("Serving mobilenet-v2") == 2)
+        before = children.read_text().split()
+        with ThreadPoolExecutor(4) as clients:
+            loads = clients.map(load, range(4))
+            time.sleep(0.5)
+            os.kill(int(before[0]), signal.SIGKILL)
+            killed.set()
+            wait_until(lambda: running.log.read_text().count("Serving mobilenet-v2") == 3)
+            time.sleep(0.5)
+            ended.set()
+            for after, broken in loads:
+                assert set(after) == {200}
+                assert broken <= 1
+        now = children.read_text().split()
+        assert before[1] in now
+        assert len(now) == 2
+        assert before[0] not in now
     finally:
+        ended.set()
         stop(running)
+
+
+def test_a_server_that_is_told_to_stop_answers_what_has_come(
+    models_dir: Path, tmp_path: Path, scan: bytes
+) -> None:
+    running = start(models_dir, tmp_path / "log", THREADS="1")
+    head = POST + f"Content-Type: image/jpeg\r\nContent-Length: {len(scan)}\r\n\r\n".encode()
+    with contextlib.ExitStack() as stack:
+        whole = [stack.enter_context(connect(running, head + scan)) for _ in range(20)]
+        partial = stack.enter_context(connect(running, head + scan[:100]))
+        idle = stack.enter_context(connect(running, b""))
+        time.sleep(0.1)  # all of them were taken
+        running.process.terminate()
+        time.sleep(0.5)
+        with pytest.raises(ConnectionRefusedError):
+            connect(running, b"")
+        partial.sendall(scan[100:])
+        for connection in (*whole, partial):
+            assert connection.recv(2**16).startswith(b"HTTP/1.1 200")
+        assert idle.recv(1) == b""
+        assert running.process.wait(timeout=10) == 0
+    assert "Traceback" not in running.log.read_text()
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ METRICS = {
         for name in ("glioma", "meningioma", "notumor", "pituitary")
     },
     "confusion": [[41, 3, 3, 3], [2, 42, 3, 3], [1, 1, 47, 1], [1, 1, 1, 47]],
+    "mistakes": [{"label": "glioma", "answer": "meningioma", "scans": 3, "confidence": 0.97}],
     "parts": {"train": 700, "validation": 100, "test": 200},
     "leaks": {"scans": 50, "accuracy_with": 0.99, "accuracy_without": 0.87},
 }
@@ -276,6 +277,29 @@ class TestReports:
         assert "50.00% accuracy" in text
         assert "Published" not in text.replace("Published epoch", "")
         assert "Each class" in text
+        assert "mobilenet-v2, version 1 of 2026-11-21" in text
+        assert "SHA-256 of its 2 files" in text
+        assert "Tests. Knows nothing." in text
+
+    def test_its_mistakes_in_words(self, client: FlaskClient) -> None:
+        text = words(read(client, "/models/mobilenet-v2/1"))
+        assert "Of its 200 test scans it was wrong about 23 (11.5%)." in text
+        assert "it found no tumour in 7 of the 150 scans with one (4.7%)" in text
+        assert "it found a tumour in 3 of the 50 scans without one (6.0%)" in text
+        assert (
+            "3 of the 50 scans labelled “Glioma” (6.0%) were called “Meningioma”, "
+            "with a confidence of up to 97.0%." in text
+        )
+        assert "3 of the 50 scans labelled “Glioma” (6.0%) were called “No tumour”." in text
+        assert "8 more are spread over other pairs" in text
+
+    @pytest.mark.parametrize("address", ["/models/mobilenet-v2/1", ADDRESS])
+    def test_the_card_is_downloaded(self, client: FlaskClient, address: str) -> None:
+        [link] = re.findall(r'href="([^"]*)" download', read(client, address))
+        answer = client.get(link)
+        assert answer.mimetype == "application/json"
+        assert "attachment" in answer.headers["Content-Disposition"]
+        assert Card.from_json(answer.text).metrics["confusion"] == METRICS["confusion"]
 
     @pytest.mark.parametrize("card", [None, "{", json.dumps({"format": 1})])
     def test_without_a_whole_card_the_line_is_shown(
@@ -299,7 +323,8 @@ class TestReports:
             "reports/none",
             "reports/..",
             "reports/none/roc.svg",
-            f"reports/{RESULT.id}/card.json",
+            "reports/none/card.json",
+            f"reports/{OTHERS[0][0]}/card.json",
             f"reports/{RESULT.id}/..%2fcard.json",
             f"reports/{RESULT.id}/%2e%2e/card.json",
             f"reports/{OTHERS[0][0]}/roc.svg",

@@ -100,7 +100,8 @@ def test_every_operation_says_what_it_does(document: dict[str, Any]) -> None:
             names.append(operation["operationId"])
             assert operation["summary"], path
             assert operation["description"], path
-            assert {"200", "500"} <= operation["responses"].keys(), path
+            assert "500" in operation["responses"], path
+            assert any(status < "300" for status in operation["responses"]), path
             kind = "application/json" if path.startswith("/v2") else "application/problem+json"
             for status, response in operation["responses"].items():
                 assert response["description"], (path, status)
@@ -127,7 +128,7 @@ def test_examples_follow_their_schemas(api: Any, document: dict[str, Any]) -> No
     for path, item in document["paths"].items():
         for method in METHODS & item.keys():
             for status, response in item[method]["responses"].items():
-                for media in response["content"].values():
+                for media in response.get("content", {}).values():
                     whole = {**media["schema"], "components": document["components"]}
                     check = jsonschema_rs.validator_for(whole)
                     found = [example["value"] for example in media.get("examples", {}).values()]

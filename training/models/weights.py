@@ -1,7 +1,9 @@
 """Pretrained weights into a backbone, and what is wrong with a file that does not fit."""
 
+import io
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import zip_longest
@@ -66,7 +68,7 @@ def explain_failed_download() -> Iterator[None]:
 def _find_misfit(model: keras.Model, path: Path) -> str | None:
     """Say which layer's weights are the first that a file holds in other shapes, if any."""
     try:
-        with h5py.File(path) as file:
+        with h5py.File(_open_weights(path)) as file:
             if "layers" in file:
                 held = _list_by_path(model, file)
             else:
@@ -79,9 +81,17 @@ def _find_misfit(model: keras.Model, path: Path) -> str | None:
                 if have is None or want[1] != have[1]:
                     found = _write(have[1]) if have and have[1] else "nothing"
                     return f"layer {want[0]} takes {_write(want[1])}, and the file holds {found}."
-    except (OSError, KeyError):
+    except (OSError, KeyError, zipfile.BadZipFile):
         pass  # not an HDF5 file, or not of Keras's making: what Keras said will do
     return None
+
+
+def _open_weights(path: Path) -> Path | io.BytesIO:
+    """Give the HDF5 file of weights: the file itself, or the one inside a `.keras` archive."""
+    if path.suffix != ".keras":
+        return path
+    with zipfile.ZipFile(path) as archive:
+        return io.BytesIO(archive.read("model.weights.h5"))
 
 
 def _list_by_path(model: keras.Model, file: h5py.File) -> Iterator[tuple[str, Shapes]]:

@@ -1,12 +1,13 @@
 """From the bytes of an image file to the array a model takes, for training and serving alike."""
 
-from training.scan.crop import Box, find_head
+from training.scan.crop import Box, Outline, find_head, trace_head
 from training.scan.decode import MAX_PIXELS, OversizedScanError, ScanError, decode_scan
 from training.scan.prepare import PreparedScan, ScanSpecification, prepare_scan, read_scan
 
 __all__ = [
     "MAX_PIXELS",
     "Box",
+    "Outline",
     "OversizedScanError",
     "PreparedScan",
     "ScanError",
@@ -15,4 +16,5 @@ __all__ = [
     "find_head",
     "prepare_scan",
     "read_scan",
+    "trace_head",
 ]

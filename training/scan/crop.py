@@ -30,6 +30,25 @@ class Box(NamedTuple):
     bottom: int
 
 
+class Outline(NamedTuple):
+    """What a search for a head found, step by step.
+
+    Attributes:
+        threshold: 0 to 255; what is brighter may be tissue.
+        mask: uint8, shape (rows, columns), 0 or 255: where the blurred copy is brighter, without
+            specks and thin bridges. The copy is at most 256 pixels long.
+        contour: int32, shape (points, 1, 2), columns and rows of the mask: around its biggest
+            part; None where it is black.
+        box: between the contour's extreme points, in pixels of the scan; None where that crop is
+            degenerate.
+    """
+
+    threshold: float
+    mask: NDArray[np.uint8]
+    contour: NDArray[np.int32] | None
+    box: Box | None
+
+
 def find_head(grey: NDArray[np.uint8]) -> Box | None:
     """Find the rectangle around the biggest contour of a scan.
 
@@ -41,15 +60,23 @@ def find_head(grey: NDArray[np.uint8]) -> Box | None:
         contour, or one too small, too narrow or too long to be a head. Document 000 removed
         such images by hand.
     """
+    return trace_head(grey).box
+
+
+def trace_head(grey: NDArray[np.uint8]) -> Outline:
+    """Find the head as `find_head` does, and keep what leads to it."""
     height, width = grey.shape
     shrink = max(1.0, max(height, width) / _SEARCH_SIDE)
     small = grey
     if shrink > 1.0:
         size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
         small = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
-    contour = _biggest_contour(small)
-    if contour is None:
-        return None
+    threshold, mask = _separate_bright(small)
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    biggest = max(contours, key=cv2.contourArea, default=None)
+    if biggest is None:
+        return Outline(threshold, mask, None, None)
+    contour = np.asarray(biggest, np.int32)
     left, top, columns, rows = cv2.boundingRect(contour)
     across, down = width / small.shape[1], height / small.shape[0]
     box = Box(
@@ -58,17 +85,16 @@ def find_head(grey: NDArray[np.uint8]) -> Box | None:
         right=min(width, int(np.ceil((left + columns) * across))),
         bottom=min(height, int(np.ceil((top + rows) * down))),
     )
-    return None if _is_degenerate(box, width, height) else box
+    return Outline(threshold, mask, contour, None if _is_degenerate(box, width, height) else box)
 
 
-def _biggest_contour(grey: NDArray[np.uint8]) -> NDArray[np.int32] | None:
+def _separate_bright(grey: NDArray[np.uint8]) -> tuple[float, NDArray[np.uint8]]:
+    """Give the threshold of a picture, and the mask of what is brighter."""
     blurred = np.asarray(cv2.GaussianBlur(grey, (5, 5), 0), np.uint8)
-    bright = _percentile(blurred, _BRIGHT_PERCENTILE)
-    mask = cv2.threshold(blurred, bright * _THRESHOLD_OF_BRIGHT, 255, cv2.THRESH_BINARY)[1]
+    threshold = _percentile(blurred, _BRIGHT_PERCENTILE) * _THRESHOLD_OF_BRIGHT
+    mask = cv2.threshold(blurred, threshold, 255, cv2.THRESH_BINARY)[1]
     mask = cv2.dilate(cv2.erode(mask, _NEIGHBOURS, iterations=2), _NEIGHBOURS, iterations=2)
-    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    biggest = max(contours, key=cv2.contourArea, default=None)
-    return None if biggest is None else np.asarray(biggest, np.int32)
+    return threshold, np.asarray(mask, np.uint8)
 
 
 def _percentile(grey: NDArray[np.uint8], percent: float) -> float:

@@ -1,6 +1,5 @@
 """Image bytes → one grey picture, 8 bits deep, the right way up."""
 
-import io
 import struct
 import warnings
 
@@ -9,12 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFile, UnidentifiedImageError
 
+from training.scan.bounds import (
+    ExcessError,
+    check_directories,
+    check_passes,
+    open_bounded,
+)
+
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
 MAX_PIXELS = 50_000_000
 MIN_SIDE = 16
 
 _EXIF_ORIENTATION = 0x0112
 _EIGHT_BIT = 255.0
+_JPEGS = ("JPEG", "MPO")  # the latter holds several
 _JPEG_END = b"\xff\xd9"
 _GREY_AS_STORED = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
 
@@ -76,13 +83,17 @@ def decode_scan(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
 
     Raises:
         OversizedScanError: more than `max_pixels`.
-        ScanError: not an image, a format not accepted, cut short, too small, or blank.
+        ScanError: not an image, a format not accepted, cut short, too small, blank, or more work
+            to decode than any scan is.
     """
     if not data:
         raise ScanError("The file is empty. Send a JPEG, PNG, TIFF, BMP or WebP image.")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        check_directories(data)
+        with Image.open(open_bounded(data), formats=FORMATS) as image:
             _check_size(image.width, image.height, max_pixels)
+            if image.format in _JPEGS:
+                check_passes(data, image.width * image.height)
             grey = _to_grey(image, data)
     except UnidentifiedImageError:
         raise ScanError(
@@ -92,6 +103,11 @@ def decode_scan(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
         raise OversizedScanError(
             f"The image is too large to decode safely. At most {max_pixels:,} pixels are "
             "accepted: send a smaller copy."
+        ) from None
+    except ExcessError as error:
+        raise ScanError(
+            f"The image is too much work to decode: {error}. Open it in an image editor and save "
+            "it anew."
         ) from None
     except _DAMAGE as error:
         if isinstance(error, ScanError):
@@ -114,11 +130,11 @@ def count_pages(data: bytes) -> int:
     if not data.startswith(_TIFF_SIGNATURES):
         return pages
     try:
-        with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
+        with Image.open(open_bounded(data), formats=("TIFF",)) as image:
             while pages < _MOST_PAGES:
                 image.seek(pages)
                 pages += 1
-    except _DAMAGE:
+    except (*_DAMAGE, Image.DecompressionBombError):
         pass  # beyond the last page, or at one that cannot be read
     return pages
 

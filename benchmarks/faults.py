@@ -1,0 +1,250 @@
+"""What overload, slow or broken clients and a killed worker do to a running service.
+
+    python -m benchmarks.faults --minutes 10
+
+Each fault runs against a gunicorn of its own on this machine and ends in a verdict; the last is
+many minutes of mixed good and bad requests, during which the worker's memory has to stay flat.
+"""
+
+import argparse
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median, quantiles
+
+from benchmarks.mixed_load import Kind, Load, ask, leave_early, list_kinds, read_scan
+from benchmarks.request import is_ready, measure_memory
+
+_HEALTH = Kind("health", 200, "/healthz")
+_MOST_GROWTH = 0.05
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running gunicorn."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    def ask(self, kind: Kind) -> tuple[int, float]:
+        """Send one request on a new connection; give its status and seconds."""
+        start = time.perf_counter()
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(connection):
+            return ask(connection, kind), time.perf_counter() - start
+
+    def connect(self, sent: bytes) -> socket.socket:
+        """Open a connection and send some bytes."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        connection.sendall(sent)
+        return connection
+
+    def workers(self) -> list[int]:
+        """Give the process numbers of the workers."""
+        children = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
+        return [int(number) for number in Path(children).read_text().split()]
+
+
+@contextlib.contextmanager
+def run_service(**variables: str) -> Iterator[Service]:
+    """Run gunicorn on a free port until the block ends."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = {"HOST": "127.0.0.1", "PORT": str(port), **variables}
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"],
+                env={**os.environ, **own},
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            while not is_ready(port):
+                if process.poll() is not None:
+                    raise SystemExit(f"gunicorn did not start:\n{log.read_text()}")
+                time.sleep(0.02)
+            yield Service(process, port, log)
+            if "Traceback" in log.read_text():
+                print(log.read_text()[-4000:], file=sys.stderr)
+                raise SystemExit("There is a traceback in the log.")
+        finally:
+            process.terminate()
+            process.wait()
+
+
+Verdict = tuple[bool, str]
+
+
+def overload(scan: Kind, seconds: float) -> Verdict:
+    """Let 64 clients ask without a pause where 8 requests may wait."""
+    with run_service(TUMORAPP_MAX_WAITING="8") as service:
+        with Load(service.port, [scan], 8) as calm:
+            time.sleep(seconds)
+        health = []
+        with Load(service.port, [scan], 64) as tally:
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                health.append(service.ask(_HEALTH)[1])
+                time.sleep(0.05)
+        after, _ = service.ask(scan)
+    accepted, refused = tally.seconds[200], tally.seconds[503]
+    passed = (
+        set(tally.seconds) == {200, 503}
+        and after == 200
+        and max(health) < 1
+        and median(refused) < median(accepted)
+        and max(accepted) < 5
+    )
+    return passed, (
+        f"{len(accepted) / seconds:.0f} answers/s (8 clients: {calm.count(200) / seconds:.0f}), "
+        f"{max(accepted):.2f} s at most; {len(refused) / seconds:.0f} refusals/s, median "
+        f"{1000 * median(refused):.0f} ms, p99 {1000 * quantiles(refused, n=100)[98]:.0f} ms; "
+        f"health at most {1000 * max(health):.0f} ms"
+    )
+
+
+def killed_worker(scan: Kind, seconds: float) -> Verdict:
+    """Kill one of two workers under load."""
+    with run_service(WEB_CONCURRENCY="2") as service:
+        before = service.workers()
+        with Load(service.port, [scan], 8) as tally:
+            time.sleep(seconds / 2)
+            os.kill(before[0], signal.SIGKILL)
+            start = time.monotonic()
+            while len(set(service.workers()) - {before[0]}) < 2 and time.monotonic() - start < 30:
+                time.sleep(0.02)
+            replaced = time.monotonic() - start
+            time.sleep(seconds / 2)
+    broken = tally.count(0)  # of each client one at most: what was on its way
+    passed = set(tally.seconds) <= {0, 200} and broken <= 8 and replaced < 5
+    return passed, f"{tally.count(200)} answered, {broken} broken, another after {replaced:.2f} s"
+
+
+def slow_clients(scan: Kind, _: float) -> Verdict:
+    """Let 200 clients trickle heads, bodies and chunks, a byte a second each."""
+    post = b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+    framings = (b"Content-Length: 100000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n", b"")
+    with run_service() as service, contextlib.ExitStack() as stack:
+        left = [
+            stack.enter_context(service.connect(post + framings[index % 3])) for index in range(200)
+        ]
+        start, asked = time.monotonic(), []
+        while left and time.monotonic() - start < 30:
+            asked += [service.ask(scan) for _ in range(3)]
+            left = [connection for connection in left if _trickles(connection)]
+            time.sleep(1)
+        held = time.monotonic() - start
+    slowest = max(seconds for _, seconds in asked)
+    passed = not left and held < 15 and slowest < 1 and {status for status, _ in asked} == {200}
+    return passed, f"all let go after {held:.0f} s; meanwhile a scan took {slowest:.2f} s at most"
+
+
+def _trickles(connection: socket.socket) -> bool:
+    """Send one more byte; tell whether the service still waits for them."""
+    try:
+        connection.send(b"1")
+        connection.setblocking(False)
+        connection.recv(1000)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def leaving_clients(scan: Kind, _: float) -> Verdict:
+    """Let 400 clients leave while they send, then ask as others do."""
+    with run_service() as service:
+        for index in range(400):
+            leave_early(service.port, scan.body or b"", index / 400)
+        answers = [service.ask(scan) for _ in range(20)]
+    slowest = max(seconds for _, seconds in answers)
+    passed = slowest < 1 and {status for status, _ in answers} == {200}
+    return passed, f"afterwards a scan took {slowest:.2f} s at most; no traceback"
+
+
+def stopping(scan: Kind, _: float) -> Verdict:
+    """Tell the service to stop while 100 requests wait."""
+    body = scan.body or b""
+    head = f"POST {scan.path} HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+    request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    with run_service() as service, contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(service.connect(request)) for _ in range(100)]
+        service.process.terminate()
+        start = time.monotonic()
+        answered = sum(
+            connection.recv(2**16).startswith(b"HTTP/1.1 200") for connection in connections
+        )
+        status = service.process.wait(timeout=60)
+        seconds = time.monotonic() - start
+    return answered == 100 and status == 0, f"{answered} of 100 answered, gone in {seconds:.1f} s"
+
+
+def mixed_load(scan: Kind, seconds: float) -> Verdict:
+    """Mix good and bad requests of 8 clients, and watch the memory after a fifth of the time."""
+    kinds = list_kinds(scan.body or b"")
+    memory = []
+    with run_service() as service:
+        with Load(service.port, kinds, 8, leaving=0.1) as tally:
+            for _ in range(100):
+                time.sleep(seconds / 100)
+                memory.append(measure_memory(service.process.pid))
+        after, _ = service.ask(scan)
+    first, last = median(memory[20:30]), median(memory[-10:])
+    expected = {kind.name: kind.status for kind in kinds}
+    odd = {key: number for key, number in tally.answers.items() if key[1] != expected[key[0]]}
+    passed = not odd and after == 200 and last <= first * (1 + _MOST_GROWTH)
+    total, failures = sum(tally.answers.values()), tally.count(*range(500, 600))
+    return passed, (
+        f"{total} requests of {len(kinds)} kinds, {failures} answered 5xx, otherwise than "
+        f"expected: {odd or 'none'}; memory {first:.0f} → {last:.0f} MB ({last / first - 1:+.1%})"
+    )
+
+
+def main() -> None:
+    """Run every fault and print a table; the exit status says whether all went well."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=10, help="of mixed load (10)")
+    parser.add_argument("--quick", action="store_true", help="half a minute of mixed load")
+    parser.add_argument("--scan", type=Path, help="an image of a scan; else one is drawn")
+    parser.add_argument("--only", metavar="NAME", help="one fault, such as overload")
+    arguments = parser.parse_args()
+    image = {"Content-Type": "image/jpeg"}
+    scan = Kind("scan", 200, "/api/predict", read_scan(arguments.scan), image)
+    minutes = 0.5 if arguments.quick else arguments.minutes
+    faults: list[Callable[[], Verdict]] = [
+        partial(overload, scan, 5),
+        partial(killed_worker, scan, 5),
+        partial(slow_clients, scan, 0),
+        partial(leaving_clients, scan, 0),
+        partial(stopping, scan, 0),
+        partial(mixed_load, scan, 60 * minutes),
+    ]
+    well = True
+    for fault in faults:
+        name = fault.func.__name__.replace("_", " ")  # type: ignore[attr-defined]
+        if arguments.only in {None, name}:
+            passed, found = fault()
+            well &= passed
+            print(f"{'good' if passed else 'BAD ':6}{name:17}{found}", flush=True)
+    sys.exit(not well)
+
+
+if __name__ == "__main__":
+    main()

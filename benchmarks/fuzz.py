@@ -1,0 +1,243 @@
+"""Damaged scans and damaged forms, by the hundred thousand: nothing but a refusal may come of them.
+
+    python -m benchmarks.fuzz --inputs 100000
+
+Real files of every accepted format, and forms that hold them, are damaged in ways that formats are
+sensitive to: bits, lengths, cuts, repeated and exchanged pieces, pieces of another format. Every
+input is made from the seed and its own number, so that one that fails can be made again with
+--first. It stops at the first exception that is no refusal, and at the first input that takes
+longer than --seconds. Should a decoder take the whole process down, the last line tells where.
+"""
+
+import argparse
+import faulthandler
+import io
+import struct
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flask import Flask
+from PIL import Image, ImageDraw
+from tqdm import tqdm
+from werkzeug.exceptions import HTTPException
+from werkzeug.test import EnvironBuilder
+
+from training.scan import ScanError, decode_scan
+from training.scan.decode import count_pages
+from tumorapp import uploads
+from tumorapp.errors import ProblemError
+from tumorapp.schemas import read_options
+
+_BOUNDARY = b"fuzz"
+_MAX_PIXELS = 4_000_000  # more would be slow to decode, and no more dangerous
+_MODES = {
+    "JPEG": ("L", "RGB", "CMYK"),
+    "PNG": ("L", "LA", "P", "RGB", "RGBA", "1", "I;16"),
+    "TIFF": ("L", "P", "RGB", "RGBA", "CMYK", "1", "I;16", "F"),
+    "BMP": ("L", "P", "RGB", "1"),
+    "WEBP": ("RGB", "RGBA"),
+}
+_COMPRESSIONS = ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "group4")
+_TELLING = (0, 1, 0x7F, 0x80, 0xFF)  # bytes that tip a length or a sign
+
+
+@dataclass(frozen=True)
+class FuzzError(Exception):
+    """An input that was answered by something else than a result or a refusal."""
+
+    number: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"Input {self.number}: {self.reason}"
+
+
+def draw_seeds() -> list[bytes]:
+    """Draw a head and save it in every format, mode and compression that is accepted."""
+    head = Image.new("L", (60, 64), 4)
+    pen = ImageDraw.Draw(head)
+    pen.ellipse((6, 4, 54, 60), fill=200)
+    pen.ellipse((9, 8, 51, 56), fill=90)
+    pen.ellipse((30, 30, 42, 40), fill=240)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    seeds = [
+        _save(_convert(head, mode), kind, exif=exif)
+        for kind, modes in _MODES.items()
+        for mode in modes
+    ]
+    for compression in _COMPRESSIONS:
+        mode = "1" if compression == "group4" else "L"
+        seeds.append(_save(head.convert(mode), "TIFF", compression=compression))
+    pages = {"save_all": True, "append_images": [head, head]}
+    seeds += [
+        _save(head, "TIFF", **pages),
+        _save(head, "TIFF", big_tiff=True),
+        _save(head, "JPEG", progressive=True),
+        _save(head.convert("RGB"), "JPEG", progressive=True, subsampling=0),
+        _save(head.convert("RGB"), "WEBP", lossless=True),
+        _save(head.convert("RGB"), "WEBP", **pages),
+    ]
+    return seeds
+
+
+def _convert(head: Image.Image, mode: str) -> Image.Image:
+    if mode in ("I;16", "F"):
+        deep = np.asarray(head, np.float32) * 200
+        return Image.fromarray(deep.astype(np.uint16) if mode == "I;16" else deep)
+    return head.convert(mode)
+
+
+def _save(picture: Image.Image, kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+class Fuzzer:
+    """Makes inputs by their numbers and feeds them to what reads uploads.
+
+    Args:
+        seed: another seed makes other inputs.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._files = draw_seeds()
+        self._app = Flask(__name__)
+        self._app.config.update(MAX_UPLOAD_MB=1, MAX_IMAGES=4)
+        uploads.init_app(self._app)
+
+    def feed(self, number: int) -> str:
+        """Make an input, feed it, and tell what it became: an outcome's name.
+
+        Raises:
+            FuzzError: an exception that is no refusal.
+        """
+        random = np.random.default_rng((self._seed, number))
+        is_form = number % 4 == 3
+        try:
+            return self._feed_form(random) if is_form else self._feed_decoder(random)
+        except Exception as error:
+            raise FuzzError(number, f"{type(error).__name__}: {error}") from error
+
+    def _feed_decoder(self, random: np.random.Generator) -> str:
+        data = self._damage(random, self._pick(random))
+        count_pages(data)
+        try:
+            decode_scan(data, max_pixels=_MAX_PIXELS)
+        except ScanError:
+            return "scan refused"
+        return "scan read"
+
+    def _feed_form(self, random: np.random.Generator) -> str:
+        body, kind = self._draw_form(random), f"multipart/form-data; boundary={_BOUNDARY.decode()}"
+        if random.random() < 0.1:
+            kind = self._damage(random, kind.encode()).decode("latin-1")
+        environ = EnvironBuilder(method="POST", data=body).get_environ()
+        environ["CONTENT_TYPE"] = kind
+        with self._app.request_context(environ) as context:
+            try:
+                found = uploads.read_uploads(context.request, max_images=4)
+                read_options(context.request.values)
+                for upload in found:
+                    decode_scan(upload.data, max_pixels=_MAX_PIXELS)
+            except (ProblemError, HTTPException):
+                return "form refused"
+            except ScanError:
+                return "form read, scan refused"
+        return "form read"
+
+    def _draw_form(self, random: np.random.Generator) -> bytes:
+        parts = [b'name="image"; filename="a.png"\r\nContent-Type: image/png', b'name="model"']
+        parts += [b'name="heatmap"', b"name*=utf-8''image; filename*=utf-8''%E2%80%AE.png"]
+        body = b""
+        for index in random.integers(len(parts), size=random.integers(1, 6)):
+            content = self._pick(random) if index in (0, 3) else b"1"
+            body += b"--" + _BOUNDARY + b"\r\nContent-Disposition: form-data; " + parts[index]
+            body += b"\r\n\r\n" + content + b"\r\n"
+        body += b"--" + _BOUNDARY + b"--\r\n"
+        return self._damage(random, body) if random.random() < 0.9 else body
+
+    def _pick(self, random: np.random.Generator) -> bytes:
+        return self._files[random.integers(len(self._files))]
+
+    def _damage(self, random: np.random.Generator, whole: bytes) -> bytes:
+        data = bytearray(whole)
+        for _ in range(random.integers(1, 6)):
+            kind = random.integers(7)
+            reach = len(data) if random.random() < 0.5 else min(len(data), 256)
+            if reach < 8:
+                break
+            start = int(random.integers(reach))
+            end = start + int(random.integers(1, 64))
+            if kind == 0:  # single bits
+                data[start] ^= 1 << int(random.integers(8))
+            elif kind == 1:  # bytes that tip a length
+                data[start] = _TELLING[random.integers(len(_TELLING))]
+            elif kind == 2:  # a whole number of 4 bytes, in either order
+                value = int(random.choice([0, 1, 2**31 - 1, 2**31, 2**32 - 1, len(data)]))
+                data[start : start + 4] = struct.pack(random.choice(["<I", ">I"]), value)
+            elif kind == 3:  # cut
+                del data[start : end if random.random() < 0.7 else None]
+            elif kind == 4:  # repeat
+                data[start:start] = data[start:end] * int(random.integers(1, 50))
+            elif kind == 5:  # a piece of another file
+                other = self._pick(random)
+                data[start:end] = other[start : start + int(random.integers(1, 256))]
+            else:  # noise
+                data[start:end] = random.bytes(end - start)
+        return bytes(data)
+
+
+def run(first: int, inputs: int, seed: int, seconds: float) -> tuple[Counter[str], float]:
+    """Feed inputs one after the other.
+
+    Returns:
+        How many had each outcome, and the seconds that the slowest took.
+
+    Raises:
+        FuzzError: at the first that is neither read nor refused, or takes longer than `seconds`.
+    """
+    fuzzer, outcomes, slowest = Fuzzer(seed), Counter[str](), 0.0
+    for number in tqdm(range(first, first + inputs), unit="input", mininterval=1, disable=None):
+        start = time.perf_counter()
+        outcomes[fuzzer.feed(number)] += 1
+        took = time.perf_counter() - start
+        slowest = max(slowest, took)
+        if took > seconds:
+            raise FuzzError(number, f"it took {took:.1f} s")
+    return outcomes, slowest
+
+
+def main() -> None:
+    """Run it, and print what became of the inputs."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--inputs", type=int, default=100_000)
+    parser.add_argument("--first", type=int, default=0, help="the number of the first one")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=5, help="the longest an input may take")
+    given = parser.parse_args()
+    faulthandler.enable()
+    start = time.perf_counter()
+    try:
+        outcomes, slowest = run(given.first, given.inputs, given.seed, given.seconds)
+    except FuzzError as failure:
+        sys.exit(
+            f"{failure}\nAgain: python -m benchmarks.fuzz --seed {given.seed} "
+            f"--first {failure.number} --inputs 1"
+        )
+    rate = given.inputs / (time.perf_counter() - start)
+    print(f"{given.inputs:,} inputs, {rate:.0f} a second; the slowest took {slowest * 1000:.0f} ms")
+    for outcome, count in outcomes.most_common():
+        print(f"  {count:8,} {outcome}")
+
+
+if __name__ == "__main__":
+    main()

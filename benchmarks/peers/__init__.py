@@ -1,0 +1,24 @@
+"""Other ways to serve a bundle, for `benchmarks.serving` to stand beside.
+
+Each is what its own documentation shows, with this project's preparation of a scan, and answers
+`POST /predict` with an `image` part: `python -m benchmarks.peers.NAME BUNDLE PORT`.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from training.bundle import Card, read_bundle
+
+
+def read_arguments() -> tuple[Path, Card, int]:
+    """Give the folder of the bundle to serve, its card, and the port."""
+    folder, port = Path(sys.argv[1]), int(sys.argv[2])
+    return folder, read_bundle(folder), port
+
+
+def name_classes(card: Card, probabilities: Sequence[float]) -> dict[str, Any]:
+    """Give the answer for one scan."""
+    named = dict(zip(card.classes, map(float, probabilities), strict=True))
+    return {"label": max(named, key=lambda name: named[name]), "probabilities": named}

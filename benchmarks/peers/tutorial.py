@@ -1,0 +1,23 @@
+"""What tutorials show: a Flask route that calls Keras's `model.predict`, on Flask's own server."""
+
+from typing import Any
+
+import keras
+from flask import Flask, request
+
+from benchmarks.peers import name_classes, read_arguments
+from training.scan import read_scan
+
+folder, card, port = read_arguments()
+model = keras.models.load_model(folder / "model.keras", compile=False)
+app = Flask(__name__)
+
+
+@app.post("/predict")
+def predict() -> dict[str, Any]:
+    """Answer for one scan."""
+    scan = read_scan(request.files["image"].read(), card.scan)
+    return name_classes(card, model.predict(scan.pixels[None], verbose=0)[0])
+
+
+app.run(port=port)

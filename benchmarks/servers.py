@@ -1,0 +1,106 @@
+"""Starts the servers that the benchmarks load, and looks at them from outside."""
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_SECONDS_TO_START = 120
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server.
+
+    Attributes:
+        port: of 127.0.0.1.
+        process: the number of its first process, which leads a group of its own.
+        seconds: from its start until it was ready.
+    """
+
+    port: int
+    process: int
+    seconds: float
+
+    def rest(self) -> None:
+        """Stop all its processes where they are: what waits for its turn must not disturb."""
+        os.killpg(self.process, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let them go on."""
+        os.killpg(self.process, signal.SIGCONT)
+
+    def memory(self) -> float:
+        """Give the resident memory, in MB, of the largest of its child processes."""
+        path = Path(f"/proc/{self.process}/task/{self.process}/children")
+        pages = [
+            int(Path(f"/proc/{child}/statm").read_text().split()[1])
+            for child in path.read_text().split()
+        ]
+        return max(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def find_port() -> int:
+    """Give a port that nobody uses."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def run_tumorapp(settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """Start this project's own server, as `make run` does, until every model is loaded."""
+    port = find_port()
+    command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
+    address = {"HOST": "127.0.0.1", "PORT": str(port)}
+    with run_server(command, port, "/readyz", {**address, **(settings or {})}) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def run_server(
+    command: Sequence[str], port: int, path: str, settings: Mapping[str, str]
+) -> Iterator[Server]:
+    """Start a server; it is ready when `path` is answered with 200, 404 or 405."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **settings},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        while not _is_ready(port, path):
+            if process.poll() is not None or time.perf_counter() - start > _SECONDS_TO_START:
+                raise SystemExit(f"This did not start: {' '.join(command)}")
+            time.sleep(0.01)
+        yield Server(port, process.pid, time.perf_counter() - start)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGCONT)
+            os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _is_ready(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status in {200, 404, 405}
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

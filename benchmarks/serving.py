@@ -1,0 +1,212 @@
+"""This server beside other ways to serve the same network, and beside the limit of the machine.
+
+    python -m benchmarks.serving --scan scan.jpg
+
+All are started together and loaded in turn with the same scan; those that wait are stopped. Of the
+turns of each the best counts: what else the machine does only ever takes away. `bare` is the same
+decoding, cropping, resizing and inference in loops, on every core and without HTTP; for one client,
+in one loop with all cores for an inference. efficientnet-b0 has random weights: it is as fast with
+any. Also prints the time until four bundles are ready, and the memory of the worker.
+"""
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+from benchmarks.load import Load, load
+from benchmarks.servers import Server, find_port, run_server, run_tumorapp
+from training.bundle import read_bundle
+from training.scan import read_scan
+from tumorapp.engine_openvino import OpenVINOEngine
+
+PEERS = ("tutorial", "litserve_tensorflow", "litserve_openvino")
+CLIENTS = (1, 8, 64)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A server that answers for one model at one address."""
+
+    name: str
+    server: Server
+    url: str
+
+
+def make_efficientnet(folder: Path) -> None:
+    """Publish EfficientNet-B0 with random weights into a folder of bundles."""
+    from training.import_model import ImportRequest, import_model
+    from training.models import architecture
+
+    file = folder / "network.keras"
+    architecture("efficientnet-b0").build(224, 4, None).save(file)
+    classes = ("glioma", "meningioma", "notumor", "pituitary")
+    import_model(ImportRequest(file, "efficientnet-b0", classes, "0..255", folder, crop=True))
+    file.unlink()
+
+
+def fill_models(folder: Path, installed: Path) -> None:
+    """Lay out four bundles: the two of this project, EfficientNet-B0, and one of them twice."""
+    make_efficientnet(folder)
+    for source in sorted(installed.glob("*/[0-9]*")):
+        shutil.copytree(source, folder / source.parent.name / source.name)
+    newest = find_bundle(folder, "mobilenet-v2")
+    copy = folder / "mobilenet-v2-copy" / newest.name
+    shutil.copytree(newest, copy)
+    card = replace(read_bundle(newest), name="mobilenet-v2-copy")
+    (copy / "card.json").write_text(card.to_json())
+
+
+def find_bundle(models: Path, name: str) -> Path:
+    """Give the folder of the newest version of a model."""
+    return max((models / name).glob("[0-9]*"), key=lambda path: int(path.name))
+
+
+def loop_bare(folder: Path, scan: Path, threads: int, seconds: float) -> list[float]:
+    """Prepare and predict a scan until the time is over; give the milliseconds of each."""
+    card, engine, data = read_bundle(folder), OpenVINOEngine(folder, threads), scan.read_bytes()
+    times: list[float] = []
+    for warm in (True, False):
+        end = time.perf_counter() + (0.5 if warm else seconds)
+        while (start := time.perf_counter()) < end:
+            engine.predict(read_scan(data, card.scan).pixels[None])
+            if not warm:
+                times.append(1000 * (time.perf_counter() - start))
+    return times
+
+
+def load_bare(folder: Path, scan: Path, clients: int, seconds: int) -> Load:
+    """Measure the limit: one loop for one client, else one for each core."""
+    cores = 1 if clients == 1 else os.cpu_count() or 1
+    task = partial(loop_bare, folder, scan, 0 if cores == 1 else 1)
+    with multiprocessing.get_context("spawn").Pool(cores) as pool:
+        loops = pool.map(task, [seconds] * cores, chunksize=1)
+    times = sorted(one for loop in loops for one in loop)
+    return Load(len(times) / seconds, median(times), times[int(0.99 * len(times))])
+
+
+@contextlib.contextmanager
+def run_contenders(models: Path, model: str, peers: tuple[str, ...]) -> Iterator[list[Contender]]:
+    """Start every server for one model."""
+    with contextlib.ExitStack() as stack:
+        settings = {"TUMORAPP_MODELS_DIR": str(models), "TUMORAPP_DEFAULT_MODEL": model}
+        own = stack.enter_context(run_tumorapp(settings))
+        address = f"http://127.0.0.1:{own.port}/api/predict"
+        contenders = [
+            Contender("tumorapp", own, address),
+            Contender("tumorapp, heat maps", own, f"{address}?heatmap=1"),
+        ]
+        for peer in peers:
+            port = find_port()
+            bundle = str(find_bundle(models, model))
+            command = [sys.executable, "-m", f"benchmarks.peers.{peer}", bundle, str(port)]
+            # LitServe says so once its workers have loaded their models.
+            path = "/health" if peer.startswith("litserve") else "/predict"
+            server = stack.enter_context(run_server(command, port, path, {}))
+            contenders.append(Contender(peer, server, f"http://127.0.0.1:{port}/predict"))
+        yield contenders
+
+
+def measure(
+    models: Path, model: str, scan: Path, arguments: argparse.Namespace
+) -> dict[str, dict[int, Load]]:
+    """Load each server in turn; give the best of its turns, by name and number of clients."""
+    turns: dict[str, dict[int, list[Load]]] = {}
+    bundle = find_bundle(models, model)
+    with run_contenders(models, model, tuple(arguments.peers)) as contenders:
+        for one in contenders:
+            one.server.go_on()
+            load(one.url, scan, 2, 2)  # the first requests pay for what is set up once
+            one.server.rest()
+        for _ in range(arguments.rounds):
+            for clients in CLIENTS:
+                if clients <= 8:
+                    kept = turns.setdefault("bare", {}).setdefault(clients, [])
+                    kept.append(load_bare(bundle, scan, clients, arguments.seconds))
+                for one in contenders:
+                    one.server.go_on()
+                    kept = turns.setdefault(one.name, {}).setdefault(clients, [])
+                    kept.append(load(one.url, scan, clients, arguments.seconds))
+                    one.server.rest()
+    return {
+        name: {clients: _choose(loads) for clients, loads in by_clients.items()}
+        for name, by_clients in turns.items()
+    }
+
+
+def _choose(loads: list[Load]) -> Load:
+    return Load(
+        max(one.rate for one in loads),
+        min(one.median for one in loads),
+        min(one.p99 for one in loads),
+    )
+
+
+def compare(found: dict[str, dict[int, Load]]) -> dict[str, float]:
+    """Give the ratios that issue from what was measured."""
+    own, bare, heat = found["tumorapp"], found["bare"], found["tumorapp, heat maps"]
+    ratios = {
+        "8 clients, throughput over bare": own[8].rate / bare[8].rate,
+        "64 clients, throughput over that at 8": own[64].rate / own[8].rate,
+        "1 client, median over bare": own[1].median / bare[1].median,
+        "1 client, p99 over median": own[1].p99 / own[1].median,
+        "8 clients, throughput with heat maps over without": heat[8].rate / own[8].rate,
+    }
+    for peer in PEERS:
+        if peer in found:
+            ratios[f"8 clients, throughput over {peer}"] = own[8].rate / found[peer][8].rate
+    return ratios
+
+
+def print_loads(model: str, found: dict[str, dict[int, Load]]) -> None:
+    """Print what each server did."""
+    print(f"\n{model:24} clients   requests/s   median ms     p99 ms")
+    for name, by_clients in found.items():
+        for clients, one in by_clients.items():
+            print(f"{name:24} {clients:7} {one.rate:12.1f} {one.median:11.2f} {one.p99:10.2f}")
+
+
+def main() -> None:
+    """Measure every model and print the ratios last."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--scan", type=Path, required=True, help="an image of a scan")
+    parser.add_argument("--models", nargs="+", default=["mobilenet-v2", "efficientnet-b0"])
+    parser.add_argument("--installed", type=Path, default=Path("instance/models"))
+    parser.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS)
+    parser.add_argument("--seconds", type=int, default=4, help="of each turn")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="write the ratios here as well")
+    arguments = parser.parse_args()
+    ratios: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        models = Path(name)
+        fill_models(models, arguments.installed)
+        with run_tumorapp({"TUMORAPP_MODELS_DIR": name}) as server:
+            print(f"four bundles: ready {server.seconds:.2f} s after gunicorn's start", flush=True)
+            print(f"memory of the worker: {server.memory():.0f} MB", flush=True)
+        for model in arguments.models:
+            found = measure(models, model, arguments.scan, arguments)
+            print_loads(model, found)
+            ratios[model] = compare(found)
+    print()
+    for model, named in ratios.items():
+        for label, ratio in named.items():
+            print(f"{model}: {label}: {ratio:.2f}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(ratios, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+// The table of many scans as a file, made in the browser. The columns are those of
+// `flask predict --csv`.
+
+const FORMULA = /^[=+\-@\t\r]/; // how a cell begins that a spreadsheet would run
+
+/** Write rows as CSV. */
+export function writeCsv(rows) {
+  const found = rows.flatMap(({ prediction }) => Object.keys(prediction?.probabilities ?? {}));
+  const classes = [...new Set(found)];
+  const names = ["file", "model", "version", "label", "tumor", "confidence"];
+  const header = [...names, ...classes.map((label) => `p_${label}`), "warnings", "error"];
+  const lines = rows.map(({ file, model, version, prediction, error }) => [
+    file,
+    model,
+    version,
+    prediction?.label,
+    prediction && (prediction.tumor ? "True" : "False"),
+    prediction?.confidence,
+    ...classes.map((label) => prediction?.probabilities[label]),
+    prediction?.warnings.join(" "),
+    error,
+  ]);
+  const text = [header, ...lines].map((cells) => `${cells.map(writeCell).join(",")}\n`).join("");
+  return `\ufeff${text}`; // without this mark Excel takes UTF-8 for something else
+}
+
+/** Write rows as JSON. */
+export function writeJson(rows) {
+  const results = rows.map(({ prediction, ...row }) => ({ ...row, ...prediction }));
+  return `${JSON.stringify(results, null, 2)}\n`;
+}
+
+/** Let the visitor save text as a file. */
+export function download(name, text, type) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // a browser may ask where to save it
+}
+
+function writeCell(value) {
+  if (value === undefined || value === null) return "";
+  if (typeof value === "number") return String(value);
+  const text = FORMULA.test(value) ? `'${value}` : value;
+  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}

@@ -1,0 +1,39 @@
+// Small pictures of scans, so that a table of hundreds keeps none of them whole in memory.
+
+const SIDE = 96; // pixels: 48 on a screen with twice as many
+
+/**
+ * Draw a picture (a File, or an image of the page) smaller.
+ *
+ * Gives a Blob, or null where the browser cannot decode it, as with TIFF.
+ */
+export async function shrinkPicture(picture) {
+  let whole;
+  try {
+    whole = await createImageBitmap(picture);
+  } catch (error) {
+    if (error instanceof DOMException || error instanceof TypeError) return null;
+    throw error;
+  }
+  const scale = Math.min(1, SIDE / Math.max(whole.width, whole.height));
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, Math.round(whole.width * scale));
+  canvas.height = Math.max(1, Math.round(whole.height * scale));
+  const pen = canvas.getContext("2d");
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(whole, 0, 0, canvas.width, canvas.height);
+  whole.close();
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.85));
+}
+
+/** Show a small picture in an `<img>`; without one it keeps its placeholder. */
+export function showThumbnail(image, thumbnail) {
+  if (!thumbnail) return;
+  hideThumbnail(image);
+  image.src = URL.createObjectURL(thumbnail);
+}
+
+/** Free the memory of the picture in an `<img>` that is thrown away. */
+export function hideThumbnail(image) {
+  if (image.src.startsWith("blob:")) URL.revokeObjectURL(image.src);
+}

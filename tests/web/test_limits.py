@@ -1,0 +1,120 @@
+"""How often a client may ask."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tumorapp import create_app
+from tumorapp.errors import ConfigurationError
+from tumorapp.keys import KeyFile
+from tumorapp.limits import name_client
+
+Limited = Callable[..., Flask]
+
+
+@pytest.fixture
+def limited(app: Flask) -> Limited:
+    """The application, with a limit of three requests an hour."""
+
+    def make(**settings: object) -> Flask:
+        models = app.config["MODELS_DIR"]
+        return create_app({"MODELS_DIR": models, "RATE_LIMIT": "3/hour", **settings})
+
+    return make
+
+
+def ask(client: FlaskClient, address: str, path: str = "/api/models", **more: str) -> int:
+    environ = {"REMOTE_ADDR": address}
+    return client.get(path, environ_base=environ, headers=more).status_code
+
+
+def test_one_too_many_is_refused_and_told_when_to_come_back(limited: Limited) -> None:
+    client = limited().test_client()
+    assert [ask(client, "192.0.2.1") for _ in range(3)] == [200] * 3
+    response = client.get("/api/models", environ_base={"REMOTE_ADDR": "192.0.2.1"})
+    assert response.status_code == 429
+    assert response.mimetype == "application/problem+json"
+    assert "3 per 1 hour" in response.get_json()["detail"]
+    seconds = int(response.headers["Retry-After"])
+    assert 1 <= seconds <= 3600
+    assert f"again in {seconds} s" in response.get_json()["detail"]
+    assert response.headers["RateLimit-Limit"] == "3"
+    assert response.headers["RateLimit-Remaining"] == "0"
+    assert response.headers["RateLimit-Reset"] == str(seconds)
+
+
+def test_all_that_a_client_asks_counts_together(limited: Limited) -> None:
+    client = limited().test_client()
+    answers = [
+        ask(client, "192.0.2.1", path) for path in ("/api/models", "/v2", "/", "/api/predict")
+    ]
+    assert answers[:3] == [200] * 3
+    assert ask(client, "192.0.2.1", "/v2") == 429
+
+
+def test_another_address_is_another_client(limited: Limited) -> None:
+    client = limited().test_client()
+    assert [ask(client, "192.0.2.1") for _ in range(4)][-1] == 429
+    assert ask(client, "192.0.2.2") == 200
+
+
+def test_the_addresses_of_an_ipv6_network_are_one_client(limited: Limited) -> None:
+    client = limited().test_client()
+    answers = [ask(client, f"2001:db8:0:1::{number:x}") for number in range(4)]
+    assert answers == [200, 200, 200, 429]
+    assert ask(client, "2001:db8:0:2::1") == 200
+
+
+def test_a_key_is_a_client_wherever_it_asks_from(limited: Limited, tmp_path: Path) -> None:
+    keys = KeyFile(tmp_path / "keys.json")
+    first, second = keys.add("first"), keys.add("second")
+    client = limited(API_KEYS="on", KEYS_FILE=keys.path).test_client()
+    answers = [
+        ask(client, f"192.0.2.{number}", Authorization=f"Bearer {first}") for number in range(4)
+    ]
+    assert answers == [200, 200, 200, 429]
+    assert ask(client, "192.0.2.1", Authorization=f"Bearer {second}") == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/readyz", "/metrics", "/v2/health/live", "/static/page.css"]
+)
+def test_what_watches_the_service_and_files_are_not_limited(limited: Limited, path: str) -> None:
+    client = limited().test_client()
+    for _ in range(6):
+        with client.get(path) as response:
+            assert response.status_code == 200
+
+
+def test_behind_a_proxy_its_clients_are_told_apart(limited: Limited) -> None:
+    client = limited(PROXIES=1).test_client()
+    for _ in range(3):
+        assert ask(client, "127.0.0.1", **{"X-Forwarded-For": "192.0.2.1"}) == 200
+    # What the client itself wrote before the proxy's own entry makes no difference.
+    assert ask(client, "127.0.0.1", **{"X-Forwarded-For": "192.0.2.9, 192.0.2.1"}) == 429
+    assert ask(client, "127.0.0.1", **{"X-Forwarded-For": "192.0.2.2"}) == 200
+
+
+def test_a_client_without_an_address(app: Flask) -> None:
+    with app.test_request_context("/", environ_overrides={"REMOTE_ADDR": ""}):
+        assert name_client() == "unknown"
+
+
+def test_a_storage_that_cannot_be_used_stops_the_start(
+    limited: Limited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "redis", None)  # as where it is not installed
+    with pytest.raises(ConfigurationError, match="needs the package redis"):
+        limited(RATE_LIMIT_STORAGE="redis://127.0.0.1:1")
+
+
+def test_the_document_says_so(limited: Limited, client: FlaskClient) -> None:
+    document = limited().test_client().get("/api/openapi.json").get_json()
+    assert "429" in document["paths"]["/api/predict"]["post"]["responses"]
+    plain = client.get("/api/openapi.json").get_json()
+    assert "429" not in plain["paths"]["/api/predict"]["post"]["responses"]

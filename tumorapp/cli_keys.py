@@ -1,0 +1,81 @@
+"""`flask keys`: make, list and remove the keys of the API."""
+
+import re
+from typing import TYPE_CHECKING
+
+import click
+from flask import current_app
+from flask.cli import AppGroup
+
+from tumorapp.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from tumorapp.keys import KeyFile
+
+keys_commands = AppGroup("keys", help="Make, list and remove the keys of the API.")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@keys_commands.command("add")
+@click.argument("name")
+def add_command(name: str) -> None:
+    """Make a key for NAME and show it, this once.
+
+    It counts at once where TUMORAPP_API_KEYS=on. NAME says whose it is; logs and limits use it.
+    """
+    if not _NAME.fullmatch(name):
+        raise click.ClickException(
+            f"{name!r} is no name for a key. Give at most 64 letters, digits, dots, dashes and "
+            "underscores, a letter or digit first."
+        )
+    try:
+        secret = _file().add(name)
+    except ValueError as error:
+        raise click.ClickException(f"{error} Remove it first, or choose another name.") from error
+    except (ConfigurationError, OSError) as error:
+        raise click.ClickException(f"No key was made: {error}") from error
+    click.echo(secret)
+    click.echo(
+        "Keep it well: only its hash is stored, so it cannot be shown again. Send it as\n"
+        f"  Authorization: Bearer {secret[:12]}…",
+        err=True,
+    )
+    if current_app.config["API_KEYS"] == "off":
+        click.echo("No key is asked for yet: TUMORAPP_API_KEYS is off.", err=True)
+
+
+@keys_commands.command("list")
+def list_command() -> None:
+    """List the keys: names, and when they were made (UTC)."""
+    try:
+        keys = _file().read()
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from error
+    if not keys:
+        click.echo("There are no keys. `flask keys add NAME` makes one.")
+        return
+    width = max(len(key.name) for key in keys)
+    for key in keys:
+        click.echo(f"{key.name:{width}}  {key.created}")
+
+
+@keys_commands.command("remove")
+@click.argument("name")
+def remove_command(name: str) -> None:
+    """Remove the key of NAME; it is refused from now on."""
+    try:
+        _file().remove(name)
+    except KeyError:
+        raise click.ClickException(
+            f"There is no key named {name!r}. `flask keys list` shows them."
+        ) from None
+    except (ConfigurationError, OSError) as error:
+        raise click.ClickException(f"Nothing was removed: {error}") from error
+    click.echo(f"The key {name} is removed.")
+
+
+def _file() -> "KeyFile":
+    from tumorapp.keys import KeyFile
+
+    return KeyFile(current_app.config["KEYS_FILE"])

@@ -1,0 +1,151 @@
+"""The archive of a job, judged by its directory before anything in it is unpacked.
+
+The names in it are names only: its files are unpacked one at a time, in memory.
+"""
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import IO, Any, BinaryIO, cast
+
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from tumorapp.jobs.errors import OversizedJobError, UnreadableArchiveError
+from tumorapp.jobs.store import Scan
+from tumorapp.uploads import FIELD
+
+ARCHIVE_FIELD = "archive"
+ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
+ACCEPTED = (
+    f"multipart/form-data with parts named {FIELD}",
+    f"multipart/form-data with one part named {ARCHIVE_FIELD}, a ZIP",
+    ZIP_TYPES[0],
+)
+
+_LONGEST_NAME = 255
+# An archive's directory holds 46 bytes and the name for each file, some more for other fields.
+_DIRECTORY_BYTES_PER_IMAGE = 1024
+_ENCRYPTED = 0x1
+BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a job may hold.
+
+    Attributes:
+        bytes: of the request; of an archive's files together, unpacked.
+        images: files.
+        image_bytes: of one file, unpacked.
+    """
+
+    bytes: int
+    images: int
+    image_bytes: int
+
+    def describe(self) -> list[str]:
+        """Say it in words."""
+        return [f"at most {self.bytes // 2**20} MB", f"at most {self.images} images"]
+
+
+class _BoundedReads:
+    """A file of which nobody reads more at once than an archive's directory may have.
+
+    zipfile reads the directory in one piece, whatever size the archive claims for it.
+    """
+
+    def __init__(self, file: BinaryIO, most: int) -> None:
+        self._file = file
+        self._most = most
+
+    def read(self, size: int = -1) -> bytes:
+        if size > self._most:
+            raise RequestEntityTooLarge
+        return self._file.read(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def list_archive(file: BinaryIO, limits: Limits) -> list[Scan]:
+    """List the files of a ZIP by its directory: no folders, nothing hidden, no __MACOSX.
+
+    Raises:
+        UnreadableArchiveError: it is broken, encrypted, packed in an unusual way, or empty.
+        OversizedJobError: it has more files than are accepted, or more bytes once unpacked.
+    """
+    most = 2**16 + limits.images * _DIRECTORY_BYTES_PER_IMAGE
+    try:
+        with zipfile.ZipFile(cast("IO[bytes]", _BoundedReads(file, most))) as archive:
+            entries = archive.infolist()
+    except BROKEN as error:
+        raise UnreadableArchiveError(
+            f"The archive cannot be read as a ZIP: {error}. Make it anew, or send the images as "
+            f"parts named {FIELD}.",
+            ACCEPTED,
+        ) from error
+    scans = [
+        Scan(shorten(entry.filename), position, entry.file_size)
+        for position, entry in enumerate(entries)
+        if not entry.is_dir() and not _is_hidden(entry.filename)
+    ]
+    if not scans:
+        raise UnreadableArchiveError("The archive has no files. Put images into it.", ACCEPTED)
+    check_number(len(scans), limits)
+    _check_packing(entries[scan.position] for scan in scans)
+    unpacked = sum(scan.size for scan in scans)
+    if unpacked > limits.bytes:
+        raise refuse(f"The archive’s files have {unpacked / 2**20:.1f} MB once unpacked.", limits)
+    return scans
+
+
+def _is_hidden(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in parts)
+
+
+def _check_packing(entries: Iterable[zipfile.ZipInfo]) -> None:
+    for entry in entries:
+        if entry.flag_bits & _ENCRYPTED:
+            raise UnreadableArchiveError(
+                "The archive is encrypted. Send one without a password.", ACCEPTED
+            )
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise UnreadableArchiveError(
+                "The archive is packed in a way that is not accepted. Make it with the usual "
+                "method of ZIP, deflate.",
+                ACCEPTED,
+            )
+
+
+def check_number(number: int, limits: Limits) -> None:
+    """Raise OversizedJobError where there are more images than a job may hold."""
+    if number > limits.images:
+        raise refuse(f"{number} images were received.", limits)
+
+
+def refuse(found: str, limits: Limits) -> OversizedJobError:
+    """Say that what was found is more than a job may hold."""
+    words = " and ".join(limits.describe())
+    return OversizedJobError(
+        f"{found} A job holds {words}, also once unpacked. Send it as several jobs.",
+        limits.describe(),
+    )
+
+
+def shorten(name: str) -> str:
+    """Give the end of a name, which tells most, in characters that can be stored."""
+    return name.encode("utf-8", "replace").decode("utf-8")[-_LONGEST_NAME:]

@@ -1,0 +1,148 @@
+"""What the jobs' part of the API takes and answers, with examples, for the OpenAPI document."""
+
+from typing import Any
+
+from marshmallow import Schema, fields
+
+from tumorapp import api_examples
+from tumorapp.jobs.archive import ARCHIVE_FIELD, ZIP_TYPES
+from tumorapp.uploads import FIELD
+
+_FILE = {"type": "string", "format": "binary"}
+_MODEL = {
+    "type": "string",
+    "maxLength": 100,
+    "description": "The model that answers; the default one where none is named.",
+}
+_FORM = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        FIELD: {
+            "type": "array",
+            "items": _FILE,
+            "minItems": 1,
+            "description": "Image files. Repeat it for several.",
+        },
+        ARCHIVE_FIELD: {**_FILE, "description": "A ZIP of image files, in place of images."},
+        "model": _MODEL,
+    },
+}
+BODY: dict[str, Any] = {
+    "multipart/form-data": {"schema": _FORM},
+    ZIP_TYPES[0]: {"schema": _FILE},
+}
+SUBMIT_PARAMETERS: list[dict[str, Any]] = [
+    {"in": "query", "name": "model", "description": _MODEL["description"], "schema": _MODEL}
+]
+ID_PARAMETER: dict[str, Any] = {
+    "in": "path",
+    "name": "job",
+    "required": True,
+    "description": "The job's id.",
+    "schema": {"type": "string"},
+    "example": "nX0gk1aUV9uXr5m0Zq1c2Q",
+}
+FORMAT_PARAMETER: dict[str, Any] = {
+    "in": "query",
+    "name": "format",
+    "description": "How the results are written; without it, as the Accept header asks.",
+    "schema": {"type": "string", "enum": ["json", "csv"]},
+}
+
+
+class JobLinksSchema(Schema):
+    """Where a job is found."""
+
+    self = fields.String(required=True)
+    results = fields.String(required=True)
+
+
+class JobSchema(Schema):
+    """A job and how far it is."""
+
+    id = fields.String(
+        required=True,
+        metadata={"description": "It cannot be guessed; who knows it may read and erase the job."},
+    )
+    state = fields.String(
+        required=True,
+        metadata={
+            "enum": ["waiting", "running", "done", "failed"],
+            "description": "failed: the job as a whole; a scan that cannot be read is no reason.",
+        },
+    )
+    model = fields.String(required=True)
+    version = fields.String(required=True)
+    total = fields.Integer(required=True, metadata={"description": "Its files."})
+    done = fields.Integer(required=True, metadata={"description": "Those with an outcome."})
+    failed = fields.Integer(
+        required=True, metadata={"description": "Those of them that could not be predicted."}
+    )
+    created = fields.DateTime(required=True)
+    finished = fields.DateTime(required=True, allow_none=True)
+    expires = fields.DateTime(
+        required=True,
+        metadata={"description": "When it is erased, with its results; moves until it is done."},
+    )
+    error = fields.String(metadata={"description": "Why it failed, where it did."})
+    links = fields.Nested(JobLinksSchema, required=True)
+
+
+class JobResultsSchema(Schema):
+    """The results of a job, in the order of its files."""
+
+    model = fields.String(required=True)
+    version = fields.String(required=True)
+    predictions = fields.Raw(
+        required=True,
+        metadata={
+            "type": "array",
+            "items": {
+                "anyOf": [
+                    {"$ref": "#/components/schemas/Prediction"},
+                    {
+                        "type": "object",
+                        "required": ["filename", "error"],
+                        "properties": {
+                            "filename": {"type": "string"},
+                            "error": {"type": "string"},
+                        },
+                    },
+                ]
+            },
+            "description": "One for each file; where a file could not be predicted, its name and "
+            "the reason.",
+        },
+    )
+
+
+JOB: dict[str, Any] = {
+    "id": ID_PARAMETER["example"],
+    "state": "running",
+    "model": "mobilenet-v2",
+    "version": "2",
+    "total": 60,
+    "done": 24,
+    "failed": 1,
+    "created": "2026-11-21T14:00:00+00:00",
+    "finished": None,
+    "expires": "2026-11-22T14:00:00+00:00",
+    "links": {
+        "self": f"/api/jobs/{ID_PARAMETER['example']}",
+        "results": f"/api/jobs/{ID_PARAMETER['example']}/results",
+    },
+}
+NEW_JOB = {**JOB, "state": "waiting", "done": 0, "failed": 0}
+RESULTS: dict[str, Any] = {
+    **api_examples.ANSWER,
+    "predictions": [
+        *api_examples.ANSWER["predictions"],
+        {"filename": "notes.txt", "error": "notes.txt: The file is no image."},
+    ],
+}
+RESULTS_TABLE = (
+    "file,model,version,label,tumor,confidence,p_glioma,p_meningioma,p_notumor,p_pituitary,"
+    "warnings,error\n"
+    "scan.jpg,mobilenet-v2,2,glioma,True,0.973374,0.973374,0.00438,0.011912,0.010334,,\n"
+)

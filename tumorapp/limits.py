@@ -1,0 +1,73 @@
+"""How often one client may ask, with Flask-Limiter; imported only where RATE_LIMIT says so."""
+
+import math
+import time
+from ipaddress import ip_address, ip_network
+
+from flask import Flask, g, request
+from flask.typing import ResponseReturnValue
+from flask_limiter import Limiter, RateLimitExceeded
+from limits.errors import ConfigurationError as StorageError
+
+from tumorapp.errors import ConfigurationError, RateLimitError
+from tumorapp.keys import OPEN_ENDPOINTS
+
+# What whoever watches the service asks for, and files: /static and those of the API's page.
+_UNLIMITED_ENDPOINTS = OPEN_ENDPOINTS | {"metrics", "openapi.static"}
+_UNLIMITED_BLUEPRINTS = frozenset({"ops"})
+_IPV6_PREFIX = 64  # what one subscriber has, of which any address can be taken
+
+
+def init_app(app: Flask) -> None:
+    """Refuse the requests of an application that come too often from the same client.
+
+    Raises:
+        ConfigurationError: the storage is unknown, or the package that it needs is not installed.
+    """
+    try:
+        limiter = Limiter(
+            name_client,
+            app=app,
+            application_limits=[app.config["RATE_LIMIT"]],
+            storage_uri=app.config["RATE_LIMIT_STORAGE"],
+            strategy="sliding-window-counter",
+            in_memory_fallback_enabled=True,  # a storage that fails does not take the service along
+        )
+    except StorageError as error:
+        raise ConfigurationError(
+            f"RATE_LIMIT_STORAGE is {app.config['RATE_LIMIT_STORAGE']!r}, which cannot be used: "
+            f"{error}. A Redis needs the package redis."
+        ) from error
+
+    limiter.request_filter(is_unlimited)
+
+    def answer(error: RateLimitExceeded) -> ResponseReturnValue:
+        found = limiter.current_limit
+        seconds = max(1, math.ceil(found.reset_at - time.time())) if found else 1
+        refusal = RateLimitError(
+            f"More requests came from you than the {error.limit.limit} that are accepted. Send "
+            f"this one again in {seconds} s, and fewer at a time.",
+            error.limit.limit.amount,
+            seconds,
+        )
+        return app.handle_user_exception(refusal)  # in the shape of the address it was for
+
+    app.register_error_handler(RateLimitExceeded, answer)
+
+
+def is_unlimited() -> bool:
+    """Tell whether a request counts towards no limit."""
+    return request.blueprint in _UNLIMITED_BLUEPRINTS or request.endpoint in _UNLIMITED_ENDPOINTS
+
+
+def name_client() -> str:
+    """Name who asks: by the name of the key, else by the address, an IPv6 one by its network."""
+    if key := g.get("key"):
+        return f"key {key}"
+    try:
+        address = ip_address(request.remote_addr or "")
+    except ValueError:  # a socket of the machine has none
+        return "unknown"
+    if address.version == 6:
+        return str(ip_network((address, _IPV6_PREFIX), strict=False))
+    return str(address)

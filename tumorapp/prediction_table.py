@@ -1,0 +1,37 @@
+"""Predictions as a CSV file: a row for each scan, a column for each class."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from typing import TextIO
+
+
+def open_table(classes: Sequence[str], file: TextIO) -> "csv.DictWriter[str]":
+    """Begin a table of what a model with these classes says."""
+    columns = ["file", "model", "version", "label", "tumor", "confidence"]
+    columns += [_column(label) for label in classes]
+    writer = csv.DictWriter(file, [*columns, "warnings", "error"], lineterminator="\n")
+    writer.writeheader()
+    return writer
+
+
+def fill_row(
+    *,
+    label: str,
+    tumor: bool,
+    confidence: float,
+    probabilities: Mapping[str, float],
+    warnings: Sequence[str],
+) -> dict[str, object]:
+    """Give the cells of a prediction; its scan's are `file`, `model` and `version`."""
+    return {
+        "label": label,
+        "tumor": tumor,
+        "confidence": confidence,
+        **{_column(label): value for label, value in probabilities.items()},
+        "warnings": " ".join(warnings),
+    }
+
+
+def _column(label: str) -> str:
+    """Name the column of a class's probability: a class, too, may be called tumor."""
+    return f"p_{label}"
