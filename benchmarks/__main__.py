@@ -17,7 +17,7 @@ def main() -> None:
     options = {
         "preparation": f"--data={data}",
         "training": f"--data={data}",
-        "request": f"--scan={scan}",
+        "serving": f"--scan={scan}",
     }
     for module, option in options.items():
         print(f"\n{module}", flush=True)

@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from benchmarks.mixed_load import Kind, Load, ask, leave_early, list_kinds, read_scan
-from benchmarks.request import is_ready, measure_memory
+from benchmarks.servers import is_ready, measure_memory
 
 _HEALTH = Kind("health", 200, "/healthz")
 _MOST_GROWTH = 0.05

@@ -37,15 +37,6 @@ class Server:
         """Let them go on."""
         os.killpg(self.process, signal.SIGCONT)
 
-    def memory(self) -> float:
-        """Give the resident memory, in MB, of the largest of its child processes."""
-        path = Path(f"/proc/{self.process}/task/{self.process}/children")
-        pages = [
-            int(Path(f"/proc/{child}/statm").read_text().split()[1])
-            for child in path.read_text().split()
-        ]
-        return max(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
-
 
 def find_port() -> int:
     """Give a port that nobody uses."""
@@ -79,7 +70,7 @@ def run_server(
         start_new_session=True,
     )
     try:
-        while not _is_ready(port, path):
+        while not is_ready(port, path):
             if process.poll() is not None or time.perf_counter() - start > _SECONDS_TO_START:
                 raise SystemExit(f"This did not start: {' '.join(command)}")
             time.sleep(0.01)
@@ -95,7 +86,8 @@ def run_server(
         process.wait()
 
 
-def _is_ready(port: int, path: str) -> bool:
+def is_ready(port: int, path: str = "/readyz") -> bool:
+    """Tell whether a server answers a GET as one does that has loaded its models."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", path)
@@ -104,3 +96,10 @@ def _is_ready(port: int, path: str) -> bool:
         return False
     finally:
         connection.close()
+
+
+def measure_memory(parent: int) -> float:
+    """Give the resident memory, in MB, of the largest child of a process."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    pages = [int(Path(f"/proc/{child}/statm").read_text().split()[1]) for child in children]
+    return max(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6

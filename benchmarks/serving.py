@@ -25,7 +25,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.load import Load, load
-from benchmarks.servers import Server, find_port, run_server, run_tumorapp
+from benchmarks.servers import Server, find_port, measure_memory, run_server, run_tumorapp
 from training.bundle import read_bundle
 from training.scan import read_scan
 from tumorapp.engine_openvino import OpenVINOEngine
@@ -195,7 +195,7 @@ def main() -> None:
         fill_models(models, arguments.installed)
         with run_tumorapp({"TUMORAPP_MODELS_DIR": name}) as server:
             print(f"four bundles: ready {server.seconds:.2f} s after gunicorn's start", flush=True)
-            print(f"memory of the worker: {server.memory():.0f} MB", flush=True)
+            print(f"memory of the worker: {measure_memory(server.process):.0f} MB", flush=True)
         for model in arguments.models:
             found = measure(models, model, arguments.scan, arguments)
             print_loads(model, found)

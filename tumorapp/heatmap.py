@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from training.scan import Box
 
 # As fine as a map of a few cells needs: whatever shows it draws it larger, and smoothly.
-LONGEST_SIDE = 256
+# A heat map has some ten cells on a side: more pixels hold nothing more, and cost most of its time.
+LONGEST_SIDE = 128
 COLD = 0.15
 STRONGEST_COVER = 0.65
 
@@ -21,7 +22,7 @@ def render_heatmap(heat: NDArray[np.float32], box: Box, whole: tuple[int, int]) 
         whole: width and height of the whole scan, the right way up.
 
     Returns:
-        A PNG with transparency and the scan's proportions, longest side at most 256 pixels: clear
+        A PNG with transparency and the scan's proportions, longest side at most 128 pixels: clear
         where it is cold or outside the box, and the more covering the hotter it is.
     """
     width, height = whole

@@ -80,7 +80,7 @@ def test_a_heat_map_covers_the_scan(client: FlaskClient, draw_scan: Draw, wanted
     assert head == "data:image/png;base64"
     with Image.open(io.BytesIO(base64.b64decode(encoded, validate=True))) as picture:
         assert (picture.format, picture.mode) == ("PNG", "RGBA")
-        assert picture.size == (256, 128)
+        assert picture.size == (128, 64)
 
 
 @pytest.mark.parametrize("unwanted", ["0", "false", "off", "no"])

@@ -24,21 +24,21 @@ def spot(row: int, column: int, side: int = 7) -> NDArray[np.float32]:
 
 
 def test_the_heat_lies_inside_the_box() -> None:
-    box = Box(left=50, top=20, right=150, bottom=120)
-    picture = read(render_heatmap(np.ones((5, 5), np.float32), box, (200, 160)))
-    assert picture.shape == (160, 200, 4)
+    box = Box(left=25, top=10, right=75, bottom=60)
+    picture = read(render_heatmap(np.ones((5, 5), np.float32), box, (100, 80)))
+    assert picture.shape == (80, 100, 4)
     covered = picture[..., 3] > 0
-    assert covered[20:120, 50:150].all()
-    assert covered.sum() == 100 * 100
+    assert covered[10:60, 25:75].all()
+    assert covered.sum() == 50 * 50
 
 
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (3, 3), (6, 0), (1, 5)])
 def test_a_hot_cell_is_where_it_was_in_the_box(row: int, column: int) -> None:
-    box = Box(left=30, top=40, right=170, bottom=180)  # each cell is 20 pixels wide
-    picture = read(render_heatmap(spot(row, column), box, (200, 200)))
+    box = Box(left=15, top=20, right=85, bottom=90)  # each cell is 10 pixels wide
+    picture = read(render_heatmap(spot(row, column), box, (100, 100)))
     hottest = np.argwhere(picture[..., 3] == picture[..., 3].max()).mean(axis=0)
-    expected = (40 + 20 * (row + 0.5), 30 + 20 * (column + 0.5))
-    assert hottest == pytest.approx(expected, abs=10.5)  # at an edge the peak leans outwards
+    expected = (20 + 10 * (row + 0.5), 15 + 10 * (column + 0.5))
+    assert hottest == pytest.approx(expected, abs=5.5)  # at an edge the peak leans outwards
 
 
 def test_cold_is_clear_and_hotter_covers_more() -> None:
@@ -67,11 +67,11 @@ def test_values_out_of_range_do_no_harm(value: float) -> None:
 @pytest.mark.parametrize(
     ("whole", "expected"),
     [
-        ((1024, 512), (256, 128)),
-        ((512, 1024), (128, 256)),
+        ((1024, 512), (128, 64)),
+        ((512, 1024), (64, 128)),
         ((100, 80), (100, 80)),
-        ((16, 100_000), (1, 256)),
-        ((100_000, 16), (256, 1)),
+        ((16, 100_000), (1, 128)),
+        ((100_000, 16), (128, 1)),
     ],
 )
 def test_the_proportions_of_the_scan(whole: tuple[int, int], expected: tuple[int, int]) -> None:
