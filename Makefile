@@ -17,7 +17,7 @@ compile := $(dev)/bin/python -m uv pip compile --quiet --universal --python-vers
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format lock audit bench verify-image clean
+.PHONY: help run test lint format lock audit bench lighthouse verify-image clean
 
 help: ## list these commands
 	@echo 'Usage: make COMMAND [PYTHON=python3.12] [ARGS="…"]'
@@ -52,6 +52,9 @@ audit: $(dev)/installed ## ask the advisories about every pinned package
 
 bench: $(dev)/installed ## measure scan preparation and serving; ARGS= goes to the benchmarks
 	@$(dev)/bin/python -m benchmarks $(ARGS)
+
+lighthouse: $(dev)/installed ## measure the pages with Lighthouse (needs npm and Chromium); ARGS= names pages
+	@$(dev)/bin/python -m benchmarks.lighthouse $(ARGS)
 
 verify-image: $(dev)/installed ## follow the Dockerfile's serve stage without Docker, and ask it for a prediction
 	@$(dev)/bin/python -m deploy.verify_serve_image $(ARGS)

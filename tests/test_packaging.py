@@ -53,7 +53,10 @@ class TestRequirements:
         assert wanted <= names(pinned_versions(name))
 
     def test_one_package_has_one_version_everywhere(self) -> None:
-        serve, everything, gpu, dev = map(pinned_versions, COMPILED)
+        # Not the conditions: a tool may need a package on more platforms than serving does.
+        serve, everything, gpu, dev = (
+            {pin.partition(" ;")[0].strip() for pin in pinned_versions(name)} for name in COMPILED
+        )
         assert serve < everything < gpu
         assert everything < dev
 

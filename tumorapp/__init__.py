@@ -29,6 +29,7 @@ def create_app(config: Mapping[str, object] | None = None) -> "Flask":
         assets,
         cli,
         errors,
+        how,
         jobs,
         leaderboard,
         logs,
@@ -37,6 +38,7 @@ def create_app(config: Mapping[str, object] | None = None) -> "Flask":
         openapi,
         ops,
         overload,
+        reports,
         security,
         uploads,
         views,
@@ -56,6 +58,7 @@ def create_app(config: Mapping[str, object] | None = None) -> "Flask":
         settings["ENGINE"],
         settings["INFERENCE_THREADS"],
         settings["DEFAULT_MODEL"],
+        settings["GRAPH"],
     )
     app.extensions["catalog"] = catalog
     logs.init_app(app)  # first, so that it begins before the others and ends after them
@@ -69,12 +72,15 @@ def create_app(config: Mapping[str, object] | None = None) -> "Flask":
     security.init_app(app)
     app.register_blueprint(api.blueprint, url_prefix="/api")
     app.register_blueprint(openapi.blueprint, url_prefix="/api")
+    app.register_blueprint(reports.blueprint, url_prefix="/api")
     open_inference.init_app(app)
     app.register_blueprint(ops.blueprint)
     if settings["PAGES"] == "on":
         app.register_blueprint(views.blueprint)
         app.register_blueprint(many.blueprint)
         app.register_blueprint(leaderboard.blueprint)
+        app.register_blueprint(reports.page_blueprint)
+        how.init_app(app)
     assets.init_app(app)  # after the blueprints, for it looks at their files
     cli.init_app(app)
     if os.environ.get("FLASK_RUN_FROM_CLI") != "true":

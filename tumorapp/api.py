@@ -92,6 +92,7 @@ def _describe(model: LoadedModel, *, default: bool) -> dict[str, Any]:
         "default": default,
         "heatmap": card.feature_layer is not None,
         "scan": card.scan,
+        "precision": model.engine.precision,
         "architecture": card.architecture,
         "parameters": card.parameters,
         "created": card.created,

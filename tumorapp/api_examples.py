@@ -65,6 +65,7 @@ MODELS = {
             "default": True,
             "heatmap": True,
             "scan": {"size": 128, "crop": True},
+            "precision": "int8",
             "architecture": "four convolutions, global average pooling, softmax",
             "parameters": 390_000,
             "created": "2026-11-21",

@@ -7,8 +7,9 @@ script imports from another by a relative path has the new address too.
 import hashlib
 import re
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from flask import Flask, Response, current_app, request, send_from_directory
 from flask.sansio.scaffold import Scaffold
@@ -44,8 +45,10 @@ def init_app(app: Flask) -> None:
         kind = response.content_type or ""
         if response.status_code != 200 or not kind.startswith(_PREFIXES):
             return response
-        if request.accept_encodings:
-            response.make_sequence()  # whole, so that it keeps a length and an ETag
+        if response.direct_passthrough and request.accept_encodings:
+            response.direct_passthrough = False
+            with closing(cast(BinaryIO, response.response)) as file:
+                response.set_data(b"".join(file))  # whole, so that it keeps a length and an ETag
         return compress.after_request(response)
 
 

@@ -63,6 +63,7 @@ class Catalog:
         engine: openvino or tensorflow.
         threads: processor threads for one inference; 0 for one for each core.
         default: the model for requests that name none; None chooses one.
+        graph: auto, fp16 or int8; see `choose_precision`.
     """
 
     def __init__(
@@ -71,11 +72,13 @@ class Catalog:
         engine: str = "openvino",
         threads: int = 0,
         default: str | None = None,
+        graph: str = "auto",
     ) -> None:
         self._models_dir = models_dir
         self._engine = engine
         self._threads = threads
         self._default = default
+        self._graph = graph
         self._served: _Served | None = None
         self._unreadable = ""
         self._loading = RLock()
@@ -111,7 +114,7 @@ class Catalog:
 
     def _take_up(self, before: _Served, installed: Mapping[str, Installed]) -> _Served:
         """Open what is to be served now, but for what was opened before and has not changed."""
-        open_bundle = choose_engine(self._engine, self._threads)
+        open_bundle = choose_engine(self._engine, self._threads, self._graph)
         models: dict[str, LoadedModel] = {}
         tried: dict[tuple[str, int, Stamp], LoadedModel | Refusal] = {}
         for name, found in installed.items():

@@ -239,7 +239,7 @@ def _root() -> Path:
 def _opener() -> Callable[[Path, Card], Engine]:
     config = current_app.config
     try:
-        return choose_engine(config["ENGINE"], config["INFERENCE_THREADS"])
+        return choose_engine(config["ENGINE"], config["INFERENCE_THREADS"], config["GRAPH"])
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from error
 

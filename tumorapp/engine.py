@@ -31,7 +31,14 @@ class Outputs:
 
 
 class Engine(Protocol):
-    """A loaded model. Several threads may call it at once."""
+    """A loaded model. Several threads may call it at once.
+
+    Attributes:
+        precision: what it computes with: "fp16" for the graph as it was published, "int8" for the
+            quantized one beside it, "keras" for `model.keras`.
+    """
+
+    precision: str
 
     def predict(self, pixels: NDArray[np.uint8]) -> Outputs:
         """Run the model on prepared scans: uint8, shape (scans, size, size, 1), 0 to 255."""
@@ -52,7 +59,7 @@ def predict_in_steps(
     )
 
 
-def choose_engine(name: str, threads: int) -> Callable[[Path, Card], Engine]:
+def choose_engine(name: str, threads: int, graph: str = "auto") -> Callable[[Path, Card], Engine]:
     """Give the function that opens a bundle's folder on the engine of that name.
 
     The engine's runtime is imported here, so that nothing else waits for it.
@@ -60,6 +67,7 @@ def choose_engine(name: str, threads: int) -> Callable[[Path, Card], Engine]:
     Args:
         name: openvino or tensorflow.
         threads: processor threads for one inference; 0 for one for each core.
+        graph: auto, fp16 or int8; see `tumorapp.engine_openvino.choose_precision`.
 
     Raises:
         ConfigurationError: the engine's packages are not installed.
@@ -74,6 +82,6 @@ def choose_engine(name: str, threads: int) -> Callable[[Path, Card], Engine]:
             ) from error
         use_threads(threads)
         return TensorFlowEngine
-    from tumorapp.engine_openvino import OpenVINOEngine
+    from tumorapp.engine_openvino import OpenVINOEngine, choose_precision
 
-    return lambda folder, _card: OpenVINOEngine(folder, threads)
+    return lambda folder, card: OpenVINOEngine(folder, threads, choose_precision(card, graph))

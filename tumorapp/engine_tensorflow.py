@@ -45,6 +45,8 @@ class TensorFlowEngine:
         EngineError: the bundle holds no Keras model, or one that cannot be loaded.
     """
 
+    precision = "keras"
+
     def __init__(self, folder: Path, card: Card) -> None:
         if MODEL_FILE not in card.files:
             raise EngineError(f"It holds no {MODEL_FILE}; the engine openvino can serve it.")

@@ -1,141 +1,95 @@
-"""How it works: every step from a scan to its prediction, shown on the visitor's own scan.
+"""How it works: the page that shows every step from a scan to its prediction, on that scan."""
 
-The steps are those of serving itself: what is shown here is what the prediction came from.
-"""
-
-import base64
-from dataclasses import dataclass
-from pathlib import Path
+import logging
 from typing import Any
 
-import cv2
-import numpy as np
-from flask import Blueprint, current_app, render_template, request
+from flask import Blueprint, Flask, current_app, render_template, request
 from flask.typing import ResponseReturnValue
-from numpy.typing import NDArray
 from werkzeug.exceptions import HTTPException
 
 from training.bundle import Card
-from training.scan import Box, Outline, PreparedScan, decode_scan, trace_head
-from tumorapp.catalog import Catalog, LoadedModel
+from tumorapp import samples
+from tumorapp.catalog import Catalog
 from tumorapp.errors import IMAGE_TYPES, MissingImageError, ProblemError, describe, wants_page
-from tumorapp.inference import Prediction, Upload, examine_scans
-from tumorapp.layers import (
-    FeatureMaps,
-    Layer,
-    LayerReader,
-    LayerReaders,
-    LayersError,
-    choose_channels,
-)
+from tumorapp.inference import Upload
+from tumorapp.layers import LayerReader, LayerReaders, LayersError
 from tumorapp.schemas import Options, read_options
-from tumorapp.uploads import FORM_OVERHEAD, read_uploads
+from tumorapp.steps import show_steps
+from tumorapp.uploads import read_uploads
 
-PICTURE_SIDE = 640
-MOST_MAPS = 8
-_JPEG_QUALITY = 88
+logger = logging.getLogger(__name__)
 
 blueprint = Blueprint("how", __name__)
 
 
-@dataclass(frozen=True)
-class Tracing:
-    """How the head was found; points are columns and rows in pixels of the scan.
-
-    Attributes:
-        mask: a PNG, as a data URI.
-        searched: width and height of the copy that was searched.
-        threshold: 0 to 255.
-        contour: its points, as SVG's `points` has them.
-        extremes: its outermost points, by side; none where there is no contour.
-        cropped: whether the box between them was used.
-    """
-
-    mask: str
-    searched: tuple[int, int]
-    threshold: float
-    contour: str
-    extremes: dict[str, tuple[int, int]]
-    cropped: bool
-
-
-@dataclass(frozen=True)
-class ShownLayer:
-    """A layer, and its maps that vary most: the number of each, from 1, and a PNG as a data URI."""
-
-    layer: Layer
-    maps: list[tuple[int, str]]
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Every step of a prediction, as the page shows it.
-
-    Attributes:
-        card: the model's.
-        prediction: what it came to.
-        sample: whether the scan is the page's own.
-        picture: the scan as a JPEG in a data URI.
-        whole: its width and height in pixels.
-        tracing: how the head was found; None where the model takes the whole scan.
-        box: the part that was kept.
-        pixels: what the model got, a PNG as a data URI.
-        network: the model's layers; None where they cannot be shown.
-        layers: some of them, and what they saw.
-        fault: why there are none.
-        cells: rows and columns of the heat map; None where there is none.
-        heatmap: a PNG to lay over the scan, as a data URI.
-    """
-
-    card: Card
-    prediction: Prediction
-    sample: bool
-    picture: str
-    whole: tuple[int, int]
-    tracing: Tracing | None
-    box: Box
-    pixels: str
-    network: LayerReader | None
-    layers: list[ShownLayer]
-    fault: str
-    cells: tuple[int, int] | None
-    heatmap: str | None
+def init_app(app: Flask) -> None:
+    """Add the page to an application; needs its models' folder and engine to be set."""
+    if app.config["ENGINE"] == "openvino":
+        app.extensions["layers"] = LayerReaders(
+            app.config["MODELS_DIR"], app.config["INFERENCE_THREADS"]
+        )
+    app.register_blueprint(blueprint)
 
 
 @blueprint.get("/how")
-def show_sample() -> ResponseReturnValue:
-    """Explain with a sample; the model may be named in the query string."""
-    return _answer(None)
+def show_page() -> ResponseReturnValue:
+    """Show the steps of a sample scan; the query string may name it, and the model."""
+    return _answer()
 
 
 @blueprint.post("/how")
-def show_steps() -> ResponseReturnValue:
-    """Explain with the scan of a form, or with a sample where it has none."""
-    try:
-        return _answer(read_uploads(request, max_images=1)[0])
-    except MissingImageError:
-        return _answer(None)
-    except (ProblemError, HTTPException) as error:
-        return _refuse(error, Options())
+def answer_form() -> ResponseReturnValue:
+    """Show the steps of a form's scan, or of the sample where it has none."""
+    return _answer()
 
 
-def _answer(upload: Upload | None) -> ResponseReturnValue:
+def _answer() -> ResponseReturnValue:
+    """Show the steps; an error is told at the form.
+
+    Raises:
+        ProblemError, HTTPException: for a client that does not read HTML.
+    """
     options = Options()
     try:
         options = read_options(request.values)
-        catalog: Catalog = current_app.extensions["catalog"]
-        steps = explain(catalog.get(options.model), upload or draw_sample(), sample=upload is None)
+        return _render(options, **_explain(options.model, _read_scan()))
     except (ProblemError, HTTPException) as error:
-        return _refuse(error, options)
-    return _render(options, steps=steps)
+        if not wants_page(request):
+            raise
+        problem = describe(error)
+        return _render(options, problem=problem), problem.status
 
 
-def _refuse(error: ProblemError | HTTPException, options: Options) -> ResponseReturnValue:
-    """Say at the form what was wrong; who does not read HTML gets the problem itself."""
-    if not wants_page(request):
-        raise error
-    problem = describe(error)
-    return _render(options, problem=problem), problem.status
+def _read_scan() -> Upload | None:
+    """Give the scan that was sent, where one was."""
+    if request.method != "POST":
+        return None
+    try:
+        [upload] = read_uploads(request, max_images=1)
+    except MissingImageError:
+        return None
+    return upload
+
+
+def _explain(name: str | None, upload: Upload | None) -> dict[str, Any]:
+    catalog: Catalog = current_app.extensions["catalog"]
+    model = catalog.get(name)
+    reader = _find_reader(model.card)
+    sample = request.values.get("sample") or samples.NAMES[0]
+    scan = upload or samples.read_sample(sample)
+    steps = show_steps(model, scan, reader, current_app.config["MAX_PIXELS"])
+    return {"steps": steps, "sample": upload is None}
+
+
+def _find_reader(card: Card) -> LayerReader | None:
+    readers: LayerReaders | None = current_app.extensions.get("layers")
+    if readers is None or card.feature_layer is None:
+        return None
+    try:
+        return readers.get(card)
+    except LayersError as error:
+        logger.warning("The layers of %s/%s cannot be shown: %s", card.name, card.version, error)
+        return None
 
 
 def _render(options: Options, **names: Any) -> str:
@@ -146,6 +100,6 @@ def _render(options: Options, **names: Any) -> str:
         chosen=options.model or catalog.default_name,
         accepted_types=",".join(IMAGE_TYPES),
         max_megabytes=current_app.config["MAX_UPLOAD_MB"],
-        max_bytes=current_app.config["MAX_CONTENT_LENGTH"] - FORM_OVERHEAD,
+        shows_layers="layers" in current_app.extensions,
         **names,
     )

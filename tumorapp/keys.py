@@ -28,7 +28,9 @@ from tumorapp.logs import ENVIRON_KEY
 HEADER = "X-API-Key"
 # What needs no key: the pages, what describes the API, and whatever asks for the service's health.
 # Everything else does, so that what is added later does, too.
-OPEN_BLUEPRINTS = frozenset({"leaderboard", "many", "openapi", "ops", "pages"})
+OPEN_BLUEPRINTS = frozenset(
+    {"how", "leaderboard", "many", "openapi", "ops", "pages", "report_page"}
+)
 OPEN_ENDPOINTS = frozenset(
     {"static", "open_inference.check_health", "open_inference.check_readiness"}
 )

@@ -39,7 +39,7 @@ _ACTIVATIONS = (
 )
 
 
-class LayersError(RuntimeError):
+class LayersError(Exception):
     """A model's layers cannot be shown; the message says why."""
 
 
@@ -118,7 +118,7 @@ class LayerReader:
                 self._request.infer(pixels[np.newaxis])
             except RuntimeError as error:
                 raise LayersError(f"OpenVINO cannot run {GRAPH_FILE}: {error}") from error
-            # In the request's own memory, which its next inference overwrites.
+            # Copied: they are in the request's own memory, which its next inference overwrites.
             return [
                 FeatureMaps(layer, self._request.get_output_tensor(place).data[0].copy())
                 for place, layer in enumerate(self.layers)

@@ -1,4 +1,4 @@
-"""Many scans from the page: a request for a few of them, in which a bad file does not stop the rest.
+"""Many scans from the page, a few in each request; a bad file does not stop the rest.
 
 The API refuses a request for one bad image, so that a program sees it; a person who drops a folder
 wants the others. This belongs to the page, which no key is asked for.

@@ -53,9 +53,9 @@ class Answer:
 
     Attributes:
         description: when it is given.
-        schema: of its JSON; None where it has no content.
+        schema: of its JSON; None where it has none.
         example: such a JSON.
-        others: examples of what is given instead where that is asked for, by content type; text.
+        others: examples of what is given instead of JSON, by content type.
     """
 
     description: str
@@ -210,16 +210,13 @@ def _add_operation(spec: "APISpec", rule: Rule, operation: Operation, text: str)
 
 
 def _describe_answer(answer: Answer, content_type: str) -> dict[str, Any]:
-    if answer.schema is None:
-        return {"description": answer.description}
-    content = {
-        content_type: {"schema": answer.schema, "example": answer.example},
-        **{
-            kind: {"schema": {"type": "string"}, "example": example}
-            for kind, example in answer.others.items()
-        },
+    content: dict[str, Any] = {
+        kind: {"schema": {"type": "string"}, "example": example}
+        for kind, example in answer.others.items()
     }
-    return {"description": answer.description, "content": content}
+    if answer.schema is not None:
+        content[content_type] = {"schema": answer.schema, "example": answer.example}
+    return {"description": answer.description, **({"content": content} if content else {})}
 
 
 def _list_refusals(rule: Rule) -> list[ErrorKind]:

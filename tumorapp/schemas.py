@@ -38,7 +38,8 @@ class OptionsSchema(Schema):
 
 
 _OPTIONS = OptionsSchema()
-_OTHER_FIELDS = ("image", "preview")  # the page's form has them beside the options
+# The page's forms have them beside the options.
+_OTHER_FIELDS = ("image", "preview", "sample")
 
 
 def read_options(values: MultiDict[str, str]) -> Options:
@@ -157,6 +158,14 @@ class ModelSchema(Schema):
     )
     heatmap = fields.Boolean(required=True, metadata={"description": "Whether it gives heat maps."})
     scan = fields.Nested(ScanSpecificationSchema, required=True)
+    precision = fields.String(
+        required=True,
+        validate=validate.OneOf(["fp16", "int8", "keras"]),
+        metadata={
+            "description": "What answers: the graph as it was published, the faster int8 graph "
+            "beside it, or the Keras model."
+        },
+    )
     architecture = fields.String(required=True)
     parameters = fields.Integer(required=True)
     created = fields.String(required=True, metadata={"description": "A day, ISO 8601."})

@@ -6,6 +6,7 @@ changed. Both are rendered from the same templates, so there is one markup of a 
 
 import base64
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,17 +15,19 @@ from flask import Blueprint, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from training.scan import decode_scan
-from tumorapp import wording
+from training.scan import Box, PreparedScan, decode_scan
+from tumorapp import samples, wording
 from tumorapp.catalog import Catalog
+from tumorapp.comparison import compare_models
 from tumorapp.errors import IMAGE_TYPES, ProblemError, describe, wants_page
-from tumorapp.inference import predict_uploads
-from tumorapp.schemas import Options, read_options
+from tumorapp.inference import Upload, examine_scans
+from tumorapp.schemas import Options, PredictionSchema, read_options
 from tumorapp.uploads import read_uploads
 
 PREVIEW_SIDE = 1024
 # What a form adds to its file: names, boundaries and the other fields.
 _FORM_OVERHEAD = 4096
+_PREDICTION = PredictionSchema()
 
 blueprint = Blueprint("pages", __name__)
 for _filter in wording.FILTERS:
@@ -40,6 +43,10 @@ class _Outcome:
     status: int = 200
 
 
+# What a form asks for: the template's names for what became of its scan.
+_Step = Callable[[Options, Upload], dict[str, Any]]
+
+
 @blueprint.get("/")
 def show_form() -> str:
     """Show the page with nothing predicted yet."""
@@ -49,14 +56,28 @@ def show_form() -> str:
 @blueprint.post("/")
 def answer_form() -> ResponseReturnValue:
     """Answer a form that a browser sent by itself with the whole page."""
-    outcome = _answer()
+    outcome = _answer(_predict)
+    return _render_page(outcome.options, **outcome.names), outcome.status
+
+
+@blueprint.post("/compare")
+def compare() -> ResponseReturnValue:
+    """Answer a form that a browser sent by itself with the whole page, all models compared."""
+    outcome = _answer(_predict, _compare)
     return _render_page(outcome.options, **outcome.names), outcome.status
 
 
 @blueprint.post("/parts")
 def answer_parts() -> ResponseReturnValue:
     """Answer the page's script with the parts that changed."""
-    outcome = _answer()
+    outcome = _answer(_predict)
+    return render_template("_parts.html", **outcome.names), outcome.status
+
+
+@blueprint.post("/compare/parts")
+def compare_parts() -> ResponseReturnValue:
+    """Answer the page's script with the comparison of all models."""
+    outcome = _answer(_compare)
     return render_template("_parts.html", **outcome.names), outcome.status
 
 
@@ -68,6 +89,7 @@ def _render_page(options: Options, **names: Any) -> str:
         models=cards,
         default=catalog.default_name,
         chosen=options.model or catalog.default_name,
+        samples=samples.NAMES,
         wants_heatmap=options.heatmap,
         accepted_types=",".join(IMAGE_TYPES),
         max_megabytes=current_app.config["MAX_UPLOAD_MB"],
@@ -76,8 +98,8 @@ def _render_page(options: Options, **names: Any) -> str:
     )
 
 
-def _answer() -> _Outcome:
-    """Predict the scan of a form; an error becomes part of the outcome, to be told at the form.
+def _answer(*steps: _Step) -> _Outcome:
+    """Do with the scan of a form what it asks for; an error becomes part of the outcome.
 
     Raises:
         ProblemError, HTTPException: for a client that does not read HTML.
@@ -85,7 +107,9 @@ def _answer() -> _Outcome:
     options = Options(heatmap=True)
     try:
         options = read_options(request.form)
-        return _Outcome(options, _predict(options))
+        upload = _read_upload()
+        names = [step(options, upload) for step in steps]
+        return _Outcome(options, {name: value for each in names for name, value in each.items()})
     except (ProblemError, HTTPException) as error:
         if not wants_page(request):
             raise
@@ -93,22 +117,44 @@ def _answer() -> _Outcome:
         return _Outcome(options, {"problem": problem}, problem.status)
 
 
-def _predict(options: Options) -> dict[str, Any]:
+def _read_upload() -> Upload:
+    """Give the scan of a form, or the sample that it names."""
+    if name := request.form.get("sample"):
+        return samples.read_sample(name)
+    [upload] = read_uploads(request, max_images=1)
+    return upload
+
+
+def _predict(options: Options, upload: Upload) -> dict[str, Any]:
     catalog: Catalog = current_app.extensions["catalog"]
     max_pixels: int = current_app.config["MAX_PIXELS"]
     start = time.perf_counter()
-    uploads = read_uploads(request, max_images=1)
     model = catalog.get(options.model)
-    answer = predict_uploads(model, uploads, heatmap=options.heatmap, max_pixels=max_pixels)
+    found = examine_scans(model, [upload], heatmap=options.heatmap, max_pixels=max_pixels)
     seconds = time.perf_counter() - start
     # The script shows the scan itself, and asks for a preview only where the browser cannot.
     preview = "preview" in request.form
     return {
         "card": model.card,
-        "prediction": answer["predictions"][0],
+        "prediction": _PREDICTION.dump(found.predictions[0]),
+        "crop": _outline_crop(found.scans[0]),
         "milliseconds": max(1, round(seconds * 1000)),
-        "preview": _draw_preview(uploads[0].data, max_pixels) if preview else None,
+        "preview": _draw_preview(upload.data, max_pixels) if preview else None,
     }
+
+
+def _compare(options: Options, upload: Upload) -> dict[str, Any]:
+    catalog: Catalog = current_app.extensions["catalog"]
+    catalog.get(options.model)  # refused as for a prediction: where there is none, or not this one
+    return {"comparison": compare_models(catalog, upload, current_app.config["MAX_PIXELS"])}
+
+
+def _outline_crop(scan: PreparedScan) -> dict[str, Any] | None:
+    """Give the part of a scan that the model saw, in its pixels; None where it saw all of it."""
+    width, height = scan.whole
+    if scan.box == Box(0, 0, width, height):
+        return None
+    return {"box": scan.box, "width": width, "height": height}
 
 
 def _draw_preview(data: bytes, max_pixels: int) -> str:

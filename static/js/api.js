@@ -10,7 +10,7 @@ followTheme();
 globalThis.SwaggerUIBundle({
   url: place.dataset.document,
   domNode: place,
-  deepLinking: true,
+  deepLinking: false, // its links would stand inside buttons, where no keyboard reaches them
   defaultModelsExpandDepth: 0,
   validatorUrl: null,
 });

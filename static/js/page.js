@@ -1,11 +1,12 @@
-// Predicts a scan as soon as it is given, and again when another model is chosen.
+// Predicts a scan as soon as it is given, again when another model is chosen, and by all of them.
 
 import { holdScan, receiveFolder, receiveScans } from "./intake.js";
 import { predictMany } from "./many.js";
 import { copyParts, currentParts, fetchParts, placeParts } from "./parts.js";
+import { receiveSamples } from "./samples.js";
 
 const form = document.getElementById("predict");
-const { image: field, model, strength, send } = form.elements;
+const { compare, heatmap, image: field, model, strength, send } = form.elements;
 const stage = document.getElementById("stage");
 const outcome = document.getElementById("outcome");
 const status = document.getElementById("status");
@@ -14,11 +15,13 @@ let current = null; // the scan that the next request is about
 let staged = null; // the scan whose picture is on the stage
 let answered = { scan: null, parts: currentParts() }; // what a refused scan gives way to
 let attempt = new AbortController();
+let comparing = new AbortController();
 
 async function predict(scan) {
   attempt.abort();
   attempt = new AbortController();
   const { signal } = attempt;
+  if (scan !== current) comparing.abort();
   current = scan;
   send.hidden = true;
   if (scan.size > Number(form.dataset.maxBytes)) return refuse(copyParts("too-large"));
@@ -30,7 +33,7 @@ async function predict(scan) {
     else refuse(parts);
   } catch {
     if (signal.aborted) return; // a newer request has taken over
-    placeParts(copyParts("unreachable"));
+    placeParts([...copyParts("unreachable"), ...copyParts("no-comparison")]);
     send.hidden = false;
   }
   setBusy(false);
@@ -55,6 +58,7 @@ async function stageScan(scan, signal) {
 }
 
 function accept(scan, parts) {
+  if (scan !== answered.scan) placeParts(copyParts("no-comparison"));
   placeParts(parts);
   staged = scan;
   answered = { scan, parts: currentParts() };
@@ -62,6 +66,27 @@ function accept(scan, parts) {
   status.textContent = result.dataset.summary;
   document.dispatchEvent(new CustomEvent("predicted", { detail: { scan, result } }));
   result.querySelector(".verdict").scrollIntoView({ block: "nearest" });
+}
+
+/** Let all models predict the scan; the answer of the chosen one stays as it is. */
+async function compareModels() {
+  if (!current || current !== answered.scan) return predictCurrent();
+  comparing.abort();
+  comparing = new AbortController();
+  const { signal } = comparing;
+  setBusy(true);
+  try {
+    const address = compare.dataset.parts;
+    const { parts } = await fetchParts(form, current, { address, preview: false, signal });
+    placeParts(parts);
+    answered.parts = currentParts();
+    document.getElementById("comparison-title")?.focus();
+  } catch {
+    if (signal.aborted) return;
+    placeParts(copyParts("unreachable").filter((part) => part.id === "error"));
+    send.hidden = false;
+  }
+  setBusy(false);
 }
 
 /** Say why a scan was refused, and go back to the one before it. */
@@ -100,11 +125,27 @@ document.addEventListener("chosen", ({ detail }) => {
 });
 model.addEventListener("change", predictCurrent);
 form.addEventListener("submit", (event) => {
+  if (event.submitter?.hasAttribute("data-native")) return; // a download, or another page
   event.preventDefault();
-  predictCurrent();
+  if (event.submitter === compare) compareModels();
+  else predictCurrent();
 });
+receiveSamples(
+  document.getElementById("samples"),
+  (scan) => receive([scan]),
+  () => placeParts(copyParts("no-sample")),
+);
 strength.addEventListener("input", () => {
   stage.style.setProperty("--strength", strength.value / 100);
+});
+outcome.addEventListener("click", (event) => {
+  if (event.target.closest("[data-print]")) print();
+});
+document.addEventListener("keydown", (event) => {
+  // With Alt, as a letter alone would get in the way of speech input. A Mac writes “˙” then.
+  if (!event.altKey || event.ctrlKey || event.metaKey || !["h", "˙"].includes(event.key)) return;
+  event.preventDefault();
+  heatmap.checked = !heatmap.checked;
 });
 
 send.hidden = true;

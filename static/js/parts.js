@@ -6,13 +6,13 @@
  * Gives the parts to place and whether the scan was predicted; throws where no answer came that
  * belongs to this page (no connection, a proxy's own error page, an aborted request).
  */
-export async function fetchParts(form, scan, { preview, signal }) {
+export async function fetchParts(form, scan, { address = form.dataset.parts, preview, signal }) {
   const body = new FormData(form);
   body.set("image", scan);
   body.set("heatmap", "1"); // showing and hiding it then needs no second request
   if (!preview) body.delete("preview"); // the scan is on the page already
   const headers = { Accept: "text/html" };
-  const response = await fetch(form.dataset.parts, { method: "POST", body, headers, signal });
+  const response = await fetch(address, { method: "POST", body, headers, signal });
   const template = document.createElement("template");
   template.innerHTML = await response.text();
   const parts = [...template.content.children];
@@ -28,7 +28,7 @@ export function copyParts(id) {
 
 /** Give the parts that show an answer, as they are now. */
 export function currentParts() {
-  return ["scan", "heat", "result"].map((id) => document.getElementById(id));
+  return ["scan", "heat", "crop", "result", "comparison"].map((id) => document.getElementById(id));
 }
 
 /** Put each part in the place of the one with its id. */

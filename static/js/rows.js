@@ -70,6 +70,7 @@ export class Row {
   set(state, error = null) {
     this.state = state;
     this.#error = error ?? (FAILED.includes(state) ? write(state) : "");
+    this.#find(FAILED.includes(state) ? write("none") : "");
     this.#say(error ?? write(state));
   }
 
@@ -80,12 +81,9 @@ export class Row {
     this.state = "predicted";
     this.#error = "";
     this.prediction = { ...prediction, words };
-    const [, finding, confidence] = this.#cells;
-    finding.dataset.key = words.label;
-    finding.firstElementChild.textContent = words.label;
-    finding.lastElementChild.textContent = model;
-    confidence.dataset.key = prediction.confidence;
-    confidence.textContent = words.confidence;
+    this.#cells[2].dataset.key = prediction.confidence;
+    this.#cells[2].textContent = words.confidence;
+    this.#find(words.label, model);
     this.#say(prediction.warnings.join(" "));
   }
 
@@ -96,7 +94,7 @@ export class Row {
 
   /** Give it as a file holds it. */
   record() {
-    const { words, ...prediction } = this.prediction ?? {};
+    const { words, ...prediction } = this.prediction ?? {}; // the words are the page's
     return {
       file: this.name,
       ...this.#made,
@@ -110,6 +108,13 @@ export class Row {
     this.#discarded = true;
     hideThumbnail(this.element.querySelector("img"));
     this.element.remove();
+  }
+
+  #find(finding, note = "") {
+    const cell = this.#cells[1];
+    cell.dataset.key = note && finding; // without a model's note it is no finding
+    cell.firstElementChild.textContent = finding;
+    cell.lastElementChild.textContent = note;
   }
 
   #say(remark) {

@@ -10,6 +10,7 @@ const SIDE = 96; // pixels: 48 on a screen with twice as many
 export async function shrinkPicture(picture) {
   let whole;
   try {
+    if (picture.complete === false) await picture.decode(); // one that has just come
     whole = await createImageBitmap(picture);
   } catch (error) {
     if (error instanceof DOMException || error instanceof TypeError) return null;

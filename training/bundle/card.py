@@ -30,6 +30,8 @@ class Card:
         intended_use: who may use it for what.
         limits: what it must not be used for and where it fails.
         sources: the data sets, their links and licences.
+        graphs: of a bundle that has an int8 graph too, by precision ("fp16", "int8"): what
+            `training.quantize` measured of both; else empty.
         files: SHA-256 of every other file of the bundle, by relative path.
         format: version of this card's own layout.
     """
@@ -47,6 +49,7 @@ class Card:
     intended_use: str
     limits: str
     sources: tuple[dict[str, str], ...]
+    graphs: dict[str, dict[str, float]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     format: int = CARD_FORMAT
 
@@ -105,6 +108,10 @@ class _CardSchema(Schema):
     intended_use = fields.String(required=True)
     limits = fields.String(required=True)
     sources = fields.List(fields.Dict(), required=True)
+    graphs = fields.Dict(
+        keys=fields.String(validate=validate.OneOf(["fp16", "int8"])),
+        values=fields.Dict(keys=fields.String(), values=fields.Float()),
+    )
     files = fields.Dict(
         keys=fields.String(validate=validate.ContainsNoneOf("\0")),
         values=fields.String(),

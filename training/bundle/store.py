@@ -15,6 +15,8 @@ from training.bundle.card import Card
 CARD_FILE = "card.json"
 GRAPH_FILE = "graph.xml"
 WEIGHTS_FILE = "graph.bin"
+INT8_GRAPH_FILE = "graph-int8.xml"
+INT8_WEIGHTS_FILE = "graph-int8.bin"
 _STAGING_PREFIX = ".publishing-"
 REMOVED_PREFIX = ".removing-"
 _LOCK_FILE = ".publishing"
@@ -56,7 +58,8 @@ def read_bundle(folder: Path) -> Card:
         raise BundleError(f"Bundle {label}: {error}") from None
     if (card.name, str(card.version)) != (folder.parent.name, folder.name):
         raise BundleError(f"Bundle {label}: its card is that of {card.name}/{card.version}.")
-    for name in (GRAPH_FILE, WEIGHTS_FILE):
+    int8 = (INT8_GRAPH_FILE, INT8_WEIGHTS_FILE) if "int8" in card.graphs else ()
+    for name in (GRAPH_FILE, WEIGHTS_FILE, *int8):
         if name not in card.files:
             raise BundleError(f"Bundle {label}: its card lists no {name}.")
     for name, expected in card.files.items():

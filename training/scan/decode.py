@@ -2,6 +2,7 @@
 
 import struct
 import warnings
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from training.scan.bounds import (
     check_passes,
     open_bounded,
 )
+from training.scan.resemblance import measure_colour
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
 MAX_PIXELS = 50_000_000
@@ -67,6 +69,18 @@ class OversizedScanError(ScanError):
     """The image has more pixels than are accepted."""
 
 
+class Picture(NamedTuple):
+    """A decoded image.
+
+    Attributes:
+        grey: uint8, shape (height, width), 0 (black) to 255.
+        coloured: the share of its pixels that were coloured, 0 to 1.
+    """
+
+    grey: NDArray[np.uint8]
+    coloured: float
+
+
 def decode_scan(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Decode a JPEG, PNG, TIFF, BMP or WebP file into a grey picture.
 
@@ -86,6 +100,11 @@ def decode_scan(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
         ScanError: not an image, a format not accepted, cut short, too small, blank, or more work
             to decode than any scan is.
     """
+    return decode_picture(data, max_pixels=max_pixels).grey
+
+
+def decode_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Decode as `decode_scan` does, and tell how much of the image was coloured."""
     if not data:
         raise ScanError("The file is empty. Send a JPEG, PNG, TIFF, BMP or WebP image.")
     try:
@@ -94,7 +113,7 @@ def decode_scan(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
             _check_size(image.width, image.height, max_pixels)
             if image.format in _JPEGS:
                 check_passes(data, image.width * image.height)
-            grey = _to_grey(image, data)
+            picture = Picture(_to_grey(image, data), measure_colour(image))
     except UnidentifiedImageError:
         raise ScanError(
             f"{_name_format(data)} Accepted: JPEG, PNG, TIFF, BMP and WebP, whole and undamaged."
@@ -115,13 +134,13 @@ def decode_scan(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
         raise ScanError(
             f"The image is damaged or cut short ({error}). Send the whole file again."
         ) from None
-    darkest, brightest, *_ = cv2.minMaxLoc(grey)
+    darkest, brightest, *_ = cv2.minMaxLoc(picture.grey)
     if darkest == brightest:
         raise ScanError(
             f"The image is blank: every pixel has the value {brightest:.0f}. "
             "Send a scan with a head in it."
         )
-    return grey
+    return picture
 
 
 def count_pages(data: bytes) -> int:

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.scan.crop import Box, find_head
-from training.scan.decode import MAX_PIXELS, count_pages, decode_scan
+from training.scan.decode import MAX_PIXELS, count_pages, decode_picture
+from training.scan.resemblance import NOT_A_SCAN, looks_like_scan
 
 CROP_FELL_BACK = (
     "No clear outline of a head was found, so the whole image was used instead of a crop."
@@ -77,10 +78,15 @@ def prepare_scan(grey: NDArray[np.uint8], specification: ScanSpecification) -> P
 def read_scan(
     data: bytes, specification: ScanSpecification, *, max_pixels: int = MAX_PIXELS
 ) -> PreparedScan:
-    """Decode and prepare the bytes of an image file; raises `ScanError` as `decode_scan` does."""
-    prepared = prepare_scan(decode_scan(data, max_pixels=max_pixels), specification)
-    pages = count_pages(data)
-    if pages == 1:
-        return prepared
-    warning = f"The file holds {pages} pages; only the first was read."
-    return replace(prepared, warnings=(*prepared.warnings, warning))
+    """Decode and prepare the bytes of an image file; raises `ScanError` as `decode_scan` does.
+
+    Beside those of `prepare_scan`, there are warnings of what the file itself is.
+    """
+    picture = decode_picture(data, max_pixels=max_pixels)
+    prepared = prepare_scan(picture.grey, specification)
+    warnings = list(prepared.warnings)
+    if not looks_like_scan(*picture):
+        warnings.append(NOT_A_SCAN)
+    if (pages := count_pages(data)) > 1:
+        warnings.append(f"The file holds {pages} pages; only the first was read.")
+    return replace(prepared, warnings=tuple(warnings))
