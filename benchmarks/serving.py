@@ -28,7 +28,7 @@ from benchmarks.load import Load, load
 from benchmarks.servers import Server, find_port, measure_memory, run_server, run_tumorapp
 from training.bundle import read_bundle
 from training.scan import read_scan
-from tumorapp.engine_openvino import OpenVINOEngine
+from tumorapp.engine import choose_engine
 
 PEERS = ("tutorial", "litserve_tensorflow", "litserve_openvino")
 CLIENTS = (1, 8, 64)
@@ -74,7 +74,8 @@ def find_bundle(models: Path, name: str) -> Path:
 
 def loop_bare(folder: Path, scan: Path, threads: int, seconds: float) -> list[float]:
     """Prepare and predict a scan until the time is over; give the milliseconds of each."""
-    card, engine, data = read_bundle(folder), OpenVINOEngine(folder, threads), scan.read_bytes()
+    card, data = read_bundle(folder), scan.read_bytes()
+    engine = choose_engine("openvino", threads)(folder, card)
     times: list[float] = []
     for warm in (True, False):
         end = time.perf_counter() + (0.5 if warm else seconds)

@@ -40,6 +40,7 @@ def create_app(config: Mapping[str, object] | None = None) -> "Flask":
         overload,
         reports,
         security,
+        translation,
         uploads,
         views,
     )
@@ -75,6 +76,7 @@ def create_app(config: Mapping[str, object] | None = None) -> "Flask":
     app.register_blueprint(reports.blueprint, url_prefix="/api")
     open_inference.init_app(app)
     app.register_blueprint(ops.blueprint)
+    translation.init_app(app)
     if settings["PAGES"] == "on":
         app.register_blueprint(views.blueprint)
         app.register_blueprint(many.blueprint)

@@ -11,6 +11,7 @@ from tumorapp.cli_data import data_commands
 from tumorapp.cli_keys import keys_commands
 from tumorapp.cli_models import models_commands
 from tumorapp.cli_predict import predict_command
+from tumorapp.cli_quantize import quantize_command
 from tumorapp.cli_study import study_command
 from tumorapp.cli_train import train_command
 
@@ -48,6 +49,7 @@ _COMMANDS: tuple[click.Command, ...] = (
     study_command,
     keys_commands,
 )
+models_commands.add_command(quantize_command)
 for _command in _COMMANDS:
     _explain_missing_packages(_command)
 

@@ -130,6 +130,13 @@ SETTINGS = (
         *_choice("openvino", "tensorflow"),
     ),
     Setting(
+        "GRAPH",
+        "auto",
+        "Which graph openvino runs of a bundle that has an int8 one too. auto is int8 where the "
+        "processor has instructions for it (VNNI).",
+        *_choice("auto", "fp16", "int8"),
+    ),
+    Setting(
         "INFERENCE_THREADS",
         0,
         "How many processor threads one inference uses; 0 means one for each core.",

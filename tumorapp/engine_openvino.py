@@ -9,12 +9,40 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from training.bundle.store import GRAPH_FILE
+from training.bundle import Card
+from training.bundle.store import GRAPH_FILE, INT8_GRAPH_FILE
 from tumorapp.engine import EngineError, Outputs, predict_in_steps
 
 # A request for 16 scans would hold the activations of all 16; smaller steps are as fast on a
 # processor and keep a worker's memory small.
 LARGEST_BATCH = 4
+
+_FILES = {"fp16": GRAPH_FILE, "int8": INT8_GRAPH_FILE}
+_PROCESSOR = Path("/proc/cpuinfo")
+# Without one of these a processor adds products of bytes in 16 bits, which may overflow.
+_INT8_INSTRUCTIONS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+
+
+def choose_precision(card: Card, wanted: str) -> str:
+    """Give the precision of the graph that is to be served: "fp16" or "int8".
+
+    Args:
+        card: the bundle's. It lists an int8 graph only where that was measured to be as accurate
+            and faster.
+        wanted: "fp16"; "int8", where the bundle has one; or "auto", which is int8 where also the
+            processor has instructions for it.
+    """
+    if wanted == "fp16" or "int8" not in card.graphs:
+        return "fp16"
+    return "int8" if wanted == "int8" or _has_int8_instructions() else "fp16"
+
+
+def _has_int8_instructions() -> bool:
+    try:
+        text = _PROCESSOR.read_text(encoding="utf-8")
+    except OSError:  # not Linux
+        return False
+    return not _INT8_INSTRUCTIONS.isdisjoint(text.split())
 
 
 class OpenVINOEngine:
@@ -23,12 +51,15 @@ class OpenVINOEngine:
     Args:
         folder: the bundle's.
         threads: processor threads for one inference; 0 for one for each core.
+        precision: "fp16", or "int8" for the quantized graph of a bundle that has one.
 
     Raises:
         EngineError: OpenVINO cannot read or compile the graph, or it has no probabilities.
     """
 
-    def __init__(self, folder: Path, threads: int = 0) -> None:
+    def __init__(self, folder: Path, threads: int = 0, precision: str = "fp16") -> None:
+        self.precision = precision
+        file = _FILES[precision]
         settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
@@ -38,12 +69,12 @@ class OpenVINOEngine:
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
-            self.compiled = openvino.Core().compile_model(folder / GRAPH_FILE, "CPU", settings)
+            self.compiled = openvino.Core().compile_model(folder / file, "CPU", settings)
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot run {GRAPH_FILE}: {error}") from error
+            raise EngineError(f"OpenVINO cannot run {file}: {error}") from error
         names = {name for output in self.compiled.outputs for name in output.names}
         if "probabilities" not in names:
-            raise EngineError(f"{GRAPH_FILE} has no output named probabilities.")
+            raise EngineError(f"{file} has no output named probabilities.")
         self._has_heatmap = "heatmap" in names
         # Requests that no thread is using: a request serves one thread at a time. There are as
         # many as there ever were inferences at once.

@@ -22,6 +22,7 @@ from tumorapp.errors import InvalidOptionError
 from tumorapp.mistakes import count_mistakes
 from tumorapp.rows import BUDGETS, COLUMNS, Row, describe_card, describe_result, sort_rows
 from tumorapp.study import Study, read_card, read_study
+from tumorapp.translation import mark
 
 _ORDERS = ("ascending", "descending")
 _PAGE = "README.md"
@@ -30,7 +31,10 @@ _CARD = "card.json"
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawing of a report, and its size in CSS pixels: room is kept for it while it loads."""
+    """A drawing of a report: its words in English, and its size in CSS pixels.
+
+    Room is kept for it while it loads.
+    """
 
     file: str
     title: str
@@ -40,10 +44,28 @@ class Plot:
 
 
 PLOTS = (
-    Plot("history.svg", "Learning curves", "Loss and accuracy after each epoch.", 864, 336),
-    Plot("confusion.svg", "Confusion matrix", "Each row is a label, each column an answer."),
-    Plot("roc.svg", "ROC", "Cases that are found against false alarms, at every threshold."),
-    Plot("reliability.svg", "Reliability", "How often it is right when it is that sure."),
+    Plot(
+        "history.svg",
+        mark("Learning curves"),
+        mark("Loss and accuracy after each epoch."),
+        864,
+        336,
+    ),
+    Plot(
+        "confusion.svg",
+        mark("Confusion matrix"),
+        mark("Each row is a label, each column an answer."),
+    ),
+    Plot(
+        "roc.svg",
+        mark("ROC"),
+        mark("Cases that are found against false alarms, at every threshold."),
+    ),
+    Plot(
+        "reliability.svg",
+        mark("Reliability"),
+        mark("How often it is right when it is that sure."),
+    ),
 )
 
 blueprint = Blueprint("leaderboard", __name__, url_prefix="/models")
@@ -119,7 +141,8 @@ def show_bundle_report(model: str, version: int) -> str:
     """Show the report of a model that is served."""
     card = _find_card(model, version)
     folder = _models_folder() / model / str(version) / "report"
-    return _render_report(describe_card(card), card, folder)
+    precision = _catalog().models[model].engine.precision
+    return _render_report(describe_card(card), card, folder, precision=precision)
 
 
 @blueprint.get("/<model>/<int:version>/<file>")

@@ -13,6 +13,7 @@ from tumorapp.catalog import Catalog, LoadedModel
 from tumorapp.errors import OversizedImageError, UnreadableScanError
 from tumorapp.inference import Upload, predict_uploads
 from tumorapp.schemas import read_options
+from tumorapp.sentences import translate_sentence
 from tumorapp.uploads import read_uploads
 from tumorapp.wording import class_name, probability
 
@@ -25,8 +26,8 @@ def answer_many() -> dict[str, Any]:
 
     Returns:
         `model`, `version`, and `results` in the order of the images. A result is a prediction as
-        the API gives it without a heat map, with `words` for its label and confidence; or a
-        `filename` and the `error` that says why there is none.
+        the API gives it without a heat map, with `words` in the page's language for its label,
+        confidence and warnings; or a `filename` and the `error` that says why there is none.
     """
     config = current_app.config
     uploads = read_uploads(request, config["MAX_IMAGES"])
@@ -49,14 +50,16 @@ def _predict_each(
     except (OversizedImageError, UnreadableScanError) as error:
         if len(uploads) == 1:
             # The cause says the same without the name before it.
-            return [{"filename": uploads[0].filename, "error": str(error.__cause__ or error)}]
+            told = translate_sentence(str(error.__cause__ or error))
+            return [{"filename": uploads[0].filename, "error": told}]
         alone = ([upload] for upload in uploads)
         return [result for each in alone for result in _predict_each(model, each, max_pixels)]
     return [{**prediction, "words": _word(prediction)} for prediction in answer["predictions"]]
 
 
-def _word(prediction: dict[str, Any]) -> dict[str, str]:
+def _word(prediction: dict[str, Any]) -> dict[str, Any]:
     return {
         "label": class_name(prediction["label"]),
         "confidence": probability(prediction["confidence"]),
+        "warnings": [translate_sentence(warning) for warning in prediction["warnings"]],
     }

@@ -49,11 +49,16 @@ def shorten(text: str, most: int) -> str:
 
 
 class Sheet:
-    """The page; what is written next begins below what was written last."""
+    """The page; what is written next begins below what was written last.
 
-    def __init__(self, title: str) -> None:
+    Args:
+        title: of the file.
+        language: its tag, such as "en".
+    """
+
+    def __init__(self, title: str, language: str) -> None:
         self._file = io.BytesIO()
-        self._canvas = Canvas(self._file, pagesize=A4, lang="en")
+        self._canvas = Canvas(self._file, pagesize=A4, lang=language)
         self._canvas.setTitle(title)
         self._canvas.setAuthor("")  # instead of the library's own words
         self._canvas.setSubject("")

@@ -1,4 +1,4 @@
-"""One prediction as a PDF to print or to keep: a single page."""
+"""One prediction as a PDF to print or to keep: a single page, in the language of its request."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,9 +14,11 @@ from tumorapp import wording
 from tumorapp.heatmap import lay_over
 from tumorapp.inference import Prediction
 from tumorapp.pdf_sheet import GAP, PICTURE, Sheet, shorten
+from tumorapp.sentences import translate_sentence
+from tumorapp.translation import mark, name_language, translate, write_decimal
 
-NOTICE = "For research and teaching only. Not for diagnosis."
-CAUTION = (
+NOTICE = mark("For research and teaching only. Not for diagnosis.")
+CAUTION = mark(
     "TumorApp is no medical device. A model can be wrong and sure of it: never base a decision "
     "about a person’s health on its answers."
 )
@@ -55,23 +57,25 @@ class Report:
 def draw_report(report: Report) -> bytes:
     """Draw a report; gives the PDF."""
     prediction = report.prediction
-    sheet = Sheet("TumorApp report")
+    sheet = Sheet(translate("TumorApp report"), name_language())
     sheet.head("TumorApp", f"{report.made:%Y-%m-%d, %H:%M} UTC")
-    sheet.warn([NOTICE])
+    sheet.warn([translate(NOTICE)])
     sheet.write(shorten(prediction.filename, LONGEST_NAME), 9, quiet=True)
     sheet.write(shorten(wording.finding(prediction.label), 35), 23, bold=True)
     sheet.space(2)
-    sheet.write(f"{wording.probability(prediction.confidence)} confidence", 12)
+    share = wording.probability(prediction.confidence)
+    sheet.write(translate("%(share)s confidence", share=share), 12)
     sheet.space(2)
     sheet.write(wording.meaning(prediction.label), 9.5, quiet=True)
     sheet.space(4)
     _draw_pictures(sheet, report)
     if prediction.warnings:
-        sheet.warn([shorten(one, LONGEST_TEXT) for one in prediction.warnings[:MOST_WARNINGS]])
+        told = map(translate_sentence, prediction.warnings[:MOST_WARNINGS])
+        sheet.warn([shorten(one, LONGEST_TEXT) for one in told])
     _draw_bars(sheet, prediction)
     for name, value in _list_facts(report):
         sheet.state(name, shorten(value, LONGEST_TEXT))
-    return sheet.finish(CAUTION)
+    return sheet.finish(translate(CAUTION))
 
 
 def _draw_pictures(sheet: Sheet, report: Report) -> None:
@@ -82,11 +86,13 @@ def _draw_pictures(sheet: Sheet, report: Report) -> None:
     small = np.asarray(cv2.resize(report.grey, size, interpolation=cv2.INTER_AREA), np.uint8)
     box = report.scan.box
     part = (box.left / width, box.top / height, box.right / width, box.bottom / height)
-    sheet.picture(small, "The scan, and the part that the model saw", column=0, box=part)
+    sheet.picture(small, translate("The scan, and the part that the model saw"), column=0, box=part)
     if heatmap := report.prediction.heatmap:
         laid = np.frombuffer(lay_over(small, heatmap), np.uint8)
         over = np.asarray(cv2.imdecode(laid, cv2.IMREAD_COLOR), np.uint8)
-        sheet.picture(over, "Where the model looked: the warmer, the more it counted", column=1)
+        sheet.picture(
+            over, translate("Where the model looked: the warmer, the more it counted"), column=1
+        )
     sheet.space(PICTURE + GAP + 4)
 
 
@@ -105,41 +111,60 @@ def _draw_bars(sheet: Sheet, prediction: Prediction) -> None:
                 top=label == prediction.label,
             )
     if len(shares) > len(shown):
-        sheet.write(f"and {len(shares) - len(shown)} less probable classes", 9, quiet=True)
+        rest = translate("and %(count)s less probable classes", count=len(shares) - len(shown))
+        sheet.write(rest, 9, quiet=True)
     sheet.space(8)
 
 
 def _list_facts(report: Report) -> Iterator[tuple[str, str]]:
-    card, box, (width, height) = report.card, report.scan.box, report.scan.whole
-    yield "Model", f"{shorten(card.name, 40)}, version {card.version}"
-    yield "Architecture", card.architecture
-    yield "Measured accuracy", _describe_accuracy(card)
-    if protocol := card.metrics.get("protocol"):
-        scans = card.metrics.get("scans")
-        number = f"{scans:,} " if isinstance(scans, int) else ""
-        meaning = wording.protocol_meaning(protocol)
-        yield "Protocol", f"{protocol}: measured on {number}scans {meaning}"
-    yield "File, SHA-256", report.sha256
-    yield "Scan", f"{width} × {height} pixels"
-    whole = (box.left, box.top, box.right, box.bottom) == (0, 0, width, height)
-    columns, rows = box.right - box.left, box.bottom - box.top
-    crop = (
-        "none: the whole scan"
-        if whole
-        else f"{columns} × {rows} pixels, from column {box.left} and row {box.top}"
+    card, (width, height) = report.card, report.scan.whole
+    name = shorten(card.name, 40)
+    yield (
+        translate("Model"),
+        translate("%(name)s, version %(number)s", name=name, number=card.version),
     )
-    yield "Crop", f"{crop}, resized to {card.scan.size} × {card.scan.size}"
-    yield "Made by", report.software
+    yield translate("Architecture"), card.architecture
+    yield translate("Measured accuracy"), _describe_accuracy(card)
+    if protocol := card.metrics.get("protocol"):
+        yield translate("Protocol"), f"{protocol}: {_describe_protocol(card)}"
+    yield translate("File, SHA-256"), report.sha256
+    yield translate("Scan"), translate("%(size)s pixels", size=f"{width} × {height}")
+    yield translate("Crop"), _describe_crop(report)
+    yield translate("Made by"), report.software
+
+
+def _describe_protocol(card: Card) -> str:
+    scans = card.metrics.get("scans")
+    meaning = wording.protocol_meaning(card.metrics["protocol"])
+    if not isinstance(scans, int):
+        return translate("measured on scans %(meaning)s", meaning=meaning)
+    number = write_decimal(scans, 0)
+    return translate("measured on %(number)s scans %(meaning)s", number=number, meaning=meaning)
+
+
+def _describe_crop(report: Report) -> str:
+    box, side = report.scan.box, report.card.scan.size
+    size = f"{side} × {side}"
+    if (box.left, box.top, box.right, box.bottom) == (0, 0, *report.scan.whole):
+        return translate("none: the whole scan, resized to %(size)s", size=size)
+    return translate(
+        "%(part)s pixels, from column %(column)s and row %(row)s, resized to %(size)s",
+        part=f"{box.right - box.left} × {box.bottom - box.top}",
+        column=box.left,
+        row=box.top,
+        size=size,
+    )
 
 
 def _describe_accuracy(card: Card) -> str:
     accuracy = card.metrics.get("accuracy")
     if accuracy is None:
-        return "none on its card"
+        return translate("none on its card")
+    share = wording.percent(accuracy)
     interval = (card.metrics.get("intervals") or {}).get("accuracy")
-    between = (
-        f" (95% interval {wording.percent(interval[0])} to {wording.percent(interval[1])})"
-        if interval
-        else ""
+    if not interval:
+        return share
+    low, high = map(wording.percent, interval)
+    return translate(
+        "%(share)s (95%% interval %(low)s to %(high)s)", share=share, low=low, high=high
     )
-    return wording.percent(accuracy) + between

@@ -10,17 +10,20 @@ from flask import url_for
 
 from training.bundle import Card
 from training.study.results import Result
+from tumorapp.translation import mark, translate, write_decimal, write_percent
 
 NONE = "–"
 BUDGETS = {
-    "served": "Served here: the Predict page asks it.",
-    "full": "The document’s own image size and epochs.",
-    "quick": "A smaller setting than the document’s: fewer pixels, fewer epochs. Its figures are "
-    "its own and no equal of the published ones.",
-    "own": "The model’s own recipe in this project, and no document’s.",
+    "served": mark("Served here: the Predict page asks it."),
+    "full": mark("The document’s own image size and epochs."),
+    "quick": mark(
+        "A smaller setting than the document’s: fewer pixels, fewer epochs. Its figures are its own "
+        "and no equal of the published ones."
+    ),
+    "own": mark("The model’s own recipe in this project, and no document’s."),
 }
-_METHODS = {"fine-tune": "all layers trained", "frozen": "frozen backbone"}
-_HEADS = {"svm": "SVM head", "knn": "k-nearest-neighbour head"}
+_METHODS = {"fine-tune": mark("all layers trained"), "frozen": mark("frozen backbone")}
+_HEADS = {"svm": mark("SVM head"), "knn": mark("k-nearest-neighbour head")}
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,12 @@ class Row:
     def way(self) -> str:
         """How it was trained: "all layers trained", "frozen backbone, SVM head"."""
         words = (_METHODS.get(self.method, self.method), _HEADS.get(self.head, ""))
-        return ", ".join(filter(None, words))
+        return ", ".join(translate(word) for word in words if word)
+
+    @property
+    def folder(self) -> str:
+        """The address that the files of its report are below."""
+        return self.url.partition("?")[0]
 
     @property
     def text(self) -> str:
@@ -108,7 +116,7 @@ def describe_card(card: Card) -> Row:
         model=card.name,
         url=url_for("leaderboard.show_bundle_report", model=card.name, version=card.version),
         budget="served",
-        name=f"version {card.version}",
+        name=translate("version %(number)s", number=card.version),
         method=training.get("method", ""),
         head=training.get("head", ""),
         protocol=metrics.get("protocol", ""),
@@ -130,33 +138,41 @@ def describe_card(card: Card) -> Row:
 
 def write_share(share: float | None) -> str:
     """Write a share of 0 to 1: 0.9772 → "97.72%", 0.94 → "94.00%", None → "–"."""
-    return NONE if share is None or not math.isfinite(share) else f"{share:.2%}"
+    return NONE if share is None or not math.isfinite(share) else write_percent(share, 2)
 
 
 def write_number(number: float | None, digits: int = 0) -> str:
     """Write a number: 2263108 → "2,263,108", None → "–"."""
-    return NONE if number is None or not math.isfinite(number) else f"{number:,.{digits}f}"
+    return NONE if number is None or not math.isfinite(number) else write_decimal(number, digits)
 
 
 def write_published(share: float | None) -> str:
     """Write a share with no more digits than were published: 0.94 → "94%", 0.9977 → "99.77%"."""
-    return NONE if share is None else f"{round(share * 100, 2):g}%"
+    if share is None:
+        return NONE
+    digits = len(f"{round(share * 100, 2):g}".partition(".")[2])
+    return write_percent(share, digits)
 
 
 def write_epochs(row: Row) -> str:
     """Write how many epochs ran, and of how many where it stopped early: "18 of 40"."""
     if row.epochs_run is None or row.epochs in (None, row.epochs_run):
         return write_number(row.epochs_run)
-    return f"{row.epochs_run} of {row.epochs}"
+    return translate("%(some)s of %(all)s", some=row.epochs_run, all=row.epochs)
 
 
 def write_interval(interval: tuple[float, float] | None) -> str:
     """Write an interval of shares: (0.9486, 0.9807) → "94.86 to 98.07%"."""
-    return f"{interval[0] * 100:.2f} to {interval[1]:.2%}" if interval else ""
+    if not interval:
+        return ""
+    low, high = write_decimal(interval[0] * 100, 2), write_percent(interval[1], 2)
+    return translate("%(low)s to %(high)s", low=low, high=high)
 
 
 def _write_leak(row: Row) -> str:
-    return f"{row.leaked:.0%} leaked" if row.leaked else ""
+    if not row.leaked:
+        return ""
+    return translate("%(share)s leaked", share=write_percent(row.leaked, 0))
 
 
 @dataclass(frozen=True)
@@ -165,7 +181,7 @@ class Column:
 
     Attributes:
         name: in a link that sorts by it.
-        title: its header.
+        title: its header, in English.
         value: what rows are ordered by.
         write: what is shown.
         note: a second, quieter line.
@@ -212,11 +228,11 @@ def _published(name: str) -> Callable[[Row], float | None]:
 
 
 COLUMNS = (
-    _text("model", "Model", lambda row: row.model, note=lambda row: row.way),
-    _text("budget", "Setting", lambda row: row.budget),
+    _text("model", mark("Model"), lambda row: row.model, note=lambda row: row.way),
+    _text("budget", mark("Setting"), lambda row: row.budget),
     _number(
         "accuracy",
-        "Accuracy",
+        mark("Accuracy"),
         lambda row: row.accuracy,
         write=lambda row: write_share(row.accuracy),
         note=lambda row: write_interval(row.interval),
@@ -224,24 +240,26 @@ COLUMNS = (
     ),
     _number(
         "published",
-        "Published",
+        mark("Published"),
         _published("accuracy"),
         write=lambda row: write_published(row.published.get("accuracy")),
         falling=True,
     ),
-    _number("f1", "F1", lambda row: row.f1, 3, falling=True),
-    _number("published_f1", "Published F1", _published("f1"), digits=3, falling=True, extra=True),
-    _number("loss", "Loss", lambda row: row.loss, 3),
-    _number("published_loss", "Published loss", _published("loss"), digits=3, extra=True),
-    _text("document", "Document", lambda row: row.document),
-    _text("protocol", "Protocol", lambda row: row.protocol, note=_write_leak),
-    _number("parameters", "Parameters", lambda row: row.parameters),
-    _number("size", "Pixels", lambda row: row.size, extra=True),
-    _number("epochs", "Epochs", lambda row: row.epochs_run, write=write_epochs, extra=True),
-    _number("seconds", "Seconds an epoch", lambda row: row.seconds_per_epoch, 1, extra=True),
-    _text("data", "Data", lambda row: ", ".join(row.data), extra=True),
-    _text("device", "Device", lambda row: row.device, extra=True),
-    _text("date", "Date", lambda row: row.date, falling=True, extra=True),
+    _number("f1", mark("F1"), lambda row: row.f1, 3, falling=True),
+    _number(
+        "published_f1", mark("Published F1"), _published("f1"), digits=3, falling=True, extra=True
+    ),
+    _number("loss", mark("Loss"), lambda row: row.loss, 3),
+    _number("published_loss", mark("Published loss"), _published("loss"), digits=3, extra=True),
+    _text("document", mark("Document"), lambda row: row.document),
+    _text("protocol", mark("Protocol"), lambda row: row.protocol, note=_write_leak),
+    _number("parameters", mark("Parameters"), lambda row: row.parameters),
+    _number("size", mark("Pixels"), lambda row: row.size, extra=True),
+    _number("epochs", mark("Epochs"), lambda row: row.epochs_run, write=write_epochs, extra=True),
+    _number("seconds", mark("Seconds an epoch"), lambda row: row.seconds_per_epoch, 1, extra=True),
+    _text("data", mark("Data"), lambda row: ", ".join(row.data), extra=True),
+    _text("device", mark("Device"), lambda row: row.device, extra=True),
+    _text("date", mark("Date"), lambda row: row.date, falling=True, extra=True),
 )
 
 

@@ -38,8 +38,8 @@ class OptionsSchema(Schema):
 
 
 _OPTIONS = OptionsSchema()
-# The page's forms have them beside the options.
-_OTHER_FIELDS = ("image", "preview", "sample")
+# The page's forms and addresses have them beside the options.
+_OTHER_FIELDS = ("image", "lang", "preview", "sample")
 
 
 def read_options(values: MultiDict[str, str]) -> Options:

@@ -16,7 +16,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from training.scan import Box, PreparedScan, decode_scan
-from tumorapp import samples, wording
+from tumorapp import samples, sentences, wording
 from tumorapp.catalog import Catalog
 from tumorapp.comparison import compare_models
 from tumorapp.errors import IMAGE_TYPES, ProblemError, describe, wants_page
@@ -30,7 +30,7 @@ _FORM_OVERHEAD = 4096
 _PREDICTION = PredictionSchema()
 
 blueprint = Blueprint("pages", __name__)
-for _filter in wording.FILTERS:
+for _filter in (*wording.FILTERS, sentences.translate_sentence):
     blueprint.add_app_template_filter(_filter)
 
 

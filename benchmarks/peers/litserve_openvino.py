@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.peers import name_classes, read_arguments
 from training.scan import read_scan
-from tumorapp.engine_openvino import OpenVINOEngine
+from tumorapp.engine import choose_engine
 
 folder, card, port = read_arguments()
 
@@ -20,7 +20,7 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]  # it ships no types
 
     def setup(self, device: str) -> None:
         """Compile the graph."""
-        self.engine = OpenVINOEngine(folder, threads=1)
+        self.engine = choose_engine("openvino", threads=1)(folder, card)
 
     def decode_request(self, request: Request) -> NDArray[np.uint8]:
         """Prepare the scan of a form."""

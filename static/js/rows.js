@@ -84,7 +84,7 @@ export class Row {
     this.#cells[2].dataset.key = prediction.confidence;
     this.#cells[2].textContent = words.confidence;
     this.#find(words.label, model);
-    this.#say(prediction.warnings.join(" "));
+    this.#say(words.warnings.join(" "));
   }
 
   /** Mark it as the one that is shown by itself, or not. */

@@ -131,6 +131,7 @@ def test_models(client: FlaskClient) -> None:
         "default": True,
         "heatmap": True,
         "scan": {"size": 64, "crop": True},
+        "precision": "fp16",
         "architecture": "a small network with random weights",
         "parameters": 1000,
         "created": "2026-11-21",

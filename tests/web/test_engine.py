@@ -1,3 +1,4 @@
+import shutil
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -6,12 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.conftest import draw_up_card, write_graph
+from training.bundle import BundleError, Card, publish_bundle, read_bundle
+from tumorapp import create_app
 from tumorapp.engine import EngineError, choose_engine
-from tumorapp.engine_openvino import LARGEST_BATCH, OpenVINOEngine
+from tumorapp.engine_openvino import LARGEST_BATCH, OpenVINOEngine, choose_precision
 from tumorapp.errors import ConfigurationError
 
 PROJECT = Path(__file__).parents[2]
 Publish = Callable[..., Path]
+PAIR = ("fp16", "int8")
+GRAPHS = {name: {"accuracy": 0.9, "milliseconds": 1.0} for name in PAIR}
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +107,77 @@ def test_tensorflow_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -
         ConfigurationError, match=r"Install requirements\.txt, or set TUMORAPP_ENGINE"
     ):
         choose_engine("tensorflow", 0)
+
+
+class TestPrecision:
+    """Which graph of a bundle is run."""
+
+    @pytest.mark.parametrize(
+        ("wanted", "flags", "expected"),
+        [
+            ("auto", "avx2 avx512_vnni fma", "int8"),
+            ("auto", "avx_vnni", "int8"),
+            ("auto", "avx2 fma", "fp16"),
+            ("auto", None, "fp16"),
+            ("int8", "avx2", "int8"),
+            ("fp16", "avx512_vnni", "fp16"),
+        ],
+    )
+    def test_of_a_bundle_with_both(
+        self,
+        wanted: str,
+        flags: str | None,
+        expected: str,
+        make_card: Callable[..., Card],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        if flags is not None:
+            (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : fpu {flags} sse\n")
+        monkeypatch.setattr("tumorapp.engine_openvino._PROCESSOR", tmp_path / "cpuinfo")
+        assert choose_precision(make_card(graphs=GRAPHS), wanted) == expected
+
+    @pytest.mark.parametrize("wanted", ["auto", "fp16", "int8"])
+    def test_of_a_bundle_with_one(self, wanted: str, make_card: Callable[..., Card]) -> None:
+        assert choose_precision(make_card(), wanted) == "fp16"
+
+    @pytest.fixture
+    def both(self, tmp_path: Path) -> Path:
+        """A bundle that has its graph under both names."""
+
+        def write_both(folder: Path, card: Card) -> None:
+            write_graph(folder, card)
+            for kind in ("xml", "bin"):
+                shutil.copy(folder / f"graph.{kind}", folder / f"graph-int8.{kind}")
+
+        return publish_bundle(tmp_path, draw_up_card(graphs=GRAPHS), write_both)
+
+    def test_the_chosen_graph_answers(self, both: Path, tmp_path: Path) -> None:
+        card = read_bundle(both)
+        write_graph(tmp_path, draw_up_card(feature_layer=None))
+        for kind in ("xml", "bin"):  # so that one can tell them apart
+            shutil.copy(tmp_path / f"graph.{kind}", both / f"graph-int8.{kind}")
+        for graph in PAIR:
+            engine = choose_engine("openvino", 1, graph)(both, card)
+            assert engine.precision == graph
+            assert (engine.predict(scans(1)).heatmaps is None) == (graph == "int8")
+
+    def test_the_models_say_what_answers(self, both: Path) -> None:
+        for graph in PAIR:
+            client = create_app({"MODELS_DIR": both.parents[1], "GRAPH": graph}).test_client()
+            [listed] = client.get("/api/models").get_json()["models"]
+            assert listed["precision"] == graph
+            page = client.get("/models/mobilenet-v2/1").text
+            assert f"<dt>Served in</dt><dd>{graph}</dd>" in page
+            assert "<dt>Graph in int8</dt>" in page
+
+    def test_one_that_is_missing(self, both: Path) -> None:
+        (both / "graph-int8.bin").unlink()
+        with pytest.raises(BundleError, match=r"graph-int8\.bin cannot be read"):
+            read_bundle(both)
+
+    def test_one_that_the_card_does_not_vouch_for(
+        self, tmp_path: Path, publish_model: Publish
+    ) -> None:
+        with pytest.raises(BundleError, match=r"its card lists no graph-int8\.xml"):
+            read_bundle(publish_model(tmp_path, graphs=GRAPHS))

@@ -1,0 +1,155 @@
+"""An int8 graph beside a bundle's own: NNCF itself, on a network that gains by it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import openvino
+import pytest
+from openvino import opset13 as ops
+
+from training.bundle import Card, publish_bundle, read_bundle
+from training.data.dataset import load_dataset
+from training.data.split import split_scans
+from training.graph_comparison import compile_graph, run_graph
+from training.quantize import QuantizationError, check_gain, quantize_bundle
+from training.scan import ScanSpecification
+
+SIZE = 48
+MakeCard = Callable[..., Card]
+
+
+def write_graph(folder: Path, _card: Card) -> None:
+    """Write a network whose second convolution takes nearly all of its time."""
+    random = np.random.default_rng(7)
+    scans = ops.parameter([-1, SIZE, SIZE, 1], np.uint8, name="scans")
+    maps = ops.divide(ops.convert(ops.transpose(scans, [0, 3, 1, 2]), "f32"), np.float32(255))
+    for inputs, outputs in ((1, 64), (64, 128)):
+        kernel = random.normal(size=(outputs, inputs, 3, 3)).astype(np.float32) / 8
+        ends, step = [1, 1], [1, 1]
+        maps = ops.relu(ops.convolution(maps, kernel, step, ends, ends, step))
+    kernel = random.normal(size=(128, 2)).astype(np.float32)
+    probabilities = ops.softmax(ops.matmul(ops.reduce_mean(maps, [2, 3]), kernel, False, False), 1)
+    probabilities.output(0).set_names({"probabilities"})
+    heat = ops.reduce_mean(maps, [1])
+    heat = ops.divide(heat, ops.add(ops.reduce_max(heat, [1, 2], True), np.float32(1e-6)))
+    heat.output(0).set_names({"heatmap"})
+    openvino.save_model(openvino.Model([probabilities, heat], [scans]), folder / "graph.xml")
+    (folder / "report").mkdir()
+    (folder / "report/README.md").write_text("# binary-cnn, version 1\n\nMeasured once.\n")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def card(phantom_tree: Path, cache: Path, make_card: MakeCard) -> Card:
+    """The card of a model that was trained on the phantoms."""
+    found = load_dataset(
+        [phantom_tree], ScanSpecification(SIZE), cache, binary=True, progress=False
+    )
+    split = split_scans("grouped", found.labels, found.groups, found.parts, 0)
+    return make_card(
+        "binary-cnn",
+        training={"seed": 0, "manifest": found.manifest, "command": "flask train --data phantoms"},
+        metrics={"protocol": "grouped", "accuracy": 0.5, "parts": split.sizes},
+    )
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory, card: Card) -> Path:
+    return publish_bundle(tmp_path_factory.mktemp("models"), card, write_graph)
+
+
+def test_both_graphs_are_published_as_a_new_version(
+    bundle: Path, phantom_tree: Path, cache: Path
+) -> None:
+    lines: list[str] = []
+    folder = quantize_bundle(bundle, (phantom_tree,), cache, tell=lines.append)
+    assert folder == bundle.parent / "2"
+    before, card = read_bundle(bundle), read_bundle(folder)
+    assert set(card.files) == {*before.files, "graph-int8.xml", "graph-int8.bin"}
+    assert replace(card, version=1, files={}, graphs={}) == replace(before, files={})
+    report = (folder / "report/README.md").read_text()
+    assert report.startswith("# binary-cnn, version 2\n\nMeasured once.\n\n## The int8 graph\n")
+    fp16, int8 = card.graphs["fp16"], card.graphs["int8"]
+    assert 0 < int8["milliseconds"] < fp16["milliseconds"]
+    assert int8["accuracy"] >= fp16["accuracy"] - 0.002
+    assert 0 < int8["largest_difference"] < 0.05
+    assert int8["heatmap_correlation"] > 0.98
+    assert lines[0].startswith("2 of 2 convolutions in int8")
+    text = (folder / "graph-int8.xml").read_text()
+    assert 'element_type="i8"' in text
+    again = openvino.Core().read_model(folder / "graph-int8.xml")
+    assert {name for output in again.outputs for name in output.names} == {
+        "probabilities",
+        "heatmap",
+    }
+    assert again.input(0).get_element_type() == openvino.Type.u8
+
+
+def test_the_int8_graph_answers_nearly_as_the_other(
+    bundle: Path, phantom_tree: Path, cache: Path
+) -> None:
+    """Quantizing a version that has an int8 graph replaces it."""
+    newest = bundle.parent / "2"
+    assert newest.is_dir()
+    folder = quantize_bundle(newest, (phantom_tree,), cache)
+    assert set(read_bundle(folder).files) == set(read_bundle(newest).files)
+    assert (folder / "report/README.md").read_text().count("## The int8 graph") == 1
+    scans = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 1), np.uint8)
+    first, second = (
+        run_graph(compile_graph(folder / name), scans) for name in ("graph.xml", "graph-int8.xml")
+    )
+    np.testing.assert_allclose(first[0], second[0], atol=0.1)
+
+
+def test_other_scans_than_those_of_the_training(
+    bundle: Path, tmp_path: Path, cache: Path, grow_tree: Callable[..., Path]
+) -> None:
+    tree = grow_tree(tmp_path / "others", {"Healthy": 20, "Brain Tumor": 20}, seed=1)
+    with pytest.raises(QuantizationError, match=r"not the scans(.|\n)*flask train --data phantoms"):
+        quantize_bundle(bundle, (tree,), cache)
+
+
+def test_an_imported_model(tmp_path: Path, make_card: MakeCard) -> None:
+    imported = publish_bundle(tmp_path, make_card("binary-cnn", metrics={}), write_graph)
+    with pytest.raises(QuantizationError, match="it was imported"):
+        quantize_bundle(imported, (tmp_path,), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "milliseconds"), [(0.9479, 0.5), (0.95, 1.0), (0.95, 1.2), (float("nan"), 0.5)]
+)
+def test_a_graph_that_is_not_good_enough(
+    accuracy: float, milliseconds: float, make_card: MakeCard
+) -> None:
+    graphs = {
+        "fp16": {"accuracy": 0.95, "milliseconds": 1.0},
+        "int8": {"accuracy": accuracy, "milliseconds": milliseconds},
+    }
+    with pytest.raises(QuantizationError, match=r"binary-cnn/1 is not good enough.*0\.9500 and 1"):
+        check_gain(make_card("binary-cnn"), graphs)
+
+
+def test_a_graph_that_is(make_card: MakeCard) -> None:
+    good = {"accuracy": 0.9485, "milliseconds": 0.5}
+    check_gain(make_card(), {"fp16": {"accuracy": 0.95, "milliseconds": 1.0}, "int8": good})
+
+
+def test_a_card_without_graphs_is_read(make_card: MakeCard) -> None:
+    """As the cards of earlier releases are."""
+    raw = json.loads(make_card().to_json())
+    del raw["graphs"]
+    assert Card.from_json(json.dumps(raw)).graphs == {}
+
+
+@pytest.mark.parametrize("graphs", [{"int4": {"accuracy": 1}}, {"int8": {"accuracy": "good"}}, []])
+def test_graphs_that_are_none(graphs: object, make_card: MakeCard) -> None:
+    raw = json.loads(make_card().to_json()) | {"graphs": graphs}
+    with pytest.raises(ValueError, match="graphs"):
+        Card.from_json(json.dumps(raw))
