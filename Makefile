@@ -15,9 +15,12 @@ dev := .venv/dev
 compile := $(dev)/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(ARGS)
 
+pybabel := $(dev)/bin/python -m babel.messages.frontend --quiet
+catalogues := tumorapp/translations
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format lock audit bench lighthouse verify-image clean
+.PHONY: help run test lint format lock audit bench lighthouse translations verify-image clean
 
 help: ## list these commands
 	@echo 'Usage: make COMMAND [PYTHON=python3.12] [ARGS="…"]'
@@ -55,6 +58,13 @@ bench: $(dev)/installed ## measure scan preparation and serving; ARGS= goes to t
 
 lighthouse: $(dev)/installed ## measure the pages with Lighthouse (needs npm and Chromium); ARGS= names pages
 	@$(dev)/bin/python -m benchmarks.lighthouse $(ARGS)
+
+translations: $(dev)/installed ## bring the catalogues of the pages' texts up to date and compile them
+	$(pybabel) extract --mapping babel.cfg --keyword 'mark translate' --add-location file --no-wrap \
+		--project TumorApp --copyright-holder 'the authors' --output .venv/messages.pot .
+	$(pybabel) update --input-file .venv/messages.pot --output-dir $(catalogues) --no-fuzzy-matching \
+		--no-wrap --ignore-obsolete --ignore-pot-creation-date
+	$(pybabel) compile --directory $(catalogues)
 
 verify-image: $(dev)/installed ## follow the Dockerfile's serve stage without Docker, and ask it for a prediction
 	@$(dev)/bin/python -m deploy.verify_serve_image $(ARGS)

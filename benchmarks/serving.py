@@ -24,6 +24,8 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+import cv2
+
 from benchmarks.load import Load, load
 from benchmarks.servers import Server, find_port, measure_memory, run_server, run_tumorapp
 from training.bundle import read_bundle
@@ -76,6 +78,7 @@ def loop_bare(folder: Path, scan: Path, threads: int, seconds: float) -> list[fl
     """Prepare and predict a scan until the time is over; give the milliseconds of each."""
     card, data = read_bundle(folder), scan.read_bytes()
     engine = choose_engine("openvino", threads)(folder, card)
+    cv2.setNumThreads(1)  # as the server does
     times: list[float] = []
     for warm in (True, False):
         end = time.perf_counter() + (0.5 if warm else seconds)

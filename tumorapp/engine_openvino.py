@@ -17,6 +17,9 @@ from tumorapp.engine import EngineError, Outputs, predict_in_steps
 # processor and keep a worker's memory small.
 LARGEST_BATCH = 4
 
+# Of the test scans, above which int8 is no default: one accuracy can hide many changed answers.
+MOST_OTHER_ANSWERS = 0.01
+
 _FILES = {"fp16": GRAPH_FILE, "int8": INT8_GRAPH_FILE}
 _PROCESSOR = Path("/proc/cpuinfo")
 # Without one of these a processor adds products of bytes in 16 bits, which may overflow.
@@ -29,12 +32,13 @@ def choose_precision(card: Card, wanted: str) -> str:
     Args:
         card: the bundle's. It lists an int8 graph only where that was measured to be as accurate
             and faster.
-        wanted: "fp16"; "int8", where the bundle has one; or "auto", which is int8 where also the
-            processor has instructions for it.
+        wanted: "fp16"; "int8", where the bundle has one; or "auto", which is int8 where the
+            processor has instructions for it and the two graphs seldom disagree.
     """
     if wanted == "fp16" or "int8" not in card.graphs:
         return "fp16"
-    return "int8" if wanted == "int8" or _has_int8_instructions() else "fp16"
+    seldom = card.graphs["int8"].get("other_answers", 1.0) <= MOST_OTHER_ANSWERS
+    return "int8" if wanted == "int8" or (seldom and _has_int8_instructions()) else "fp16"
 
 
 def _has_int8_instructions() -> bool:

@@ -16,7 +16,7 @@ from flask import (
 from werkzeug.datastructures import MultiDict
 
 from training.bundle import Card
-from tumorapp import rows
+from tumorapp import figures, rows
 from tumorapp.catalog import Catalog
 from tumorapp.errors import InvalidOptionError
 from tumorapp.mistakes import count_mistakes
@@ -69,7 +69,12 @@ PLOTS = (
 )
 
 blueprint = Blueprint("leaderboard", __name__, url_prefix="/models")
-for _filter in (rows.write_share, rows.write_number, rows.write_published, rows.write_interval):
+for _filter in (
+    figures.write_share,
+    figures.write_number,
+    figures.write_published,
+    figures.write_interval,
+):
     blueprint.add_app_template_filter(_filter)
 
 

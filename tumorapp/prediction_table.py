@@ -2,14 +2,28 @@
 
 import csv
 from collections.abc import Mapping, Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    _DictWriter = csv.DictWriter[str]
+else:  # Python 3.11's takes no type
+    _DictWriter = csv.DictWriter
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class _Writer(_DictWriter):
+    """Writes text as text: a file's name may be a formula, which a spreadsheet would run."""
+
+    def writerow(self, rowdict: Mapping[str, Any]) -> Any:
+        return super().writerow({name: _quote(cell) for name, cell in rowdict.items()})
 
 
 def open_table(classes: Sequence[str], file: TextIO) -> "csv.DictWriter[str]":
     """Begin a table of what a model with these classes says."""
     columns = ["file", "model", "version", "label", "tumor", "confidence"]
     columns += [_column(label) for label in classes]
-    writer = csv.DictWriter(file, [*columns, "warnings", "error"], lineterminator="\n")
+    writer = _Writer(file, [*columns, "warnings", "error"], lineterminator="\n")
     writer.writeheader()
     return writer
 
@@ -30,6 +44,10 @@ def fill_row(
         **{_column(label): value for label, value in probabilities.items()},
         "warnings": " ".join(warnings),
     }
+
+
+def _quote(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 def _column(label: str) -> str:

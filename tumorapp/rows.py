@@ -10,15 +10,15 @@ from flask import url_for
 
 from training.bundle import Card
 from training.study.results import Result
-from tumorapp.translation import mark, translate, write_decimal, write_percent
+from tumorapp.figures import NONE, write_interval, write_number, write_published, write_share
+from tumorapp.translation import mark, translate, write_percent
 
-NONE = "–"
 BUDGETS = {
     "served": mark("Served here: the Predict page asks it."),
     "full": mark("The document’s own image size and epochs."),
     "quick": mark(
-        "A smaller setting than the document’s: fewer pixels, fewer epochs. Its figures are its own "
-        "and no equal of the published ones."
+        "A smaller setting than the document’s: fewer pixels, fewer epochs. Its figures are its "
+        "own and no equal of the published ones."
     ),
     "own": mark("The model’s own recipe in this project, and no document’s."),
 }
@@ -136,37 +136,11 @@ def describe_card(card: Card) -> Row:
     )
 
 
-def write_share(share: float | None) -> str:
-    """Write a share of 0 to 1: 0.9772 → "97.72%", 0.94 → "94.00%", None → "–"."""
-    return NONE if share is None or not math.isfinite(share) else write_percent(share, 2)
-
-
-def write_number(number: float | None, digits: int = 0) -> str:
-    """Write a number: 2263108 → "2,263,108", None → "–"."""
-    return NONE if number is None or not math.isfinite(number) else write_decimal(number, digits)
-
-
-def write_published(share: float | None) -> str:
-    """Write a share with no more digits than were published: 0.94 → "94%", 0.9977 → "99.77%"."""
-    if share is None:
-        return NONE
-    digits = len(f"{round(share * 100, 2):g}".partition(".")[2])
-    return write_percent(share, digits)
-
-
 def write_epochs(row: Row) -> str:
     """Write how many epochs ran, and of how many where it stopped early: "18 of 40"."""
     if row.epochs_run is None or row.epochs in (None, row.epochs_run):
         return write_number(row.epochs_run)
     return translate("%(some)s of %(all)s", some=row.epochs_run, all=row.epochs)
-
-
-def write_interval(interval: tuple[float, float] | None) -> str:
-    """Write an interval of shares: (0.9486, 0.9807) → "94.86 to 98.07%"."""
-    if not interval:
-        return ""
-    low, high = write_decimal(interval[0] * 100, 2), write_percent(interval[1], 2)
-    return translate("%(low)s to %(high)s", low=low, high=high)
 
 
 def _write_leak(row: Row) -> str:

@@ -69,6 +69,9 @@ _TEXTS = (
         "The file is %(phrase)s, which is not read here. %(sentence)s. Accepted: JPEG, PNG, TIFF, "
         "BMP and WebP, whole and undamaged."
     ),
+    mark("Export the slice as PNG"),
+    mark("Save it as PNG"),
+    mark("Save it as PNG or JPEG"),
     mark("The image is damaged or cut short (%(phrase)s). Send the whole file again."),
     mark("The image is blank: every pixel has the value %(value)s. Send a scan with a head in it."),
     mark(

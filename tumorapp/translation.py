@@ -80,7 +80,7 @@ def _choose_language() -> str:
     if not has_request_context() or _is_for_programs():
         return SOURCE
     after_this_request(_tell_caches)
-    return _asked_language() or request.accept_languages.best_match(list_languages()) or SOURCE
+    return _asked_language() or _first_accepted() or SOURCE
 
 
 def _is_for_programs() -> bool:
@@ -90,6 +90,18 @@ def _is_for_programs() -> bool:
 def _asked_language() -> str | None:
     asked = request.args.get(PARAMETER)
     return asked if asked in list_languages() else None
+
+
+def _first_accepted() -> str | None:
+    """Find the first language of Accept-Language that there is; "de-AT" counts as "de".
+
+    werkzeug's own `best_match` puts an exact tag before a better one with a region.
+    """
+    for tag, quality in request.accept_languages:
+        for name in (tag, tag.partition("-")[0].lower()):
+            if quality > 0 and name in list_languages():
+                return name
+    return None
 
 
 def _tell_caches(response: Response) -> Response:

@@ -139,7 +139,9 @@ def test_a_study_that_is_stopped(
 ) -> None:
     """A row that the system kills ends alone, Ctrl-C ends the study; the run goes on after both."""
     (row,) = choose_rows("004")
-    plan = plan_row(replace(row, epochs=12), "quick", tmp_path / "i", tmp_path, data=(phantom_tree,))
+    plan = plan_row(
+        replace(row, epochs=12), "quick", tmp_path / "i", tmp_path, data=(phantom_tree,)
+    )
 
     with acting_after_epoch(tmp_path, 1, kill_children):
         failures = run_study([plan], tmp_path, lambda _line: None, processes)

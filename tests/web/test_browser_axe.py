@@ -128,6 +128,7 @@ STATES: dict[str, tuple[str, Callable[[Page, bytes], Any]]] = {
     "a row of the study": (f"models/reports/{RESULT.id}", open_details),
     "API": ("api/docs", wait_for_operations),
     "not found": ("nothing", lambda page, scan: None),
+    "in German": ("?lang=de", predict),
 }
 
 

@@ -1,4 +1,5 @@
 import csv
+import io
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -9,6 +10,8 @@ import pytest
 from click.testing import Result
 from flask import Flask
 from PIL import Image
+
+from tumorapp.prediction_table import open_table
 
 Run = Callable[..., Result]
 
@@ -195,3 +198,9 @@ def test_a_name_that_is_no_text(run: Run, folder: Path, tmp_path: Path) -> None:
     shutil.copy(folder / "a.png", odd)
     result = run(odd, "--csv", tmp_path / "out.csv")
     assert result.exit_code == 0, result.output
+
+
+def test_a_name_that_a_spreadsheet_would_run_is_written_as_text() -> None:
+    file = io.StringIO()
+    open_table(["glioma"], file).writerow({"file": "=1+1.jpg", "confidence": -0.5})
+    assert file.getvalue().splitlines()[1].startswith("'=1+1.jpg,,,,,-0.5")

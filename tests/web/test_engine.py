@@ -17,7 +17,7 @@ from tumorapp.errors import ConfigurationError
 PROJECT = Path(__file__).parents[2]
 Publish = Callable[..., Path]
 PAIR = ("fp16", "int8")
-GRAPHS = {name: {"accuracy": 0.9, "milliseconds": 1.0} for name in PAIR}
+GRAPHS = {name: {"accuracy": 0.9, "milliseconds": 1.0, "other_answers": 0.01} for name in PAIR}
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +136,13 @@ class TestPrecision:
             (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : fpu {flags} sse\n")
         monkeypatch.setattr("tumorapp.engine_openvino._PROCESSOR", tmp_path / "cpuinfo")
         assert choose_precision(make_card(graphs=GRAPHS), wanted) == expected
+
+    def test_int8_is_no_default_where_many_answers_change(
+        self, make_card: Callable[..., Card]
+    ) -> None:
+        card = make_card(graphs={"fp16": {}, "int8": {"other_answers": 0.02}})
+        assert choose_precision(card, "auto") == "fp16"
+        assert choose_precision(card, "int8") == "int8"
 
     @pytest.mark.parametrize("wanted", ["auto", "fp16", "int8"])
     def test_of_a_bundle_with_one(self, wanted: str, make_card: Callable[..., Card]) -> None:

@@ -18,7 +18,7 @@ from pypdf import PdfReader
 
 from training.bundle import Card
 from training.scan import Box, PreparedScan, ScanSpecification
-from tumorapp import create_app
+from tumorapp import create_app, translation
 from tumorapp.inference import Prediction
 from tumorapp.pdf_sheet import Sheet, make_plain, shorten
 from tumorapp.report_pdf import CAUTION, NOTICE, Report, draw_report
@@ -158,9 +158,22 @@ def make_report(card: Card, filename: str = "scan.jpg", **changes: Any) -> Repor
     return Report(card, prediction, scan, grey, "0" * 64, datetime.now(UTC), "TumorApp")
 
 
+@pytest.mark.parametrize(
+    ("language", "rest", "accuracy"),
+    [
+        ("en", "and 14 less probable classes", "90.0% (95% interval 89.0% to 91.0%)"),
+        ("de", "und 14 weniger wahrscheinliche", "(95-%-Intervall"),
+    ],
+)
 def test_everything_fits_onto_the_page(
-    make_card: Callable[..., Card], monkeypatch: pytest.MonkeyPatch
+    make_card: Callable[..., Card],
+    monkeypatch: pytest.MonkeyPatch,
+    language: str,
+    rest: str,
+    accuracy: str,
 ) -> None:
+    service = Flask(__name__)
+    translation.init_app(service)
     left = []
     finish = Sheet.finish
     monkeypatch.setattr(
@@ -178,9 +191,11 @@ def test_everything_fits_onto_the_page(
         },
     )
     warnings = tuple("A warning of many words that goes on and on. " * 6 for _ in range(9))
-    _, text = read(draw_report(make_report(card, "name " * 100, warnings=warnings)))
-    assert "and 14 less probable classes" in text
-    assert "90.0% (95% interval 89.0% to 91.0%)" in text
+    report = make_report(card, "name " * 100, warnings=warnings)
+    with service.test_request_context(f"/report?lang={language}"):
+        _, text = read(draw_report(report))
+    assert rest in text
+    assert accuracy in text
     assert left[0] > 0
 
 
