@@ -27,7 +27,10 @@ Publish = Callable[..., Path]
 
 def read_picture(link: str) -> np.ndarray:
     data = base64.b64decode(link.partition(",")[2])
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    picture = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
+    if picture.ndim == 3 and np.ptp(picture, axis=2).max() == 0:  # WebP knows no grey
+        return np.asarray(picture[..., 0])
+    return picture
 
 
 def explain(app: Flask, data: bytes, model: str = "mobilenet-v2") -> Steps:
