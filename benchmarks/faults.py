@@ -27,6 +27,14 @@ from benchmarks.servers import is_ready, measure_memory
 
 _HEALTH = Kind("health", 200, "/healthz")
 _MOST_GROWTH = 0.05
+_NAMES = (
+    "overload",
+    "killed-worker",
+    "slow-clients",
+    "leaving-clients",
+    "stopping",
+    "mixed-load",
+)
 
 
 @dataclass(frozen=True)
@@ -223,7 +231,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10, help="of mixed load (10)")
     parser.add_argument("--quick", action="store_true", help="half a minute of mixed load")
     parser.add_argument("--scan", type=Path, help="an image of a scan; else one is drawn")
-    parser.add_argument("--only", metavar="NAME", help="one fault, such as overload")
+    parser.add_argument("--only", choices=_NAMES, help="one of them")
     arguments = parser.parse_args()
     image = {"Content-Type": "image/jpeg"}
     scan = Kind("scan", 200, "/api/predict", read_scan(arguments.scan), image)
@@ -238,7 +246,7 @@ def main() -> None:
     ]
     well = True
     for fault in faults:
-        name = fault.func.__name__.replace("_", " ")  # type: ignore[attr-defined]
+        name = fault.func.__name__.replace("_", "-")  # type: ignore[attr-defined]
         if arguments.only in {None, name}:
             passed, found = fault()
             well &= passed
