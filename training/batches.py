@@ -17,13 +17,14 @@ class ScanBatches(keras.utils.PyDataset):
 
     Args:
         pixels: uint8, shape (scans, size, size, 1).
-        labels: int64, shape (scans,).
+        labels: int64, shape (scans,); `classes` itself is a tumour whose kind is not named.
         groups: int64, shape (scans,): near-duplicate groups. Where given, an epoch draws the
             square root of the size of each group, so a scan that the data sets hold fifty times
             does not count fifty times. None takes every scan.
         classes: how many there are.
         batch: scans a batch.
         binary: whether targets are (batch, 1) for one sigmoid neuron, else one-hot.
+        unnamed: whether one-hot targets have a last column more, as `training.losses` takes them.
         seed: of the draw, the order and the mixing; None keeps the given order.
         mixup: where above 0, each scan and its target is blended with another's of its batch, by
             a share drawn from Beta(mixup, mixup) (Zhang et al., 2018).
@@ -46,6 +47,7 @@ class ScanBatches(keras.utils.PyDataset):
         classes: int,
         batch: int,
         binary: bool,
+        unnamed: bool = False,
         seed: int | None = None,
         mixup: float = 0.0,
         variants: int = 0,
@@ -59,12 +61,12 @@ class ScanBatches(keras.utils.PyDataset):
             )
         self.pixels, self.batch, self.seed, self.epoch = pixels, batch, seed, epoch
         self.mixup, self.variants = mixup, variants
-        one_hot = np.eye(classes, dtype=np.float32)[labels]
+        one_hot = np.eye(classes + unnamed, dtype=np.float32)[labels]
         self.targets = one_hot[:, 1:] if binary else one_hot
         self.members = _list_members(groups, len(labels))
         self.weights = np.ones(len(labels), np.float32)
         if balanced:
-            self.weights = _balance_classes(labels, self.members, classes)
+            self.weights = _balance_classes(labels, self.members)
         self._draw_order()
 
     def __len__(self) -> int:
@@ -130,15 +132,16 @@ def _list_members(groups: NDArray[np.int64] | None, scans: int) -> list[NDArray[
 
 
 def _balance_classes(
-    labels: NDArray[np.int64], members: list[NDArray[np.int64]], classes: int
+    labels: NDArray[np.int64], members: list[NDArray[np.int64]]
 ) -> NDArray[np.float32]:
     """Give each scan a weight, 1 in the mean of an epoch, by which every class has one sum."""
     chances = np.empty(len(labels), np.float32)
     for rows in members:
         chances[rows] = _count_drawn(rows) / len(rows)
-    counts = np.bincount(labels, weights=chances, minlength=classes)
-    balanced: NDArray[np.float64] = chances.sum() / (classes * counts)
-    return balanced[labels].astype(np.float32)
+    classes, numbers = np.unique(labels, return_inverse=True)
+    counts = np.bincount(numbers, weights=chances)
+    balanced: NDArray[np.float64] = chances.sum() / (len(classes) * counts)
+    return balanced[numbers].astype(np.float32)
 
 
 def _count_drawn(group: NDArray[np.int64]) -> int:

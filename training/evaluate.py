@@ -59,6 +59,40 @@ def evaluate(
     }
 
 
+def evaluate_unnamed(
+    probabilities: NDArray[np.float32], groups: NDArray[np.int64], healthy: int
+) -> dict[str, Any]:
+    """Measure how often a tumour whose kind is not named is taken for one.
+
+    Args:
+        probabilities: float32, shape (scans, classes).
+        groups: int64, shape (scans,): near-duplicate groups, for the bootstrap.
+        healthy: the class that none of these scans shows.
+
+    Returns:
+        `scans`, `groups`, the share `recognized` as a tumour of any kind, and its 95 % `interval`.
+    """
+    seen = probabilities.argmax(axis=1) != healthy
+    random = np.random.default_rng(0)
+    rows_of = _list_rows(groups)
+    shares = []
+    for _ in range(BOOTSTRAP_ROUNDS):
+        drawn = random.integers(0, len(rows_of), len(rows_of))
+        shares.append(seen[np.concatenate([rows_of[group] for group in drawn])].mean())
+    return {
+        "scans": len(seen),
+        "groups": len(rows_of),
+        "recognized": float(seen.mean()),
+        "interval": [float(np.quantile(shares, q)) for q in (0.025, 0.975)],
+    }
+
+
+def _list_rows(groups: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Give the rows of each group."""
+    order = np.argsort(groups, kind="stable")
+    return np.split(order, np.cumsum(np.unique(groups, return_counts=True)[1])[:-1])
+
+
 def _list_mistakes(
     probabilities: NDArray[np.float32], labels: NDArray[np.int64], classes: tuple[str, ...]
 ) -> list[dict[str, Any]]:
@@ -113,12 +147,10 @@ def _bootstrap(
 ) -> dict[str, list[float]]:
     """Give the 2.5 % and 97.5 % quantiles of each headline figure over draws of whole groups."""
     random = np.random.default_rng(seed)
-    names, members = np.unique(groups, return_inverse=True)
-    order = np.argsort(members, kind="stable")
-    rows_of = np.split(order, np.cumsum(np.bincount(members))[:-1])
+    rows_of = _list_rows(groups)
     rounds = []
     for _ in range(BOOTSTRAP_ROUNDS):
-        drawn = random.integers(0, len(names), len(names))
+        drawn = random.integers(0, len(rows_of), len(rows_of))
         rows = np.concatenate([rows_of[group] for group in drawn])
         if len(np.unique(labels[rows])) > 1:  # else there is nothing to tell apart
             rounds.append(_headline(probabilities[rows], labels[rows]))

@@ -16,6 +16,7 @@ from training.augment import build_augmentation
 from training.batches import ScanBatches
 from training.checkpoint import Checkpoint, Epoch
 from training.device import choose_precision
+from training.losses import UnnamedTumorAccuracy, UnnamedTumorCrossentropy
 from training.memory import accumulate_gradients, is_out_of_memory
 from training.models import Architecture, Recipe, WeightsError
 
@@ -36,6 +37,8 @@ class FitSettings:
         recipe: epochs, batch, learning rate and so on.
         size: width and height of the scans, in pixels.
         classes: how many there are.
+        healthy: where some training scans show a tumour whose kind is not named (their label is
+            `classes`), the class that they do not show.
         seed: of the weights, the order of the scans and the augmentation.
         weights: pretrained weights to start from: "imagenet" (Keras downloads them), a file, or
             None for random ones.
@@ -45,6 +48,7 @@ class FitSettings:
     recipe: Recipe
     size: int
     classes: int
+    healthy: int | None = None
     seed: int = 0
     weights: str | Path | None = None
     precision: str = "auto"
@@ -171,6 +175,7 @@ def _draw_batches(
         classes=settings.classes,
         batch=batch,
         binary=binary,
+        unnamed=settings.healthy is not None,
         seed=settings.seed,
         mixup=recipe.mixup,
         variants=recipe.variants,
@@ -185,6 +190,7 @@ def _keep_order(validation: Scans, settings: FitSettings, binary: bool, batch: i
         classes=settings.classes,
         batch=batch,
         binary=binary,
+        unnamed=settings.healthy is not None,
         balanced=settings.recipe.balanced,
     )
 
@@ -223,8 +229,7 @@ def _compile(
     model = _assemble(architecture, settings, settings.weights)
     if recipe.normalisation != "kept":
         _train_normalisation(model.layers[-1], as_pytorch=recipe.normalisation == "pytorch")
-    losses = keras.losses
-    loss = losses.BinaryCrossentropy if architecture.binary else losses.CategoricalCrossentropy
+    loss, accuracy = _choose_loss(architecture, settings)
     model.compile(
         optimizer=keras.optimizers.AdamW(
             recipe.learning_rate,
@@ -232,12 +237,24 @@ def _compile(
             use_ema=True,
             ema_momentum=min(recipe.average, 1 - 1 / (_LONGEST_AVERAGE * updates)),
         ),
-        loss=loss(label_smoothing=recipe.label_smoothing),
-        metrics=["accuracy"],
+        loss=loss,
+        metrics=[accuracy],
     )
     if steps > 1:
         accumulate_gradients(model, steps)
     return model
+
+
+def _choose_loss(
+    architecture: Architecture, settings: FitSettings
+) -> tuple[keras.Loss, keras.Metric | str]:
+    smoothing = settings.recipe.label_smoothing
+    if settings.healthy is not None:
+        loss = UnnamedTumorCrossentropy(settings.healthy, smoothing)
+        return loss, UnnamedTumorAccuracy(settings.healthy)
+    losses = keras.losses
+    usual = losses.BinaryCrossentropy if architecture.binary else losses.CategoricalCrossentropy
+    return usual(label_smoothing=smoothing), "accuracy"
 
 
 def _train_normalisation(network: keras.Model, *, as_pytorch: bool) -> None:

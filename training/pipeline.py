@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.bundle import Card, read_bundle
+from training.bundle import HEALTHY_CLASSES, Card, read_bundle
 from training.calibrate import apply_temperature, find_temperature, predict_probabilities
 from training.compress import round_weights
-from training.data.dataset import Dataset, describe_problems, load_dataset
-from training.data.split import Split, split_scans
+from training.data.dataset import Dataset, UnnamedTumors, describe_problems, load_dataset
+from training.data.split import Split, split_scans, split_unnamed
 from training.describe import draw_up_card
+from training.evaluate import evaluate_unnamed
 from training.fit import FitResult, FitSettings, Labelled, Scans, fit
 from training.frozen import fit_head
 from training.heads import fit_vectors
@@ -108,15 +109,20 @@ def _settle(request: TrainingRequest, network: Architecture) -> TrainingRequest:
 def _fit(
     request: TrainingRequest, network: Architecture, dataset: Dataset, split: Split, run: Run
 ) -> FitResult:
+    training: Labelled = (*_take(dataset, split.train), dataset.groups[split.train])
+    # Without a healthy class, a tumour of some kind says nothing.
+    healthy = _find_healthy(dataset) if dataset.unnamed and request.head == "softmax" else None
     settings = FitSettings(
         request.recipe,
         request.size,
         len(dataset.classes),
+        healthy,
         request.seed,
         request.weights,
         request.precision,
     )
-    training: Labelled = (*_take(dataset, split.train), dataset.groups[split.train])
+    if dataset.unnamed and healthy is not None:
+        training = _add_unnamed(training, dataset.unnamed, len(dataset.classes), request.seed)
     validation: Scans = _take(dataset, split.validation)
     if request.head != "softmax":
         return fit_vectors(network, training, validation, settings, run.folder, request.head)
@@ -124,8 +130,36 @@ def _fit(
     return train_it(network, training, validation, settings, run.folder)
 
 
+def _find_healthy(dataset: Dataset) -> int | None:
+    found = [dataset.classes.index(name) for name in HEALTHY_CLASSES & {*dataset.classes}]
+    return found[0] if found else None
+
+
+def _add_unnamed(training: Labelled, unnamed: UnnamedTumors, label: int, seed: int) -> Labelled:
+    rows, _ = split_unnamed(unnamed.groups, seed)
+    pixels, labels, groups = training
+    return (
+        np.concatenate([pixels, unnamed.pixels[rows]]),
+        np.concatenate([labels, np.full(len(rows), label)]),
+        np.concatenate([groups, unnamed.groups[rows]]),
+    )
+
+
 def _take(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return dataset.pixels[rows], dataset.labels[rows]
+
+
+def _measure_unnamed(card: Card, dataset: Dataset, fitted: FitResult, seed: int) -> Card:
+    """Add how often the model recognises a tumour whose kind is not named."""
+    healthy, unnamed = _find_healthy(dataset), dataset.unnamed
+    if unnamed is None or healthy is None:
+        return card
+    _, rows = split_unnamed(unnamed.groups, seed)
+    if not len(rows):
+        return card
+    probabilities = predict_probabilities(fitted.model, unnamed.pixels[rows], fitted.batch)
+    found = evaluate_unnamed(probabilities, unnamed.groups[rows], healthy)
+    return replace(card, metrics={**card.metrics, "unnamed_tumors": found})
 
 
 def _calibrate(fitted: FitResult, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
@@ -147,6 +181,7 @@ def _measure_and_publish(
     pixels, labels = _take(dataset, split.test)
     probabilities = predict_probabilities(fitted.model, pixels, fitted.batch)
     card = draw_up_card(request, network, dataset, split, fitted, temperature, probabilities)
+    card = _measure_unnamed(card, dataset, fitted, request.seed)
     results = TestResults([dataset.names[row] for row in split.test], probabilities, labels)
 
     def write_it(folder: Path, final: Card) -> None:

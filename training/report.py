@@ -220,6 +220,13 @@ def _data_section(training: dict[str, Any], metrics: dict[str, Any]) -> list[str
             if leaks["scans"] and leaks[key] is not None
         )
     )
+    if unnamed := metrics.get("unnamed_tumors"):
+        low, high = unnamed["interval"]
+        lines.append(
+            f"- {unnamed['scans']:,} further test scans ({unnamed['groups']:,} near-duplicate "
+            f"groups) show a tumour whose kind is not named: {unnamed['recognized']:.4f} of them "
+            f"were taken for a tumour (95 % interval {low:.4f} – {high:.4f})."
+        )
     lists = {
         "contradictions": "were dropped, as a near-duplicate carries another label",
         "uncropped": "were kept whole, as no clear outline of a head was found",

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from training.data.dataset import Dataset
 from training.data.split import Protocol, Split
@@ -157,18 +158,22 @@ def _identify(request: TrainingRequest, dataset: Dataset, split: Split) -> str:
         request.precision,
         dataset.classes,
         dataset.names,
+        *([dataset.unnamed.names] if dataset.unnamed else []),
     ]
     digest = hashlib.sha256(json.dumps(decisive).encode())
     # The scans and their division themselves: newer code may crop or divide the same files
     # differently, and must not go on with the old weights.
-    for array in (
+    arrays: list[NDArray[Any]] = [
         dataset.pixels,
         dataset.labels,
         dataset.groups,
         split.train,
         split.validation,
         split.test,
-    ):
+    ]
+    if dataset.unnamed:
+        arrays += [dataset.unnamed.pixels, dataset.unnamed.groups]
+    for array in arrays:
         digest.update(f"{array.shape} {array.dtype}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:12]

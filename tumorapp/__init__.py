@@ -28,7 +28,6 @@ def create_app(config: Mapping[str, object] | None = None) -> "Flask":
         api,
         assets,
         cli,
-        errors,
         how,
         jobs,
         leaderboard,
@@ -38,6 +37,7 @@ def create_app(config: Mapping[str, object] | None = None) -> "Flask":
         openapi,
         ops,
         overload,
+        problems,
         reports,
         security,
         translation,
@@ -69,7 +69,7 @@ def create_app(config: Mapping[str, object] | None = None) -> "Flask":
         metrics.init_app(app)
     overload.init_app(app)
     uploads.init_app(app)
-    errors.init_app(app)
+    problems.init_app(app)
     security.init_app(app)
     app.register_blueprint(api.blueprint, url_prefix="/api")
     app.register_blueprint(openapi.blueprint, url_prefix="/api")

@@ -93,6 +93,7 @@ def _describe(model: LoadedModel, *, default: bool) -> dict[str, Any]:
         "heatmap": card.feature_layer is not None,
         "scan": card.scan,
         "precision": model.engine.precision,
+        "graphs": card.graphs,
         "architecture": card.architecture,
         "parameters": card.parameters,
         "created": card.created,

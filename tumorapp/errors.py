@@ -1,42 +1,34 @@
-"""What can go wrong, and how it is told: problem+json (RFC 9457) to programs, a page to people.
+"""What can go wrong; `tumorapp.problems` tells it.
 
-    Exception
-    ├── ConfigurationError            a setting is wrong: the service does not start
-    └── ProblemError                  a request cannot be answered
-        ├── MissingImageError         400  no image in the request
-        ├── InvalidOptionError        400  an option's value is not accepted
-        ├── MissingKeyError           401  a key is asked for, and there is none
-        ├── UnknownKeyError           401  the key is none of those that are accepted
-        ├── CrossSiteError            403  a page of another site sent it
-        ├── UnknownModelError         404  no model of that name is served
-        ├── UnknownJobError           404  no job of that id, or no more
-        ├── UnfinishedJobError        409  a job's results were asked for too early
-        ├── TooManyImagesError        413  more images than one request may hold
-        ├── OversizedImageError       413  more pixels than an image may have
-        ├── OversizedJobError         413  more bytes or images than a job may have
-        ├── UnsupportedBodyError      415  the body is neither a form nor an image
-        ├── UnreadableScanError       422  an image that cannot be read as a scan
-        ├── UnreadableArchiveError    422  no ZIP that can be read
-        ├── RateLimitError            429  the client asks more often than it may
-        ├── TooManyJobsError          429  as many jobs as may wait do so
-        ├── NoModelError              503  no model is served at all
-        ├── DefaultModelError         503  the model set as the default is not served
-        ├── JobsUnavailableError      503  the folder of the jobs cannot be written
-        └── OverloadedError           503  too many requests wait already
-
-Everything werkzeug raises (404, 405, 413, …) and every unforeseen exception, as a 500 that says
-nothing of the inside, takes the same shape.
+Exception
+├── ConfigurationError            a setting is wrong: the service does not start
+└── ProblemError                  a request cannot be answered
+├── MissingImageError         400  no image in the request
+├── InvalidOptionError        400  an option's value is not accepted
+├── MissingKeyError           401  a key is asked for, and there is none
+├── UnknownKeyError           401  the key is none of those that are accepted
+├── CrossSiteError            403  a page of another site sent it
+├── UnknownModelError         404  no model of that name is served
+├── UnknownJobError           404  no job of that id, or no more
+├── UnfinishedJobError        409  a job's results were asked for too early
+├── TooManyImagesError        413  more images than one request may hold
+├── OversizedImageError       413  more pixels than an image may have
+├── OversizedJobError         413  more bytes or images than a job may have
+├── UnsupportedBodyError      415  the body is neither a form nor an image
+├── UnreadableScanError       422  an image that cannot be read as a scan
+├── UnreadableArchiveError    422  no ZIP that can be read
+├── RateLimitError            429  the client asks more often than it may
+├── TooManyJobsError          429  as many jobs as may wait do so
+├── NoModelError              503  no model is served at all
+├── DefaultModelError         503  the model set as the default is not served
+├── JobsUnavailableError      503  the folder of the jobs cannot be written
+└── OverloadedError           503  too many requests wait already
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import ClassVar
 
-from flask import Flask, Request, Response, current_app, json, render_template, request
-from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed
-
-_PAGE_HINT = " The page is at /."
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/tiff", "image/bmp", "image/webp")
 
 
@@ -205,110 +197,3 @@ class OverloadedError(ProblemError):
         "Send it again in a second, and less often if this goes on.",
     ) -> None:
         super().__init__(detail)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """An error as it is answered; the fields of RFC 9457, and what would have been accepted.
-
-    Attributes:
-        type: a name for this kind of problem that does not change; `about:blank` where the status
-            says it all.
-        title: the kind of problem, in a few words.
-        status: the HTTP status, 400 to 599.
-        detail: what was wrong with this request and what to do about it.
-        accepted: what would have been accepted; may be empty.
-    """
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    accepted: tuple[str, ...] = ()
-
-
-def describe(error: ProblemError | HTTPException) -> Problem:
-    """Describe an error for the one who sent the request."""
-    if isinstance(error, ProblemError):
-        kind = error.title.lower().replace(" ", "-")
-        return Problem(
-            type=f"urn:problem-type:tumorapp:{kind}",
-            title=error.title,
-            status=error.status,
-            detail=error.detail,
-            accepted=error.accepted,
-        )
-    status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
-    accepted = _list_accepted(error, status)
-    return Problem("about:blank", status.phrase, status, _explain(error, status), accepted)
-
-
-def _list_accepted(error: HTTPException, status: HTTPStatus) -> tuple[str, ...]:
-    if isinstance(error, MethodNotAllowed):
-        return tuple(sorted(error.valid_methods or ()))
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        config = current_app.config
-        return f"at most {config['MAX_UPLOAD_MB']} MB", f"at most {config['MAX_IMAGES']} images"
-    return ()
-
-
-def _explain(error: HTTPException, status: HTTPStatus) -> str:
-    if status == HTTPStatus.NOT_FOUND:
-        return (
-            f"There is nothing at {request.path}. Send scans to /api/predict, or list the models "
-            f"at /api/models.{_PAGE_HINT if current_app.config['PAGES'] == 'on' else ''}"
-        )
-    if isinstance(error, MethodNotAllowed):
-        methods = ", ".join(sorted(error.valid_methods or ()))
-        return f"{request.method} is not possible at {request.path}. It accepts: {methods}."
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        config = current_app.config
-        return (
-            f"The request is too large. At most {config['MAX_UPLOAD_MB']} MB and "
-            f"{config['MAX_IMAGES']} images are accepted at once, and short text fields beside "
-            "them. Send fewer or smaller images."
-        )
-    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        return (
-            "Something went wrong here, and it was not the request's fault. It has been logged. "
-            "Try again, and tell whoever runs this service if it happens again."
-        )
-    return error.description or status.description or f"{status.phrase}."
-
-
-def wants_page(received: Request) -> bool:
-    """Tell whether a request is answered with a page: outside the API, for who asks for HTML."""
-    if current_app.config["PAGES"] == "off":
-        return False
-    if received.path == "/api" or received.path.startswith("/api/"):
-        return False
-    if isinstance(received.routing_exception, BadRequest):
-        return False  # the host's name is not valid, so that the page's links cannot be made
-    offered = ["application/problem+json", "application/json", "text/html"]
-    return received.accept_mimetypes.best_match(offered) == "text/html"
-
-
-def answer_problem(error: ProblemError | HTTPException) -> Response | HTTPException:
-    """Answer an error in the shape that the client reads."""
-    if isinstance(error, HTTPException) and (error.code or 0) < 400:
-        return error  # a redirect, or a response that was raised: no problem at all
-    problem = describe(error)
-    if wants_page(request):
-        response = Response(render_template("error.html", problem=problem), mimetype="text/html")
-    else:
-        fields = {name: value for name, value in asdict(problem).items() if value != ()}
-        response = Response(json.dumps(fields), mimetype="application/problem+json")
-    response.status_code = problem.status
-    if isinstance(error, ProblemError):
-        response.headers.update(error.headers)
-    else:  # such as Allow, Retry-After
-        for name, value in error.get_headers(request.environ):
-            if name not in ("Content-Type", "Content-Length"):
-                response.headers[name] = value
-    return response
-
-
-def init_app(app: Flask) -> None:
-    """Answer every error of an application this way; unforeseen ones are logged by Flask."""
-    app.register_error_handler(ProblemError, answer_problem)
-    app.register_error_handler(HTTPException, answer_problem)

@@ -10,9 +10,10 @@ from werkzeug.exceptions import HTTPException
 from training.bundle import Card
 from tumorapp import samples
 from tumorapp.catalog import Catalog
-from tumorapp.errors import IMAGE_TYPES, MissingImageError, ProblemError, describe, wants_page
+from tumorapp.errors import IMAGE_TYPES, MissingImageError, ProblemError
 from tumorapp.inference import Upload
 from tumorapp.layers import LayerReader, LayerReaders, LayersError
+from tumorapp.problems import describe, wants_page
 from tumorapp.schemas import Options, read_options
 from tumorapp.steps import show_steps
 from tumorapp.uploads import read_uploads

@@ -23,11 +23,10 @@ from tumorapp.errors import (
     TooManyImagesError,
     UnknownModelError,
     UnreadableScanError,
-    answer_problem,
-    describe,
 )
 from tumorapp.inference import scans_predicted
 from tumorapp.openapi import VERSION, Answer, ErrorShape, Operation, document
+from tumorapp.problems import answer_problem, describe
 from tumorapp.uploads import read_body
 
 PREFIX = "/v2"

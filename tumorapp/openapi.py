@@ -22,8 +22,8 @@ from tumorapp.errors import (
     ProblemError,
     RateLimitError,
     UnknownKeyError,
-    describe,
 )
+from tumorapp.problems import describe
 from tumorapp.schemas import ProblemSchema
 
 if TYPE_CHECKING:

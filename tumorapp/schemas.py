@@ -166,6 +166,15 @@ class ModelSchema(Schema):
             "beside it, or the Keras model."
         },
     )
+    graphs = fields.Dict(
+        keys=fields.String(),
+        values=fields.Dict(keys=fields.String(), values=fields.Float()),
+        required=True,
+        metadata={
+            "description": "Of a model that has an int8 graph, what was measured of both on the "
+            "test scans; `metrics` are those of the fp16 graph."
+        },
+    )
     architecture = fields.String(required=True)
     parameters = fields.Integer(required=True)
     created = fields.String(required=True, metadata={"description": "A day, ISO 8601."})

@@ -19,8 +19,9 @@ from training.scan import Box, PreparedScan, decode_scan
 from tumorapp import samples, sentences, wording
 from tumorapp.catalog import Catalog
 from tumorapp.comparison import compare_models
-from tumorapp.errors import IMAGE_TYPES, ProblemError, describe, wants_page
+from tumorapp.errors import IMAGE_TYPES, ProblemError
 from tumorapp.inference import Upload, examine_scans
+from tumorapp.problems import describe, wants_page
 from tumorapp.schemas import Options, PredictionSchema, read_options
 from tumorapp.uploads import read_uploads
 

@@ -53,6 +53,15 @@ class TestScanBatches:
         assert targets.shape == (20, 4)
         assert targets.argmax(axis=1).tolist() == (pixels.ravel() % 4).tolist()
 
+    def test_a_tumour_without_a_name_has_a_column_of_its_own(self) -> None:
+        labels = np.array([0, 1, 2, 2])  # the last two are of no class
+        batches = ScanBatches(
+            numbered(4), labels, classes=2, batch=4, binary=False, unnamed=True, balanced=True
+        )
+        _, targets, weights = batches[0]
+        assert targets.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]
+        assert weights.tolist() == pytest.approx([4 / 3, 4 / 3, 2 / 3, 2 / 3])
+
     def test_a_binary_target_is_one_neurons(self) -> None:
         batches = ScanBatches(numbered(20), self.LABELS, classes=2, batch=20, binary=True, seed=1)
         pixels, targets, _ = batches[0]

@@ -120,17 +120,39 @@ def test_kinds_of_tumour_are_one_class_to_a_binary_model(
     assert load(root).classes == ("glioma", "pituitary")
 
 
-def test_unnamed_tumours_do_not_mix_with_named_ones(
+def test_tumours_whose_kind_is_not_named_are_of_no_class(
     tmp_path: Path, grow_tree: Grow, load: Callable[..., Dataset]
 ) -> None:
     roots = [
-        grow_tree(tmp_path / "a", {"yes": 1, "no": 1}, seed=1),
+        grow_tree(tmp_path / "a", {"yes": 2, "no": 1}, seed=1),
         grow_tree(tmp_path / "b", {"glioma": 1, "meningioma": 1}, seed=2),
     ]
-    with pytest.raises(DataError, match=r"class 'tumor'.*name kinds \(glioma, meningioma\)"):
-        load(*roots)
-    assert load(*roots, binary=True).labels.tolist() == [0, 1, 1, 1]
-    assert load(*roots, exclude=("a/yes/*",)).classes == ("glioma", "meningioma", "notumor")
+    dataset = load(*roots)
+    assert dataset.classes == ("glioma", "meningioma", "notumor")
+    assert sorted(dataset.labels.tolist()) == [0, 1, 2]
+    assert dataset.unnamed is not None
+    assert dataset.unnamed.names == ("a/yes/0.png", "a/yes/1.png")
+    assert dataset.unnamed.pixels.shape == (2, *dataset.pixels.shape[1:])
+    assert not np.isin(dataset.unnamed.groups, dataset.groups).any()
+    assert any("2 further scans" in line for line in describe_problems(dataset))
+    assert load(*roots, binary=True).labels.tolist() == [0, 1, 1, 1, 1]
+    without = load(*roots, exclude=("a/yes/*",))
+    assert without.classes == dataset.classes
+    assert without.unnamed is None
+
+
+def test_a_copy_names_the_kind_or_contradicts(
+    tmp_path: Path, grow_tree: Grow, load: Callable[..., Dataset]
+) -> None:
+    nameless = grow_tree(tmp_path / "a", {"yes": 3, "no": 1}, seed=1)
+    named = grow_tree(tmp_path / "b", {"glioma": 1, "meningioma": 1, "notumor": 1}, seed=2)
+    shutil.copy(nameless / "yes/0.png", named / "glioma/copy.png")
+    shutil.copy(nameless / "yes/1.png", named / "notumor/copy.png")
+    dataset = load(nameless, named)
+    assert dataset.contradictions == ("a/yes/1.png", "b/notumor/copy.png")
+    assert "b/glioma/copy.png" in dataset.names
+    assert dataset.unnamed is not None
+    assert dataset.unnamed.names == ("a/yes/2.png",)
 
 
 def test_an_unknown_class_has_no_place_in_a_binary_model(

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from training.evaluate import calibration_error, evaluate, reliability
+from training.evaluate import calibration_error, evaluate, evaluate_unnamed, reliability
 
 Measured = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -116,6 +116,14 @@ def test_a_class_that_is_never_guessed_has_no_precision() -> None:
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]], np.float32)
     measured = evaluate(probabilities, np.array([0, 0, 1]), np.arange(3), ("healthy", "tumor"))
     assert measured["by_class"]["tumor"] == {"precision": 0, "recall": 0, "f1": 0, "scans": 1}
+
+
+def test_tumours_without_a_name_are_recognised_or_not() -> None:
+    groups = np.array([0, 0, 1, 2, 2])
+    found = evaluate_unnamed(PROBABILITIES, groups, healthy=1)  # which two of the guesses are
+    low, high = found.pop("interval")
+    assert found == {"scans": 5, "groups": 3, "recognized": 0.6}
+    assert 0 <= low <= 0.6 <= high <= 1
 
 
 def test_reliability_by_hand() -> None:

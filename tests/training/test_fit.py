@@ -75,6 +75,29 @@ class TestFit:
         }  # fmt: skip
         assert all(values["seconds"] > 0 for values in result.history)
 
+    def test_it_learns_from_tumours_without_a_name_and_goes_on(
+        self, parts: tuple[Scans, Scans], tmp_path: Path
+    ) -> None:
+        (pixels, labels), validation = parts
+        tumours = np.nonzero(labels == 1)[0]
+        nameless = labels.copy()
+        nameless[tumours[::2]] = 2
+        training = pixels, nameless, np.arange(len(labels))
+        results = []
+        for epochs in (3, 5):  # the second call goes on
+            recipe = replace(RECIPE, epochs=epochs, label_smoothing=0.1, mixup=0.2)
+            settings = FitSettings(recipe, 32, 2, healthy=0, seed=1)
+            results.append(fit(TINY, training, validation, settings, tmp_path))
+            state = json.loads((tmp_path / "state.json").read_text())
+            state["finished"] = False
+            (tmp_path / "state.json").write_text(json.dumps(state))
+        first, second = results
+        assert [len(one.history) for one in results] == [3, 5]
+        assert second.history[:3] == first.history
+        assert second.model.output_shape == (None, 2)
+        assert second.history[-1]["loss"] < second.history[0]["loss"]
+        assert 0 <= second.history[-1]["val_accuracy"] <= 1
+
     def test_tensorboard_has_its_logs(self, trained: tuple[FitResult, Path]) -> None:
         for part in ("train", "validation"):
             (log,) = (trained[1] / "tensorboard" / part).glob("events.out.tfevents.*")

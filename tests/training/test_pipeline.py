@@ -197,6 +197,29 @@ def test_the_random_protocol_says_how_much_it_leaks(training: Training) -> None:
     assert f"- {line}" in page
 
 
+def test_tumours_without_a_name_teach_and_are_counted(
+    tmp_path: Path, grow_tree: Callable[..., Path]
+) -> None:
+    named = grow_tree(tmp_path / "named", {"glioma": 24, "meningioma": 24, "no": 24}, seed=1)
+    nameless = grow_tree(tmp_path / "nameless", {"yes": 24}, seed=2)
+    told: list[str] = []
+    model = "cnn-1-conv-32-nodes-0-dense"
+    request = make_request(tmp_path, named, nameless, model=model, publish=False)
+    card = train(request, told.append).card
+    assert card.classes == ("glioma", "meningioma", "notumor")
+    assert card.metrics["parts"] == {"train": 54, "validation": 7, "test": 11}
+    assert card.training["classes"] == {"glioma": 24, "meningioma": 24, "notumor": 24}
+    assert any("24 further scans show a tumour" in line for line in told)
+    found = card.metrics["unnamed_tumors"]
+    assert found["scans"] == 4
+    assert 0 <= found["recognized"] <= 1
+    (run,) = (tmp_path / "runs").iterdir()
+    report = (run / "report/README.md").read_text(encoding="utf-8")
+    assert "4 further test scans (4 near-duplicate groups) show a tumour" in report
+    other = replace(request, data=(named,))
+    assert train(other).run != run
+
+
 @pytest.mark.parametrize("folders", [{}, {"Healthy": 0, "Brain Tumor": 0}])
 def test_an_empty_folder(
     folders: dict[str, int], tmp_path: Path, grow_tree: Callable[..., Path]

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.data.split import PROTOCOLS, Protocol, Split, SplitError, split_scans
+from training.data.split import (
+    PROTOCOLS,
+    Protocol,
+    Split,
+    SplitError,
+    split_scans,
+    split_unnamed,
+)
 
 Set = tuple[NDArray[np.int64], NDArray[np.int64], list[str | None]]
 
@@ -97,6 +104,17 @@ def test_the_seed_decides(protocol: Protocol) -> None:
 def test_a_random_split_takes_just_its_share(protocol: Protocol, scans: int) -> None:
     split = split_scans(protocol, *make_set(), seed=0)
     assert split.sizes["test"] == scans
+
+
+def test_tumours_without_a_name_are_divided_by_groups() -> None:
+    groups = np.repeat(np.arange(70), 3)
+    train, test = split_unnamed(groups, seed=1)
+    assert sorted([*train, *test]) == list(range(210))
+    assert len(test) == 30
+    assert straddling(groups, train, test) == 0
+    assert split_unnamed(groups, seed=1)[1].tolist() == test.tolist()
+    few = split_unnamed(np.array([0, 0, 1]), seed=1)
+    assert [part.tolist() for part in few] == [[0, 1, 2], []]
 
 
 @pytest.mark.parametrize("part", [None, "train", "test"])

@@ -132,6 +132,7 @@ def test_models(client: FlaskClient) -> None:
         "heatmap": True,
         "scan": {"size": 64, "crop": True},
         "precision": "fp16",
+        "graphs": {},
         "architecture": "a small network with random weights",
         "parameters": 1000,
         "created": "2026-11-21",

@@ -13,7 +13,7 @@ from PIL import Image
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse
 
-from tumorapp import create_app, errors
+from tumorapp import create_app, errors, problems
 
 Form = Callable[..., dict[str, Any]]
 
@@ -257,7 +257,7 @@ def test_every_status_has_one_shape(app: Flask, status: HTTPStatus) -> None:
     with app.test_request_context("/api/x"):
         error = known[status]() if status in known else werkzeug.exceptions.HTTPException()
         error.code = status
-        found = errors.answer_problem(error)
+        found = problems.answer_problem(error)
     assert isinstance(found, Response)
     fields = problem(TestResponse(found.response, found.status, found.headers, None), status)
     assert fields["title"]

@@ -15,6 +15,23 @@ from training.data.sources import BINARY_CLASSES, SOURCES, DataError, Source, to
 from training.scan import ScanSpecification
 
 _REASONS_SHOWN = 5
+_ANY_TUMOR = "tumor"
+_UNNAMED = -1
+
+
+@dataclass(frozen=True, eq=False)
+class UnnamedTumors:
+    """Scans that show a tumour, beside others whose labels name its kind.
+
+    Attributes:
+        names: of each scan, as a `Dataset` has them.
+        pixels: uint8, shape (scans, size, size, 1).
+        groups: int64, shape (scans,): near-duplicate groups, none of which holds a named scan.
+    """
+
+    names: tuple[str, ...]
+    pixels: NDArray[np.uint8]
+    groups: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +51,7 @@ class Dataset:
         notes: what else was left out.
         sources: the known data sets among the folders.
         manifest: SHA-256 over the contents of all files.
+        unnamed: scans of a tumour whose kind is not named; None where there are none.
     """
 
     classes: tuple[str, ...]
@@ -48,6 +66,7 @@ class Dataset:
     notes: tuple[str, ...]
     sources: tuple[Source, ...]
     manifest: str
+    unnamed: UnnamedTumors | None = None
 
 
 def load_dataset(
@@ -61,6 +80,8 @@ def load_dataset(
 ) -> Dataset:
     """Read folder-per-class trees into one data set.
 
+    Scans of class "tumor" beside others that name its kind are of no class: they are `unnamed`.
+
     Args:
         roots: the trees' tops; their scans are merged.
         specification: how the model wants its scans.
@@ -70,8 +91,8 @@ def load_dataset(
         progress: whether to show a progress bar.
 
     Raises:
-        DataError: no folder, no scan, one class only, a class of which no scan is left, unnamed
-            tumours for a model that must tell their kinds apart, or a pattern without a match.
+        DataError: no folder, no scan, one class only, a class of which no scan is left, or a
+            pattern without a match.
     """
     trees = [read_tree(root, exclude=exclude) for root in roots]
     _check_patterns(exclude, trees)
@@ -82,7 +103,7 @@ def load_dataset(
         for scan in tree.scans
     ]
     labels = [to_binary(scan.label) if binary else scan.label for scan in scans]
-    classes = BINARY_CLASSES if binary else tuple(sorted(set(labels)))
+    classes = BINARY_CLASSES if binary else _list_classes(labels)
     notes = tuple(note for tree in trees for note in tree.notes)
     if not HEALTHY_CLASSES.intersection(classes):
         warning = (
@@ -90,16 +111,22 @@ def load_dataset(
             "trained on them answers counts as a tumour."
         )
         notes = (*notes, warning)
-    _check_classes(labels, binary, roots, notes)
+    _check_classes(labels, roots, notes)
     arrays = prepare_arrays([scan.path for scan in scans], specification, cache, progress=progress)
     rows = arrays.rows
-    numbers = np.array([classes.index(labels[row]) for row in rows], dtype=np.int64)
+    numbers = np.array(
+        [classes.index(labels[row]) if labels[row] in classes else _UNNAMED for row in rows],
+        dtype=np.int64,
+    )
     skipped = tuple((names[row], reason) for row, reason in arrays.skipped)
     _check_remaining(classes, numbers, [f"{name}: {reason}" for name, reason in skipped])
     groups = group_near_duplicates(arrays.thumbnails)
-    contradictory = find_contradictions(groups, numbers)
+    contradictory = _find_contradictions(groups, numbers, classes)
     contradictions = tuple(names[row] for row in rows[contradictory])
-    kept = np.setdiff1d(np.arange(len(rows)), contradictory)
+    named = np.nonzero(numbers != _UNNAMED)[0]
+    kept = np.setdiff1d(named, contradictory)
+    # The copy of a scan whose kind is named has nothing to add.
+    nameless = np.nonzero(~np.isin(groups, groups[named]))[0]
     _check_remaining(
         classes,
         numbers[kept],
@@ -118,7 +145,28 @@ def load_dataset(
         notes=notes,
         sources=tuple(SOURCES[tree.name] for tree in trees if tree.name in SOURCES),
         manifest=arrays.manifest,
+        unnamed=UnnamedTumors(
+            tuple(names[row] for row in rows[nameless]), arrays.pixels[nameless], groups[nameless]
+        )
+        if len(nameless)
+        else None,
     )
+
+
+def _list_classes(labels: Sequence[str]) -> tuple[str, ...]:
+    found = set(labels)
+    kinds = found - HEALTHY_CLASSES - {_ANY_TUMOR}
+    return tuple(sorted(found - {_ANY_TUMOR} if kinds else found))
+
+
+def _find_contradictions(
+    groups: NDArray[np.int64], numbers: NDArray[np.int64], classes: tuple[str, ...]
+) -> NDArray[np.int64]:
+    """Give the scans with a near-duplicate of another class; no kind contradicts a nameless one."""
+    named = np.nonzero(numbers != _UNNAMED)[0]
+    kinds = named[find_contradictions(groups[named], numbers[named])]
+    healthy = np.isin(numbers, [classes.index(name) for name in HEALTHY_CLASSES & {*classes}])
+    return np.union1d(kinds, find_contradictions(groups, healthy.astype(np.int64)))
 
 
 def describe_problems(dataset: Dataset) -> list[str]:
@@ -142,6 +190,11 @@ def describe_problems(dataset: Dataset) -> list[str]:
             of_class = dataset.labels[test] == number
             leaked_of_class = dataset.labels[leaked] == number
             lines.append(f"  {name}: {leaked_of_class.sum():,} of {of_class.sum():,}")
+    if dataset.unnamed:
+        lines.append(
+            f"{len(dataset.unnamed.names):,} further scans show a tumour whose kind is not named: "
+            "they teach that there is one."
+        )
     lists = {
         "have a near-duplicate with another label": dataset.contradictions,
         "show no clear outline of a head": dataset.uncropped,
@@ -164,9 +217,7 @@ def _check_patterns(exclude: Sequence[str], trees: Sequence[ScanTree]) -> None:
             )
 
 
-def _check_classes(
-    labels: Sequence[str], binary: bool, roots: Sequence[Path], notes: Sequence[str]
-) -> None:
+def _check_classes(labels: Sequence[str], roots: Sequence[Path], notes: Sequence[str]) -> None:
     """Refuse folders from which, taken together, no classifier can learn."""
     found = sorted(set(labels))
     where = ", ".join(str(root) for root in roots)
@@ -176,13 +227,6 @@ def _check_classes(
             "two or more. Pass the folder above, or another --data folder too."
         )
         raise DataError("\n".join([explanation, *notes, LAYOUT]))
-    kinds = set(found) - {"notumor", "tumor"}
-    if "tumor" in found and kinds and not binary:
-        raise DataError(
-            f"The scans of class 'tumor' in {where} do not say which kind of tumour they show, "
-            f"but other folders name kinds ({', '.join(sorted(kinds))}). Leave them out with "
-            "--exclude, or train a binary model."
-        )
 
 
 def _check_remaining(

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, train_test_split
 
 Protocol = Literal["official", "random-75-25", "random-80-20", "grouped"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
@@ -85,6 +85,17 @@ def split_scans(
         train, validation = _divide_groups(rest, labels, groups, VALIDATION_FOLDS, seed)
     _check_classes(labels, {"training": train, "validation": validation, "test": test})
     return Split(protocol, train, validation, test)
+
+
+def split_unnamed(
+    groups: NDArray[np.int64], seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Divide scans without a class: six sevenths to train, one to test, copies kept together."""
+    if len(np.unique(groups)) < GROUPED_TEST_FOLDS:
+        return np.arange(len(groups)), np.arange(0)
+    splitter = GroupShuffleSplit(1, test_size=1 / GROUPED_TEST_FOLDS, random_state=seed)
+    train, test = next(splitter.split(groups, groups=groups))
+    return train, test
 
 
 def _divide_at_random(

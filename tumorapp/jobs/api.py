@@ -16,7 +16,6 @@ from tumorapp.errors import (
     NoModelError,
     UnknownModelError,
     UnsupportedBodyError,
-    answer_problem,
 )
 from tumorapp.jobs import schemas
 from tumorapp.jobs.errors import (
@@ -33,6 +32,7 @@ from tumorapp.jobs.service import EXTENSION, Jobs
 from tumorapp.jobs.store import UNFINISHED, Job
 from tumorapp.openapi import Answer, Operation, document
 from tumorapp.prediction_table import fill_row, open_table
+from tumorapp.problems import answer_problem
 from tumorapp.schemas import read_options
 
 _FORMATS = {"json": "application/json", "csv": "text/csv"}
