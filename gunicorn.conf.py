@@ -5,6 +5,8 @@ request threads). The size of a request is limited in the application, and forwa
 trusted as gunicorn does by default: from 127.0.0.1 only, or from FORWARDED_ALLOW_IPS.
 """
 
+import contextlib
+import ctypes
 import logging
 import os
 import shutil
@@ -19,6 +21,24 @@ from typing import Any
 from gunicorn import glogging
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
+
+# glibc's names for them, of malloc.h.
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
+
+
+def _keep_memory_flat() -> None:
+    """Let all threads share one heap, and give buffers above a megabyte back at once.
+
+    glibc gives each thread a heap of its own, and images of many sizes leave holes in all of them:
+    a worker grew by 10 % in five minutes of mixed requests, and not at all with these.
+    """
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_ARENA_MAX, 1)
+        library.mallopt(_M_MMAP_THRESHOLD, 2**20)
+
+
+_keep_memory_flat()  # before the workers are forked
 
 
 def _read_number(name: str, default: int, most: int) -> int:

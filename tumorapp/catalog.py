@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
@@ -37,6 +38,9 @@ class Refusal:
     reason: str
 
 
+_Key = tuple[str, int, Stamp]  # a bundle's name, version and files
+
+
 @dataclass(frozen=True)
 class _Served:
     """What is served, and what it was made of.
@@ -51,7 +55,7 @@ class _Served:
     models: Mapping[str, LoadedModel] = field(default_factory=dict)
     refused: tuple[Refusal, ...] = ()
     installed: Mapping[str, Installed] = field(default_factory=dict)
-    tried: Mapping[tuple[str, int, Stamp], LoadedModel | Refusal] = field(default_factory=dict)
+    tried: Mapping[_Key, LoadedModel | Refusal] = field(default_factory=dict)
 
 
 class Catalog:
@@ -117,19 +121,27 @@ class Catalog:
     def _take_up(self, before: _Served, installed: Mapping[str, Installed]) -> _Served:
         """Open what is to be served now, but for what was opened before and has not changed."""
         open_bundle = choose_engine(self._engine, self._threads, self._graph)
-        models: dict[str, LoadedModel] = {}
-        tried: dict[tuple[str, int, Stamp], LoadedModel | Refusal] = {}
-        for name, found in installed.items():
+
+        def open_newest(name: str, found: Installed) -> dict[_Key, LoadedModel | Refusal]:
+            outcomes: dict[_Key, LoadedModel | Refusal] = {}
             for version in found.candidates:
                 key = name, version, found.stamps.get(version, ())
-                outcome = before.tried.get(key) or self._try(name, version, open_bundle)
-                tried[key] = outcome
-                if isinstance(outcome, LoadedModel):
-                    models[name] = outcome
+                outcomes[key] = before.tried.get(key) or self._try(name, version, open_bundle)
+                if isinstance(outcomes[key], LoadedModel):
                     break
-            else:
-                if name in before.models:
-                    models[name] = before.models[name]
+            return outcomes
+
+        models: dict[str, LoadedModel] = {}
+        tried: dict[_Key, LoadedModel | Refusal] = {}
+        with ThreadPoolExecutor() as pool:  # compiling a graph keeps one core busy
+            opened = list(pool.map(open_newest, installed.keys(), installed.values()))
+        for name, outcomes in zip(installed, opened, strict=True):
+            tried |= outcomes
+            newest = next(reversed(outcomes.values()), None)
+            if isinstance(newest, LoadedModel):
+                models[name] = newest
+            elif name in before.models:
+                models[name] = before.models[name]
         faults = [
             Refusal(name, "active", one.fault) for name, one in installed.items() if one.fault
         ]

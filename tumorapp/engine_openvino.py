@@ -1,8 +1,7 @@
 """The default engine: a bundle's graph on the processor, with OpenVINO."""
 
-from collections import deque
-from functools import partial
 from pathlib import Path
+from queue import LifoQueue
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,9 @@ from tumorapp.engine import EngineError, Outputs, predict_in_steps
 # A request for 16 scans would hold the activations of all 16; smaller steps are as fast on a
 # processor and keep a worker's memory small.
 LARGEST_BATCH = 4
+
+# One computes on all cores while the next is filled. More would only hold more memory.
+_REQUESTS = 2
 
 # Of the test scans, above which int8 is no default: one accuracy can hide many changed answers.
 MOST_OTHER_ANSWERS = 0.01
@@ -80,27 +82,25 @@ class OpenVINOEngine:
         if "probabilities" not in names:
             raise EngineError(f"{file} has no output named probabilities.")
         self._has_heatmap = "heatmap" in names
-        # Requests that no thread is using: a request serves one thread at a time. There are as
-        # many as there ever were inferences at once.
-        self._idle: deque[Any] = deque()
+        # Those that no thread is using; None stands for one that has not been needed yet.
+        self._requests: LifoQueue[Any] = LifoQueue()
+        for _ in range(_REQUESTS):
+            self._requests.put(None)
 
     def predict(self, pixels: NDArray[np.uint8]) -> Outputs:
         """Run the graph; see `Engine`."""
-        try:
-            request = self._idle.pop()
-        except IndexError:
-            request = self.compiled.create_infer_request()
-        try:
-            return predict_in_steps(partial(self._infer, request), pixels, LARGEST_BATCH)
-        finally:
-            self._idle.append(request)
+        return predict_in_steps(self._infer, pixels, LARGEST_BATCH)
 
-    def _infer(self, request: Any, pixels: NDArray[np.uint8]) -> Outputs:
-        # Started rather than called: OpenVINO then computes in a thread of its own. Called from one
-        # request thread after another, it sets up its workers anew for each.
-        request.start_async(pixels, share_inputs=True)
-        request.wait()
-        found = request.results  # in the request's own memory, which its next inference overwrites
-        return Outputs(
-            found["probabilities"].copy(), found["heatmap"].copy() if self._has_heatmap else None
-        )
+    def _infer(self, pixels: NDArray[np.uint8]) -> Outputs:
+        request = self._requests.get()
+        try:
+            request = request or self.compiled.create_infer_request()
+            # Started rather than called: OpenVINO then computes in a thread of its own. Called from
+            # one request thread after another, it sets up its workers anew for each.
+            request.start_async(pixels, share_inputs=True)
+            request.wait()
+            found = request.results  # in its own memory, which the next inference overwrites
+            heatmaps = found["heatmap"].copy() if self._has_heatmap else None
+            return Outputs(found["probabilities"].copy(), heatmaps)
+        finally:
+            self._requests.put(request)
