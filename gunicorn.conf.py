@@ -52,10 +52,10 @@ bind = f"{os.environ.get('HOST') or '127.0.0.1'}:{_read_number('PORT', 8000, 655
 
 # One worker, several threads: OpenVINO spreads one inference over the cores and releases the
 # interpreter's lock, so that a second worker costs its memory again and gains little. A thread
-# waits for inferences, and for the rest of a large body: there are more of them than cores.
+# prepares a scan and waits for its inference: two more than cores keep all of them busy.
 workers = _read_number("WEB_CONCURRENCY", 1, 256)
 worker_class = "tumorapp.worker.Worker"
-threads = _read_number("THREADS", 16, 1024)
+threads = _read_number("THREADS", (os.cpu_count() or 1) + 2, 1024)
 
 # A worker's connections: those with a thread, at most 400 that wait for one (TUMORAPP_MAX_WAITING),
 # and some that wait for their clients, of which the one that idles longest makes room for the next.

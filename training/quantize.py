@@ -20,6 +20,8 @@ from training.data.split import Split, split_scans
 from training.graph_comparison import LabelledScans, compare_graphs, compile_graph, run_graph
 
 ACCEPTED_LOSS = 0.002  # of accuracy, 0.2 points, on the test part
+# On the validation part, where a few scans decide on accuracy and all of them on this.
+ACCEPTED_DIFFERENCE = 0.005  # of a scan's probabilities, on average
 CALIBRATION_SCANS = 300
 _SECTION = "## The int8 graph"
 # How many of the first convolutions stay in floating point, the fastest choice first. The early
@@ -143,7 +145,7 @@ def check_gain(card: Card, graphs: dict[str, dict[str, float]]) -> None:
 def quantize_graph(
     path: Path, training: LabelledScans, validation: LabelledScans, tell: Tell
 ) -> Any:
-    """Make an int8 graph whose accuracy on the validation part is that of the given one.
+    """Make an int8 graph that answers as the given one does on the validation part.
 
     Args:
         path: the graph that was published.
@@ -155,8 +157,8 @@ def quantize_graph(
         An OpenVINO model with the inputs and outputs of the given one.
 
     Raises:
-        QuantizationError: it has no convolution, or loses more than 0.2 points however many of
-            them are kept.
+        QuantizationError: it has no convolution, or answers otherwise however many of them are
+            kept.
     """
     import nncf
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
@@ -169,7 +171,8 @@ def quantize_graph(
         activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
     )
     core = openvino.Core()
-    expected = validation.measure(run_graph(compile_graph(path), validation.pixels)[0])
+    before = run_graph(compile_graph(path), validation.pixels)[0]
+    expected = validation.measure(before)
     count = len(_list_convolutions(core.read_model(path)))
     for kept in (number for number in _FIRST_KEPT if number < count):
         model = core.read_model(path)
@@ -178,15 +181,18 @@ def quantize_graph(
             samples,
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(chosen),
+            fast_bias_correction=False,
             ignored_scope=nncf.IgnoredScope(names=_list_kept(model, kept)),
             advanced_parameters=ranges,
         )
-        found = validation.measure(run_graph(compile_graph(quantized), validation.pixels)[0])
+        after = run_graph(compile_graph(quantized), validation.pixels)[0]
+        found = validation.measure(after)
+        difference = np.abs(after - before).max(axis=1).mean()
         tell(
             f"{count - kept} of {count} convolutions in int8: accuracy {found:.4f} on the "
-            f"validation part, {expected:.4f} before."
+            f"validation part, {expected:.4f} before; probabilities differ by {difference:.4f}."
         )
-        if expected - found <= ACCEPTED_LOSS:
+        if expected - found <= ACCEPTED_LOSS and difference <= ACCEPTED_DIFFERENCE:
             return quantized
     raise QuantizationError(
         "No int8 graph was as accurate on the validation part. Nothing was published."

@@ -75,6 +75,7 @@ class Connection(TConn):  # type: ignore[misc]
         self.timeout = monotonic() + seconds
         self.received = bytearray()
         self.has_head = self.watches = self.counted = self.refused = False
+        self._is_asking = False  # for a word before it sends its body
         self.since = self.taken_by = inf
         self._body = 0  # where it begins
         self._length: int | None = None  # of head and body together, where that is known
@@ -99,17 +100,20 @@ class Connection(TConn):  # type: ignore[misc]
         framing = {name.lower(): value.strip() for name, value in headers}
         self.watches = not framing and _WATCHING.match(self.received) is not None
         length = framing.get(b"content-length", b"")
-        if b"expect" in framing:  # its client waits for a word before it sends the rest
-            self._length = self._body
-        elif b"transfer-encoding" not in framing:
+        self._is_asking = b"expect" in framing
+        if b"transfer-encoding" not in framing:
             self._length = self._body + (int(length) if _LENGTH.fullmatch(length) else 0)
 
     @property
     def is_ready(self) -> bool:
-        """Whether a thread can go on with the request: it is whole, or too large to wait for."""
-        if len(self.received) >= READ_AHEAD:
-            return True
-        if not self.has_head:
+        """Whether a thread can go on with the request: it is whole, or its rest takes a thread."""
+        large = len(self.received) >= READ_AHEAD
+        return large or (self.has_head and self._is_asking) or self.is_whole
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the request has come."""
+        if not self.has_head or self._is_asking:
             return False
         if self._length is not None:
             return len(self.received) >= self._length

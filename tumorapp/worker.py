@@ -4,9 +4,9 @@
 
 Threads get whole requests: the main loop reads as many connections as there are at once, each
 against a deadline that moves with what arrives, so a client that trickles is let go. The rest of a
-large body is read by the thread, against the same kind of deadline. Past `MAX_WAITING` requests the
-next is refused at once, and so is one that has waited too long. Whoever watches the service has a
-thread apart, which also says the refusals.
+large body is read by a thread of a second pool, against the same kind of deadline. Past
+`MAX_WAITING` requests the next is refused at once, and so is one that has waited too long. Whoever
+watches the service has a thread apart, which also says the refusals.
 """
 
 import contextlib
@@ -28,6 +28,8 @@ from tumorapp.connection import Connection
 SECONDS_TO_WAIT = 30.0  # for a thread
 SECONDS_TO_TAKE = 30.0  # an answer
 SECONDS_TO_LINGER = 2.0  # after the last answer, for its client to read it and close
+
+_LARGE_REQUESTS = 16  # whose bodies are read, each by a thread
 
 _CHUNK = 2**16  # bytes received at once
 _SECONDS_BETWEEN_SWEEPS = 0.5
@@ -80,6 +82,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
 
             self._note_waiting = note_waiting
         self._spare = ThreadPoolExecutor(1)
+        self._large = ThreadPoolExecutor(_LARGE_REQUESTS)
 
     def accept(self, listener: socket.socket) -> bool:
         """Take a connection, if there is one; tell whether there was.
@@ -137,7 +140,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         connection.counted = not connection.watches and not connection.refused
         if connection.counted:
             self._count(1)
-        pool = self.tpool if connection.counted else self._spare
+        pool = self._large
+        if not connection.counted:
+            pool = self._spare
+        elif connection.is_whole:
+            pool = self.tpool
         connection.hand_over()
         self._working.add(connection)
         pool.submit(self.handle, connection).add_done_callback(

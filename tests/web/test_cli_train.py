@@ -322,10 +322,11 @@ class TestTraining:
         assert "--model binary-cnn" in card.training["command"]
         accuracy = f"accuracy {card.metrics['accuracy']:.4f} (95 % interval"
         assert accuracy in done.stdout
-        assert done.stdout.splitlines()[-2:] == [
+        assert done.stdout.splitlines()[-3:-1] == [
             f"Report: {bundle / 'report/README.md'}",
             f"Published: {bundle}",
         ]
+        assert f"flask models quantize binary-cnn --data {data}" in done.stdout
 
     def test_only_a_report(self, run: Run, data: Path, tmp_path: Path) -> None:
         options = ["--size", "32", "--epochs", "1", "--augmentation", "0", "--no-publish"]

@@ -99,7 +99,7 @@ def _separate_bright(grey: NDArray[np.uint8]) -> tuple[float, NDArray[np.uint8]]
 
 def _percentile(grey: NDArray[np.uint8], percent: float) -> float:
     """Give the percentile of 8-bit values from their histogram: ten times faster than sorting."""
-    counts = np.cumsum(np.bincount(grey.ravel(), minlength=256))
+    counts = np.cumsum(cv2.calcHist([grey], [0], None, [256], [0, 256]), dtype=np.int64)
     return float(np.searchsorted(counts, counts[-1] * percent / 100))
 
 
