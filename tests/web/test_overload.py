@@ -118,6 +118,16 @@ def connect(service: Any, sent: bytes) -> socket.socket:
     return connection
 
 
+def refuse_answers(service: Any) -> socket.socket:
+    """Ask for more than the system keeps, and read none of it."""
+    large = b"GET /api/docs/swagger-ui/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
+    greedy = socket.socket()
+    greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    greedy.connect(("127.0.0.1", int(service.url.rpartition(":")[2])))
+    greedy.sendall(large * 8)
+    return greedy
+
+
 def waiting(service: Any) -> float:
     text = service.ask("/metrics").text
     return float(text.partition("\ntumorapp_http_requests_waiting ")[2].partition("\n")[0])
@@ -143,10 +153,9 @@ def test_past_the_bound_requests_are_refused_at_once_and_those_accepted_are_answ
     with (
         serve(models_dir, tmp_path, THREADS="1", TUMORAPP_MAX_WAITING="2") as service,
         ThreadPoolExecutor(2) as clients,
-        # The one thread reads a body that is larger than is read ahead, and stalls.
-        connect(service, HEAD + b"Content-Length: 300000\r\n\r\n" + bytes(READ_AHEAD)) as holder,
+        refuse_answers(service) as holder,  # the one thread writes to who does not read
     ):
-        time.sleep(0.2)
+        time.sleep(0.3)
         accepted: list[Future[requests.Response]] = [clients.submit(predict) for _ in range(2)]
         wait_until(lambda: waiting(service) == 2)
         started = time.monotonic()
@@ -161,12 +170,29 @@ def test_past_the_bound_requests_are_refused_at_once_and_those_accepted_are_answ
             assert answer.headers["Connection"] == "close"
         assert [answer.status_code for answer in watched] == [200] * 3
         assert not any(future.done() for future in accepted)
-        holder.sendall(bytes(300_000 - READ_AHEAD))
+        holder.close()
         assert [future.result().status_code for future in accepted] == [200, 200]
         wait_until(lambda: waiting(service) == 0)
         assert predict().status_code == 200
         assert f'tumorapp_rejections_total{{reason="{TITLE}"}} 2.0' in service.ask("/metrics").text
     assert "Traceback" not in service.errors.read_text()
+
+
+@pytest.mark.slow
+def test_large_bodies_hold_no_thread_that_answers(
+    models_dir: Path, tmp_path: Path, scan: bytes, serve: Serve
+) -> None:
+    stalled = HEAD + b"Content-Length: 300000\r\n\r\n" + bytes(READ_AHEAD)
+    asking = HEAD + b"Content-Length: 9000\r\nExpect: 100-continue\r\n\r\n"
+    image = {"Content-Type": "image/jpeg"}
+    with serve(models_dir, tmp_path, THREADS="1") as service:
+        slow = [connect(service, beginning) for beginning in (stalled, asking) * 3]
+        time.sleep(0.2)
+        started = time.monotonic()
+        assert service.ask("/api/predict", scan, image).status_code == 200
+        assert time.monotonic() - started < 5  # they are let go after ten
+        for connection in slow:
+            connection.close()
 
 
 HASTY = """
@@ -223,12 +249,8 @@ def test_slow_clients_are_let_go(
 def test_a_client_that_takes_no_answer_is_let_go_and_who_waited_too_long_is_told(
     models_dir: Path, tmp_path: Path, scan: bytes, serve: Serve, hasty: str
 ) -> None:
-    large = b"GET /api/docs/swagger-ui/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
     with serve(models_dir, tmp_path, hasty, THREADS="1") as service:
-        with socket.socket() as greedy:
-            greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            greedy.connect(("127.0.0.1", int(service.url.rpartition(":")[2])))
-            greedy.sendall(large * 8)  # more than the system keeps
+        with refuse_answers(service):
             time.sleep(0.3)
             late = service.ask("/api/predict", scan, {"Content-Type": "image/jpeg"})
         assert late.status_code == 503
