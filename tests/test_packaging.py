@@ -166,7 +166,7 @@ class TestGunicornSettings:
         assert (settings["bind"], settings["workers"], settings["threads"]) == (
             "127.0.0.1:8000",
             1,
-            16,
+            (os.cpu_count() or 1) + 2,
         )
 
     def test_every_name_is_one_of_gunicorns(self) -> None:
