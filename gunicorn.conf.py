@@ -30,7 +30,7 @@ def _keep_memory_flat() -> None:
     """Let all threads share one heap, and give buffers above a megabyte back at once.
 
     glibc gives each thread a heap of its own, and images of many sizes leave holes in all of them:
-    a worker grew by 10 % in five minutes of mixed requests, and not at all with these.
+    a worker grew by 9 % in ten minutes of mixed requests, and by 1 % with these.
     """
     with contextlib.suppress(AttributeError, OSError):  # another C library
         library = ctypes.CDLL(None)
@@ -52,10 +52,11 @@ bind = f"{os.environ.get('HOST') or '127.0.0.1'}:{_read_number('PORT', 8000, 655
 
 # One worker, several threads: OpenVINO spreads one inference over the cores and releases the
 # interpreter's lock, so that a second worker costs its memory again and gains little. A thread
-# prepares a scan and waits for its inference: two more than cores keep all of them busy.
+# prepares a scan and waits for its inference: two more than cores keep all of them busy, and many
+# more only wait for each other (a container may see far more cores than it has a share of).
 workers = _read_number("WEB_CONCURRENCY", 1, 256)
 worker_class = "tumorapp.worker.Worker"
-threads = _read_number("THREADS", (os.cpu_count() or 1) + 2, 1024)
+threads = _read_number("THREADS", min((os.cpu_count() or 1) + 2, 16), 1024)
 
 # A worker's connections: those with a thread, at most 400 that wait for one (TUMORAPP_MAX_WAITING),
 # and some that wait for their clients, of which the one that idles longest makes room for the next.

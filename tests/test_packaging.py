@@ -166,8 +166,10 @@ class TestGunicornSettings:
         assert (settings["bind"], settings["workers"], settings["threads"]) == (
             "127.0.0.1:8000",
             1,
-            (os.cpu_count() or 1) + 2,
+            min((os.cpu_count() or 1) + 2, 16),
         )
+        monkeypatch.setattr(os, "cpu_count", lambda: 64)
+        assert self.read()["threads"] == 16
 
     def test_every_name_is_one_of_gunicorns(self) -> None:
         lines = (PROJECT / "gunicorn.conf.py").read_text().splitlines()

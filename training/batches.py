@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.audit import list_members
 from training.data.variants import VARIANTS, draw_variant
 
 
@@ -127,8 +128,7 @@ def _list_members(groups: NDArray[np.int64] | None, scans: int) -> list[NDArray[
     """Give the rows of each group; without groups every scan is one of its own, in order."""
     if groups is None:
         return list(np.arange(scans).reshape(-1, 1))
-    order = np.argsort(groups, kind="stable")
-    return np.split(order, np.cumsum(np.unique(groups, return_counts=True)[1])[:-1])
+    return list_members(groups)
 
 
 def _balance_classes(

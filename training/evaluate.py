@@ -1,10 +1,13 @@
 """What a model is worth, measured once on scans that had no part in making it."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics
+
+from training.data.audit import list_members
 
 BOOTSTRAP_ROUNDS = 1000
 _RELIABILITY_BINS = 10
@@ -73,24 +76,22 @@ def evaluate_unnamed(
         `scans`, `groups`, the share `recognized` as a tumour of any kind, and its 95 % `interval`.
     """
     seen = probabilities.argmax(axis=1) != healthy
-    random = np.random.default_rng(0)
-    rows_of = _list_rows(groups)
-    shares = []
-    for _ in range(BOOTSTRAP_ROUNDS):
-        drawn = random.integers(0, len(rows_of), len(rows_of))
-        shares.append(seen[np.concatenate([rows_of[group] for group in drawn])].mean())
+    shares = [seen[rows].mean() for rows in _draw_groups(groups, seed=0)]
     return {
         "scans": len(seen),
-        "groups": len(rows_of),
+        "groups": len(np.unique(groups)),
         "recognized": float(seen.mean()),
         "interval": [float(np.quantile(shares, q)) for q in (0.025, 0.975)],
     }
 
 
-def _list_rows(groups: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Give the rows of each group."""
-    order = np.argsort(groups, kind="stable")
-    return np.split(order, np.cumsum(np.unique(groups, return_counts=True)[1])[:-1])
+def _draw_groups(groups: NDArray[np.int64], seed: int) -> Iterator[NDArray[np.int64]]:
+    """Give the rows of each round of the bootstrap, which draws whole groups."""
+    random = np.random.default_rng(seed)
+    members = list_members(groups)
+    for _ in range(BOOTSTRAP_ROUNDS):
+        drawn = random.integers(0, len(members), len(members))
+        yield np.concatenate([members[group] for group in drawn])
 
 
 def _list_mistakes(
@@ -146,14 +147,11 @@ def _bootstrap(
     seed: int,
 ) -> dict[str, list[float]]:
     """Give the 2.5 % and 97.5 % quantiles of each headline figure over draws of whole groups."""
-    random = np.random.default_rng(seed)
-    rows_of = _list_rows(groups)
-    rounds = []
-    for _ in range(BOOTSTRAP_ROUNDS):
-        drawn = random.integers(0, len(rows_of), len(rows_of))
-        rows = np.concatenate([rows_of[group] for group in drawn])
-        if len(np.unique(labels[rows])) > 1:  # else there is nothing to tell apart
-            rounds.append(_headline(probabilities[rows], labels[rows]))
+    rounds = [
+        _headline(probabilities[rows], labels[rows])
+        for rows in _draw_groups(groups, seed)
+        if len(np.unique(labels[rows])) > 1  # else there is nothing to tell apart
+    ]
     return {
         name: [float(np.quantile([one[name] for one in rounds], q)) for q in (0.025, 0.975)]
         for name in rounds[0]

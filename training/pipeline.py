@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.bundle import HEALTHY_CLASSES, Card, read_bundle
+from training.bundle import Card, read_bundle
 from training.calibrate import apply_temperature, find_temperature, predict_probabilities
 from training.compress import round_weights
 from training.data.dataset import Dataset, UnnamedTumors, describe_problems, load_dataset
@@ -110,29 +110,23 @@ def _fit(
     request: TrainingRequest, network: Architecture, dataset: Dataset, split: Split, run: Run
 ) -> FitResult:
     training: Labelled = (*_take(dataset, split.train), dataset.groups[split.train])
-    # Without a healthy class, a tumour of some kind says nothing.
-    healthy = _find_healthy(dataset) if dataset.unnamed and request.head == "softmax" else None
+    unnamed = dataset.unnamed if request.head == "softmax" else None
     settings = FitSettings(
         request.recipe,
         request.size,
         len(dataset.classes),
-        healthy,
+        unnamed.healthy if unnamed else None,
         request.seed,
         request.weights,
         request.precision,
     )
-    if dataset.unnamed and healthy is not None:
-        training = _add_unnamed(training, dataset.unnamed, len(dataset.classes), request.seed)
+    if unnamed:
+        training = _add_unnamed(training, unnamed, len(dataset.classes), request.seed)
     validation: Scans = _take(dataset, split.validation)
     if request.head != "softmax":
         return fit_vectors(network, training, validation, settings, run.folder, request.head)
     train_it = fit_head if request.method == "frozen" else fit
     return train_it(network, training, validation, settings, run.folder)
-
-
-def _find_healthy(dataset: Dataset) -> int | None:
-    found = [dataset.classes.index(name) for name in HEALTHY_CLASSES & {*dataset.classes}]
-    return found[0] if found else None
 
 
 def _add_unnamed(training: Labelled, unnamed: UnnamedTumors, label: int, seed: int) -> Labelled:
@@ -151,14 +145,14 @@ def _take(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8],
 
 def _measure_unnamed(card: Card, dataset: Dataset, fitted: FitResult, seed: int) -> Card:
     """Add how often the model recognises a tumour whose kind is not named."""
-    healthy, unnamed = _find_healthy(dataset), dataset.unnamed
-    if unnamed is None or healthy is None:
+    unnamed = dataset.unnamed
+    if unnamed is None:
         return card
     _, rows = split_unnamed(unnamed.groups, seed)
     if not len(rows):
         return card
     probabilities = predict_probabilities(fitted.model, unnamed.pixels[rows], fitted.batch)
-    found = evaluate_unnamed(probabilities, unnamed.groups[rows], healthy)
+    found = evaluate_unnamed(probabilities, unnamed.groups[rows], unnamed.healthy)
     return replace(card, metrics={**card.metrics, "unnamed_tumors": found})
 
 

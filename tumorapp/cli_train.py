@@ -200,12 +200,13 @@ def train_command(
     click.echo(f"Report: {(outcome.bundle or outcome.run) / 'report' / 'README.md'}")
     if outcome.bundle:
         click.echo(f"Published: {outcome.bundle}")
+    elif head == "knn":
+        click.echo("Nearest neighbours are no network, so there is no bundle to publish.")
+    if outcome.bundle and outcome.card.feature_layer:  # int8 is for convolutions
         folders = shlex.join(word for folder in data for word in ("--data", str(folder)))
         left_out = shlex.join(word for pattern in exclude for word in ("--exclude", pattern))
         again = f"flask models quantize {model} {folders} {left_out}".rstrip()
         click.echo(f"For a faster int8 graph beside it: {again}")
-    elif head == "knn":
-        click.echo("Nearest neighbours are no network, so there is no bundle to publish.")
 
 
 def _find_architecture(name: str) -> "Architecture":

@@ -17,7 +17,7 @@ from werkzeug.datastructures import MultiDict
 
 from training.bundle import Card
 from tumorapp import figures, rows
-from tumorapp.catalog import Catalog
+from tumorapp.catalog import Catalog, LoadedModel
 from tumorapp.errors import InvalidOptionError
 from tumorapp.mistakes import count_mistakes
 from tumorapp.rows import BUDGETS, COLUMNS, Row, describe_card, describe_result, sort_rows
@@ -144,16 +144,16 @@ def send_study_file(slug: str, file: str) -> Response:
 @blueprint.get("/<model>/<int:version>")
 def show_bundle_report(model: str, version: int) -> str:
     """Show the report of a model that is served."""
-    card = _find_card(model, version)
+    loaded = _find_model(model, version)
     folder = _models_folder() / model / str(version) / "report"
-    precision = _catalog().models[model].engine.precision
-    return _render_report(describe_card(card), card, folder, precision=precision)
+    precision = loaded.engine.precision
+    return _render_report(describe_card(loaded.card), loaded.card, folder, precision=precision)
 
 
 @blueprint.get("/<model>/<int:version>/<file>")
 def send_bundle_file(model: str, version: int, file: str) -> Response:
     """Send the card, a plot or the written report of a model that is served."""
-    card = _find_card(model, version)
+    card = _find_model(model, version).card
     if file == _CARD:
         return _send_card(card, f"{model}-{version}")
     return _send(_models_folder(), f"{model}/{version}/report", file)
@@ -202,11 +202,11 @@ def _send_card(card: Card, name: str) -> Response:
     return answer
 
 
-def _find_card(model: str, version: int) -> Card:
+def _find_model(model: str, version: int) -> LoadedModel:
     loaded = _catalog().models.get(model)
     if loaded is None or loaded.card.version != version:
         abort(404)
-    return loaded.card
+    return loaded
 
 
 def _catalog() -> Catalog:

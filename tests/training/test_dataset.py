@@ -135,10 +135,34 @@ def test_tumours_whose_kind_is_not_named_are_of_no_class(
     assert dataset.unnamed.pixels.shape == (2, *dataset.pixels.shape[1:])
     assert not np.isin(dataset.unnamed.groups, dataset.groups).any()
     assert any("2 further scans" in line for line in describe_problems(dataset))
+    assert dataset.unnamed.healthy == 2
     assert load(*roots, binary=True).labels.tolist() == [0, 1, 1, 1, 1]
     without = load(*roots, exclude=("a/yes/*",))
     assert without.classes == dataset.classes
     assert without.unnamed is None
+
+
+def test_beside_classes_that_are_no_kinds_a_tumour_is_a_class(
+    tmp_path: Path, grow_tree: Grow, load: Callable[..., Dataset]
+) -> None:
+    roots = [
+        grow_tree(tmp_path / "a", {"no": 1, "yes": 1}, seed=1),
+        grow_tree(tmp_path / "b", {"abscess": 1, "stroke": 1}, seed=2),
+    ]
+    dataset = load(*roots)
+    assert dataset.classes == ("abscess", "notumor", "stroke", "tumor")
+    assert dataset.unnamed is None
+
+
+def test_tumours_whose_kind_is_not_named_need_a_healthy_class(
+    tmp_path: Path, grow_tree: Grow, load: Callable[..., Dataset]
+) -> None:
+    root = grow_tree(tmp_path / "a", {"glioma": 1, "meningioma": 1, "yes": 1})
+    with pytest.raises(DataError, match=r"class 'tumor'.*no class is healthy here"):
+        load(root)
+    with pytest.raises(DataError, match=r"class 'tumor'.*no class is healthy here"):
+        load(root, exclude=("a/meningioma/*",))
+    assert load(root, exclude=("a/yes/*",)).classes == ("glioma", "meningioma")
 
 
 def test_a_copy_names_the_kind_or_contradicts(

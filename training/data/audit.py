@@ -49,6 +49,12 @@ def _standardise(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     return flat
 
 
+def list_members(groups: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Give the scans of each group, as indices."""
+    order = np.argsort(groups, kind="stable")
+    return np.split(order, np.cumsum(np.unique(groups, return_counts=True)[1])[:-1])
+
+
 def find_leaks(
     groups: NDArray[np.int64], train: NDArray[np.int64], test: NDArray[np.int64]
 ) -> NDArray[np.int64]:

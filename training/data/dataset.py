@@ -11,11 +11,19 @@ from training.bundle import HEALTHY_CLASSES
 from training.data.audit import find_contradictions, find_leaks, group_near_duplicates
 from training.data.cache import prepare_arrays
 from training.data.folders import LAYOUT, ScanTree, read_tree
-from training.data.sources import BINARY_CLASSES, SOURCES, DataError, Source, to_binary
+from training.data.sources import (
+    BINARY_CLASSES,
+    CANONICAL_CLASSES,
+    SOURCES,
+    DataError,
+    Source,
+    to_binary,
+)
 from training.scan import ScanSpecification
 
 _REASONS_SHOWN = 5
 _ANY_TUMOR = "tumor"
+_KINDS = frozenset(CANONICAL_CLASSES) - HEALTHY_CLASSES - {_ANY_TUMOR}
 _UNNAMED = -1
 
 
@@ -27,11 +35,13 @@ class UnnamedTumors:
         names: of each scan, as a `Dataset` has them.
         pixels: uint8, shape (scans, size, size, 1).
         groups: int64, shape (scans,): near-duplicate groups, none of which holds a named scan.
+        healthy: the class that none of them shows.
     """
 
     names: tuple[str, ...]
     pixels: NDArray[np.uint8]
     groups: NDArray[np.int64]
+    healthy: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +101,8 @@ def load_dataset(
         progress: whether to show a progress bar.
 
     Raises:
-        DataError: no folder, no scan, one class only, a class of which no scan is left, or a
-            pattern without a match.
+        DataError: no folder, no scan, one class only, a class of which no scan is left, tumours
+            without a kind where nothing is healthy, or a pattern without a match.
     """
     trees = [read_tree(root, exclude=exclude) for root in roots]
     _check_patterns(exclude, trees)
@@ -111,7 +121,7 @@ def load_dataset(
             "trained on them answers counts as a tumour."
         )
         notes = (*notes, warning)
-    _check_classes(labels, roots, notes)
+    _check_classes(labels, classes, roots, notes)
     arrays = prepare_arrays([scan.path for scan in scans], specification, cache, progress=progress)
     rows = arrays.rows
     numbers = np.array(
@@ -127,6 +137,11 @@ def load_dataset(
     kept = np.setdiff1d(named, contradictory)
     # The copy of a scan whose kind is named has nothing to add.
     nameless = np.nonzero(~np.isin(groups, groups[named]))[0]
+    if len(nameless):
+        notes = (
+            *notes,
+            f"{len(nameless):,} further scans show a tumour whose kind is not named: no class.",
+        )
     _check_remaining(
         classes,
         numbers[kept],
@@ -146,7 +161,10 @@ def load_dataset(
         sources=tuple(SOURCES[tree.name] for tree in trees if tree.name in SOURCES),
         manifest=arrays.manifest,
         unnamed=UnnamedTumors(
-            tuple(names[row] for row in rows[nameless]), arrays.pixels[nameless], groups[nameless]
+            tuple(names[row] for row in rows[nameless]),
+            arrays.pixels[nameless],
+            groups[nameless],
+            next(index for index, name in enumerate(classes) if name in HEALTHY_CLASSES),
         )
         if len(nameless)
         else None,
@@ -154,9 +172,9 @@ def load_dataset(
 
 
 def _list_classes(labels: Sequence[str]) -> tuple[str, ...]:
+    """List the classes; beside kinds of tumours, a tumour of any kind is none."""
     found = set(labels)
-    kinds = found - HEALTHY_CLASSES - {_ANY_TUMOR}
-    return tuple(sorted(found - {_ANY_TUMOR} if kinds else found))
+    return tuple(sorted(found - {_ANY_TUMOR} if found & _KINDS else found))
 
 
 def _find_contradictions(
@@ -190,11 +208,6 @@ def describe_problems(dataset: Dataset) -> list[str]:
             of_class = dataset.labels[test] == number
             leaked_of_class = dataset.labels[leaked] == number
             lines.append(f"  {name}: {leaked_of_class.sum():,} of {of_class.sum():,}")
-    if dataset.unnamed:
-        lines.append(
-            f"{len(dataset.unnamed.names):,} further scans show a tumour whose kind is not named: "
-            "they teach that there is one."
-        )
     lists = {
         "have a near-duplicate with another label": dataset.contradictions,
         "show no clear outline of a head": dataset.uncropped,
@@ -217,7 +230,9 @@ def _check_patterns(exclude: Sequence[str], trees: Sequence[ScanTree]) -> None:
             )
 
 
-def _check_classes(labels: Sequence[str], roots: Sequence[Path], notes: Sequence[str]) -> None:
+def _check_classes(
+    labels: Sequence[str], classes: tuple[str, ...], roots: Sequence[Path], notes: Sequence[str]
+) -> None:
     """Refuse folders from which, taken together, no classifier can learn."""
     found = sorted(set(labels))
     where = ", ".join(str(root) for root in roots)
@@ -227,6 +242,13 @@ def _check_classes(labels: Sequence[str], roots: Sequence[Path], notes: Sequence
             "two or more. Pass the folder above, or another --data folder too."
         )
         raise DataError("\n".join([explanation, *notes, LAYOUT]))
+    if not set(found) <= set(classes) and not HEALTHY_CLASSES.intersection(classes):
+        raise DataError(
+            f"The scans of class {_ANY_TUMOR!r} in {where} do not say which kind of tumour they "
+            f"show. Beside named kinds ({', '.join(classes)}) they can only teach what is no "
+            "healthy scan, and no class is healthy here. Add healthy scans, or leave them out with "
+            "--exclude."
+        )
 
 
 def _check_remaining(
