@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
@@ -133,9 +132,10 @@ class Catalog:
 
         models: dict[str, LoadedModel] = {}
         tried: dict[_Key, LoadedModel | Refusal] = {}
-        with ThreadPoolExecutor() as pool:  # compiling a graph keeps one core busy
-            opened = list(pool.map(open_newest, installed.keys(), installed.values()))
-        for name, outcomes in zip(installed, opened, strict=True):
+        # One after another: where two threads make OpenVINO's first inference at the same time, its
+        # bindings may wait for each other for ever (one start in some hundred did).
+        for name, found in installed.items():
+            outcomes = open_newest(name, found)
             tried |= outcomes
             newest = next(reversed(outcomes.values()), None)
             if isinstance(newest, LoadedModel):

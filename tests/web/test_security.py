@@ -203,6 +203,41 @@ def test_uploads_are_never_written(models_dir: Path, scan: bytes) -> None:
     assert written == []
 
 
+LISTENER = """
+import os, sys
+OUTWARD = ("socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname",
+           "urllib.Request", "subprocess.Popen", "os.fork", "os.posix_spawn")
+def note(event, arguments):
+    if event in OUTWARD:
+        os.write(2, f"{event} {arguments}\\n".encode())  # that of a forked process, too
+sys.addaudithook(note)
+from wsgi import create_app
+client = create_app().test_client()
+scan = sys.stdin.buffer.read()
+answer = client.post("/api/predict?heatmap=1", data=scan, content_type="image/jpeg")
+answers = [answer, client.get("/"), client.get("/models"), client.get("/metrics")]
+import training.graph_comparison
+print(*(answer.status_code for answer in answers))
+"""
+
+
+def test_nobody_is_told_that_it_runs(models_dir: Path, scan: bytes, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", LISTENER],
+        cwd=PROJECT,
+        # Where this variable is set, OpenVINO would keep quiet by itself.
+        env={**os.environ, "CI": "", "HOME": str(home), "TUMORAPP_MODELS_DIR": str(models_dir)},
+        input=scan,
+        capture_output=True,
+        check=False,
+    )
+    assert done.stderr.decode() == ""
+    assert done.stdout.split() == [b"200"] * 4
+    assert list(home.iterdir()) == []
+
+
 def test_nothing_unpickles_or_loads_code() -> None:
     for file in [*PROJECT.glob("tumorapp/**/*.py"), *PROJECT.glob("training/**/*.py")]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
