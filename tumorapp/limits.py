@@ -1,5 +1,6 @@
 """How often one client may ask, with Flask-Limiter; imported only where RATE_LIMIT says so."""
 
+import logging
 import math
 import time
 from ipaddress import ip_address, ip_network
@@ -39,6 +40,8 @@ def init_app(app: Flask) -> None:
             f"{error}. A Redis needs the package redis."
         ) from error
 
+    # That the storage failed is told; the lines below that name clients' addresses.
+    limiter.logger.setLevel(logging.WARNING)
     limiter.request_filter(is_unlimited)
 
     def answer(error: RateLimitExceeded) -> ResponseReturnValue:

@@ -113,6 +113,22 @@ def test_a_storage_that_cannot_be_used_stops_the_start(
         limited(RATE_LIMIT_STORAGE="redis://127.0.0.1:1")
 
 
+def test_a_storage_that_fails_is_told_and_no_client_is_named(
+    limited: Limited, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = limited()
+    [limiter] = app.extensions["limiter"]
+
+    def fail(*_: object, **__: object) -> bool:
+        raise ConnectionError("The storage has gone.")
+
+    monkeypatch.setattr(limiter.limiter, "hit", fail)
+    answers = [ask(app.test_client(), "192.0.2.1") for _ in range(5)]
+    assert answers[-1] == 429  # counted in memory meanwhile
+    assert "storage unreachable" in caplog.text
+    assert "192.0.2" not in caplog.text
+
+
 def test_the_document_says_so(limited: Limited, client: FlaskClient) -> None:
     document = limited().test_client().get("/api/openapi.json").get_json()
     assert "429" in document["paths"]["/api/predict"]["post"]["responses"]
