@@ -62,6 +62,11 @@ def _convert(model_path: Path, folder: Path) -> str | None:
 
     from training.explain import ServedModel
 
+    if sys.version_info >= (3, 13):
+        # OpenVINO 2026.4 asks for TensorFlow's version with an exec that fails there (PEP 667).
+        from openvino.frontend.tensorflow import utils
+
+        utils.get_environment_setup = lambda _framework: {"tensorflow": tf.__version__}
     served = ServedModel(keras.models.load_model(model_path, compile=False))
     traced = tf.function(served.__call__).get_concrete_function(served.signature)
     adapted = PrePostProcessor(openvino.convert_model(traced))
