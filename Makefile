@@ -16,7 +16,7 @@ compile := $(dev)/bin/python -m uv pip compile --quiet --universal --python-vers
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(ARGS)
 
 pybabel := $(dev)/bin/python -m babel.messages.frontend --quiet
-catalogues := tumorapp/translations
+catalogues := tumorapp/language/translations
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

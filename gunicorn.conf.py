@@ -55,7 +55,7 @@ bind = f"{os.environ.get('HOST') or '127.0.0.1'}:{_read_number('PORT', 8000, 655
 # prepares a scan and waits for its inference: two more than cores keep all of them busy, and many
 # more only wait for each other (a container may see far more cores than it has a share of).
 workers = _read_number("WEB_CONCURRENCY", 1, 256)
-worker_class = "tumorapp.worker.Worker"
+worker_class = "tumorapp.server.worker.Worker"
 threads = _read_number("THREADS", min((os.cpu_count() or 1) + 2, 16), 1024)
 
 # A worker's connections: those with a thread, at most 400 that wait for one (TUMORAPP_MAX_WAITING),

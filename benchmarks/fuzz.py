@@ -29,8 +29,8 @@ from werkzeug.test import EnvironBuilder
 from training.scan import ScanError, decode_scan
 from training.scan.decode import count_pages
 from tumorapp import uploads
+from tumorapp.api.schemas import read_options
 from tumorapp.errors import ProblemError
-from tumorapp.schemas import read_options
 
 _BOUNDARY = b"fuzz"
 _MAX_PIXELS = 4_000_000  # more would be slow to decode, and no more dangerous

@@ -24,29 +24,16 @@ def create_app(config: Mapping[str, object] | None = None) -> "Flask":
     from flask import Flask
     from flask.json.provider import DefaultJSONProvider
 
-    from tumorapp import (
-        api,
-        assets,
-        cli,
-        how,
-        jobs,
-        leaderboard,
-        logs,
-        many,
-        open_inference,
-        openapi,
-        ops,
-        overload,
-        problems,
-        reports,
-        security,
-        translation,
-        uploads,
-        views,
-    )
+    from tumorapp import cli, jobs, logs, ops, problems, security, uploads
+    from tumorapp.api import openapi, predict
     from tumorapp.catalog import Catalog
     from tumorapp.config import read_settings
+    from tumorapp.language import translation
+    from tumorapp.open_inference import api as open_inference
+    from tumorapp.pages import assets, how, leaderboard, many, views
     from tumorapp.reload import watch
+    from tumorapp.report import api as report
+    from tumorapp.server import overload
 
     app = Flask(__name__, template_folder="../templates", static_folder="../static")
     settings = read_settings(os.environ, config or {})
@@ -71,9 +58,9 @@ def create_app(config: Mapping[str, object] | None = None) -> "Flask":
     uploads.init_app(app)
     problems.init_app(app)
     security.init_app(app)
-    app.register_blueprint(api.blueprint, url_prefix="/api")
+    app.register_blueprint(predict.blueprint, url_prefix="/api")
     app.register_blueprint(openapi.blueprint, url_prefix="/api")
-    app.register_blueprint(reports.blueprint, url_prefix="/api")
+    app.register_blueprint(report.blueprint, url_prefix="/api")
     open_inference.init_app(app)
     app.register_blueprint(ops.blueprint)
     translation.init_app(app)
@@ -81,7 +68,7 @@ def create_app(config: Mapping[str, object] | None = None) -> "Flask":
         app.register_blueprint(views.blueprint)
         app.register_blueprint(many.blueprint)
         app.register_blueprint(leaderboard.blueprint)
-        app.register_blueprint(reports.page_blueprint)
+        app.register_blueprint(report.page_blueprint)
         how.init_app(app)
     assets.init_app(app)  # after the blueprints, for it looks at their files
     cli.init_app(app)

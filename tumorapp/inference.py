@@ -17,11 +17,11 @@ from training.scan import (
     ScanSpecification,
     read_scan,
 )
+from tumorapp.api.schemas import answer_schema
 from tumorapp.catalog import LoadedModel
 from tumorapp.engine import Outputs
 from tumorapp.errors import IMAGE_TYPES, OversizedImageError, UnreadableScanError
 from tumorapp.heatmap import render_heatmap
-from tumorapp.schemas import answer_schema
 
 # Sent with the model's card, the `labels` found, and the `seconds` that each stage took.
 scans_predicted = Signal("Scans were predicted together.")

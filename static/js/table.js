@@ -32,7 +32,7 @@ if (form && table) {
   form.addEventListener("submit", (event) => event.preventDefault());
   filterRows(); // a browser may have kept what was typed over a reload
 
-  /** Show the rows that pass; tumorapp/leaderboard.py asks the same of them. */
+  /** Show the rows that pass; tumorapp/pages/leaderboard.py asks the same of them. */
   function filterRows() {
     const words = text.value.toLowerCase().split(/\s+/);
     let shown = 0;

@@ -9,7 +9,7 @@ from PIL import Image
 from werkzeug.datastructures import FileStorage, MultiDict
 
 from tumorapp import create_app
-from tumorapp.schemas import AnswerSchema, ModelsSchema
+from tumorapp.api.schemas import AnswerSchema, ModelsSchema
 
 Draw = Callable[..., bytes]
 

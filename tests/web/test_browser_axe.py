@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from tests.web.pages import TEXT_FILE, Page, choose, hand_over, image
-from tests.web.test_leaderboard import METRICS, RESULT, write_study
+from tests.web.test_pages_leaderboard import METRICS, RESULT, write_study
 from training.bundle import Card
 from tumorapp import create_app
 

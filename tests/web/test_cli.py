@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from training.data import split
-from tumorapp.cli_train import PROTOCOLS
+from tumorapp.cli.train import PROTOCOLS
 
 PROJECT = Path(__file__).parents[2]
 

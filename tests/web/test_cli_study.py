@@ -11,7 +11,7 @@ from click.testing import Result
 from training.study.documents import DOCUMENTS
 from training.study.results import BUDGETS, RESULTS_FILE, read_results
 from tumorapp import create_app
-from tumorapp.cli_study import STUDIES, STUDY_BUDGETS
+from tumorapp.cli.study import STUDIES, STUDY_BUDGETS
 
 Run = Callable[..., Result]
 ANN = "ann-32-nodes-0-dense"

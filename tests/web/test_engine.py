@@ -11,7 +11,7 @@ from tests.conftest import draw_up_card, write_graph
 from training.bundle import BundleError, Card, publish_bundle, read_bundle
 from tumorapp import create_app
 from tumorapp.engine import EngineError, choose_engine
-from tumorapp.engine_openvino import LARGEST_BATCH, OpenVINOEngine, choose_precision
+from tumorapp.engine.openvino import LARGEST_BATCH, OpenVINOEngine, choose_precision
 from tumorapp.errors import ConfigurationError
 
 PROJECT = Path(__file__).parents[2]
@@ -101,7 +101,7 @@ def test_no_graph(tmp_path: Path, text: str | None) -> None:
 
 
 def test_tensorflow_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "tumorapp.engine_tensorflow", raising=False)
+    monkeypatch.delitem(sys.modules, "tumorapp.engine.tensorflow", raising=False)
     monkeypatch.setitem(sys.modules, "keras", None)  # as if it were not installed
     with pytest.raises(
         ConfigurationError, match=r"Install requirements\.txt, or set TUMORAPP_ENGINE"
@@ -134,7 +134,7 @@ class TestPrecision:
     ) -> None:
         if flags is not None:
             (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : fpu {flags} sse\n")
-        monkeypatch.setattr("tumorapp.engine_openvino._PROCESSOR", tmp_path / "cpuinfo")
+        monkeypatch.setattr("tumorapp.engine.openvino._PROCESSOR", tmp_path / "cpuinfo")
         assert choose_precision(make_card(graphs=GRAPHS), wanted) == expected
 
     def test_int8_is_no_default_where_many_answers_change(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.web.test_gunicorn import Server, start, stop
+from tests.web.test_server_gunicorn import Server, start, stop
 from training.bundle import pin_version, remove_version
 from tumorapp.catalog import Catalog
 from tumorapp.reload import watch

@@ -18,11 +18,12 @@ from pypdf import PdfReader
 
 from training.bundle import Card
 from training.scan import Box, PreparedScan, ScanSpecification
-from tumorapp import create_app, translation
+from tumorapp import create_app
 from tumorapp.inference import Prediction
-from tumorapp.pdf_sheet import Sheet, make_plain, shorten
-from tumorapp.report_pdf import CAUTION, NOTICE, Report, draw_report
-from tumorapp.reports import name_report
+from tumorapp.language import translation
+from tumorapp.report.api import name_report
+from tumorapp.report.pdf import CAUTION, NOTICE, Report, draw_report
+from tumorapp.report.sheet import Sheet, make_plain, shorten
 
 PROJECT = Path(__file__).parents[2]
 Form = Callable[..., dict[str, Any]]
@@ -231,7 +232,7 @@ def test_it_is_documented(client: FlaskClient) -> None:
 
 
 def test_a_start_does_not_wait_for_it() -> None:
-    program = "import sys; from tumorapp import reports, how; print(*sys.modules)"
+    program = "import sys; import tumorapp.report.api, tumorapp.pages.how; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True
     )

@@ -8,6 +8,8 @@ from typing import Any
 from flask import Blueprint, Response, current_app, request, url_for
 from werkzeug.exceptions import HTTPException
 
+from tumorapp.api.openapi import Answer, Operation, document
+from tumorapp.api.schemas import read_options
 from tumorapp.catalog import Catalog
 from tumorapp.errors import (
     DefaultModelError,
@@ -30,10 +32,8 @@ from tumorapp.jobs.files import create_file
 from tumorapp.jobs.material import receive
 from tumorapp.jobs.service import EXTENSION, Jobs
 from tumorapp.jobs.store import UNFINISHED, Job
-from tumorapp.openapi import Answer, Operation, document
 from tumorapp.prediction_table import fill_row, open_table
 from tumorapp.problems import answer_problem
-from tumorapp.schemas import read_options
 
 _FORMATS = {"json": "application/json", "csv": "text/csv"}
 

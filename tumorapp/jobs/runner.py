@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tumorapp.api.schemas import PredictionSchema
 from tumorapp.catalog import Catalog, LoadedModel
 from tumorapp.errors import ProblemError, UnreadableScanError
 from tumorapp.inference import Upload, predict_scans
@@ -14,7 +15,6 @@ from tumorapp.jobs.archive import Limits
 from tumorapp.jobs.files import find_file, hold_file, remove_strays
 from tumorapp.jobs.material import MaterialReader
 from tumorapp.jobs.store import UNFINISHED, Job, Outcome, Scan, Store
-from tumorapp.schemas import PredictionSchema
 
 logger = logging.getLogger(__name__)
 

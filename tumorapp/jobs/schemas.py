@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
-from tumorapp import api_examples
+from tumorapp.api import examples
 from tumorapp.jobs.archive import ARCHIVE_FIELD, ZIP_TYPES
 from tumorapp.uploads import FIELD
 
@@ -135,9 +135,9 @@ JOB: dict[str, Any] = {
 }
 NEW_JOB = {**JOB, "state": "waiting", "done": 0, "failed": 0}
 RESULTS: dict[str, Any] = {
-    **api_examples.ANSWER,
+    **examples.ANSWER,
     "predictions": [
-        *api_examples.ANSWER["predictions"],
+        *examples.ANSWER["predictions"],
         {"filename": "notes.txt", "error": "notes.txt: The file is no image."},
     ],
 }

@@ -1,0 +1,1 @@
+"""The REST API: its operations, what goes in and out, and the document that describes it."""

@@ -1,0 +1,271 @@
+"""The OpenAPI document, made from the views as they are, and the page that shows it.
+
+A view says what OpenAPI cannot see with `@document(Operation(…))`. The document is made when it is
+first asked for: neither the start nor any other request pays for it.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from flask import Blueprint, Flask, Response, abort, current_app, render_template
+from marshmallow import Schema, fields
+from werkzeug.exceptions import HTTPException, InternalServerError
+from werkzeug.routing import Rule
+
+from tumorapp.api.schemas import ProblemSchema
+from tumorapp.errors import (
+    CrossSiteError,
+    MissingKeyError,
+    OverloadedError,
+    ProblemError,
+    RateLimitError,
+    UnknownKeyError,
+)
+from tumorapp.problems import describe
+
+if TYPE_CHECKING:
+    from apispec import APISpec
+
+VERSION = "0.1.0"
+_DESCRIPTION = """\
+Says what a brain MRI slice shows, how sure it is, and where it looked.
+For research and teaching. **Not a medical device, not for diagnosis.**
+
+The operations under `/api` are the ones to use with images. Those under `/v2` speak the
+[Open Inference Protocol](https://github.com/kserve/open-inference-protocol) (KServe V2), so that
+clients made for it work unchanged."""
+
+_KEY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+View = TypeVar("View", bound=Callable[..., Any])
+ErrorKind = type[ProblemError] | type[HTTPException]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an operation answers with one status.
+
+    Attributes:
+        description: when it is given.
+        schema: of its JSON; None where it has none.
+        example: such a JSON.
+        others: examples of what is given instead of JSON, by content type.
+    """
+
+    description: str
+    schema: type[Schema] | None = None
+    example: Any = None
+    others: Mapping[str, str] = field(default_factory=dict)
+
+
+class ErrorShape:
+    """How the errors of an operation look: problem+json (RFC 9457)."""
+
+    content_type = "application/problem+json"
+    schema: type[Schema] = ProblemSchema
+
+    @staticmethod
+    def write(error: ProblemError | HTTPException) -> dict[str, Any]:
+        """Give the JSON that answers an error."""
+        return {name: value for name, value in asdict(describe(error)).items() if value != ()}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What a view takes and gives.
+
+    Attributes:
+        summary: what it does, in a few words; the view's docstring says more.
+        tag: the group it is shown in.
+        answers: by status, those that are no errors of `errors`.
+        errors: the exceptions it may end with; a 500 is always possible.
+        error_shape: how they are written.
+        body: what it takes, by content type; OpenAPI's media type objects.
+        parameters: OpenAPI's parameter objects; those in a path count where it has them.
+    """
+
+    summary: str
+    tag: str
+    answers: Mapping[int, Answer]
+    errors: Sequence[ErrorKind] = ()
+    error_shape: type[ErrorShape] = ErrorShape
+    body: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Sequence[Mapping[str, Any]] = ()
+
+
+_OPERATIONS: dict[Callable[..., Any], Operation] = {}
+
+# The page's own files are large: they lie apart from those of the other pages.
+blueprint = Blueprint(
+    "openapi", __name__, static_folder="swagger_ui", static_url_path="/docs/swagger-ui"
+)
+
+
+def document(operation: Operation) -> Callable[[View], View]:
+    """Note what a view takes and gives; the view itself stays as it is."""
+
+    def note(view: View) -> View:
+        _OPERATIONS[view] = operation
+        return view
+
+    return note
+
+
+class _DocumentSchema(Schema):
+    openapi = fields.String(required=True)
+    info = fields.Dict(required=True)
+    paths = fields.Dict(required=True)
+
+
+@blueprint.get("/openapi.json")
+@document(
+    Operation(
+        summary="Get this document",
+        tag="service",
+        answers={
+            200: Answer(
+                "This document.",
+                _DocumentSchema,
+                {"openapi": "3.1.0", "info": {"title": "TumorApp", "version": VERSION}},
+            )
+        },
+    )
+)
+def show_document() -> Response:
+    """Describe every operation in the terms of OpenAPI 3.1."""
+    text = current_app.extensions.get("openapi")
+    if text is None:
+        text = current_app.json.dumps(build_document(current_app))
+        current_app.extensions["openapi"] = text
+    return Response(text, mimetype="application/json")
+
+
+@blueprint.get("/docs")
+def show_page() -> str:
+    """Show the document as a page to read and to try the operations on."""
+    if current_app.config["PAGES"] == "off":
+        abort(404)
+    return render_template("api.html")
+
+
+def build_document(app: Flask) -> dict[str, Any]:
+    """Describe the documented views of an application; needs its context."""
+    from apispec import APISpec
+    from apispec.ext.marshmallow import MarshmallowPlugin
+
+    spec = APISpec(
+        title="TumorApp",
+        version=VERSION,
+        openapi_version="3.1.0",
+        plugins=[MarshmallowPlugin(schema_name_resolver=_name_schema)],
+        info={"description": _DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}},
+    )
+    if app.config["API_KEYS"] == "on":
+        for name, scheme in _KEY_SCHEMES.items():
+            spec.components.security_scheme(name, dict(scheme))
+    for rule in app.url_map.iter_rules():
+        operation = _OPERATIONS.get(app.view_functions[rule.endpoint])
+        if operation is not None:
+            _add_operation(spec, rule, operation, app.view_functions[rule.endpoint].__doc__ or "")
+    found: dict[str, Any] = spec.to_dict()
+    return found
+
+
+def _name_schema(schema: Schema | type[Schema]) -> str:
+    kind = schema if isinstance(schema, type) else type(schema)
+    return kind.__name__.strip("_").removesuffix("Schema")
+
+
+def _add_operation(spec: "APISpec", rule: Rule, operation: Operation, text: str) -> None:
+    answers = {
+        str(status): _describe_answer(answer, "application/json")
+        for status, answer in operation.answers.items()
+    }
+    described: dict[str, Any] = {
+        "operationId": rule.endpoint.replace(".", "_"),
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "description": re.sub(r"\s*\n\s*", " ", text.partition("\n\nRaises:")[0]).strip(),
+        "parameters": [
+            dict(parameter)
+            for parameter in operation.parameters
+            if parameter["in"] != "path" or parameter["name"] in rule.arguments
+        ],
+        "responses": {**answers, **_describe_errors(operation, _list_refusals(rule))},
+    }
+    if MissingKeyError in _list_refusals(rule):
+        described["security"] = [{name: []} for name in _KEY_SCHEMES]
+    if operation.body:
+        content = {kind: dict(media) for kind, media in operation.body.items()}
+        described["requestBody"] = {"required": True, "content": content}
+    path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+    for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+        spec.path(path=path, operations={method.lower(): described})
+
+
+def _describe_answer(answer: Answer, content_type: str) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        kind: {"schema": {"type": "string"}, "example": example}
+        for kind, example in answer.others.items()
+    }
+    if answer.schema is not None:
+        content[content_type] = {"schema": answer.schema, "example": answer.example}
+    return {"description": answer.description, **({"content": content} if content else {})}
+
+
+def _list_refusals(rule: Rule) -> list[ErrorKind]:
+    """List the errors that an operation may end with before its view is called."""
+    from tumorapp.keys import is_open
+    from tumorapp.security import SAFE_METHODS
+
+    blueprint = rule.endpoint.rpartition(".")[0] or None
+    refusals: list[ErrorKind] = []
+    if current_app.config["API_KEYS"] == "on" and not is_open(blueprint, rule.endpoint):
+        refusals += [MissingKeyError, UnknownKeyError]
+    if (rule.methods or set()) - SAFE_METHODS:
+        refusals.append(CrossSiteError)
+    if current_app.config["RATE_LIMIT"] is not None:
+        refusals.append(RateLimitError)
+    return refusals
+
+
+def _describe_errors(operation: Operation, refusals: Sequence[ErrorKind]) -> dict[str, Any]:
+    """Describe an operation's errors by status, with one of each kind as its examples."""
+    shape = operation.error_shape
+    responses: dict[str, Any] = {}
+    for status, kinds in _group_by_status(
+        (*refusals, *operation.errors, OverloadedError, InternalServerError)
+    ).items():
+        examples = {
+            kind.__name__: {"summary": title, "value": shape.write(error)}
+            for kind, title, error in kinds
+        }
+        responses[str(status)] = {
+            "description": "; ".join(title for _, title, _ in kinds) + ".",
+            "content": {shape.content_type: {"schema": shape.schema, "examples": examples}},
+        }
+    return responses
+
+
+_Kinds = dict[int, list[tuple[ErrorKind, str, ProblemError | HTTPException]]]
+
+
+def _group_by_status(kinds: Iterable[ErrorKind]) -> _Kinds:
+    grouped: _Kinds = {}
+    for kind in kinds:
+        error: ProblemError | HTTPException
+        if issubclass(kind, ProblemError):
+            error = kind((kind.__doc__ or "").partition("\n")[0])
+            status, title = int(kind.status), kind.title
+        else:
+            error = kind()
+            status = kind.code or HTTPStatus.INTERNAL_SERVER_ERROR
+            title = HTTPStatus(status).phrase
+        grouped.setdefault(status, []).append((kind, title, error))
+    return grouped

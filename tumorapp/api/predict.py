@@ -1,0 +1,110 @@
+"""The REST API: predictions, and the models that make them."""
+
+from typing import Any
+
+from flask import Blueprint, current_app, request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from tumorapp.api import examples
+from tumorapp.api.openapi import Answer, Operation, document
+from tumorapp.api.schemas import AnswerSchema, ModelsSchema, read_options
+from tumorapp.catalog import Catalog, LoadedModel
+from tumorapp.errors import (
+    DefaultModelError,
+    InvalidOptionError,
+    MissingImageError,
+    NoModelError,
+    OversizedImageError,
+    TooManyImagesError,
+    UnknownModelError,
+    UnreadableScanError,
+    UnsupportedBodyError,
+)
+from tumorapp.inference import predict_uploads
+from tumorapp.uploads import read_uploads
+
+blueprint = Blueprint("api", __name__)
+
+
+@blueprint.post("/predict")
+@document(
+    Operation(
+        summary="Predict scans",
+        tag="images",
+        answers={200: Answer("The predictions.", AnswerSchema, examples.ANSWER)},
+        errors=(
+            MissingImageError,
+            InvalidOptionError,
+            UnknownModelError,
+            RequestEntityTooLarge,
+            TooManyImagesError,
+            OversizedImageError,
+            UnsupportedBodyError,
+            UnreadableScanError,
+            NoModelError,
+            DefaultModelError,
+        ),
+        body=examples.PREDICT_BODY,
+        parameters=examples.PREDICT_PARAMETERS,
+    )
+)
+def predict() -> dict[str, Any]:
+    """Predict the images of a request; options come from the form or the query string.
+
+    Send a form with one or more images, or the bytes of one image with its own type. How many
+    images and how many megabytes are accepted is said where there are more.
+    """
+    config = current_app.config
+    uploads = read_uploads(request, config["MAX_IMAGES"])
+    options = read_options(request.values)
+    model = _catalog().get(options.model)
+    return predict_uploads(model, uploads, heatmap=options.heatmap, max_pixels=config["MAX_PIXELS"])
+
+
+@blueprint.get("/models")
+@document(
+    Operation(
+        summary="List the models",
+        tag="images",
+        answers={200: Answer("The models.", ModelsSchema, examples.MODELS)},
+    )
+)
+def list_models() -> dict[str, Any]:
+    """List the models that are served, and the bundles that were refused."""
+    catalog = _catalog()
+    default = catalog.default_name
+    return {
+        "default": default,
+        "models": [
+            _describe(model, default=name == default)
+            for name, model in sorted(catalog.models.items())
+        ],
+        "refused": catalog.refused,
+    }
+
+
+def _describe(model: LoadedModel, *, default: bool) -> dict[str, Any]:
+    card = model.card
+    return {
+        "name": card.name,
+        "version": str(card.version),
+        "classes": card.classes,
+        "default": default,
+        "heatmap": card.feature_layer is not None,
+        "scan": card.scan,
+        "precision": model.engine.precision,
+        "graphs": card.graphs,
+        "architecture": card.architecture,
+        "parameters": card.parameters,
+        "created": card.created,
+        "protocol": card.metrics.get("protocol"),
+        "metrics": card.metrics,
+        "intended_use": card.intended_use,
+        "limits": card.limits,
+        "sources": card.sources,
+    }
+
+
+def _catalog() -> Catalog:
+    catalog: Catalog = current_app.extensions["catalog"]
+    return catalog

@@ -1,0 +1,249 @@
+"""`flask models`: what can be trained, and what is installed to be served."""
+
+import gc
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import click
+from flask import current_app
+from flask.cli import AppGroup
+from tqdm import tqdm
+
+from training.bundle import (
+    BundleError,
+    Card,
+    PublishError,
+    installed_versions,
+    pin_version,
+    read_bundle,
+    remove_version,
+    survey_bundles,
+)
+from tumorapp.catalog import open_model
+from tumorapp.cli.installed import COLUMNS, describe_versions, find_active, lay_out
+from tumorapp.cli.train import check_backend
+from tumorapp.engine import Engine, EngineError, choose_engine
+from tumorapp.errors import ConfigurationError
+
+models_commands = AppGroup("models", help="Look at models, choose, check, remove, import.")
+
+_HEADER = ("name", "parameters", "size", "document", "pretrained", "summary")
+
+
+@models_commands.command(
+    "architectures",
+    epilog="""
+\b
+Examples:
+  flask models architectures
+  flask models architectures 'cnn-*'
+  flask models architectures 'efficientnet-b[0-3]'
+""",
+)
+@click.argument("pattern", default="*")
+def architectures_command(pattern: str) -> None:
+    """List the architectures that can be trained, or those whose name matches PATTERN.
+
+    Parameters are those of four classes (two for one that tells tumour from healthy) at the default
+    size, in pixels, counted by building each. Pretrained ones take --weights in flask train.
+    """
+    check_backend()
+    from training.models import Architecture, architectures
+
+    def describe(one: Architecture) -> tuple[str, ...]:
+        network = one.build(one.size, 2 if one.binary else 4, None)
+        pretrained = "yes" if one.pretrained else "no"
+        parameters = f"{network.count_params():,}"
+        del network
+        gc.collect()  # the largest takes 0.8 GB, and a model refers to itself
+        return one.name, parameters, str(one.size), one.document, pretrained, one.summary
+
+    known = architectures()
+    chosen = [one for name, one in known.items() if fnmatchcase(name, pattern)]
+    if not chosen:
+        raise click.ClickException(
+            f"No architecture's name matches {pattern!r}. Known ones: {', '.join(known)}."
+        )
+    progress = tqdm(chosen, desc="Building", unit="model", leave=False)
+    click.echo(lay_out([_HEADER, *map(describe, progress)], numbers=(1,)))
+
+
+@models_commands.command("list")
+def list_command() -> None:
+    """List the installed models: each version, whether it is served and why, and its figures.
+
+    "verified" means that every file is as it was published; `flask models verify` runs them too.
+    """
+    installed = survey_bundles(_root())
+    rows = [row for name, one in installed.items() for row in describe_versions(_root(), name, one)]
+    if not rows:
+        click.echo(f"No model is installed in {_root()}. `flask train` makes one.")
+        return
+    click.echo(lay_out([COLUMNS, *rows], numbers=(1, 3, 5)))
+    for one in installed.values():
+        if one.fault:
+            click.echo(one.fault, err=True)
+
+
+@models_commands.command("activate")
+@click.argument("name")
+@click.argument("version")
+def activate_command(name: str, version: str) -> None:
+    """Let VERSION of model NAME be served, whatever else is published; "newest" ends that."""
+    number = None if version == "newest" else _read_number(version)
+    try:
+        if number is not None:
+            open_model(_find(name, number), _opener())
+        pin_version(_root(), name, number)
+    except (BundleError, EngineError, PublishError) as error:
+        raise click.ClickException(f"{error} Nothing was changed.") from error
+    chosen = f"{name}/{number} is active." if number else f"The newest {name} is active."
+    click.echo(f"{chosen} {_describe_reload()}")
+
+
+@models_commands.command("remove")
+@click.argument("name")
+@click.argument("version", type=int)
+@click.option("--yes", is_flag=True, help="Also where it is the one that is served.")
+def remove_command(name: str, version: int, *, yes: bool) -> None:
+    """Delete VERSION of model NAME from the disk."""
+    folder = _find(name, version)
+    found = survey_bundles(_root())[name]
+    if not yes and (len(found.stamps) == 1 or version == find_active(_root(), name, found)):
+        which = "only version" if len(found.stamps) == 1 else "version that is served"
+        raise click.ClickException(
+            f"{name}/{version} is the {which} of its model. Nothing was removed; --yes removes it "
+            "nevertheless."
+        )
+    try:
+        remove_version(_root(), name, version)
+    except (BundleError, PublishError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"Removed {folder}. {_describe_reload()}")
+
+
+@models_commands.command("verify")
+@click.argument("name", required=False)
+@click.argument("version", type=int, required=False)
+@click.pass_context
+def verify_command(context: click.Context, name: str | None, version: int | None) -> None:
+    """Check that files are as published and that graphs answer as their cards say.
+
+    All that is installed, or that of model NAME, or one VERSION of it. The exit status is 1 where
+    something is wrong.
+    """
+    installed = installed_versions(_root())
+    if name is not None:
+        numbers = [version] if version is not None else installed.get(name, [1])
+        installed = {name: [int(_find(name, number).name) for number in numbers]}
+    opener, wrong = _opener(), 0
+    for each, versions in installed.items():
+        for number in versions:
+            try:
+                card = open_model(_root() / each / str(number), opener).card
+            except (BundleError, EngineError) as error:
+                wrong += 1
+                click.echo(f"{each}/{number}: {error}")
+            else:
+                click.echo(f"{each}/{number}: {len(card.files)} files and its answers are right.")
+    context.exit(1 if wrong else 0)
+
+
+@models_commands.command(
+    "import",
+    epilog="""
+\b
+Examples:
+  flask models import cnn.h5 --name cnn --classes glioma,meningioma,no_tumor,pituitary --scale 0..1
+  flask models import net.keras --name net --classes a,b --tumor-free a --scale 0..255 --logits
+""",
+)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--name", required=True, help="The model's name here: a-z, 0-9, - and dots.")
+@click.option(
+    "--classes",
+    required=True,
+    metavar="A,B,…",
+    help="In the order of its outputs. For one sigmoid neuron: the class of 0, then that of 1.",
+)
+@click.option(
+    "--scale",
+    required=True,
+    type=click.Choice(["0..1", "0..255", "-1..1"]),
+    help="The range of the pixels it was trained on. One that scales them itself takes 0..255.",
+)
+@click.option(
+    "--size", type=int, help="Width of its input in pixels, where its file leaves it open."
+)
+@click.option(
+    "--tumor-free", metavar="CLASS", help="The class that is no tumour; it becomes notumor."
+)
+@click.option("--logits", is_flag=True, help="Its last layer has no softmax or sigmoid.")
+@click.option("--crop", is_flag=True, help="It was trained on scans cropped around the head.")
+def import_command(
+    file: Path,
+    name: str,
+    classes: str,
+    scale: str,
+    size: int | None,
+    tumor_free: str | None,
+    *,
+    logits: bool,
+    crop: bool,
+) -> None:
+    """Make a bundle of a Keras model, FILE (.keras or .h5), and publish it.
+
+    Only Keras's own layers are accepted: Lambda layers and other code are refused. Its answers are
+    compared with those of the file; its accuracy is not known, and its card says so.
+    """
+    from training.export import ExportError
+    from training.foreign import ImportModelError
+    from training.import_model import ImportRequest, import_model
+
+    names = tuple(part.strip() for part in classes.split(","))
+    request = ImportRequest(
+        file, name, names, scale, _root(), size, tumor_free, logits=logits, crop=crop
+    )
+    try:
+        bundle = import_model(request)
+    except (ImportModelError, ExportError, PublishError) as error:
+        raise click.ClickException(str(error)) from error
+    card = read_bundle(bundle)
+    click.echo(f"Published {bundle}. {_describe_reload()}")
+    if all(map(card.is_tumor, card.classes)):
+        click.echo("Each of its classes counts as a tumour; --tumor-free names one that does not.")
+    click.echo("Nothing was measured: do not trust it before it was tested on labelled scans.")
+
+
+def _find(name: str, version: int) -> Path:
+    installed = installed_versions(_root())
+    if version not in installed.get(name, ()):
+        known = ", ".join(f"{one}/{n}" for one, versions in installed.items() for n in versions)
+        raise click.ClickException(
+            f"{name}/{version} is not installed. Installed: {known or 'none'}."
+        )
+    return _root() / name / str(version)
+
+
+def _read_number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise click.ClickException(f'The version is {text!r}. Give its number, or "newest".')
+    return int(text)
+
+
+def _root() -> Path:
+    return Path(current_app.config["MODELS_DIR"])
+
+
+def _opener() -> Callable[[Path, Card], Engine]:
+    config = current_app.config
+    try:
+        return choose_engine(config["ENGINE"], config["INFERENCE_THREADS"], config["GRAPH"])
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _describe_reload() -> str:
+    seconds = current_app.config["RELOAD_SECONDS"]
+    return f"A running service knows within {seconds} s." if seconds else "Restart the service."

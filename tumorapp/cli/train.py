@@ -1,0 +1,252 @@
+"""`flask train`: a model from labelled scans to a published bundle."""
+
+import difflib
+import importlib.util
+import math
+import os
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from flask import current_app
+
+from tumorapp.cli.configuration_file import config_option
+
+if TYPE_CHECKING:
+    from training.models import Architecture
+
+PROTOCOLS = ("official", "random-75-25", "random-80-20", "grouped")
+_BACKENDS = ("tensorflow", "jax", "torch")
+_EXAMPLES = """
+\b
+Examples:
+  flask train --model binary-cnn --data instance/data/preetviradiya
+  flask train --model mobilenet-v2 --data instance/data/nickparvar --protocol official
+  flask train --model mobilenet-v2 --data instance/data/nickparvar \\
+      --data instance/data/sartaj --exclude 'sartaj/*/glioma_tumor/*'
+  flask train --model mobilenet-v2 --data instance/data/nickparvar --method frozen
+  flask train --config instance/mobilenet.yaml --epochs 5
+  KERAS_BACKEND=jax flask train --model mobilenet-v2 --data instance/data/nickparvar
+"""
+
+
+class _FiniteRange(click.FloatRange):
+    """Numbers between bounds. To click NaN is in every range, as it is neither below nor above."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+@click.command("train", epilog=_EXAMPLES)
+@config_option
+@click.option("--model", required=True, help="Architecture, such as binary-cnn or mobilenet-v2.")
+@click.option(
+    "--data",
+    required=True,
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder with a subfolder for each class; may be given more than once to merge sets.",
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(PROTOCOLS),
+    default="grouped",
+    show_default=True,
+    help="How scans are divided: the set's own folders; at random, as papers do, with leaks; "
+    "or with near-duplicates kept together.",
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="Leave out scans whose FOLDER/PATH matches, such as 'sartaj/*/glioma_tumor/*'.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["fine-tune", "frozen"]),
+    default="fine-tune",
+    show_default=True,
+    help="fine-tune: every layer trains. frozen: only the head of a pretrained model, on features "
+    "computed once, so without augmentation and variants.",
+)
+@click.option(
+    "--head",
+    type=click.Choice(["softmax", "svm", "knn"]),
+    default="softmax",
+    show_default=True,
+    help="With --method frozen: the network's own head, a linear support vector machine, or "
+    "nearest neighbours, which give a report but no bundle.",
+)
+@click.option("--epochs", type=click.IntRange(1), help="The most epochs; part of a run's identity.")
+@click.option("--batch", type=click.IntRange(1), help="Scans a step.")
+@click.option("--learning-rate", type=_FiniteRange(0, min_open=True), help="At the start.")
+@click.option("--patience", type=click.IntRange(1), help="Epochs without progress before the end.")
+@click.option("--augmentation", type=_FiniteRange(0, 3), help="Strength, 0 to 3; 1 is usual.")
+@click.option(
+    "--variants",
+    type=click.IntRange(0, 21),
+    help="Of document 000's 21 variants of a scan, how many an epoch shows; 0: the scan itself.",
+)
+@click.option("--mixup", type=_FiniteRange(0), help="Blend scans of a batch; 0 is not at all.")
+@click.option(
+    "--every-copy/--thin-copies",
+    default=None,
+    help="Train on every scan in each epoch, or on the square root of each near-duplicate group.",
+)
+@click.option(
+    "--normalisation",
+    type=click.Choice(["kept", "keras", "pytorch"]),
+    help="Whether a pretrained network's batch normalisation keeps ImageNet's statistics, or "
+    "learns its own with the momentum of Keras or of PyTorch.",
+)
+@click.option(
+    "--balanced/--unbalanced",
+    default=None,
+    help="Whether every class weighs the same in the loss, however many scans it has.",
+)
+@click.option("--size", type=click.IntRange(16, 1024), help="Width and height of the input.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--weights",
+    default="imagenet",
+    show_default=True,
+    metavar="imagenet|none|FILE",
+    help="What a pretrained network starts from; Keras downloads ImageNet's.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "mixed_float16", "mixed_bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="auto: mixed_float16 on a GPU, float32 on a CPU.",
+)
+@click.option("--no-publish", is_flag=True, help="Write the report, but publish no bundle.")
+@click.option("--fresh", is_flag=True, help="Start anew instead of going on with a run cut off.")
+def train_command(
+    model: str,
+    data: tuple[Path, ...],
+    protocol: str,
+    exclude: tuple[str, ...],
+    method: str,
+    head: str,
+    size: int | None,
+    seed: int,
+    weights: str,
+    precision: str,
+    no_publish: bool,
+    fresh: bool,
+    **overrides: float | str | None,
+) -> None:
+    """Train MODEL on folders of scans, measure it once on its test part, and publish it.
+
+    Stopped at any moment, the same command goes on where it was. Settings that are not given are
+    the architecture's own.
+    """
+    check_backend()
+    # TensorFlow and scikit-learn load here, so that no other command waits for them.
+    from training.bundle import PublishError
+    from training.export import ExportError
+    from training.memory import DeviceMemoryError
+    from training.pipeline import train
+    from training.run import RunBusyError, TrainingRequest
+
+    network = _find_architecture(model)
+    _check_weights(weights, network)
+    try:
+        chosen = {name: value for name, value in overrides.items() if value is not None}
+        outcome = train(
+            TrainingRequest(
+                model=model,
+                data=data,
+                instance=Path(current_app.instance_path),
+                models=Path(current_app.config["MODELS_DIR"]),
+                protocol=protocol,  # type: ignore[arg-type]  # click.Choice allows no other
+                recipe=replace(network.recipe, **chosen),  # type: ignore[arg-type]
+                size=size or network.size,
+                exclude=exclude,
+                seed=seed,
+                method=method,  # type: ignore[arg-type]  # nor here
+                head=head,  # type: ignore[arg-type]
+                weights=None if weights == "none" or not network.pretrained else weights,
+                precision=precision,
+                publish=not no_publish,
+                fresh=fresh,
+                command=shlex.join(["flask", *sys.argv[1:]]),
+            ),
+            tell=click.echo,
+        )
+    except (RunBusyError, DeviceMemoryError, ExportError, PublishError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(
+            f"{error}. Make room or change the folder, then run the same command again: it goes "
+            "on where it stopped."
+        ) from error
+    metrics = outcome.card.metrics
+    low, high = metrics["intervals"]["accuracy"]
+    click.echo(
+        f"\n{model} on {metrics['scans']} test scans ({protocol}): accuracy "
+        f"{metrics['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f}), "
+        f"F1 {metrics['f1_macro']:.4f}, ROC AUC {metrics['roc_auc']:.4f}."
+    )
+    click.echo(f"Report: {(outcome.bundle or outcome.run) / 'report' / 'README.md'}")
+    if outcome.bundle:
+        click.echo(f"Published: {outcome.bundle}")
+    elif head == "knn":
+        click.echo("Nearest neighbours are no network, so there is no bundle to publish.")
+    if outcome.bundle and outcome.card.feature_layer:  # int8 is for convolutions
+        folders = shlex.join(word for folder in data for word in ("--data", str(folder)))
+        left_out = shlex.join(word for pattern in exclude for word in ("--exclude", pattern))
+        again = f"flask models quantize {model} {folders} {left_out}".rstrip()
+        click.echo(f"For a faster int8 graph beside it: {again}")
+
+
+def _find_architecture(name: str) -> "Architecture":
+    """Give an architecture; of an unknown name, say which names it may have been meant for."""
+    from training.models import architectures
+
+    known = architectures()
+    if name not in known:
+        nearest = difflib.get_close_matches(name, known, n=3)
+        advice = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
+        raise click.ClickException(
+            f"Unknown model {name!r}.{advice} `flask models architectures` lists all {len(known)}."
+        )
+    return known[name]
+
+
+def _check_weights(weights: str, network: "Architecture") -> None:
+    if weights in ("imagenet", "none"):
+        return
+    if not Path(weights).is_file():
+        raise click.ClickException(
+            f"There is no weights file {weights}. Pass --weights imagenet, none, or a file."
+        )
+    if not network.pretrained:
+        raise click.ClickException(
+            f"{network.name} learns from nothing, so it takes no weights file. Leave out --weights "
+            f"{weights}, or choose a pretrained model of `flask models architectures`."
+        )
+
+
+def check_backend() -> None:
+    """Refuse a backend that Keras would fail to load with a traceback."""
+    backend = os.environ.get("KERAS_BACKEND")
+    if backend and backend not in _BACKENDS:
+        raise click.ClickException(
+            f"KERAS_BACKEND is {backend!r}. Set it to {', '.join(_BACKENDS[:-1])} or "
+            f"{_BACKENDS[-1]}, or unset it."
+        )
+    if backend and importlib.util.find_spec(backend) is None:
+        raise click.ClickException(
+            f"KERAS_BACKEND is {backend!r}, which is not installed. Install it, or unset "
+            "KERAS_BACKEND."
+        )

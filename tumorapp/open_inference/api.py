@@ -1,0 +1,224 @@
+"""The Open Inference Protocol (KServe V2) over HTTP, with tensors in JSON.
+
+https://github.com/kserve/open-inference-protocol describes it. Clients made for it work here as
+with any other server; for images, the operations under /api say more.
+"""
+
+from time import perf_counter
+from typing import Any, cast
+
+from flask import Blueprint, Flask, Response, current_app, json, request
+from marshmallow import ValidationError
+from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
+
+from training.bundle import Card
+from tumorapp.api.openapi import VERSION, Answer, ErrorShape, Operation, document
+from tumorapp.catalog import Catalog, LoadedModel
+from tumorapp.errors import (
+    DefaultModelError,
+    NoModelError,
+    OversizedImageError,
+    ProblemError,
+    TooManyImagesError,
+    UnknownModelError,
+    UnreadableScanError,
+)
+from tumorapp.inference import scans_predicted
+from tumorapp.open_inference import schemas, tensors
+from tumorapp.problems import answer_problem, describe
+from tumorapp.uploads import read_body
+
+PREFIX = "/v2"
+# A request has few values beside those of its tensor: names, shapes, parameters.
+_OTHER_VALUES = 1000
+_BINARY_HEADER = "Inference-Header-Content-Length"  # of an extension that is not known here
+_PLATFORMS = {"openvino": "openvino_ir", "tensorflow": "tensorflow_keras"}
+
+_MODEL_ERRORS = (UnknownModelError, NoModelError)
+_INFER_ERRORS = (
+    BadRequest,
+    RequestEntityTooLarge,
+    TooManyImagesError,
+    OversizedImageError,
+    UnreadableScanError,
+)
+
+blueprint = Blueprint("open_inference", __name__, url_prefix=PREFIX)
+
+
+class _ProtocolErrors(ErrorShape):
+    """How the protocol writes errors."""
+
+    content_type = "application/json"
+    schema = schemas.ErrorSchema
+
+    @staticmethod
+    def write(error: ProblemError | HTTPException) -> dict[str, Any]:
+        return {"error": describe(error).detail}
+
+
+def _operation(summary: str, answer: Answer, *errors: Any, **more: Any) -> Operation:
+    return Operation(
+        summary,
+        "Open Inference Protocol",
+        {200: answer, **more.pop("answers", {})},
+        errors,
+        _ProtocolErrors,
+        parameters=[schemas.NAME, schemas.VERSION],  # those that are in its path
+        **more,
+    )
+
+
+def init_app(app: Flask) -> None:
+    """Serve the protocol, and answer errors under its prefix in its own shape."""
+    app.register_blueprint(blueprint)
+    app.register_error_handler(ProblemError, _answer_error)
+    app.register_error_handler(HTTPException, _answer_error)
+
+
+def _answer_error(error: ProblemError | HTTPException) -> Response | HTTPException:
+    response = answer_problem(error)
+    if isinstance(response, Response) and f"{request.path}/".startswith(f"{PREFIX}/"):
+        response.data = json.dumps(_ProtocolErrors.write(error))
+        response.mimetype = _ProtocolErrors.content_type
+    return response
+
+
+@blueprint.get("", strict_slashes=False)
+@document(_operation("Name the server", schemas.SERVER))
+def describe_server() -> dict[str, Any]:
+    """Say which server this is, and which extensions of the protocol it knows: none."""
+    return {"name": "tumorapp", "version": VERSION, "extensions": []}
+
+
+@blueprint.get("/health/live")
+@document(_operation("Ask whether the server lives", schemas.LIVE))
+def check_health() -> dict[str, Any]:
+    """Answer as long as the process answers at all."""
+    return {"live": True}
+
+
+@blueprint.get("/health/ready")
+@document(
+    _operation(
+        "Ask whether the server can predict", schemas.READY, answers={400: schemas.NOT_READY}
+    )
+)
+def check_readiness() -> tuple[dict[str, Any], int]:
+    """Tell whether the default model is served; the protocol wants a 4xx where it is not."""
+    try:
+        _catalog().get()
+    except (DefaultModelError, NoModelError):
+        return {"ready": False}, 400
+    return {"ready": True}, 200
+
+
+@blueprint.get("/models/<name>")
+@blueprint.get("/models/<name>/versions/<version>", endpoint="describe_version")
+@document(_operation("Describe a model", schemas.MODEL, *_MODEL_ERRORS))
+def describe_model(name: str, version: str | None = None) -> dict[str, Any]:
+    """Describe a model's tensors: it takes one of the inputs, and gives the outputs asked for."""
+    return _describe(_find(name, version).card)
+
+
+@blueprint.get("/models/<name>/ready")
+@blueprint.get("/models/<name>/versions/<version>/ready", endpoint="check_version")
+@document(_operation("Ask whether a model can predict", schemas.MODEL_READY, *_MODEL_ERRORS))
+def check_model(name: str, version: str | None = None) -> dict[str, Any]:
+    """Answer 200 where the model, in that version, is served, else 404."""
+    return {"name": _find(name, version).card.name, "ready": True}
+
+
+@blueprint.post("/models/<name>/infer")
+@blueprint.post("/models/<name>/versions/<version>/infer", endpoint="infer_version")
+@document(
+    _operation(
+        "Predict", schemas.INFERENCE, *_MODEL_ERRORS, *_INFER_ERRORS, body=schemas.INFERENCE_BODY
+    )
+)
+def infer(name: str, version: str | None = None) -> dict[str, Any]:
+    """Run a model on one tensor: `scans`, prepared arrays, or `image`, image files in base64."""
+    model = _find(name, version)
+    config, card = current_app.config, model.card
+    sent = _read_request(config["MAX_IMAGES"] * card.scan.size**2 + _OTHER_VALUES)
+    names = tensors.choose_outputs(card, [output["name"] for output in sent.get("outputs") or ()])
+    start = perf_counter()
+    batch = tensors.read_batch(sent["inputs"][0], card, config["MAX_IMAGES"], config["MAX_PIXELS"])
+    prepared = perf_counter()
+    outputs = model.engine.predict(batch.pixels)
+    seconds = {"prepare": prepared - start, "infer": perf_counter() - prepared}
+    scans_predicted.send(card, labels=tensors.name_classes(card, outputs), seconds=seconds)
+    answer: dict[str, Any] = {"model_name": card.name, "model_version": str(card.version)}
+    if sent.get("id"):
+        answer["id"] = sent["id"]
+    if batch.warnings:
+        answer["parameters"] = {"warnings": "\n".join(batch.warnings)}
+    answer["outputs"] = tensors.write_outputs(card, outputs, names)
+    return answer
+
+
+def _read_request(most_values: int) -> dict[str, Any]:
+    """Read the body of a request for inference.
+
+    Its values are counted before they are parsed: each takes more memory than its text.
+
+    Raises:
+        BadRequest: it is no JSON, or not as the protocol has it.
+        RequestEntityTooLarge: it is larger, or holds more values, than is accepted.
+    """
+    if _BINARY_HEADER in request.headers:
+        raise BadRequest(
+            "The tensors come as binary data. Only JSON is accepted: with tritonclient, give "
+            "set_data_from_numpy(…, binary_data=False)."
+        )
+    body = read_body(request)
+    if body.count(b",") > most_values or body.count(b"[") + body.count(b"{") > 2 * most_values:
+        raise RequestEntityTooLarge
+    try:
+        sent = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadRequest(
+            f"The body is no JSON: {len(body):,} bytes of {request.mimetype or 'no type'} were "
+            "received. Send an inference request of the Open Inference Protocol, with its tensors "
+            "in JSON and uncompressed."
+        ) from None
+    try:
+        return cast(dict[str, Any], schemas.REQUEST.load(sent))
+    except ValidationError as error:
+        raise BadRequest(f"The request is not as it should be: {_name_fault(error)}") from None
+
+
+def _name_fault(error: ValidationError) -> str:
+    """Say where the first fault is and what it is: "inputs.0.shape: Not a valid list."."""
+    place: list[str] = []
+    fault: Any = error.messages_dict
+    while isinstance(fault, dict):
+        name, fault = next(iter(fault.items()))
+        place.append(str(name))
+    return f"{'.'.join(place)}: {' '.join(fault)}"
+
+
+def _describe(card: Card) -> dict[str, Any]:
+    return {
+        "name": card.name,
+        "versions": [str(card.version)],
+        "platform": _PLATFORMS[current_app.config["ENGINE"]],
+        "inputs": tensors.describe_inputs(card),
+        "outputs": tensors.describe_outputs(card),
+        "parameters": {"classes": ",".join(card.classes)},
+    }
+
+
+def _find(name: str, version: str | None = None) -> LoadedModel:
+    model = _catalog().get(name)
+    served = str(model.card.version)
+    if version is not None and version != served:
+        raise UnknownModelError(
+            f"{name} has no version {version[:100]!r} here. Version {served} is served.", [served]
+        )
+    return model
+
+
+def _catalog() -> Catalog:
+    catalog: Catalog = current_app.extensions["catalog"]
+    return catalog

@@ -1,0 +1,1 @@
+"""The pages: one module for what each shows, and what they share."""

@@ -1,0 +1,106 @@
+"""How it works: the page that shows every step from a scan to its prediction, on that scan."""
+
+import logging
+from typing import Any
+
+from flask import Blueprint, Flask, current_app, render_template, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+from training.bundle import Card
+from tumorapp.api.schemas import Options, read_options
+from tumorapp.catalog import Catalog
+from tumorapp.errors import IMAGE_TYPES, MissingImageError, ProblemError
+from tumorapp.inference import Upload
+from tumorapp.pages import samples
+from tumorapp.pages.layers import LayerReader, LayerReaders, LayersError
+from tumorapp.pages.steps import show_steps
+from tumorapp.problems import describe, wants_page
+from tumorapp.uploads import read_uploads
+
+logger = logging.getLogger(__name__)
+
+blueprint = Blueprint("how", __name__)
+
+
+def init_app(app: Flask) -> None:
+    """Add the page to an application; needs its models' folder and engine to be set."""
+    if app.config["ENGINE"] == "openvino":
+        app.extensions["layers"] = LayerReaders(
+            app.config["MODELS_DIR"], app.config["INFERENCE_THREADS"]
+        )
+    app.register_blueprint(blueprint)
+
+
+@blueprint.get("/how")
+def show_page() -> ResponseReturnValue:
+    """Show the steps of a sample scan; the query string may name it, and the model."""
+    return _answer()
+
+
+@blueprint.post("/how")
+def answer_form() -> ResponseReturnValue:
+    """Show the steps of a form's scan, or of the sample where it has none."""
+    return _answer()
+
+
+def _answer() -> ResponseReturnValue:
+    """Show the steps; an error is told at the form.
+
+    Raises:
+        ProblemError, HTTPException: for a client that does not read HTML.
+    """
+    options = Options()
+    try:
+        options = read_options(request.values)
+        return _render(options, **_explain(options.model, _read_scan()))
+    except (ProblemError, HTTPException) as error:
+        if not wants_page(request):
+            raise
+        problem = describe(error)
+        return _render(options, problem=problem), problem.status
+
+
+def _read_scan() -> Upload | None:
+    """Give the scan that was sent, where one was."""
+    if request.method != "POST":
+        return None
+    try:
+        [upload] = read_uploads(request, max_images=1)
+    except MissingImageError:
+        return None
+    return upload
+
+
+def _explain(name: str | None, upload: Upload | None) -> dict[str, Any]:
+    catalog: Catalog = current_app.extensions["catalog"]
+    model = catalog.get(name)
+    reader = _find_reader(model.card)
+    sample = request.values.get("sample") or samples.NAMES[0]
+    scan = upload or samples.read_sample(sample)
+    steps = show_steps(model, scan, reader, current_app.config["MAX_PIXELS"])
+    return {"steps": steps, "sample": upload is None}
+
+
+def _find_reader(card: Card) -> LayerReader | None:
+    readers: LayerReaders | None = current_app.extensions.get("layers")
+    if readers is None or card.feature_layer is None:
+        return None
+    try:
+        return readers.get(card)
+    except LayersError as error:
+        logger.warning("The layers of %s/%s cannot be shown: %s", card.name, card.version, error)
+        return None
+
+
+def _render(options: Options, **names: Any) -> str:
+    catalog: Catalog = current_app.extensions["catalog"]
+    return render_template(
+        "how.html",
+        models=[model.card for _, model in sorted(catalog.models.items())],
+        chosen=options.model or catalog.default_name,
+        accepted_types=",".join(IMAGE_TYPES),
+        max_megabytes=current_app.config["MAX_UPLOAD_MB"],
+        shows_layers="layers" in current_app.extensions,
+        **names,
+    )

@@ -1,0 +1,173 @@
+"""The page: a form that works by itself, and faster with the script that comes with it.
+
+Without the script a post is answered with the whole page; the script asks for the parts that
+changed. Both are rendered from the same templates, so there is one markup of a result.
+"""
+
+import base64
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+from flask import Blueprint, current_app, render_template, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+from training.scan import Box, PreparedScan, decode_scan
+from tumorapp.api.schemas import Options, PredictionSchema, read_options
+from tumorapp.catalog import Catalog
+from tumorapp.errors import IMAGE_TYPES, ProblemError
+from tumorapp.inference import Upload, examine_scans
+from tumorapp.language import sentences, wording
+from tumorapp.pages import samples
+from tumorapp.pages.comparison import compare_models
+from tumorapp.problems import describe, wants_page
+from tumorapp.uploads import read_uploads
+
+PREVIEW_SIDE = 1024
+# What a form adds to its file: names, boundaries and the other fields.
+_FORM_OVERHEAD = 4096
+_PREDICTION = PredictionSchema()
+
+blueprint = Blueprint("pages", __name__)
+for _filter in (*wording.FILTERS, sentences.translate_sentence):
+    blueprint.add_app_template_filter(_filter)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of a form that was sent: a template's names for it, and the HTTP status."""
+
+    options: Options
+    names: dict[str, Any]
+    status: int = 200
+
+
+# What a form asks for: the template's names for what became of its scan.
+_Step = Callable[[Options, Upload], dict[str, Any]]
+
+
+@blueprint.get("/")
+def show_form() -> str:
+    """Show the page with nothing predicted yet."""
+    return _render_page(Options(heatmap=True))
+
+
+@blueprint.post("/")
+def answer_form() -> ResponseReturnValue:
+    """Answer a form that a browser sent by itself with the whole page."""
+    outcome = _answer(_predict)
+    return _render_page(outcome.options, **outcome.names), outcome.status
+
+
+@blueprint.post("/compare")
+def compare() -> ResponseReturnValue:
+    """Answer a form that a browser sent by itself with the whole page, all models compared."""
+    outcome = _answer(_predict, _compare)
+    return _render_page(outcome.options, **outcome.names), outcome.status
+
+
+@blueprint.post("/parts")
+def answer_parts() -> ResponseReturnValue:
+    """Answer the page's script with the parts that changed."""
+    outcome = _answer(_predict)
+    return render_template("_parts.html", **outcome.names), outcome.status
+
+
+@blueprint.post("/compare/parts")
+def compare_parts() -> ResponseReturnValue:
+    """Answer the page's script with the comparison of all models."""
+    outcome = _answer(_compare)
+    return render_template("_parts.html", **outcome.names), outcome.status
+
+
+def _render_page(options: Options, **names: Any) -> str:
+    catalog: Catalog = current_app.extensions["catalog"]
+    cards = [model.card for _, model in sorted(catalog.models.items())]
+    return render_template(
+        "index.html",
+        models=cards,
+        default=catalog.default_name,
+        chosen=options.model or catalog.default_name,
+        samples=samples.NAMES,
+        wants_heatmap=options.heatmap,
+        accepted_types=",".join(IMAGE_TYPES),
+        max_megabytes=current_app.config["MAX_UPLOAD_MB"],
+        max_bytes=current_app.config["MAX_CONTENT_LENGTH"] - _FORM_OVERHEAD,
+        **names,
+    )
+
+
+def _answer(*steps: _Step) -> _Outcome:
+    """Do with the scan of a form what it asks for; an error becomes part of the outcome.
+
+    Raises:
+        ProblemError, HTTPException: for a client that does not read HTML.
+    """
+    options = Options(heatmap=True)
+    try:
+        options = read_options(request.form)
+        upload = _read_upload()
+        names = [step(options, upload) for step in steps]
+        return _Outcome(options, {name: value for each in names for name, value in each.items()})
+    except (ProblemError, HTTPException) as error:
+        if not wants_page(request):
+            raise
+        problem = describe(error)
+        return _Outcome(options, {"problem": problem}, problem.status)
+
+
+def _read_upload() -> Upload:
+    """Give the scan of a form, or the sample that it names."""
+    if name := request.form.get("sample"):
+        return samples.read_sample(name)
+    [upload] = read_uploads(request, max_images=1)
+    return upload
+
+
+def _predict(options: Options, upload: Upload) -> dict[str, Any]:
+    catalog: Catalog = current_app.extensions["catalog"]
+    max_pixels: int = current_app.config["MAX_PIXELS"]
+    start = time.perf_counter()
+    model = catalog.get(options.model)
+    found = examine_scans(model, [upload], heatmap=options.heatmap, max_pixels=max_pixels)
+    seconds = time.perf_counter() - start
+    # The script shows the scan itself, and asks for a preview only where the browser cannot.
+    preview = "preview" in request.form
+    return {
+        "card": model.card,
+        "prediction": _PREDICTION.dump(found.predictions[0]),
+        "crop": _outline_crop(found.scans[0]),
+        "milliseconds": max(1, round(seconds * 1000)),
+        "preview": _draw_preview(upload.data, max_pixels) if preview else None,
+    }
+
+
+def _compare(options: Options, upload: Upload) -> dict[str, Any]:
+    catalog: Catalog = current_app.extensions["catalog"]
+    catalog.get(options.model)  # refused as for a prediction: where there is none, or not this one
+    return {"comparison": compare_models(catalog, upload, current_app.config["MAX_PIXELS"])}
+
+
+def _outline_crop(scan: PreparedScan) -> dict[str, Any] | None:
+    """Give the part of a scan that the model saw, in its pixels; None where it saw all of it."""
+    width, height = scan.whole
+    if scan.box == Box(0, 0, width, height):
+        return None
+    return {"box": scan.box, "width": width, "height": height}
+
+
+def _draw_preview(data: bytes, max_pixels: int) -> str:
+    """Draw the scan as it was decoded: any accepted format, grey, the right way up.
+
+    Returns:
+        A PNG as a data URI, its longest side at most 1024 pixels.
+    """
+    grey = decode_scan(data, max_pixels=max_pixels)
+    height, width = grey.shape
+    scale = min(1.0, PREVIEW_SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    png = cv2.imencode(".png", cv2.resize(grey, size, interpolation=cv2.INTER_AREA))[1]
+    return f"data:image/png;base64,{base64.b64encode(png.tobytes()).decode('ascii')}"

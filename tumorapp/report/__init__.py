@@ -1,0 +1,1 @@
+"""The report of a scan as a PDF."""
