@@ -9,7 +9,6 @@ becomes one.
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from http import HTTPStatus
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -33,6 +32,7 @@ from training.bundle import Card
 from tumorapp.catalog import Catalog
 from tumorapp.inference import scans_predicted
 from tumorapp.logs import name_method, name_route
+from tumorapp.problems import name_status
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # several workers have none either
 
@@ -116,7 +116,7 @@ def _name_reason(response: Response) -> str:
     """Name the kind of a problem: by the title of one of ours, else by the status."""
     if response.mimetype == "application/problem+json":
         return str(response.get_json()["title"])
-    return HTTPStatus(response.status_code).phrase
+    return name_status(response.status_code)
 
 
 def _count_predictions(card: Card, *, labels: Sequence[str], seconds: Mapping[str, float]) -> None:

@@ -14,6 +14,14 @@ from tumorapp.errors import ProblemError
 
 _PAGE_HINT = " The page is at /."
 
+# As RFC 9110 names them, and Python from 3.13 on: a title is not to change with Python's version.
+_NAMES = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -35,6 +43,11 @@ class Problem:
     accepted: tuple[str, ...] = ()
 
 
+def name_status(status: int) -> str:
+    """Name an HTTP status, such as "Not Found" for 404."""
+    return _NAMES.get(status) or HTTPStatus(status).phrase
+
+
 def describe(error: ProblemError | HTTPException) -> Problem:
     """Describe an error for the one who sent the request."""
     if isinstance(error, ProblemError):
@@ -48,7 +61,7 @@ def describe(error: ProblemError | HTTPException) -> Problem:
         )
     status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
     accepted = _list_accepted(error, status)
-    return Problem("about:blank", status.phrase, status, _explain(error, status), accepted)
+    return Problem("about:blank", name_status(status), status, _explain(error, status), accepted)
 
 
 def _list_accepted(error: HTTPException, status: HTTPStatus) -> tuple[str, ...]:
@@ -81,7 +94,7 @@ def _explain(error: HTTPException, status: HTTPStatus) -> str:
             "Something went wrong here, and it was not the request's fault. It has been logged. "
             "Try again, and tell whoever runs this service if it happens again."
         )
-    return error.description or status.description or f"{status.phrase}."
+    return error.description or status.description or f"{name_status(status)}."
 
 
 def wants_page(received: Request) -> bool:

@@ -175,7 +175,7 @@ def acting_after_epoch(base: Path, epoch: int, act: Callable[[], None]) -> Itera
     """Do something as soon as a run has kept that many epochs, and not before."""
 
     def wait() -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             states = list((base / "i/runs").glob("binary-*/state.json"))
             if states and len(json.loads(states[0].read_text())["history"]) >= epoch:

@@ -24,7 +24,7 @@ from tumorapp.errors import (
     RateLimitError,
     UnknownKeyError,
 )
-from tumorapp.problems import describe
+from tumorapp.problems import describe, name_status
 
 if TYPE_CHECKING:
     from apispec import APISpec
@@ -266,6 +266,6 @@ def _group_by_status(kinds: Iterable[ErrorKind]) -> _Kinds:
         else:
             error = kind()
             status = kind.code or HTTPStatus.INTERNAL_SERVER_ERROR
-            title = HTTPStatus(status).phrase
+            title = name_status(status)
         grouped.setdefault(status, []).append((kind, title, error))
     return grouped

@@ -34,7 +34,7 @@ _TEXTS = (
     mark("Too many requests are waiting"),
     mark("Not Found"),
     mark("Method Not Allowed"),
-    mark("Request Entity Too Large"),
+    mark("Content Too Large"),
     mark("Internal Server Error"),
     # What is wrong with a request.
     mark("No file was chosen. Choose an image."),
