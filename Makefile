@@ -20,7 +20,7 @@ catalogues := tumorapp/language/translations
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format lock audit bench lighthouse translations verify-image clean
+.PHONY: help run dev test lint format lock audit bench lighthouse translations verify-image clean
 
 help: ## list these commands
 	@echo 'Usage: make COMMAND [PYTHON=python3.12] [ARGS="…"]'
@@ -30,6 +30,8 @@ help: ## list these commands
 
 run: $(serve)/installed ## serve the page and the API; HOST= and PORT= choose the address
 	@exec env HOST='$(HOST)' PORT='$(PORT)' $(serve)/bin/python -m gunicorn --config gunicorn.conf.py $(ARGS) wsgi:app
+
+dev: $(dev)/installed ## build .venv/dev, which has every command of flask, TensorFlow and the tests
 
 test: $(dev)/installed ## run the tests; ARGS= goes to pytest
 	@$(dev)/bin/python -m pytest $(ARGS)

@@ -404,7 +404,13 @@ class TestVersions:
         remove_version(root, "mobilenet-v2", 1)
         assert pinned_version(root, "mobilenet-v2") is None
         remove_version(root, "mobilenet-v2", 3)
-        assert [path.name for path in root.iterdir()] == [".publishing"]
+        assert installed_versions(root) == {}
+
+    def test_no_number_is_given_twice(self, root: Path, make_card: MakeCard) -> None:
+        for version in (3, 2, 1):
+            remove_version(root, "mobilenet-v2", version)
+        folder = publish_bundle(root, make_card(), write_files)
+        assert folder.name == "4"
 
     def test_killed_while_removing(self, root: Path, make_card: MakeCard) -> None:
         program = """

@@ -13,6 +13,7 @@ from flask import Flask
 from training.bundle import installed_versions
 from training.models import architecture
 from tumorapp import create_app
+from tumorapp.cli.installed import describe_change
 
 Publish = Callable[..., Path]
 
@@ -194,3 +195,17 @@ def test_a_file_that_cannot_be_imported(app: Flask, tmp_path: Path) -> None:
     result = run(app, "import", str(file), *options)
     assert result.exit_code == 1
     assert "model.keras cannot be read" in result.output
+
+
+def test_who_publishes_hears_what_is_served_now_and_how_to_go_back(
+    installed: Flask, models_dir: Path, publish_model: Publish
+) -> None:
+    first = publish_model(models_dir, "cnn")
+    assert describe_change(first) == "A running service takes it up by itself."
+    second = publish_model(models_dir, "cnn")
+    told = describe_change(second)
+    assert "in the place of version 1. To go back: flask models activate cnn 1" in told
+    assert run(installed, "activate", "cnn", "1").exit_code == 0
+    told = describe_change(publish_model(models_dir, "cnn"))
+    assert told.startswith("Version 1 is served as before, because it was chosen.")
+    assert told.endswith("flask models activate cnn 3")

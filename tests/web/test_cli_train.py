@@ -322,9 +322,10 @@ class TestTraining:
         assert "--model binary-cnn" in card.training["command"]
         accuracy = f"accuracy {card.metrics['accuracy']:.4f} (95 % interval"
         assert accuracy in done.stdout
-        assert done.stdout.splitlines()[-3:-1] == [
+        assert done.stdout.splitlines()[-4:-1] == [
             f"Report: {bundle / 'report/README.md'}",
             f"Published: {bundle}",
+            "A running service takes it up by itself.",
         ]
         assert "flask models quantize binary-cnn --data " in done.stdout.splitlines()[-1]
 

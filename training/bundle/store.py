@@ -20,6 +20,7 @@ INT8_WEIGHTS_FILE = "graph-int8.bin"
 _STAGING_PREFIX = ".publishing-"
 REMOVED_PREFIX = ".removing-"
 _LOCK_FILE = ".publishing"
+_LAST_FILE = "last"  # beside the versions: the highest number that was given, once it is removed
 
 
 class BundleError(ValueError):
@@ -40,6 +41,28 @@ def installed_versions(root: Path) -> dict[str, list[int]]:
         if folder.is_dir() and not folder.name.startswith(".")
     }
     return {name: versions for name, versions in found.items() if versions}
+
+
+def last_version(root: Path, name: str) -> int:
+    """Give the highest version that a model has or had; 0 for none.
+
+    Answers are kept under a version's number, so no other network may get the number of a removed
+    one.
+    """
+    try:
+        removed = int((root / name / _LAST_FILE).read_text(encoding="ascii"))
+    except (FileNotFoundError, ValueError):
+        removed = 0
+    return max(removed, *installed_versions(root).get(name, [0]))
+
+
+def note_last_version(root: Path, name: str) -> None:
+    """Keep the highest version in mind before a version is removed; call it with the lock."""
+    path = root / name / _LAST_FILE
+    staging = path.with_name(f".{_LAST_FILE}")
+    staging.write_text(f"{last_version(root, name)}\n", encoding="ascii")
+    flush_to_disk(staging)
+    staging.replace(path)
 
 
 def read_bundle(folder: Path) -> Card:
@@ -120,7 +143,7 @@ def _publish(root: Path, card: Card, write_files: Callable[[Path, Card], None]) 
     sweep(root)
     staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=root))
     try:
-        card = replace(card, version=max(installed_versions(root).get(card.name, [0])) + 1)
+        card = replace(card, version=last_version(root, card.name) + 1)
         write_files(staging, card)
         files = sorted(path for path in staging.rglob("*") if path.is_file())
         hashes = {path.relative_to(staging).as_posix(): _sha256(path) for path in files}

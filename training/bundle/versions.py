@@ -3,8 +3,9 @@
     <root>/<name>/1/        a version
     <root>/<name>/2/
     <root>/<name>/active    the number of the version that a person chose
+    <root>/<name>/last      the highest number so far, where a version was removed
 
-Without such a choice it is the newest one.
+Without such a choice it is the newest one. No number is given twice.
 """
 
 import os
@@ -21,6 +22,7 @@ from training.bundle.store import (
     flush_to_disk,
     installed_versions,
     lock_root,
+    note_last_version,
     sweep,
 )
 
@@ -123,12 +125,11 @@ def remove_version(root: Path, name: str, version: int) -> None:
             sweep(root)
             if _is_pinned(root, name, version):
                 _write_pin(root / name, None)
+            note_last_version(root, name)
             hidden = Path(tempfile.mkdtemp(prefix=REMOVED_PREFIX, dir=root))
             folder.rename(hidden / str(version))
             flush_to_disk(folder.parent)
             shutil.rmtree(hidden)
-            if not any(folder.parent.iterdir()):
-                folder.parent.rmdir()
     except OSError as error:
         raise PublishError(f"{name}/{version} could not be removed: {error}.") from error
 

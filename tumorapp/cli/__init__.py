@@ -35,7 +35,7 @@ def _explained(callback: Callable[..., Any]) -> Callable[..., Any]:
         except ModuleNotFoundError as error:
             raise click.ClickException(
                 f"This command needs the packages of requirements.txt (missing: {error.name}). "
-                "`make test` installs them, and more, into .venv/dev: use .venv/dev/bin/flask."
+                "`make dev` installs them, and more, into .venv/dev: use .venv/dev/bin/flask."
             ) from error
 
     return run

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from training.bundle import BundleError, Card, Installed, read_bundle
+from training.bundle import BundleError, Card, Installed, read_bundle, survey_bundles
 
 COLUMNS = ("name", "version", "served", "accuracy", "protocol", "size", "files")
 
@@ -33,6 +33,24 @@ def find_active(root: Path, name: str, found: Installed) -> int | None:
     """Find the version that a service that starts now would serve, as far as the files tell."""
     good = (version for version in found.candidates if isinstance(_read(root, name, version), Card))
     return next(good, None)
+
+
+def describe_change(bundle: Path) -> str:
+    """Say what a bundle that was just published means for a running service, and how to go back."""
+    root, name, version = bundle.parent.parent, bundle.parent.name, int(bundle.name)
+    found = survey_bundles(root)[name]
+    if found.pinned is not None:
+        return (
+            f"Version {found.pinned} is served as before, because it was chosen. To serve this "
+            f"one: flask models activate {name} {version}"
+        )
+    earlier = max((one for one in found.stamps if one < version), default=None)
+    if earlier is None:
+        return "A running service takes it up by itself."
+    return (
+        f"A running service takes it up by itself, in the place of version {earlier}. To go back: "
+        f"flask models activate {name} {earlier}"
+    )
 
 
 def _read(root: Path, name: str, version: int) -> Card | str:

@@ -7,7 +7,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from training.bundle import BundleError, PublishError, read_bundle, survey_bundles
-from tumorapp.cli.installed import find_active
+from tumorapp.cli.installed import describe_change, find_active
 
 
 @click.command(
@@ -59,4 +59,4 @@ def quantize_command(name: str, data: tuple[Path, ...], exclude: tuple[str, ...]
             f"{precision}: accuracy {found['accuracy']:.4f}, "
             f"{found['milliseconds']:.2f} ms of processor time a scan."
         )
-    click.echo(f"Published {bundle}.")
+    click.echo(f"Published {bundle}. {describe_change(bundle)}")

@@ -14,6 +14,7 @@ import click
 from flask import current_app
 
 from tumorapp.cli.configuration_file import config_option
+from tumorapp.cli.installed import describe_change
 
 if TYPE_CHECKING:
     from training.models import Architecture
@@ -200,6 +201,7 @@ def train_command(
     click.echo(f"Report: {(outcome.bundle or outcome.run) / 'report' / 'README.md'}")
     if outcome.bundle:
         click.echo(f"Published: {outcome.bundle}")
+        click.echo(describe_change(outcome.bundle))
     elif head == "knn":
         click.echo("Nearest neighbours are no network, so there is no bundle to publish.")
     if outcome.bundle and outcome.card.feature_layer:  # int8 is for convolutions
