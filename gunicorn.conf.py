@@ -7,8 +7,10 @@ trusted as gunicorn does by default: from 127.0.0.1 only, or from FORWARDED_ALLO
 
 import contextlib
 import ctypes
+import fcntl
 import logging
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -24,6 +26,10 @@ from gunicorn.workers.base import Worker
 
 # glibc's names for them, of malloc.h.
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
+
+_COUNTS, _LOCK_FILE = "tumorapp-metrics-", "lock"
+
+_OTHER_FILES = 64  # that a worker has open, beside its connections
 
 
 def _keep_memory_flat() -> None:
@@ -59,9 +65,10 @@ worker_class = "tumorapp.server.worker.Worker"
 threads = _read_number("THREADS", min((os.cpu_count() or 1) + 2, 16), 1024)
 
 # A worker's connections: those with a thread, at most 400 that wait for one (TUMORAPP_MAX_WAITING),
-# and some that wait for their clients, of which the one that idles longest makes room for the next.
-# A process may usually open 1024 files.
-worker_connections = threads + 484
+# and some that wait for their clients, of which the one that idles longest makes room for the next:
+# fewer, where a process may not open that many files.
+_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+worker_connections = max(threads + 1, min(threads + 484, _files - _OTHER_FILES))
 
 # Each worker loads the bundles itself: OpenVINO's threads do not survive the fork after a preload.
 preload_app = False
@@ -114,8 +121,20 @@ def on_starting(server: Arbiter) -> None:
     for address in server.address:
         if isinstance(address, tuple) and not inherited:
             _check_address(*address)
-    server.metrics_folder = tempfile.mkdtemp(prefix="tumorapp-metrics-", dir=worker_tmp_dir)
+    _sweep_counts()
+    server.metrics_folder = tempfile.mkdtemp(prefix=_COUNTS, dir=worker_tmp_dir)
+    # Open as long as the server lives, and its workers, which inherit it.
+    server.metrics_lock = Path(server.metrics_folder, _LOCK_FILE).open("w")  # noqa: SIM115
+    fcntl.flock(server.metrics_lock, fcntl.LOCK_EX)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = server.metrics_folder
+
+
+def _sweep_counts() -> None:
+    """Remove the counts of servers that were killed, of which nobody holds the lock any more."""
+    for lock in Path(worker_tmp_dir or tempfile.gettempdir()).glob(f"{_COUNTS}*/{_LOCK_FILE}"):
+        with contextlib.suppress(OSError), lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 def child_exit(server: Arbiter, worker: Worker) -> None:

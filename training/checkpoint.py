@@ -1,5 +1,6 @@
 """Everything a training run needs to go on after a kill, written so that no kill can spoil it."""
 
+import contextlib
 import csv
 import io
 import json
@@ -79,16 +80,11 @@ class Checkpoint(keras.callbacks.Callback):
 
     def restore(self) -> keras.Model | None:
         """Load the state of a run that was cut off; None where there is none."""
-        try:
-            state = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        self.history, self.finished = state["history"], state["finished"]
-        self.batch, self.random = state["batch"], state["random"]
+        self._read_state()
         if not self.history:
             return None
-        self._remove_others()
         model = keras.models.load_model(self._state_path)
+        self._remove_others()
         if self.steps != (_count_accumulated(model.optimizer) or 1):
             accumulate_gradients(model, self.steps)
         for generator, drawn in zip(_random_states(model), self.random, strict=True):
@@ -107,6 +103,7 @@ class Checkpoint(keras.callbacks.Callback):
                 "smaller --size or a smaller model, free memory that other programs hold, or train "
                 "on the CPU."
             )
+        self._read_state()  # an epoch whose files could not be written was none
         before = self.batch
         self.batch //= 2
         self._write_state()
@@ -155,6 +152,14 @@ class Checkpoint(keras.callbacks.Callback):
         self.average.on_test_begin()
         self.model.save_weights(self.best_path)
         self.average.on_test_end()
+
+    def _read_state(self) -> None:
+        """Go back to the last epoch that was kept, or to none."""
+        state: dict[str, Any] = {"history": [], "finished": False, "random": []}
+        with contextlib.suppress(FileNotFoundError):
+            state = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
+        self.history, self.finished = state["history"], state["finished"]
+        self.batch, self.random = state.get("batch", self.batch), state["random"]
 
     def _write_state(self) -> None:
         names = ("batch", "finished", "history", "random")

@@ -25,6 +25,7 @@ from training.bundle import (
     remove_version,
     survey_bundles,
 )
+from training.bundle.store import lock_root
 
 PROJECT = Path(__file__).parents[2]
 MakeCard = Callable[..., Card]
@@ -380,7 +381,7 @@ class TestVersions:
             pin_version(root, "mobilenet-v2", None)
             assert pinned_version(root, "mobilenet-v2") is None
 
-    @pytest.mark.parametrize("text", [b"", b"newest", b"-1", b"\xff", b"1.5"])
+    @pytest.mark.parametrize("text", [b"", b"newest", b"-1", b"\xff", b"1.5", b"1" * 5000])
     def test_a_choice_that_is_none(self, root: Path, text: bytes) -> None:
         (root / "mobilenet-v2" / "active").write_bytes(text)
         with pytest.raises(BundleError, match="mobilenet-v2/active"):
@@ -411,6 +412,17 @@ class TestVersions:
             remove_version(root, "mobilenet-v2", version)
         folder = publish_bundle(root, make_card(), write_files)
         assert folder.name == "4"
+
+    def test_what_is_removed_meanwhile_is_not_chosen(self, root: Path) -> None:
+        with ThreadPoolExecutor(2) as pool, lock_root(root):
+            removal = pool.submit(remove_version, root, "mobilenet-v2", 2)
+            choice = pool.submit(pin_version, root, "mobilenet-v2", 2)
+            time.sleep(0.2)  # both wait for the lock
+            shutil.rmtree(root / "mobilenet-v2" / "2")  # as another process with the lock does
+        for change in (removal, choice):
+            with pytest.raises(BundleError, match="no version 2"):
+                change.result()
+        assert pinned_version(root, "mobilenet-v2") is None
 
     def test_killed_while_removing(self, root: Path, make_card: MakeCard) -> None:
         program = """

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from training.batches import ScanBatches
-from training.checkpoint import DivergenceError
+from training.checkpoint import Checkpoint, DivergenceError
 from training.device import count_gpus, describe_device
 from training.fit import FitResult, FitSettings, fit
 from training.memory import DeviceMemoryError, is_out_of_memory
@@ -301,6 +301,30 @@ class TestOutOfMemory:
         assert optimizer.gradient_accumulation_steps == 2
         assert optimizer.ema_momentum == pytest.approx(0.5**0.5)
         assert int(optimizer.iterations) == 3 * 5
+
+    def test_an_epoch_that_could_not_be_saved_was_none(
+        self,
+        run: Fit,
+        reference: FitResult,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        save, saved = Checkpoint._save_best, []
+
+        def fail_once(self: Checkpoint) -> None:
+            saved.append(len(self.history))
+            if len(saved) == 2:
+                raise MemoryError
+            save(self)
+
+        monkeypatch.setattr(Checkpoint, "_save_best", fail_once)
+        result = run(tmp_path, TINY, recipe=PLAIN, seed=1)
+        assert len(caplog.records) == 1
+        assert caplog.records[0].args[1] == saved[1] - 1  # it goes on after the epoch before
+        assert len(result.history) == 3
+        for values, theirs in zip(result.history, reference.history, strict=True):
+            assert values["loss"] == pytest.approx(theirs["loss"], abs=2e-3)
 
     def test_a_killed_run_knows_its_batch(
         self, run: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

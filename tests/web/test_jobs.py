@@ -319,6 +319,34 @@ def test_a_scan_that_kills_every_worker_is_given_up(app: Flask, scan: bytes, hol
     assert good["filename"] == "a.jpg"
 
 
+def test_a_job_whose_scans_are_all_done_ends(app: Flask, scan: bytes, hold: None) -> None:
+    """A disk may be full just when it should be noted that it has ended."""
+    client = app.test_client()
+    response = send(client, pack(("a.jpg", scan)))
+    service = app.extensions["jobs"]
+    job = response.get_json()
+    service.store.save(job["id"], {0: {"filename": "a.jpg", "error": "a.jpg: Not read."}})
+    for _ in range(runner.MOST_STARTS):
+        service.store.begin(job["id"], job["version"])
+    service.close()
+    service.start()
+    assert finish(client, response)["state"] == "done"
+
+
+def test_a_queue_that_could_not_start_starts_the_next_time(
+    app: Flask, scan: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = app.test_client()
+
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("database is locked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner.Runner, "sweep", fail)
+        assert send(client, pack(("a.jpg", scan))).status_code == 503
+    assert finish(client, send(client, pack(("a.jpg", scan))))["state"] == "done"
+
+
 def test_a_model_that_is_gone_fails_the_job(app: Flask, scan: bytes, hold: None) -> None:
     client = app.test_client()
     response = send(client, pack(("a.jpg", scan)))

@@ -1,6 +1,8 @@
 """More requests than can be answered, and clients that take their time."""
 
 import os
+import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -184,15 +186,71 @@ def test_large_bodies_hold_no_thread_that_answers(
 ) -> None:
     stalled = HEAD + b"Content-Length: 300000\r\n\r\n" + bytes(READ_AHEAD)
     asking = HEAD + b"Content-Length: 9000\r\nExpect: 100-continue\r\n\r\n"
+    seemingly_whole = CHUNKED + b"9000\r\nabc\r\n\r\n"
     image = {"Content-Type": "image/jpeg"}
     with serve(models_dir, tmp_path, THREADS="1") as service:
-        slow = [connect(service, beginning) for beginning in (stalled, asking) * 3]
+        beginnings = (stalled, asking, seemingly_whole) * 3
+        slow = [connect(service, beginning) for beginning in beginnings]
         time.sleep(0.2)
         started = time.monotonic()
         assert service.ask("/api/predict", scan, image).status_code == 200
         assert time.monotonic() - started < 5  # they are let go after ten
         for connection in slow:
             connection.close()
+
+
+@pytest.mark.slow
+def test_a_full_table_of_files_ends_no_worker(
+    models_dir: Path, tmp_path: Path, scan: bytes, serve: Serve
+) -> None:
+    with serve(models_dir, tmp_path) as service:
+        (worker,) = find_children(service.process.pid)
+        # As if the process had opened all files it may, while it may take connections still.
+        opened = len(list(Path(f"/proc/{worker}/fd").iterdir()))
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (opened + 5, opened + 5))
+        connections = [connect(service, b"") for _ in range(50)]
+        time.sleep(0.5)
+        assert find_children(service.process.pid) == [worker]
+        for connection in connections:
+            connection.close()
+        assert service.ask("/api/predict", scan, {"Content-Type": "image/jpeg"}).status_code == 200
+    errors = service.errors.read_text()
+    assert errors.count("No more connections can be taken") == 1
+    assert "Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_who_made_room_is_closed_once(models_dir: Path, tmp_path: Path, serve: Serve) -> None:
+    """It may have sent something in the very moment in which another took its place."""
+    with serve(models_dir, tmp_path, THREADS="1") as service:
+        (worker,) = find_children(service.process.pid)
+        limit, own = 1 + 484, count_sockets(worker)
+        for _ in range(5):
+            held = [connect(service, b"") for _ in range(limit)]
+            time.sleep(0.3)
+            os.kill(worker, signal.SIGSTOP)  # so that all that follows is seen in one round
+            newer = [connect(service, b"") for _ in range(60)]
+            for connection in held:
+                connection.send(b"G")
+            os.kill(worker, signal.SIGCONT)
+            time.sleep(0.3)
+            taken = count_sockets(worker) - own
+            for connection in (*held, *newer):
+                connection.close()
+            time.sleep(0.3)
+        assert limit - 5 < taken <= limit
+    assert "Traceback" not in service.errors.read_text()
+
+
+def find_children(process: int) -> list[int]:
+    return [
+        int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    ]
+
+
+def count_sockets(process: int) -> int:
+    files = Path(f"/proc/{process}/fd").iterdir()
+    return sum(str(file.readlink()).startswith("socket:") for file in files)
 
 
 HASTY = """

@@ -27,6 +27,7 @@ from training.bundle.store import (
 )
 
 ACTIVE_FILE = "active"
+_MOST_DIGITS = 9
 
 # Path, inode, size and time of change of each file below a folder.
 Stamp = tuple[tuple[str, int, int, int], ...]
@@ -87,7 +88,7 @@ def pinned_version(root: Path, name: str) -> int | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise BundleError(f"{name}/{ACTIVE_FILE} cannot be read: {error}") from None
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > _MOST_DIGITS:
         raise BundleError(
             f"{name}/{ACTIVE_FILE} holds {text[:20]!r}, which is no version. "
             f"`flask models activate {name} newest` mends it."
@@ -102,9 +103,9 @@ def pin_version(root: Path, name: str, version: int | None) -> None:
         BundleError: that version is not installed.
         PublishError: the folder cannot be written; the choice is as it was.
     """
-    _find(root, name, version)
     try:
         with lock_root(root):
+            _find(root, name, version)
             _write_pin(root / name, version)
     except OSError as error:
         raise PublishError(f"The choice for {name} could not be written: {error}.") from error
@@ -119,9 +120,9 @@ def remove_version(root: Path, name: str, version: int) -> None:
         BundleError: that version is not installed.
         PublishError: the folder cannot be written; the version may be gone nevertheless.
     """
-    folder = _find(root, name, version)
     try:
         with lock_root(root):
+            folder = _find(root, name, version)
             sweep(root)
             if _is_pinned(root, name, version):
                 _write_pin(root / name, None)

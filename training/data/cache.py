@@ -1,11 +1,13 @@
 """Scan files → prepared arrays, made once and kept on disk."""
 
+import contextlib
 import hashlib
 import json
 import multiprocessing
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import training.scan
+from training.processes import end_with_parent
 from training.scan import ScanError, ScanSpecification, decode_scan, prepare_scan
 
 THUMBNAIL_SIDE = 32
@@ -25,6 +28,8 @@ THUMBNAIL_SIDE = 32
 _PIXELS = "pixels.npy"
 _THUMBNAILS = "thumbnails.npy"
 _STEP = 32
+_STAGING_PREFIX = ".preparing-"
+_SECONDS_OF_GRACE = 24 * 3600
 # Starting a process takes a third of a second, which pays from about this many scans on.
 _WORTH_PROCESSES = 1000
 
@@ -85,7 +90,8 @@ def _fill(
     folder: Path, files: Sequence[Path], specification: ScanSpecification, progress: bool
 ) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".preparing-", dir=folder.parent))
+    _sweep(folder.parent)
+    staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=folder.parent))
     try:
         staging.chmod(0o755)
         _reserve(staging / _PIXELS, (len(files), *2 * (specification.size,), 1))
@@ -104,6 +110,14 @@ def _fill(
         _move(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _sweep(cache: Path) -> None:
+    """Delete what one who was killed left half prepared, a day ago or earlier."""
+    for abandoned in cache.glob(f"{_STAGING_PREFIX}*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - abandoned.stat().st_mtime > _SECONDS_OF_GRACE:
+                shutil.rmtree(abandoned, ignore_errors=True)
 
 
 def _reserve(path: Path, shape: tuple[int, ...]) -> None:
@@ -132,7 +146,7 @@ def _prepare_all(
     cv2.setNumThreads(1)  # the processes use every core already
     try:
         with (
-            ProcessPoolExecutor(max(1, others), spawn, cv2.setNumThreads, (1,)) as pool,
+            ProcessPoolExecutor(max(1, others), spawn, _begin_process) as pool,
             tqdm(
                 desc="Preparing scans", total=len(files), unit="scan", disable=not progress
             ) as bar,
@@ -143,11 +157,19 @@ def _prepare_all(
                 # A step ends once: done by another process, or taken back to be done here.
                 future.add_done_callback(partial(_advance, bar, len(step[1])))
                 futures.append(future)
-            for step, future in zip(reversed(steps), reversed(futures), strict=True):
-                results.append(prepare(*step) if future.cancel() else future.result())
+            try:
+                for step, future in zip(reversed(steps), reversed(futures), strict=True):
+                    results.append(prepare(*step) if future.cancel() else future.result())
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)  # nothing is left, if all went well
     finally:
         cv2.setNumThreads(threads)
     return [result for step in reversed(results) for result in step]
+
+
+def _begin_process() -> None:
+    cv2.setNumThreads(1)
+    end_with_parent()
 
 
 def _advance(bar: "tqdm[None]", scans: int, _step: Future[list[str | bool]]) -> None:

@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING
 
+from training.processes import end_with_parent
 from training.study.plan import Plan, build_request
 from training.study.results import Result, append_result
 from training.study.shelf import keep_report
@@ -73,6 +74,7 @@ def _work(plan: Plan, sender: Connection) -> None:
     """Train the row and send its result, or in words why there is none."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's: it ends this process
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which leaves nothing behind
+    end_with_parent()
     log = os.open(plan.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for stream in (1, 2):
         os.dup2(log, stream)

@@ -145,7 +145,7 @@ def append_result(folder: Path, result: Result) -> None:
         OSError: the disk is full or the folder cannot be written; the file stays as it is.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _writing_alone(folder):
+    with writing_alone(folder):
         kept = [other for other in read_results(folder) if other.id != result.id]
         lines = [json.dumps(asdict(one), allow_nan=False) for one in (*kept, result)]
         write_atomically(folder / RESULTS_FILE, "".join(f"{line}\n" for line in lines))
@@ -165,7 +165,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 @contextmanager
-def _writing_alone(folder: Path) -> Iterator[None]:
+def writing_alone(folder: Path) -> Iterator[None]:
     """Wait until no other study writes here; the system lets go of the lock of a dead one."""
     with (folder / _LOCK_FILE).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from training.study.documents import DOCUMENTS
-from training.study.results import BUDGETS, Result, read_results, write_atomically
+from training.study.results import BUDGETS, Result, read_results, write_atomically, writing_alone
 from training.study.rows import Row, read_rows
 
 NOT_RUN = "not run"
@@ -56,7 +56,8 @@ def write_tables(folder: Path, warn: Callable[[str], None] = lambda _line: None)
         ResultsError: the results file is damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "README.md", draw_tables(read_results(folder, warn)))
+    with writing_alone(folder):
+        write_atomically(folder / "README.md", draw_tables(read_results(folder, warn)))
 
 
 def draw_tables(results: Sequence[Result]) -> str:

@@ -41,10 +41,10 @@ def create_file(folder: Path) -> Iterator[tuple[str, BinaryIO]]:
 
 @contextmanager
 def hold_file(path: Path) -> Iterator[BinaryIO | None]:
-    """Open a job's file so that no other does; None where another holds it, or it is gone."""
+    """Open a job's file so that no other does; None where another holds it, or none can."""
     try:
         file = path.open("rb")
-    except FileNotFoundError:
+    except OSError:  # mostly because it is gone
         yield None
         return
     with file:

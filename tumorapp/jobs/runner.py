@@ -71,9 +71,9 @@ class Runner:
         """Predict what is left of a job; False where it was cancelled or released."""
         if job.starts >= MOST_STARTS:
             logger.error("A scan of a job is given up: %d workers have died with it.", job.starts)
-            [(number, scan)] = self.store.next_scans(job.id, 1).items()
-            reason = f"{scan.name}: It could not be predicted: the service stopped at each try."
-            self.store.save(job.id, {number: _refuse(scan.name, reason)})
+            for number, scan in self.store.next_scans(job.id, 1).items():  # none, if all are done
+                reason = f"{scan.name}: It could not be predicted: the service stopped at each try."
+                self.store.save(job.id, {number: _refuse(scan.name, reason)})
         batch = 1 if job.starts else BATCH
         while scans := self.store.next_scans(job.id, batch):
             start = time.monotonic()

@@ -108,8 +108,9 @@ class Jobs:
                     hours=self.hours,
                     stopping=threading.Event(),
                 )
-                self._queue = Queue(self.folder / _QUEUE_FILE, runner)
-                self._queue.start()
+                queue = Queue(self.folder / _QUEUE_FILE, runner)
+                queue.start()
+                self._queue = queue  # only now: one that could not start would run no job
                 # A runtime must not be taken down while a thread is using it.
                 atexit.register(self.close)
             return self._queue

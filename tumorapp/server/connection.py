@@ -111,6 +111,11 @@ class Connection(TConn):  # type: ignore[misc]
         return large or (self.has_head and self._is_asking) or self.is_whole
 
     @property
+    def has_length(self) -> bool:
+        """Whether it is known how long the request is: it comes in no chunks."""
+        return self._length is not None
+
+    @property
     def is_whole(self) -> bool:
         """Whether all of the request has come."""
         if not self.has_head or self._is_asking:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from selectors import EVENT_READ
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
@@ -33,7 +33,9 @@ _LARGE_REQUESTS = 16  # whose bodies are read, each by a thread
 
 _CHUNK = 2**16  # bytes received at once
 _SECONDS_BETWEEN_SWEEPS = 0.5
-_SECONDS_OF_THE_SPARE = 1.0  # thread, for a client to take its few words
+_SECONDS_OF_THE_SPARE = 1.0  # thread, for a client to send the rest, or to take its few words
+_SECONDS_BETWEEN_COMPLAINTS = 60.0
+_SECONDS_WITHOUT_ROOM = 0.05
 
 _TOO_SLOW = (
     b'{"type": "about:blank", "title": "Request Timeout", "status": 408, "detail": "The request '
@@ -59,8 +61,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         self._waiting: dict[Connection, None] = {}  # for their clients, the longest first
         self._working: set[Connection] = set()
         self._counted = 0  # requests that wait for a thread or have one
-        self._next_sweep = 0.0
+        self._next_sweep = self._next_complaint = 0.0
         self._current = threading.local()
+        # Left open until the process ends: threads still write into it when the main loop has
+        # ended, and would write into whatever file had got its number.
+        self.method_queue.close = lambda: None
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
@@ -95,10 +100,23 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
             client, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return False
+        except OSError as error:  # no more files or memory, which is no reason to end
+            self._make_room(error)
+            return False
         self.nr_conns += 1
         connection = Connection(self.cfg, client, address, listener.getsockname())
         self._wait(connection, self._receive)
         return True
+
+    def _make_room(self, error: OSError) -> None:
+        now = monotonic()
+        if now >= self._next_complaint:
+            self._next_complaint = now + _SECONDS_BETWEEN_COMPLAINTS
+            self.log.error("No more connections can be taken: %s", error)
+        if self._waiting:
+            self._close(next(iter(self._waiting)))
+        else:
+            sleep(_SECONDS_WITHOUT_ROOM)  # else the main loop would try all the time
 
     def _wait(self, connection: Connection, callback: Callable[..., None]) -> None:
         self.poller.register(connection.sock, EVENT_READ, partial(callback, connection))
@@ -115,6 +133,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         connection.close()
 
     def _receive(self, connection: Connection, client: socket.socket) -> None:
+        if connection not in self._waiting:
+            return  # it made room for another after its bytes had been noticed
         try:
             data = client.recv(_CHUNK)
         except BlockingIOError:
@@ -140,12 +160,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         connection.counted = not connection.watches and not connection.refused
         if connection.counted:
             self._count(1)
-        pool = self._large
+        # In chunks, nobody knows before they are parsed whether all have come.
+        pool = self.tpool if connection.is_whole and connection.has_length else self._large
+        connection.hand_over()
         if not connection.counted:
             pool = self._spare
-        elif connection.is_whole:
-            pool = self.tpool
-        connection.hand_over()
+            connection.parser.unreader.deadline = monotonic() + _SECONDS_OF_THE_SPARE
         self._working.add(connection)
         pool.submit(self.handle, connection).add_done_callback(
             lambda future: self.method_queue.defer(self.finish_request, connection, future)
@@ -209,6 +229,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
 
     def _discard(self, connection: Connection, client: socket.socket) -> None:
         """Throw away what still comes: closing at once would take the answer from its client."""
+        if connection not in self._waiting:
+            return
         try:
             ended = not client.recv(_CHUNK)
         except BlockingIOError:
@@ -217,6 +239,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
             ended = True
         if ended:
             self._close(connection)
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """End at once; gunicorn's own asks for a lock that the interrupted code may hold."""
+        super(ThreadWorker, self).handle_quit(sig, frame)
 
     def murder_pending(self) -> None:
         """Let go of the clients that are too slow; gunicorn's loop calls this."""
