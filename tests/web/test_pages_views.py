@@ -235,6 +235,31 @@ class TestResult:
         assert "Uncertain: this answer has a confidence of only 62%." in unsure
 
 
+class TestPrecision:
+    """The card's figures are of its fp16 graph; another may be served."""
+
+    SHOWN = "95.1% (95% interval 94.1% to 96.3%); the int8 graph that is served: 94.3%"
+
+    @pytest.mark.parametrize("precision", ["fp16", "int8"])
+    def test_the_accuracy_of_the_served_graph_is_told(
+        self,
+        app: Flask,
+        client: FlaskClient,
+        scan: bytes,
+        precision: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        loaded = app.extensions["catalog"].models["binary-cnn"]
+        monkeypatch.setitem(loaded.card.graphs, "int8", {"accuracy": 0.9431})
+        monkeypatch.setattr(loaded.engine, "precision", precision)
+        for page in (
+            client.get("/"),
+            send(client, scan, model="binary-cnn"),
+            client.get("/how?model=binary-cnn"),
+        ):
+            assert (self.SHOWN in Page(page.text).text) is (precision == "int8")
+
+
 class TestSamples:
     def test_each_is_predicted_by_a_button_of_its_own(self, client: FlaskClient) -> None:
         page = Page(client.get("/").text)

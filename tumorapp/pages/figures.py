@@ -17,6 +17,12 @@ def write_number(number: float | None, digits: int = 0) -> str:
     return NONE if number is None or not math.isfinite(number) else write_decimal(number, digits)
 
 
+def write_difference(number: float) -> str:
+    """Write a number of 0 to 1, often a small one, with two digits: 6.13e-05 → "0.000061"."""
+    digits = 1 - math.floor(math.log10(number)) if 0 < number < 1 else 2
+    return write_number(number, digits)
+
+
 def write_published(share: float | None) -> str:
     """Write a share with no more digits than were published: 0.94 → "94%", 0.9977 → "99.77%"."""
     if share is None:

@@ -72,6 +72,7 @@ blueprint = Blueprint("leaderboard", __name__, url_prefix="/models")
 for _filter in (
     figures.write_share,
     figures.write_number,
+    figures.write_difference,
     figures.write_published,
     figures.write_interval,
 ):
