@@ -126,6 +126,12 @@ class TestForm:
         assert expected in page.text
         assert "/api/models" in [link["href"] for link in page.all("a")]
 
+    def test_its_example_shows_a_key_where_one_is_asked_for(self, tmp_path: Path) -> None:
+        keys = {"API_KEYS": "on", "KEYS_FILE": tmp_path / "keys.json"}
+        client = create_app({"MODELS_DIR": tmp_path, **keys}).test_client()
+        expected = 'curl -H "Authorization: Bearer $KEY" -F image=@scan.jpg http'
+        assert expected in Page(client.get("/").text).text
+
     def test_without_models_it_says_so(self, tmp_path: Path, scan: bytes) -> None:
         client = create_app({"MODELS_DIR": tmp_path}).test_client()
         assert "No model is installed" in Page(client.get("/").text).text
