@@ -306,8 +306,21 @@ class TestComparison:
         for name in ("binary-cnn", "mobilenet-v2", "plain-ann"):
             image = (io.BytesIO(scan), "scan.jpg")
             answer = client.post("/api/predict", data={"image": image, "model": name}).get_json()
-            assert f"{answer['predictions'][0]['confidence']:.1%} confidence" in page.text
-        assert "The models agree: none of 3 finds a tumour." in page.text
+            [found] = answer["predictions"]
+            doubt = ", uncertain" if found["confidence"] < 0.7 else " "
+            assert f"{found['confidence']:.1%} confidence{doubt}" in page.text
+        assert "The models agree: none of 2 finds a tumour." in page.text
+        assert "1 uncertain answer is not counted." in page.text
+        assert page.text.count("no measured accuracy") == 1
+        assert "plain-ann no measured accuracy" in page.text
+
+    def test_one_certain_answer_is_nothing_to_compare(
+        self, client: FlaskClient, scan: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("tumorapp.pages.comparison.UNCERTAIN_BELOW", 1.0)
+        page = Page(send(client, scan, "/compare/parts").text)
+        assert "Fewer than two answers are certain enough to be compared." in page.text
+        assert "agree:" not in page.text
 
     def test_the_script_gets_the_comparison_alone(self, client: FlaskClient, scan: bytes) -> None:
         page = Page(send(client, scan, "/compare/parts", heatmap="1").text)
