@@ -141,11 +141,13 @@ class TestErrors:
         page.get_by_role("alert").wait_for()
         assert "blank" in page.get_by_role("alert").inner_text()
         wait_for_result(page, "good.png")
+        assert page.get_by_text("This is still the result of good.png.").is_visible()
         assert page.locator("#scan").evaluate("scan => scan.naturalWidth") == 200
         assert page.locator("#heat").is_visible()
         assert field_holds(page) == ["good.png"]
         choose(page, draw_scan("PNG"), "next.png")
         assert page.locator("#error").is_hidden()
+        assert page.get_by_text("This is still the result").is_hidden()
 
     def test_a_file_over_the_limit_is_not_sent(self, page: Page, scan: bytes) -> None:
         sent: list[str] = []

@@ -57,6 +57,8 @@ class TestTable:
         assert pictures.count() == 199
         assert pictures.first.evaluate("picture => picture.naturalHeight") == 96
         assert page.locator(".invitation").is_visible()  # the single view was left alone
+        assert page.get_by_text("The result appears here").is_hidden()  # but for this promise
+        assert page.locator(".models").is_visible()
         assert field_holds(page) == []
 
     def test_it_sorts_and_filters(self, page: Page, some: list[Any]) -> None:
