@@ -190,6 +190,10 @@ class TestTable:
         assert len(list_models(html)) == count
         assert f"{count} of 4 rows" in words(html)
 
+    @pytest.mark.parametrize("text", ["frozen", "eingefroren", "Eingefroren svm", "head"])
+    def test_in_german_both_words_find_a_row(self, client: FlaskClient, text: str) -> None:
+        assert list_models(read(client, f"/models?lang=de&text={text}")) == ["resnet18"]
+
     @pytest.mark.parametrize("query", ["sort=size_of_heart", "order=up", "sort=<script>"])
     def test_an_order_that_there_is_not(self, client: FlaskClient, query: str) -> None:
         text = read(client, f"/models?{query}", 400)
@@ -271,6 +275,9 @@ class TestReports:
         for file in files:
             with client.get(file) as answer:
                 assert answer.get_data(as_text=True) == DRAWING
+
+    def test_published_figures_are_written_as_in_the_language(self, client: FlaskClient) -> None:
+        assert "0,8800 0,97" in words(read(client, f"{self.ADDRESS}?lang=de"))
 
     def test_of_a_bundle(self, client: FlaskClient) -> None:
         text = words(read(client, "/models/mobilenet-v2/1"))

@@ -74,6 +74,7 @@ for _filter in (
     figures.write_number,
     figures.write_difference,
     figures.write_published,
+    figures.write_stated,
     figures.write_interval,
 ):
     blueprint.add_app_template_filter(_filter)
