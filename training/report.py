@@ -188,7 +188,7 @@ def _headline_table(metrics: dict[str, Any]) -> list[str]:
         f"| loss (cross-entropy) | {metrics['loss']:.4f} | |",
         f"| expected calibration error | {metrics['calibration_error']:.4f} | |",
         *(
-            [f"| largest difference of the served graph | {metrics['graph_difference']:.1e} | |"]
+            [f"| largest difference of the fp16 graph | {metrics['graph_difference']:.1e} | |"]
             if "graph_difference" in metrics
             else []
         ),

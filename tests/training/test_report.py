@@ -170,7 +170,7 @@ def test_four_classes_a_published_graph_leaks_and_no_mistake(tmp_path: Path) -> 
     card = replace(card, metrics={**card.metrics, "leaks": leaks, "graph_difference": 2.5e-6})
     write_report(tmp_path, card, HISTORY, results)
     page = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "| largest difference of the served graph | 2.5e-06 |" in page
+    assert "| largest difference of the fp16 graph | 2.5e-06 |" in page
     assert "part. Accuracy on them: 0.9900. Accuracy on the others: 0.9100." in page
     assert "another label:\n  - set/a.jpg\n  - set/b.jpg" in page
     assert "| scan | labelled | predicted | confidence |\n|---|---|---|---|\n\n## Use" in page

@@ -34,6 +34,8 @@ class TestOneScan:
         assert figures.index(max(figures)) == widths.index(max(widths))
         assert page.locator("#heat").is_visible()
         assert page.locator("#send").is_hidden()
+        told = page.locator(".hint", has_text="The scan is not kept")
+        assert not any(one.is_visible() for one in told.all())  # with the script it is kept
         assert page.url.endswith("/")
 
     def test_the_result_is_spoken(self, page: Page, scan: bytes) -> None:
@@ -139,11 +141,13 @@ class TestErrors:
         page.get_by_role("alert").wait_for()
         assert "blank" in page.get_by_role("alert").inner_text()
         wait_for_result(page, "good.png")
+        assert page.get_by_text("This is still the result of good.png.").is_visible()
         assert page.locator("#scan").evaluate("scan => scan.naturalWidth") == 200
         assert page.locator("#heat").is_visible()
         assert field_holds(page) == ["good.png"]
         choose(page, draw_scan("PNG"), "next.png")
         assert page.locator("#error").is_hidden()
+        assert page.get_by_text("This is still the result").is_hidden()
 
     def test_a_file_over_the_limit_is_not_sent(self, page: Page, scan: bytes) -> None:
         sent: list[str] = []
@@ -190,6 +194,17 @@ class TestWithoutJavaScript:
         assert page.locator("#heat").is_hidden()
         page.get_by_label("Show where the model looked").check()
         assert page.locator("#heat").is_visible()
+
+    def test_the_scan_has_to_be_chosen_again(self, page: Page, scan: bytes) -> None:
+        told = page.locator(".hint", has_text="The scan is not kept")
+        assert told.count() == 0
+        page.set_input_files("#image", image(scan))
+        page.get_by_role("button", name="Predict").click()
+        wait_for_result(page, "scan.jpg")
+        assert [one.is_visible() for one in told.all()] == [True, True]  # at either set of buttons
+        page.set_input_files("#image", image(scan))
+        page.get_by_role("button", name="See every step").click()
+        page.get_by_role("heading", name="How does a model read a scan?").wait_for()
 
     def test_an_error_is_told_at_the_form(self, page: Page) -> None:
         page.set_input_files("#image", TEXT_FILE)

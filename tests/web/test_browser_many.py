@@ -57,6 +57,8 @@ class TestTable:
         assert pictures.count() == 199
         assert pictures.first.evaluate("picture => picture.naturalHeight") == 96
         assert page.locator(".invitation").is_visible()  # the single view was left alone
+        assert page.get_by_text("The result appears here").is_hidden()  # but for this promise
+        assert page.locator(".models").is_visible()
         assert field_holds(page) == []
 
     def test_it_sorts_and_filters(self, page: Page, some: list[Any]) -> None:
@@ -82,6 +84,24 @@ class TestTable:
         page.locator("#many-label").select_option(finding)
         cells = page.locator("#many-table tr:visible td:nth-child(2) > span:first-child")
         assert set(cells.all_inner_texts()) == {finding}
+
+    @pytest.mark.parametrize("width", [320, 360])
+    def test_on_a_phone_nothing_is_cut_off(
+        self, open_page: Callable[..., Page], some: list[Any], width: int
+    ) -> None:
+        page = open_page(viewport={"width": width, "height": 740}, locale="de-DE")
+        give(page, *some)
+        wait_for_note(page, "Alle 5")
+        longest = "cell => { cell.firstElementChild.textContent = 'Hypophysentumor'; }"
+        page.locator("#many-table td:nth-child(2)").first.evaluate(longest)
+        wide = "box => box.scrollWidth - box.clientWidth"
+        assert page.locator("#many .scroller").evaluate(wide) == 0
+        confidence = page.locator("#many-table td.number").first
+        assert confidence.is_visible()
+        box = confidence.bounding_box()
+        assert box["x"] + box["width"] <= width
+        page.get_by_role("button", name="Konfidenz").click()
+        assert page.locator("#many-table [aria-sort]").inner_text() == "Konfidenz"
 
     def test_it_is_saved_as_the_command_line_does(self, page: Page, some: list[Any]) -> None:
         give(page, *some)

@@ -42,7 +42,7 @@ class TestComparison:
         compare(page)
         rows = page.locator(".opinions tbody tr")
         assert rows.locator("th").all_inner_texts() == ["binary-cnn", "mobilenet-v2"]
-        assert "The models agree" in page.locator(".agreement").inner_text()
+        assert "certain enough" in page.locator(".agreement").inner_text()  # one of the two is
         assert page.evaluate("document.activeElement.id") == "comparison-title"
         assert page.locator("article.result").is_visible()
         assert not page.evaluate("window.again")  # the scan was not predicted anew

@@ -27,7 +27,7 @@ def opine(make_card: MakeCard) -> Callable[..., Opinion]:
 
 def test_classes_differ_and_still_they_agree(opine: Callable[..., Opinion]) -> None:
     two = opine("binary-cnn", healthy=0.2, tumor=0.8)
-    four = opine("mobilenet-v2", glioma=0.5, meningioma=0.2, notumor=0.25, pituitary=0.05)
+    four = opine("mobilenet-v2", glioma=0.71, meningioma=0.02, notumor=0.25, pituitary=0.02)
     assert two.tumor_share == pytest.approx(0.8)
     assert four.tumor_share == pytest.approx(0.75)
     assert (two.tells_kinds, four.tells_kinds) == (False, True)
@@ -51,7 +51,19 @@ def test_a_kind_may_be_disputed(opine: Callable[..., Opinion]) -> None:
 def test_no_tumour_is_agreement_as_well(opine: Callable[..., Opinion]) -> None:
     # Most of it is tumour, though each kind is less probable than none.
     torn = opine("a", glioma=0.3, pituitary=0.3, notumor=0.4)
-    comparison = Comparison([torn, opine("b", healthy=0.9, tumor=0.1)])
+    sure = opine("b", healthy=0.9, tumor=0.1)
+    comparison = Comparison([torn, sure, sure])
     assert (comparison.tumors, comparison.agrees) == (0, True)
     assert comparison.kinds == []
     assert torn.tumor_share == pytest.approx(0.6)
+
+
+def test_uncertain_answers_do_not_count(opine: Callable[..., Opinion]) -> None:
+    sure = opine("a", glioma=0.9, pituitary=0.05, notumor=0.05)
+    unsure = opine("b", glioma=0.1, pituitary=0.65, notumor=0.25)
+    against = opine("c", healthy=0.69, tumor=0.31)
+    assert [one.uncertain for one in (sure, unsure, against)] == [False, True, True]
+    comparison = Comparison([sure, unsure, against])
+    assert comparison.certain == [sure]
+    assert (comparison.tumors, comparison.agrees) == (1, True)
+    assert comparison.kinds == [("glioma", 1)]

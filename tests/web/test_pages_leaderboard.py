@@ -190,6 +190,10 @@ class TestTable:
         assert len(list_models(html)) == count
         assert f"{count} of 4 rows" in words(html)
 
+    @pytest.mark.parametrize("text", ["frozen", "eingefroren", "Eingefroren svm", "head"])
+    def test_in_german_both_words_find_a_row(self, client: FlaskClient, text: str) -> None:
+        assert list_models(read(client, f"/models?lang=de&text={text}")) == ["resnet18"]
+
     @pytest.mark.parametrize("query", ["sort=size_of_heart", "order=up", "sort=<script>"])
     def test_an_order_that_there_is_not(self, client: FlaskClient, query: str) -> None:
         text = read(client, f"/models?{query}", 400)
@@ -272,6 +276,9 @@ class TestReports:
             with client.get(file) as answer:
                 assert answer.get_data(as_text=True) == DRAWING
 
+    def test_published_figures_are_written_as_in_the_language(self, client: FlaskClient) -> None:
+        assert "0,8800 0,97" in words(read(client, f"{self.ADDRESS}?lang=de"))
+
     def test_of_a_bundle(self, client: FlaskClient) -> None:
         text = words(read(client, "/models/mobilenet-v2/1"))
         assert "50.00% accuracy" in text
@@ -280,6 +287,32 @@ class TestReports:
         assert "mobilenet-v2, version 1 of 2026-11-21" in text
         assert "SHA-256 of its 2 files" in text
         assert "Tests. Knows nothing." in text
+
+    def test_of_a_bundle_with_two_graphs(
+        self, app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loaded = app.extensions["catalog"].models["mobilenet-v2"]
+        monkeypatch.setitem(loaded.card.metrics, "graph_difference", 6.13e-05)
+        measured = {"accuracy": 0.93, "milliseconds": 1.5}
+        more = {"largest_difference": 0.2214, "other_answers": 0.0075}
+        monkeypatch.setitem(loaded.card.graphs, "fp16", measured)
+        monkeypatch.setitem(loaded.card.graphs, "int8", measured | more)
+        fp16 = (
+            "Graph in fp16 Its probabilities differ from the trained network’s by at most 0.000061."
+        )
+        int8 = "from the fp16 graph’s by at most 0.22, and 0.75% of its answers do."
+        served, other = " This one is served.", "; the int8 graph that is served: 93.0%"
+        text = words(read(client, "/models/mobilenet-v2/1"))
+        assert fp16 + served in text
+        assert int8 in text
+        assert int8 + served not in text
+        assert other not in text
+        monkeypatch.setattr(loaded.engine, "precision", "int8")
+        text = words(read(client, "/models/mobilenet-v2/1"))
+        assert fp16 in text
+        assert fp16 + served not in text
+        assert int8 + served in text
+        assert "85.00 to 94.00%" + other in text
 
     def test_its_mistakes_in_words(self, client: FlaskClient) -> None:
         text = words(read(client, "/models/mobilenet-v2/1"))

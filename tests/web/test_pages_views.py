@@ -126,6 +126,12 @@ class TestForm:
         assert expected in page.text
         assert "/api/models" in [link["href"] for link in page.all("a")]
 
+    def test_its_example_shows_a_key_where_one_is_asked_for(self, tmp_path: Path) -> None:
+        keys = {"API_KEYS": "on", "KEYS_FILE": tmp_path / "keys.json"}
+        client = create_app({"MODELS_DIR": tmp_path, **keys}).test_client()
+        expected = 'curl -H "Authorization: Bearer $KEY" -F image=@scan.jpg http'
+        assert expected in Page(client.get("/").text).text
+
     def test_without_models_it_says_so(self, tmp_path: Path, scan: bytes) -> None:
         client = create_app({"MODELS_DIR": tmp_path}).test_client()
         assert "No model is installed" in Page(client.get("/").text).text
@@ -235,6 +241,31 @@ class TestResult:
         assert "Uncertain: this answer has a confidence of only 62%." in unsure
 
 
+class TestPrecision:
+    """The card's figures are of its fp16 graph; another may be served."""
+
+    SHOWN = "95.1% (95% interval 94.1% to 96.3%); the int8 graph that is served: 94.3%"
+
+    @pytest.mark.parametrize("precision", ["fp16", "int8"])
+    def test_the_accuracy_of_the_served_graph_is_told(
+        self,
+        app: Flask,
+        client: FlaskClient,
+        scan: bytes,
+        precision: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        loaded = app.extensions["catalog"].models["binary-cnn"]
+        monkeypatch.setitem(loaded.card.graphs, "int8", {"accuracy": 0.9431})
+        monkeypatch.setattr(loaded.engine, "precision", precision)
+        for page in (
+            client.get("/"),
+            send(client, scan, model="binary-cnn"),
+            client.get("/how?model=binary-cnn"),
+        ):
+            assert (self.SHOWN in Page(page.text).text) is (precision == "int8")
+
+
 class TestSamples:
     def test_each_is_predicted_by_a_button_of_its_own(self, client: FlaskClient) -> None:
         page = Page(client.get("/").text)
@@ -275,8 +306,21 @@ class TestComparison:
         for name in ("binary-cnn", "mobilenet-v2", "plain-ann"):
             image = (io.BytesIO(scan), "scan.jpg")
             answer = client.post("/api/predict", data={"image": image, "model": name}).get_json()
-            assert f"{answer['predictions'][0]['confidence']:.1%} confidence" in page.text
-        assert "The models agree: none of 3 finds a tumour." in page.text
+            [found] = answer["predictions"]
+            doubt = ", uncertain" if found["confidence"] < 0.7 else " "
+            assert f"{found['confidence']:.1%} confidence{doubt}" in page.text
+        assert "The models agree: none of 2 finds a tumour." in page.text
+        assert "1 uncertain answer is not counted." in page.text
+        assert page.text.count("no measured accuracy") == 1
+        assert "plain-ann no measured accuracy" in page.text
+
+    def test_one_certain_answer_is_nothing_to_compare(
+        self, client: FlaskClient, scan: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("tumorapp.pages.comparison.UNCERTAIN_BELOW", 1.0)
+        page = Page(send(client, scan, "/compare/parts").text)
+        assert "Fewer than two answers are certain enough to be compared." in page.text
+        assert "agree:" not in page.text
 
     def test_the_script_gets_the_comparison_alone(self, client: FlaskClient, scan: bytes) -> None:
         page = Page(send(client, scan, "/compare/parts", heatmap="1").text)

@@ -156,14 +156,19 @@ def make_report(card: Card, filename: str = "scan.jpg", **changes: Any) -> Repor
     scan = PreparedScan(np.zeros((64, 64, 1), np.uint8), Box(100, 50, 800, 250), (900, 300))
     grey = np.zeros((300, 900), np.uint8)
     prediction = replace(prediction, **changes)
-    return Report(card, prediction, scan, grey, "0" * 64, datetime.now(UTC), "TumorApp")
+    made = datetime.now(UTC)
+    return Report(card, "int8", prediction, scan, grey, "0" * 64, made, "TumorApp")
 
 
 @pytest.mark.parametrize(
     ("language", "rest", "accuracy"),
     [
-        ("en", "and 14 less probable classes", "90.0% (95% interval 89.0% to 91.0%)"),
-        ("de", "und 14 weniger wahrscheinliche", "(95-%-Intervall"),
+        (
+            "en",
+            "and 14 less probable classes",
+            "(95% interval 89.0% to 91.0%); the int8 graph that is served: 91.0%",
+        ),
+        ("de", "und 14 weniger wahrscheinliche", "; der laufende int8-Graph: 91,0"),
     ],
 )
 def test_everything_fits_onto_the_page(
@@ -190,6 +195,7 @@ def test_everything_fits_onto_the_page(
             "protocol": "random-80-20",
             "intervals": {"accuracy": [0.89, 0.91]},
         },
+        graphs={"int8": {"accuracy": 0.91}},
     )
     warnings = tuple("A warning of many words that goes on and on. " * 6 for _ in range(9))
     report = make_report(card, "name " * 100, warnings=warnings)

@@ -1,5 +1,6 @@
 """A prediction and its model's figures in plain words, for the page and in its language."""
 
+from training.bundle import Card
 from tumorapp.language.translation import mark, translate, write_percent
 
 _NO_TUMOR = mark("No tumour")
@@ -74,4 +75,15 @@ def probability(share: float) -> str:
     return percent(share)
 
 
-FILTERS = (class_name, finding, meaning, percent, probability, protocol_meaning)
+def int8_accuracy(card: Card, precision: str) -> str:
+    """Tell the accuracy of the int8 graph where it is served; "" where it is not.
+
+    The other figures of a card are those of the fp16 graph.
+    """
+    accuracy = card.graphs.get("int8", {}).get("accuracy")
+    if precision != "int8" or accuracy is None:
+        return ""
+    return translate("the int8 graph that is served: %(share)s", share=percent(accuracy))
+
+
+FILTERS = (class_name, finding, int8_accuracy, meaning, percent, probability, protocol_meaning)

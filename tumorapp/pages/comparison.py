@@ -2,7 +2,7 @@
 
 Models differ in their classes: some tell a tumour from none, some tell kinds of tumour apart. So
 they are compared on what all of them answer, whether there is a tumour, and the kind is compared
-among those that name one.
+among those that name one. Answers that are uncertain are shown and not counted.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from training.bundle import Card
 from tumorapp.catalog import Catalog
-from tumorapp.inference import Prediction, Upload, predict_scans
+from tumorapp.inference import UNCERTAIN_BELOW, Prediction, Upload, predict_scans
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,11 @@ class Opinion:
         return min(1.0, sum(share for label, share in shares if self.card.is_tumor(label)))
 
     @property
+    def uncertain(self) -> bool:
+        """Whether the answer comes with a warning that many like it are wrong."""
+        return self.prediction.confidence < UNCERTAIN_BELOW
+
+    @property
     def tells_kinds(self) -> bool:
         """Whether the model tells kinds of tumour apart."""
         return sum(map(self.card.is_tumor, self.card.classes)) > 1
@@ -40,21 +45,26 @@ class Comparison:
     opinions: Sequence[Opinion]
 
     @property
+    def certain(self) -> list[Opinion]:
+        """The opinions that count."""
+        return [opinion for opinion in self.opinions if not opinion.uncertain]
+
+    @property
     def tumors(self) -> int:
-        """How many models call it a tumour."""
-        return sum(opinion.prediction.tumor for opinion in self.opinions)
+        """How many that count call it a tumour."""
+        return sum(opinion.prediction.tumor for opinion in self.certain)
 
     @property
     def agrees(self) -> bool:
-        """Whether all say the same of whether there is a tumour."""
-        return self.tumors in (0, len(self.opinions))
+        """Whether all that count say the same of whether there is a tumour."""
+        return self.tumors in (0, len(self.certain))
 
     @property
     def kinds(self) -> list[tuple[str, int]]:
         """The kinds of tumour that were named and by how many models, the most frequent first."""
         named = (
             opinion.prediction.label
-            for opinion in self.opinions
+            for opinion in self.certain
             if opinion.prediction.tumor and opinion.tells_kinds
         )
         return Counter(named).most_common()

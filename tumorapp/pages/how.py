@@ -79,7 +79,7 @@ def _explain(name: str | None, upload: Upload | None) -> dict[str, Any]:
     sample = request.values.get("sample") or samples.NAMES[0]
     scan = upload or samples.read_sample(sample)
     steps = show_steps(model, scan, reader, current_app.config["MAX_PIXELS"])
-    return {"steps": steps, "sample": upload is None}
+    return {"steps": steps, "precision": model.engine.precision, "sample": upload is None}
 
 
 def _find_reader(card: Card) -> LayerReader | None:

@@ -72,7 +72,9 @@ blueprint = Blueprint("leaderboard", __name__, url_prefix="/models")
 for _filter in (
     figures.write_share,
     figures.write_number,
+    figures.write_difference,
     figures.write_published,
+    figures.write_stated,
     figures.write_interval,
 ):
     blueprint.add_app_template_filter(_filter)

@@ -63,8 +63,13 @@ class Row:
     @property
     def way(self) -> str:
         """How it was trained: "all layers trained", "frozen backbone, SVM head"."""
-        words = (_METHODS.get(self.method, self.method), _HEADS.get(self.head, ""))
-        return ", ".join(translate(word) for word in words if word)
+        return ", ".join(map(translate, self._ways))
+
+    @property
+    def _ways(self) -> tuple[str, ...]:
+        """The parts of `way`, in English."""
+        ways = _METHODS.get(self.method, self.method), _HEADS.get(self.head, "")
+        return tuple(filter(None, ways))
 
     @property
     def folder(self) -> str:
@@ -73,9 +78,10 @@ class Row:
 
     @property
     def text(self) -> str:
-        """What a search looks through, in lower case."""
-        words = (self.model, self.document, self.name, self.way, self.budget, self.protocol)
-        return " ".join((*words, *self.data, self.device, self.date)).lower()
+        """What a search looks through, in lower case; English words are found in any language."""
+        words = (self.model, self.document, self.name, self.budget, self.protocol)
+        ways = (self.way, *self._ways)
+        return " ".join((*words, *ways, *self.data, self.device, self.date)).lower()
 
 
 def describe_result(result: Result) -> Row:

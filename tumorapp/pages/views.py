@@ -85,10 +85,9 @@ def compare_parts() -> ResponseReturnValue:
 
 def _render_page(options: Options, **names: Any) -> str:
     catalog: Catalog = current_app.extensions["catalog"]
-    cards = [model.card for _, model in sorted(catalog.models.items())]
     return render_template(
         "index.html",
-        models=cards,
+        models=[model for _, model in sorted(catalog.models.items())],
         default=catalog.default_name,
         chosen=options.model or catalog.default_name,
         samples=samples.NAMES,
@@ -138,6 +137,7 @@ def _predict(options: Options, upload: Upload) -> dict[str, Any]:
     preview = "preview" in request.form
     return {
         "card": model.card,
+        "precision": model.engine.precision,
         "prediction": _PREDICTION.dump(found.predictions[0]),
         "crop": _outline_crop(found.scans[0]),
         "milliseconds": max(1, round(seconds * 1000)),

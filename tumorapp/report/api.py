@@ -112,6 +112,7 @@ def _make_report() -> Response:
     found = examine_scans(model, [upload], heatmap=True, max_pixels=max_pixels)
     report = Report(
         card=model.card,
+        precision=model.engine.precision,
         prediction=found.predictions[0],
         scan=found.scans[0],
         grey=decode_scan(upload.data, max_pixels=max_pixels),

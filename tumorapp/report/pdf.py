@@ -37,6 +37,7 @@ class Report:
 
     Attributes:
         card: the model's.
+        precision: of the graph that answered.
         prediction: what it said.
         scan: as the model got it.
         grey: uint8, shape (height, width): as it was decoded.
@@ -46,6 +47,7 @@ class Report:
     """
 
     card: Card
+    precision: str
     prediction: Prediction
     scan: PreparedScan
     grey: NDArray[np.uint8]
@@ -124,7 +126,7 @@ def _list_facts(report: Report) -> Iterator[tuple[str, str]]:
         translate("%(name)s, version %(number)s", name=name, number=card.version),
     )
     yield translate("Architecture"), card.architecture
-    yield translate("Measured accuracy"), _describe_accuracy(card)
+    yield translate("Measured accuracy"), _describe_accuracy(card, report.precision)
     if protocol := card.metrics.get("protocol"):
         yield translate("Protocol"), f"{protocol}: {_describe_protocol(card)}"
     yield translate("File, SHA-256"), report.sha256
@@ -156,15 +158,14 @@ def _describe_crop(report: Report) -> str:
     )
 
 
-def _describe_accuracy(card: Card) -> str:
+def _describe_accuracy(card: Card, precision: str) -> str:
     accuracy = card.metrics.get("accuracy")
     if accuracy is None:
         return translate("none on its card")
-    share = wording.percent(accuracy)
-    interval = (card.metrics.get("intervals") or {}).get("accuracy")
-    if not interval:
-        return share
-    low, high = map(wording.percent, interval)
-    return translate(
-        "%(share)s (95%% interval %(low)s to %(high)s)", share=share, low=low, high=high
-    )
+    told = wording.percent(accuracy)
+    if interval := (card.metrics.get("intervals") or {}).get("accuracy"):
+        low, high = map(wording.percent, interval)
+        told = translate(
+            "%(share)s (95%% interval %(low)s to %(high)s)", share=told, low=low, high=high
+        )
+    return "; ".join(filter(None, (told, wording.int8_accuracy(card, precision))))
