@@ -138,10 +138,11 @@ def load_dataset(
     # The copy of a scan whose kind is named has nothing to add.
     nameless = np.nonzero(~np.isin(groups, groups[named]))[0]
     if len(nameless):
-        notes = (
-            *notes,
-            f"{len(nameless):,} further scans show a tumour whose kind is not named: no class.",
+        further = (
+            f"{len(nameless):,} further scans show a tumour whose kind is not named. Six in seven "
+            "of them teach a network that there is one."
         )
+        notes = (*notes, further)
     _check_remaining(
         classes,
         numbers[kept],
