@@ -174,6 +174,7 @@ def quantize_graph(
     before = run_graph(compile_graph(path), validation.pixels)[0]
     expected = validation.measure(before)
     count = len(_list_convolutions(core.read_model(path)))
+    tried: list[tuple[float, float]] = []
     for kept in (number for number in _FIRST_KEPT if number < count):
         model = core.read_model(path)
         quantized = nncf.quantize(
@@ -187,18 +188,32 @@ def quantize_graph(
         )
         after = run_graph(compile_graph(quantized), validation.pixels)[0]
         found = validation.measure(after)
-        difference = np.abs(after - before).max(axis=1).mean()
+        lost, difference = expected - found, float(np.abs(after - before).max(axis=1).mean())
         tell(
             f"{count - kept} of {count} convolutions in int8: accuracy {found:.4f} on the "
             f"validation part, {expected:.4f} before; probabilities differ by {difference:.4f}."
         )
-        if expected - found <= ACCEPTED_LOSS and difference <= ACCEPTED_DIFFERENCE:
+        if lost <= ACCEPTED_LOSS and difference <= ACCEPTED_DIFFERENCE:
             return quantized
+        tried.append((difference, lost))
     raise QuantizationError(
-        "No int8 graph was as accurate on the validation part. Nothing was published."
-        if count
+        f"{_explain_refusal(*min(tried))} Nothing was published."
+        if tried
         else "It has no convolution, so int8 would win nothing. Nothing was published."
     )
+
+
+def _explain_refusal(difference: float, lost: float) -> str:
+    """Say what the int8 graph that differs least lacks on the validation part."""
+    reasons = []
+    if not lost <= ACCEPTED_LOSS:  # nor NaN
+        reasons.append(f"it loses {lost:.4f} of accuracy, and at most {ACCEPTED_LOSS} is accepted")
+    if not difference <= ACCEPTED_DIFFERENCE:
+        reasons.append(
+            f"a scan's probabilities differ by {difference:.4f} on average, and at most "
+            f"{ACCEPTED_DIFFERENCE} is accepted"
+        )
+    return f"No int8 graph is good enough. Of the nearest, {'; '.join(reasons)}."
 
 
 def _list_convolutions(model: Any) -> list[Any]:

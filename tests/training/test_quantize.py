@@ -141,6 +141,28 @@ def test_a_graph_that_is(make_card: MakeCard) -> None:
     check_gain(make_card(), {"fp16": {"accuracy": 0.95, "milliseconds": 1.0}, "int8": good})
 
 
+@pytest.mark.parametrize(
+    ("bound", "value", "reason"),
+    [
+        ("DIFFERENCE", 0, r"probabilities differ by 0\.\d{4} on average, and at most 0 is"),
+        ("LOSS", -1, r"loses -?0\.\d{4} of accuracy, and at most -1 is"),
+    ],
+)
+def test_the_reason_why_no_graph_will_do(
+    bound: str,
+    value: float,
+    reason: str,
+    bundle: Path,
+    phantom_tree: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(f"training.quantize.ACCEPTED_{bound}", value)
+    message = rf"Of the nearest, .*{reason} accepted\. Nothing was published\."
+    with pytest.raises(QuantizationError, match=message):
+        quantize_bundle(bundle, (phantom_tree,), cache)
+
+
 def test_a_card_without_graphs_is_read(make_card: MakeCard) -> None:
     """As the cards of earlier releases are."""
     raw = json.loads(make_card().to_json())

@@ -13,6 +13,7 @@ from tests.training.test_quantize import SIZE, write_graph
 from training.bundle import Card, installed_versions, publish_bundle
 from training.data.dataset import load_dataset
 from training.data.split import split_scans
+from training.quantize import ACCEPTED_DIFFERENCE
 from training.scan import ScanSpecification
 from tumorapp import create_app
 
@@ -25,6 +26,7 @@ def test_help(app: Flask) -> None:
     result = run(app, "--help")
     assert result.exit_code == 0
     assert "within 0.2 points" in result.output
+    assert f"differ by at most {ACCEPTED_DIFFERENCE} on average" in " ".join(result.output.split())
 
 
 def test_a_model_that_is_not_installed(app: Flask) -> None:
