@@ -155,9 +155,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _read_state(self) -> None:
         """Go back to the last epoch that was kept, or to none."""
-        state: dict[str, Any] = {"history": [], "finished": False, "random": []}
-        with contextlib.suppress(FileNotFoundError):
-            state = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
+        state = _load_state(self.folder)
         self.history, self.finished = state["history"], state["finished"]
         self.batch, self.random = state.get("batch", self.batch), state["random"]
 
@@ -184,6 +182,18 @@ class Checkpoint(keras.callbacks.Callback):
             for path in self.folder.glob(pattern):
                 if path != current:
                     path.unlink()
+
+
+def count_epochs(folder: Path) -> int:
+    """Count the epochs that a run has kept, after which it goes on."""
+    return len(_load_state(folder)["history"])
+
+
+def _load_state(folder: Path) -> dict[str, Any]:
+    state: dict[str, Any] = {"history": [], "finished": False, "random": []}
+    with contextlib.suppress(FileNotFoundError):
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    return state
 
 
 def _random_states(model: keras.Model) -> list[keras.Variable]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from training.bundle import Card, read_bundle
 from training.calibrate import apply_temperature, find_temperature, predict_probabilities
+from training.checkpoint import count_epochs
 from training.compress import round_weights
 from training.data.dataset import Dataset, UnnamedTumors, describe_problems, load_dataset
 from training.data.split import Split, split_scans, split_unnamed
@@ -75,6 +76,8 @@ def train(
             tell("This run has been published already; --fresh trains it anew.")
             return TrainingOutcome(run.folder, run.bundle, read_bundle(run.bundle))
         run.write_configuration(request, dataset, split)
+        if kept := count_epochs(run.folder):
+            tell(f"Going on after epoch {kept}.")
         fitted = _fit(request, network, dataset, split, run)
         tell("Calibrating, measuring on the test part and writing the report.")
         temperature = 1.0

@@ -313,6 +313,7 @@ class TestTraining:
         first = int(epochs[0].split()[1].partition("/")[0])
         assert kept < first <= kept + 2  # one more may have been kept before the kill
         assert epochs == [f"Epoch {number}/15" for number in range(first, 16)]
+        assert f"Going on after epoch {first - 1}.\nEpoch " in done.stdout
         assert "Traceback" not in done.stderr
 
         bundle = tmp_path / "models/binary-cnn/1"
@@ -328,6 +329,27 @@ class TestTraining:
             "A running service takes it up by itself.",
         ]
         assert "flask models quantize binary-cnn --data " in done.stdout.splitlines()[-1]
+
+    @pytest.mark.parametrize(
+        ("options", "again"),
+        [([], "The same command"), (["--fresh"], "The same command without --fresh")],
+    )
+    def test_interrupted(
+        self,
+        run: Run,
+        data: Path,
+        options: list[str],
+        again: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def interrupt(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("training.pipeline.train", interrupt)
+        result = run("train", "--model", "binary-cnn", "--data", data, *options)
+        assert result.exit_code == 130
+        assert f"Stopped. {again} goes on after the last finished epoch.\n" in result.stderr
+        assert "Aborted" not in result.output
 
     def test_only_a_report(self, run: Run, data: Path, tmp_path: Path) -> None:
         options = ["--size", "32", "--epochs", "1", "--augmentation", "0", "--no-publish"]

@@ -5,6 +5,7 @@ import importlib.util
 import math
 import os
 import shlex
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -184,6 +185,10 @@ def train_command(
             ),
             tell=click.echo,
         )
+    except KeyboardInterrupt:
+        command = "The same command without --fresh" if fresh else "The same command"
+        click.echo(f"\nStopped. {command} goes on after the last finished epoch.", err=True)
+        sys.exit(128 + signal.SIGINT)
     except (RunBusyError, DeviceMemoryError, ExportError, PublishError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
