@@ -10,6 +10,7 @@ from flask import current_app
 from flask.cli import AppGroup
 from tqdm import tqdm
 
+from training.backend import load_backend
 from training.bundle import (
     BundleError,
     Card,
@@ -49,6 +50,7 @@ def architectures_command(pattern: str) -> None:
     size, in pixels, counted by building each. Pretrained ones take --weights in flask train.
     """
     check_backend()
+    load_backend()
     from training.models import Architecture, architectures
 
     def describe(one: Architecture) -> tuple[str, ...]:
@@ -197,6 +199,8 @@ def import_command(
     Only Keras's own layers are accepted: Lambda layers and other code are refused. Its answers are
     compared with those of the file; its accuracy is not known, and its card says so.
     """
+    check_backend()
+    load_backend()
     from training.export import ExportError
     from training.foreign import ImportModelError
     from training.import_model import ImportRequest, import_model

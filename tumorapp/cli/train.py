@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from flask import current_app
 
+from training.backend import load_backend
 from tumorapp.cli.configuration_file import config_option
 from tumorapp.cli.installed import describe_change
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from training.models import Architecture
 
 PROTOCOLS = ("official", "random-75-25", "random-80-20", "grouped")
+_NAMED_WEIGHTS = ("imagenet", "none")
 _BACKENDS = ("tensorflow", "jax", "torch")
 _EXAMPLES = """
 \b
@@ -153,7 +155,10 @@ def train_command(
     the architecture's own.
     """
     check_backend()
+    _check_data(data, exclude)
+    _check_file(weights)
     # TensorFlow and scikit-learn load here, so that no other command waits for them.
+    load_backend()
     from training.bundle import PublishError
     from training.export import ExportError
     from training.memory import DeviceMemoryError
@@ -161,7 +166,7 @@ def train_command(
     from training.run import RunBusyError, TrainingRequest
 
     network = _find_architecture(model)
-    _check_weights(weights, network)
+    _check_pretrained(weights, network)
     try:
         chosen = {name: value for name, value in overrides.items() if value is not None}
         outcome = train(
@@ -230,14 +235,32 @@ def _find_architecture(name: str) -> "Architecture":
     return known[name]
 
 
-def _check_weights(weights: str, network: "Architecture") -> None:
-    if weights in ("imagenet", "none"):
+def _check_data(folders: tuple[Path, ...], exclude: tuple[str, ...]) -> None:
+    """Refuse folders without scans before anything heavy is loaded."""
+    from training.data.folders import read_tree
+    from training.data.sources import DataError
+
+    try:
+        for folder in folders:
+            read_tree(folder, exclude=exclude)
+    except DataError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _check_file(weights: str) -> None:
+    if weights in _NAMED_WEIGHTS:
         return
-    if not Path(weights).is_file():
+    try:
+        Path(weights).open("rb").close()
+    except OSError as error:
         raise click.ClickException(
-            f"There is no weights file {weights}. Pass --weights imagenet, none, or a file."
-        )
-    if not network.pretrained:
+            f"The weights file {weights} cannot be read: {error.strerror}. Pass --weights "
+            "imagenet, none, or a file."
+        ) from error
+
+
+def _check_pretrained(weights: str, network: "Architecture") -> None:
+    if weights not in _NAMED_WEIGHTS and not network.pretrained:
         raise click.ClickException(
             f"{network.name} learns from nothing, so it takes no weights file. Leave out --weights "
             f"{weights}, or choose a pretrained model of `flask models architectures`."
