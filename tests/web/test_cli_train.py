@@ -83,6 +83,11 @@ def test_help_has_examples(run: Run, command: str, options: list[str]) -> None:
     assert all(option in result.output for option in options)
 
 
+def test_help_says_which_heads_are_published(run: Run) -> None:
+    words = " ".join(run("train", "--help").output.split())
+    assert "svm, a linear support vector machine, are published as a bundle; knn, " in words
+
+
 def assert_one_message(result: Result, expected: str) -> None:
     """Assert that a person is told what is wrong, and nothing of where in the code."""
     assert result.exit_code == 1, result.output

@@ -86,8 +86,8 @@ class _FiniteRange(click.FloatRange):
     type=click.Choice(["softmax", "svm", "knn"]),
     default="softmax",
     show_default=True,
-    help="With --method frozen: the network's own head, a linear support vector machine, or "
-    "nearest neighbours, which give a report but no bundle.",
+    help="With --method frozen: softmax, the network's own head, and svm, a linear support vector "
+    "machine, are published as a bundle; knn, nearest neighbours, gives a report only.",
 )
 @click.option("--epochs", type=click.IntRange(1), help="The most epochs; part of a run's identity.")
 @click.option("--batch", type=click.IntRange(1), help="Scans a step.")
