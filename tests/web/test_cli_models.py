@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
-from training.bundle import installed_versions
+from training.bundle import Card, installed_versions
 from training.models import architecture
 from tumorapp import create_app
 from tumorapp.cli.installed import describe_change
@@ -186,6 +186,23 @@ def test_a_graph_whose_answers_are_no_probabilities(models_dir: Path) -> None:
     result = run(create_app({"MODELS_DIR": models_dir}), "verify", "binary-cnn")
     assert result.exit_code == 1
     assert "probabilities" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "example"), [("My_Bin", "my-bin"), ("-net", "net"), ("über", "ber"), ("_", "my-model")]
+)
+def test_a_name_that_no_model_may_have(
+    app: Flask, tmp_path: Path, make_card: Callable[..., Card], name: str, example: str
+) -> None:
+    (tmp_path / "net.h5").touch()
+    options = ["--classes", "no,yes", "--scale", "0..1"]
+    result = run(app, "import", str(tmp_path / "net.h5"), "--name", name, *options)
+    assert result.exit_code == 2
+    assert f"{name!r} is not accepted. Give small letters a-z, digits, - and" in result.output
+    assert f"such as {example}." in result.output
+    with pytest.raises(ValueError, match="name"):
+        Card.from_json(make_card(name).to_json())
+    assert Card.from_json(make_card(example).to_json()).name == example
 
 
 def test_a_file_that_cannot_be_imported(app: Flask, tmp_path: Path) -> None:

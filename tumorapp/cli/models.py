@@ -1,6 +1,7 @@
 """`flask models`: what can be trained, and what is installed to be served."""
 
 import gc
+import re
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -152,6 +153,21 @@ def verify_command(context: click.Context, name: str | None, version: int | None
     context.exit(1 if wrong else 0)
 
 
+def _check_name(
+    context: click.Context,  # noqa: ARG001  click hands it over
+    parameter: click.Parameter,  # noqa: ARG001
+    name: str,
+) -> str:
+    """Refuse a name that no card may have."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
+        example = re.sub(r"[^a-z0-9.-]+", "-", name.lower()).strip(".-") or "my-model"
+        raise click.BadParameter(
+            f"{name!r} is not accepted. Give small letters a-z, digits, - and dots, the first a "
+            f"letter or a digit, such as {example}."
+        )
+    return name
+
+
 @models_commands.command(
     "import",
     epilog="""
@@ -162,7 +178,12 @@ Examples:
 """,
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--name", required=True, help="The model's name here: a-z, 0-9, - and dots.")
+@click.option(
+    "--name",
+    required=True,
+    callback=_check_name,
+    help="The model's name here: a-z, 0-9, - and dots.",
+)
 @click.option(
     "--classes",
     required=True,
