@@ -161,7 +161,10 @@ def test_what_is_not_installed_is_not_removed(installed: Flask) -> None:
 def test_everything_is_verified(installed: Flask, models_dir: Path) -> None:
     result = run(installed, "verify")
     assert result.exit_code == 0, result.output
-    assert len(result.stdout.splitlines()) == 4
+    assert re.fullmatch(
+        r"(\S+/\d: its \d files are as they were published, and its answers have [^\n]+\.\n){4}",
+        result.stdout,
+    )
     card = models_dir / "binary-cnn" / "2" / "card.json"
     card.write_text(json.dumps({**json.loads(card.read_text()), "feature_layer": None}))
     spoil(models_dir, "binary-cnn/1")
@@ -173,6 +176,15 @@ def test_everything_is_verified(installed: Flask, models_dir: Path) -> None:
     assert run(installed, "verify", "binary-cnn").exit_code == 1
     assert run(installed, "verify", "binary-cnn", "3").exit_code == 0
     assert run(installed, "verify", "binary-cnn", "4").exit_code == 1
+
+
+@pytest.mark.parametrize("asked", ["vgg", "vgg/2", "binary-cnn/7"])
+def test_what_is_not_installed_is_not_verified(app: Flask, asked: str) -> None:
+    result = run(app, "verify", *asked.split("/"))
+    assert result.exit_code == 1
+    assert result.output == (
+        f"Error: {asked} is not installed. Installed: binary-cnn/1, mobilenet-v2/1.\n"
+    )
 
 
 def test_a_graph_whose_answers_are_no_probabilities(models_dir: Path) -> None:

@@ -138,8 +138,8 @@ def verify_command(context: click.Context, name: str | None, version: int | None
     """
     installed = installed_versions(_root())
     if name is not None:
-        numbers = [version] if version is not None else installed.get(name, [1])
-        installed = {name: [int(_find(name, number).name) for number in numbers]}
+        _check_installed(name, version)
+        installed = {name: installed[name] if version is None else [version]}
     opener, wrong = _opener(), 0
     for each, versions in installed.items():
         for number in versions:
@@ -149,7 +149,10 @@ def verify_command(context: click.Context, name: str | None, version: int | None
                 wrong += 1
                 click.echo(f"{each}/{number}: {error}")
             else:
-                click.echo(f"{each}/{number}: {len(card.files)} files and its answers are right.")
+                click.echo(
+                    f"{each}/{number}: its {len(card.files)} files are as they were published, and "
+                    "its answers have the form that its card describes."
+                )
     context.exit(1 if wrong else 0)
 
 
@@ -242,13 +245,17 @@ def import_command(
 
 
 def _find(name: str, version: int) -> Path:
-    installed = installed_versions(_root())
-    if version not in installed.get(name, ()):
-        known = ", ".join(f"{one}/{n}" for one, versions in installed.items() for n in versions)
-        raise click.ClickException(
-            f"{name}/{version} is not installed. Installed: {known or 'none'}."
-        )
+    _check_installed(name, version)
     return _root() / name / str(version)
+
+
+def _check_installed(name: str, version: int | None) -> None:
+    """Refuse a version that is not installed; without one, a name of which there is none."""
+    installed = installed_versions(_root())
+    if name not in installed or version not in (None, *installed[name]):
+        asked = name if version is None else f"{name}/{version}"
+        known = ", ".join(f"{one}/{n}" for one, versions in installed.items() for n in versions)
+        raise click.ClickException(f"{asked} is not installed. Installed: {known or 'none'}.")
 
 
 def _read_number(text: str) -> int:
