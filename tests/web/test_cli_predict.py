@@ -107,6 +107,28 @@ def test_a_folder_without_images(run: Run, tmp_path: Path) -> None:
     result = run(tmp_path)
     assert result.exit_code == 1
     assert "No images were found: their names end in .jpg" in result.stderr
+    assert "left out" not in result.stderr
+    (tmp_path / "slice.dcm").touch()
+    assert ".webp. Files left out: 1 (1 .dcm).\n" in run(tmp_path).stderr
+
+
+def test_files_with_other_endings_are_counted(run: Run, folder: Path) -> None:
+    for name in ("1.dcm", "deep/2.DCM", "deep/IM0001", "letter.pdf", "scan.7", "scan.8"):
+        (folder / name).touch()
+    (folder / "lost.dcm").symlink_to(folder / "nowhere")
+    result = run(folder, folder / "deep", folder / "letter.pdf")
+    assert "1 of 6 files were skipped" in result.stderr  # the file that was named
+    [line] = [line for line in result.stderr.splitlines() if "left out" in line]
+    counts = "3 .dcm, 1 without ending, 1 .csv, 1 .txt, 1 .7, 1 with others"
+    assert line.startswith(f"Files left out: 8 ({counts}). Names of images end in .jpg, ")
+
+
+def test_a_link_to_no_image_is_skipped(run: Run, folder: Path) -> None:
+    (folder / "lost.png").symlink_to(folder / "nowhere")
+    result = run(folder)
+    assert result.exit_code == 1
+    assert "No such file or directory" in result.stdout
+    assert "1 of 6 files were skipped" in result.stderr
 
 
 def test_a_path_that_does_not_exist(run: Run, tmp_path: Path) -> None:

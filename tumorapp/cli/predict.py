@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 _LISTED = ", ".join(_ENDINGS)
+_ENDINGS_NAMED = 5
 _ABOUT_THE_FILE = (400, 413, 415, 422)
 _EXAMPLES = """
 \b
@@ -93,15 +95,21 @@ def predict_command(
 ) -> None:
     """Predict scans: image files, and folders with all that is below them.
 
-    A file that cannot be read is listed and skipped; the exit code is then 1.
+    A file that cannot be read is listed and skipped; the exit code is then 1. Of a folder's files
+    that are no images by their names, the end says how many there are.
     """
-    files = _find_files(paths)
+    files, others = _find_files(paths)
+    left_out = f"Files left out: {others.total()} ({_list_endings(others)})." if others else ""
     if not files:
-        raise click.ClickException(f"No images were found: their names end in {_LISTED}.")
+        raise click.ClickException(
+            f"No images were found: their names end in {_LISTED}. {left_out}".rstrip()
+        )
     with contextlib.ExitStack() as stack:
         there = _ask_server(server, model, api_key) if server else None
         chosen = stack.enter_context(there) if there else _open_model(model)
         skipped = _predict_files(chosen, files, table, heatmaps)
+    if left_out:
+        click.echo(f"{left_out} Names of images end in {_LISTED}.", err=True)
     if skipped:
         raise click.ClickException(f"{skipped} of {len(files)} files were skipped; see above.")
 
@@ -156,16 +164,33 @@ def _predict_there(
         raise _SkippedError(str(error).removeprefix("image 1: ")) from error
 
 
-def _find_files(paths: Sequence[Path]) -> list[Path]:
-    """List the files that were named, and the images in the folders that were."""
-    found: dict[Path, None] = {}  # as a set that keeps the order
+def _find_files(paths: Sequence[Path]) -> tuple[list[Path], Counter[str]]:
+    """List the files that were named, and the images in the folders that were.
+
+    Links that lead nowhere count as files: somebody will miss them.
+
+    Returns:
+        The files, and how often each ending comes among the folders' other files.
+    """
+    found: dict[Path, None] = {}  # as sets that keep the order
+    others: dict[Path, None] = {}
     for path in paths:
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in inside:
-            is_image = file.suffix.lower() in _ENDINGS and not file.name.startswith(".")
-            if file == path or (is_image and file.is_file()):
+            if file == path:
                 found[file] = None
-    return list(found)
+            elif not file.name.startswith(".") and (file.is_file() or not file.exists()):
+                known = file.suffix.lower() in _ENDINGS
+                (found if known else others)[file] = None
+    return list(found), Counter(file.suffix.lower() for file in others if file not in found)
+
+
+def _list_endings(counts: Counter[str]) -> str:
+    """Name the most frequent endings: files of some archives are numbered by theirs."""
+    named = counts.most_common(_ENDINGS_NAMED)
+    words = [f"{count} {ending or 'without ending'}" for ending, count in named]
+    rest = counts.total() - sum(count for _, count in named)
+    return ", ".join([*words, *([f"{rest} with others"] if rest else [])])
 
 
 def _predict_files(
