@@ -11,6 +11,8 @@ This file needs nothing of TumorApp but itself, and one package: a current reque
 """
 
 import base64
+import socket
+import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from typing import IO, Any, Self, TypeVar, cast
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema, ProxyError
 from urllib3.util import Retry
 
 # A scan to send: a file's path, an image's bytes, or an open binary file.
@@ -29,6 +32,14 @@ _Read = TypeVar("_Read")
 _RETRIED = (429, 503)  # try again later
 _LONGEST_WAIT = 60
 _LONGEST_LOOK = 2  # seconds between two looks at a job
+_EXAMPLE = "http://127.0.0.1:8000"
+_REASONS: Mapping[type[BaseException], str] = {
+    ProxyError: "the proxy that the environment names cannot be used",
+    ConnectionRefusedError: "the connection was refused",
+    socket.gaierror: "the name in it is not known",
+    ssl.SSLError: "no encrypted connection could be made",
+    TimeoutError: "it took too long",
+}
 
 
 class ClientError(Exception):
@@ -294,10 +305,16 @@ class Client:
             answer = self._session.request(
                 method, self._url + path, timeout=self._timeout, **content
             )
+        except (InvalidSchema, InvalidURL, MissingSchema) as error:
+            example = _EXAMPLE if "://" in self._url else f"http://{self._url}"
+            raise UnreachableError(
+                f"{self._url!r} is no address of a service. Give one that begins with http:// or "
+                f"https://, such as {example}."
+            ) from error
         except requests.RequestException as error:
             raise UnreachableError(
-                f"No answer came from {self._url}: {error}. Check the address, and that the "
-                "service runs there."
+                f"No answer came from {self._url}: {_explain(error)}. Check the address, and that "
+                "the service runs there."
             ) from error
         if not answer.ok:
             raise _read_problem(answer)
@@ -308,6 +325,17 @@ class Client:
                 f"{self._url}{path} answered with something else than TumorApp's JSON. Check the "
                 "address."
             ) from None
+
+
+def _explain(error: requests.RequestException) -> str:
+    """Say in plain words why no answer came; requests and urllib3 wrap the reason in their own."""
+    inner: BaseException | None = error
+    while inner is not None:
+        for kind, reason in _REASONS.items():
+            if isinstance(inner, kind):
+                return reason
+        inner = inner.__cause__ or inner.__context__
+    return "the connection broke off" if isinstance(error, requests.ConnectionError) else str(error)
 
 
 def _read_scan(scan: Scan, number: int) -> tuple[str, bytes]:

@@ -3,6 +3,7 @@
 import inspect
 import io
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -99,7 +100,47 @@ def test_a_file_that_is_not_there() -> None:
 def test_nobody_there() -> None:
     with Client("http://127.0.0.1:9", retries=1) as client:
         assert not client.ready()
-        with pytest.raises(UnreachableError, match=r"No answer came from http://127\.0\.0\.1:9"):
+        with pytest.raises(UnreachableError) as caught:
+            client.models()
+    assert str(caught.value) == (
+        "No answer came from http://127.0.0.1:9: the connection was refused. Check the address, "
+        "and that the service runs there."
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "example"),
+    [
+        ("127.0.0.1:8234", "http://127.0.0.1:8234"),
+        ("scans.example/", "http://scans.example"),
+        ("ftp://scans.example", "http://127.0.0.1:8000"),
+        ("http://scans.example:99999", "http://127.0.0.1:8000"),
+    ],
+)
+def test_what_is_no_address(url: str, example: str) -> None:
+    with Client(url) as client, pytest.raises(UnreachableError) as caught:
+        client.predict(b"scan")
+    assert str(caught.value) == (
+        f"{url.rstrip('/')!r} is no address of a service. Give one that begins with http:// or "
+        f"https://, such as {example}."
+    )
+
+
+def test_a_name_that_nobody_knows() -> None:
+    with (
+        Client("http://no-such-host.invalid", retries=0) as client,
+        pytest.raises(UnreachableError, match=r"invalid: the name in it is not known\. Check"),
+    ):
+        client.models()
+
+
+def test_a_service_that_says_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with (
+            Client(url, retries=0, timeout=0.2) as client,
+            pytest.raises(UnreachableError, match=f"{url}: it took too long. Check"),
+        ):
             client.models()
 
 
@@ -157,6 +198,19 @@ def test_a_broken_connection_is_tried_again(scan: bytes) -> None:
     with answer_in_turn(*turns) as (url, received), Client(url) as client:
         assert client.predict(scan).model == "m"
     assert len(received) == 2
+
+
+@pytest.mark.parametrize(
+    ("scheme", "reason"),
+    [("http", "the connection broke off"), ("https", "no encrypted connection could be made")],
+)
+def test_a_connection_that_breaks(scheme: str, reason: str, scan: bytes) -> None:
+    with (
+        answer_in_turn((0, {}, b"")) as (url, _),
+        Client(url.replace("http", scheme), retries=0) as client,
+        pytest.raises(UnreachableError, match=rf"\d: {reason}\. Check"),
+    ):
+        client.predict(scan)
 
 
 def test_retries_end(scan: bytes) -> None:
