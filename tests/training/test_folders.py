@@ -81,6 +81,25 @@ def test_unlabelled_folders_are_left_out_with_a_note(tmp_path: Path) -> None:
     assert "glioma" in tree.notes[1]
 
 
+@pytest.mark.parametrize("classes", [("cats", "dogs"), ("glioma", "notumor")])
+def test_images_beside_the_folders_of_the_classes_are_left_out_with_a_note(
+    tmp_path: Path, classes: tuple[str, str]
+) -> None:
+    root = draw(tmp_path / "set", "1.jpg", "2.jpg", *(f"{name}/1.jpg" for name in classes))
+    tree = read_tree(root)
+    assert [scan.label for scan in tree.scans] == list(classes)
+    assert tree.notes == (
+        f"Left out {root} (2 images): they lie beside the folders of the classes, in none of them.",
+    )
+
+
+def test_a_folder_of_images_may_be_a_class_itself(tmp_path: Path) -> None:
+    """It has no folders of images, or bears the name of a known class."""
+    assert listed(draw(tmp_path / "cats", "1.jpg")) == [("1.jpg", "cats", None)]
+    root = draw(tmp_path / "Healthy", "1.jpg", "more/2.jpg")
+    assert listed(root) == [("1.jpg", "notumor", None)]
+
+
 def test_exclude_takes_patterns_from_the_root_name_on(tmp_path: Path) -> None:
     root = draw(
         tmp_path / "sartaj",

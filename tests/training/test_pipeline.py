@@ -233,7 +233,7 @@ def test_an_empty_folder(
 
 def test_one_class_only(tmp_path: Path, grow_tree: Callable[..., Path]) -> None:
     tree = grow_tree(tmp_path / "data", {"Healthy": 2})
-    with pytest.raises(DataError, match=r"Only one class, 'healthy' \(2 images\)"):
+    with pytest.raises(DataError, match=r"Only one class, 'notumor' \(2 images\)"):
         train(make_request(tmp_path, tree))
 
 

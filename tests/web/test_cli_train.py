@@ -153,7 +153,13 @@ class TestWrongTraining:
 
     def test_one_class_only(self, run: Run, data: Path) -> None:
         result = run("train", "--model", "binary-cnn", "--data", data / "no_tumor")
-        assert_one_message(result, "Only one class, 'healthy' (16 images)")
+        assert_one_message(result, "Only one class, 'notumor' (16 images)")
+
+    def test_loose_images(self, run: Run, tmp_path: Path) -> None:
+        draw_heads(tmp_path / "scans", 3, bright=0)
+        result = run("train", "--model", "binary-cnn", "--data", tmp_path / "scans")
+        assert_one_message(result, "Only one class, 'scans' (3 images)")
+        assert "one folder for each class, such as glioma/1.jpg and notumor/2.jpg" in result.stderr
 
     def test_no_image_that_can_be_read(self, run: Run, tmp_path: Path) -> None:
         for name in ("yes", "no"):
@@ -235,6 +241,11 @@ class TestData:
         assert lines[:2] == ["notumor: 16 scans", "tumor: 16 scans"]
         assert lines[2].startswith("32 scans form ")
         assert "0 scans cannot be read." in lines
+
+    def test_audit_of_loose_images(self, run: Run, tmp_path: Path) -> None:
+        draw_heads(tmp_path / "scans", 3, bright=0)
+        result = run("data", "audit", tmp_path / "scans")
+        assert_one_message(result, "Images must lie in one folder for each class, such as glioma/1")
 
     def test_audit_of_nothing(self, run: Run, tmp_path: Path) -> None:
         assert_one_message(run("data", "audit", tmp_path), "No labelled image in")

@@ -112,16 +112,20 @@ def load_dataset(
         for root, tree in zip(roots, trees, strict=True)
         for scan in tree.scans
     ]
-    labels = [to_binary(scan.label) if binary else scan.label for scan in scans]
-    classes = BINARY_CLASSES if binary else _list_classes(labels)
+    labels = [scan.label for scan in scans]
     notes = tuple(note for tree in trees for note in tree.notes)
+    _check_several(labels, roots, notes)
+    if binary:
+        labels = [to_binary(label) for label in labels]
+        _check_several(labels, roots, notes)
+    classes = BINARY_CLASSES if binary else _list_classes(labels)
     if not HEALTHY_CLASSES.intersection(classes):
         warning = (
             f"None of the classes {', '.join(classes)} is known to mean healthy: whatever a model "
             "trained on them answers counts as a tumour."
         )
         notes = (*notes, warning)
-    _check_classes(labels, classes, roots, notes)
+    _check_classes(labels, classes, roots)
     arrays = prepare_arrays([scan.path for scan in scans], specification, cache, progress=progress)
     rows = arrays.rows
     numbers = np.array(
@@ -231,19 +235,22 @@ def _check_patterns(exclude: Sequence[str], trees: Sequence[ScanTree]) -> None:
             )
 
 
-def _check_classes(
-    labels: Sequence[str], classes: tuple[str, ...], roots: Sequence[Path], notes: Sequence[str]
-) -> None:
-    """Refuse folders from which, taken together, no classifier can learn."""
-    found = sorted(set(labels))
-    where = ", ".join(str(root) for root in roots)
-    if len(found) == 1:
+def _check_several(labels: Sequence[str], roots: Sequence[Path], notes: Sequence[str]) -> None:
+    """Refuse folders that, taken together, hold one class only."""
+    if len(set(labels)) == 1:
         explanation = (
-            f"Only one class, {found[0]!r} ({len(labels)} images), in {where}; a classifier needs "
-            "two or more. Pass the folder above, or another --data folder too."
+            f"Only one class, {labels[0]!r} ({len(labels)} images), in "
+            f"{', '.join(map(str, roots))}; a classifier needs two or more. Images must lie in one "
+            "folder for each class, such as glioma/1.jpg and notumor/2.jpg: pass the folder above "
+            "these, or another --data folder too."
         )
         raise DataError("\n".join([explanation, *notes, LAYOUT]))
-    if not set(found) <= set(classes) and not HEALTHY_CLASSES.intersection(classes):
+
+
+def _check_classes(labels: Sequence[str], classes: tuple[str, ...], roots: Sequence[Path]) -> None:
+    """Refuse tumours without a kind where they have nothing to teach."""
+    where = ", ".join(str(root) for root in roots)
+    if not set(labels) <= set(classes) and not HEALTHY_CLASSES.intersection(classes):
         raise DataError(
             f"The scans of class {_ANY_TUMOR!r} in {where} do not say which kind of tumour they "
             f"show. Beside named kinds ({', '.join(classes)}) they can only teach what is no "

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import chain
@@ -23,6 +23,7 @@ _PARTS: dict[str, Literal["train", "test"]] = {
     "test": "test",
     "testing": "test",
 }
+_TOP = Path()
 LAYOUT = f"""\
 Expected a folder for each class, with or without parts above them:
 
@@ -80,7 +81,8 @@ def read_tree(root: Path, *, exclude: Sequence[str] = ()) -> ScanTree:
 
     Classes are the folders that hold images themselves. Where some bear a known class name, the
     others (such as a folder of unlabelled images to try a model on) are left out, with a note;
-    where none does, the folders' own names are the classes. Hidden files and folders and
+    where none does, the folders' own names are the classes, but for the tree's top: what lies there
+    beside folders of images is of no class, and left out with a note. Hidden files and folders and
     `__MACOSX` are passed over; links to folders are followed, each folder being read once.
 
     Args:
@@ -103,8 +105,7 @@ def read_tree(root: Path, *, exclude: Sequence[str] = ()) -> ScanTree:
     sizes = Counter(path.parent for path in images)
     labels = _labels({folder: folder.name or name for folder in sizes})
     notes += [
-        f"Left out {root / folder} ({count} images): its name is no class known here "
-        f"({', '.join(CANONICAL_CLASSES)})."
+        f"Left out {root / folder} ({count} images): {_explain_left_out(folder, sizes)}."
         for folder, count in sizes.items()
         if folder not in labels
     ]
@@ -149,7 +150,22 @@ def _drop_excluded(
 def _labels(names: dict[Path, str]) -> dict[Path, str]:
     """Give each folder that is a class its label: all known names, or failing any, all names."""
     known = {folder: label for folder, name in names.items() if (label := canonical_class(name))}
-    return known or {folder: name for folder, name in names.items() if name.lower() not in _PARTS}
+    return known or {
+        folder: name
+        for folder, name in names.items()
+        if name.lower() not in _PARTS and not _lies_beside(folder, names)
+    }
+
+
+def _lies_beside(folder: Path, folders: Iterable[Path]) -> bool:
+    """Tell whether a folder of images is the tree's top, with other folders of images below it."""
+    return folder == _TOP and any(other != _TOP for other in folders)
+
+
+def _explain_left_out(folder: Path, folders: Iterable[Path]) -> str:
+    if _lies_beside(folder, folders):
+        return "they lie beside the folders of the classes, in none of them"
+    return f"its name is no class known here ({', '.join(CANONICAL_CLASSES)})"
 
 
 def _part(path: Path) -> Literal["train", "test"] | None:
