@@ -3,6 +3,8 @@
 `docs/configuration.md` describes them for whoever runs the service; a test holds it to this table.
 """
 
+import difflib
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,8 +13,16 @@ from typing import Any
 
 from tumorapp.errors import ConfigurationError
 
+logger = logging.getLogger(__name__)
+
 ROOT = Path(__file__).resolve().parent.parent
 
+_PREFIX = "TUMORAPP_"
+# What `flask predict --server`, `flask data fetch figshare` and compose.yaml read; and what
+# Kubernetes sets in every container for services whose name begins with tumorapp.
+_NO_SETTINGS = re.compile(
+    r"TUMORAPP_(API_KEY|FIGSHARE_URL|HOST|(\w+_)?(SERVICE_(HOST|PORT)\w*|PORT(_\d\w*)?))"
+)
 _OWN_HOSTS = ("localhost", "127.0.0.1")  # health checks on the machine itself
 
 
@@ -37,7 +47,7 @@ class Setting:
     @property
     def variable(self) -> str:
         """The environment variable that gives it."""
-        return f"TUMORAPP_{self.name}"
+        return f"{_PREFIX}{self.name}"
 
 
 def _whole_number(least: int, most: int) -> tuple[str, Callable[[str], int]]:
@@ -277,6 +287,8 @@ SETTINGS = (
 def read_settings(environment: Mapping[str, str], given: Mapping[str, object]) -> dict[str, Any]:
     """Give every setting its value: one that is given, else the environment's, else the default.
 
+    A variable of the environment that is named like a setting and is none is told in the log.
+
     Args:
         environment: such as `os.environ`. An empty variable counts as none.
         given: values from code; names that are no setting of this table are passed on to Flask.
@@ -284,6 +296,7 @@ def read_settings(environment: Mapping[str, str], given: Mapping[str, object]) -
     Raises:
         ConfigurationError: a value that is not accepted; the message names the setting.
     """
+    _warn_of_others(environment)
     settings: dict[str, Any] = dict(given)
     for setting in SETTINGS:
         source, value = setting.variable, environment.get(setting.variable) or None
@@ -293,6 +306,20 @@ def read_settings(environment: Mapping[str, str], given: Mapping[str, object]) -
         if value is not None:
             settings[setting.name] = _parse(setting, source, value)
     return settings
+
+
+def _warn_of_others(environment: Mapping[str, str]) -> None:
+    """Tell of variables without effect: one that is misspelt may have been meant to protect."""
+    known = [setting.variable for setting in SETTINGS]
+    for name in sorted(environment.keys() - {*known}):
+        if name.startswith(_PREFIX) and environment[name] and not _NO_SETTINGS.fullmatch(name):
+            nearest = difflib.get_close_matches(name, known, n=1)
+            advice = f" Did you mean {nearest[0]}?" if nearest else ""
+            logger.warning(
+                "%s is no setting and has no effect.%s docs/configuration.md lists all.",
+                name,
+                advice,
+            )
 
 
 def _as_text(value: object) -> str | None:

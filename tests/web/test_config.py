@@ -56,6 +56,31 @@ def test_an_empty_variable_counts_as_none() -> None:
     assert read_settings({setting.variable: "" for setting in SETTINGS}, {}) == DEFAULTS
 
 
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("TUMORAPP_MAX_IMAGE", " Did you mean TUMORAPP_MAX_IMAGES?"),
+        ("TUMORAPP_API_KEYES", " Did you mean TUMORAPP_API_KEYS?"),
+        ("TUMORAPP_max_images", ""),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_told(
+    name: str, advice: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert read_settings({name: "secret"}, {}) == DEFAULTS
+    [message] = caplog.messages
+    assert message == (
+        f"{name} is no setting and has no effect.{advice} docs/configuration.md lists all."
+    )
+
+
+def test_other_variables_are_none_of_its_business(caplog: pytest.LogCaptureFixture) -> None:
+    others = ("TUMORAPP_API_KEY", "TUMORAPP_FIGSHARE_URL", "TUMORAPP_HOST", "TUMORAPP_PORT", "PATH")
+    cluster = ("TUMORAPP_SERVICE_HOST", "TUMORAPP_WEB_PORT_8000_TCP_ADDR")
+    read_settings({**dict.fromkeys([*others, *cluster], "x"), "TUMORAPP_EMPTY": ""}, {})
+    assert not caplog.messages
+
+
 def test_a_folder_becomes_a_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = read_settings({"TUMORAPP_MODELS_DIR": "models"}, {})
