@@ -114,7 +114,7 @@ class CrossSiteError(ProblemError):
         detail: str = "A browser sent this from a page of another site, so it was not answered. "
         "Use this service's own page, or a program that is no browser. If it was this service's "
         "page, a proxy in between hides the name that the browser used: let it pass the Host "
-        "header on, or set PROXIES.",
+        "header on, or set TUMORAPP_PROXIES.",
     ) -> None:
         super().__init__(detail)
 

@@ -180,14 +180,14 @@ def init_app(app: Flask) -> None:
     if os.environ.get("FLASK_RUN_FROM_CLI") != "true":
         if not keys.read():
             logger.warning(
-                "API_KEYS is on and there is no key in %s yet: nobody can use the API. `flask keys "
-                "add NAME` makes one.",
+                "TUMORAPP_API_KEYS is on and there is no key in %s yet: nobody can use the API. "
+                "`flask keys add NAME` makes one.",
                 keys.path,
             )
         if app.config["PAGES"] == "on":
             logger.warning(
-                "API_KEYS is on, and the pages predict without a key for whoever can reach them. "
-                "PAGES=off turns them off."
+                "TUMORAPP_API_KEYS is on, and the pages predict without a key for whoever can "
+                "reach them. TUMORAPP_PAGES=off turns them off."
             )
 
 

@@ -36,8 +36,8 @@ def init_app(app: Flask) -> None:
         )
     except StorageError as error:
         raise ConfigurationError(
-            f"RATE_LIMIT_STORAGE is {app.config['RATE_LIMIT_STORAGE']!r}, which cannot be used: "
-            f"{error}. A Redis needs the package redis."
+            f"TUMORAPP_RATE_LIMIT_STORAGE is {app.config['RATE_LIMIT_STORAGE']!r}, which cannot be "
+            f"used: {str(error).rstrip(' .')}. A Redis needs the package redis."
         ) from error
 
     # That the storage failed is told; the lines below that name clients' addresses.

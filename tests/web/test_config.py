@@ -1,3 +1,4 @@
+import ast
 import re
 from pathlib import Path
 
@@ -118,6 +119,17 @@ def test_a_bad_value_is_refused_at_start(
         create_app()
     with pytest.raises(ConfigurationError, match=f"^{name} is "):
         create_app({name: value})
+
+
+def test_messages_name_settings_as_the_environment_does() -> None:
+    names = "|".join(setting.name for setting in SETTINGS)
+    for file in (ROOT / "tumorapp").rglob("*.py"):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            text = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(text, str) and " " in text and id(node) not in documentation:
+                assert not re.search(rf"\b({names})\b", text), (file, text)
 
 
 def test_each_setting_is_documented() -> None:

@@ -197,8 +197,9 @@ class TestRequests:
         create_app(
             {**{name: locked.config[name] for name in ("MODELS_DIR", "API_KEYS", "KEYS_FILE")}}
         )
-        assert "there is no key in" in caplog.text
+        assert "TUMORAPP_API_KEYS is on and there is no key in" in caplog.text
         assert "the pages predict without a key" in caplog.text
+        assert "TUMORAPP_PAGES=off turns them off." in caplog.text
 
     def test_a_start_with_a_damaged_file_is_refused(self, app: Flask, tmp_path: Path) -> None:
         file = tmp_path / "keys.json"

@@ -109,8 +109,10 @@ def test_a_storage_that_cannot_be_used_stops_the_start(
     import sys
 
     monkeypatch.setitem(sys.modules, "redis", None)  # as where it is not installed
-    with pytest.raises(ConfigurationError, match="needs the package redis"):
+    with pytest.raises(ConfigurationError, match="needs the package redis") as caught:
         limited(RATE_LIMIT_STORAGE="redis://127.0.0.1:1")
+    assert str(caught.value).startswith("TUMORAPP_RATE_LIMIT_STORAGE is 'redis://127.0.0.1:1', ")
+    assert ".." not in str(caught.value)
 
 
 def test_a_storage_that_fails_is_told_and_no_client_is_named(
