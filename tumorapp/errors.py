@@ -32,6 +32,11 @@ from typing import ClassVar
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/tiff", "image/bmp", "image/webp")
 
 
+def at_most(number: int, noun: str) -> str:
+    """Say what would have been accepted, such as "at most 1 image" or "at most 16 images"."""
+    return f"at most {number} {noun}{'' if number == 1 else 's'}"
+
+
 class ConfigurationError(Exception):
     """The service cannot start as it is configured; the message says what to change."""
 

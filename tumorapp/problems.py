@@ -10,7 +10,7 @@ from http import HTTPStatus
 from flask import Flask, Request, Response, current_app, json, render_template, request
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed
 
-from tumorapp.errors import ProblemError
+from tumorapp.errors import ProblemError, at_most
 
 _PAGE_HINT = " The page is at /."
 
@@ -69,7 +69,7 @@ def _list_accepted(error: HTTPException, status: HTTPStatus) -> tuple[str, ...]:
         return tuple(sorted(error.valid_methods or ()))
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         config = current_app.config
-        return f"at most {config['MAX_UPLOAD_MB']} MB", f"at most {config['MAX_IMAGES']} images"
+        return f"at most {config['MAX_UPLOAD_MB']} MB", at_most(config["MAX_IMAGES"], "image")
     return ()
 
 

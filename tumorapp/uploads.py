@@ -11,6 +11,7 @@ from tumorapp.errors import (
     MissingImageError,
     TooManyImagesError,
     UnsupportedBodyError,
+    at_most,
 )
 from tumorapp.inference import Upload
 
@@ -108,7 +109,7 @@ def read_uploads(received: Request, max_images: int) -> list[Upload]:
         raise TooManyImagesError(
             f"{len(uploads)} images were received; at most {max_images} can be answered at once. "
             "Send them in several requests.",
-            [f"at most {max_images} images"],
+            [at_most(max_images, "image")],
         )
     return uploads
 

@@ -60,8 +60,12 @@ def test_a_raw_body(content_type: str) -> None:
 def test_one_too_many(form: Form) -> None:
     parts = [("image", f"{index}.jpg", b"x") for index in range(3)]
     assert len(read_uploads(received(**form(*parts)), 3)) == 3
-    with pytest.raises(TooManyImagesError, match="3 images were received; at most 2"):
+    with pytest.raises(TooManyImagesError, match="3 images were received; at most 2") as caught:
         read_uploads(received(**form(*parts)), 2)
+    assert caught.value.accepted == ("at most 2 images",)
+    with pytest.raises(TooManyImagesError) as caught:
+        read_uploads(received(**form(*parts)), 1)
+    assert caught.value.accepted == ("at most 1 image",)
 
 
 def test_another_type_of_body() -> None:

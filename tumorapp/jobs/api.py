@@ -18,6 +18,7 @@ from tumorapp.errors import (
     NoModelError,
     UnknownModelError,
     UnsupportedBodyError,
+    at_most,
 )
 from tumorapp.jobs import schemas
 from tumorapp.jobs.errors import (
@@ -97,9 +98,9 @@ def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
 
 def _refuse_another(jobs: Jobs) -> TooManyJobsError:
     return TooManyJobsError(
-        f"{jobs.most} jobs are not done yet, which is as many as are accepted at once. Try again "
-        "when one of them is done.",
-        [f"at most {jobs.most} jobs at once"],
+        f"Jobs that are not done yet: {jobs.most}, which is as many as are accepted at once. Try "
+        "again when one of them is done.",
+        [f"{at_most(jobs.most, 'job')} at once"],
     )
 
 

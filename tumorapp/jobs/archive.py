@@ -13,6 +13,7 @@ from typing import IO, Any, BinaryIO, cast
 
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from tumorapp.errors import at_most
 from tumorapp.jobs.errors import OversizedJobError, UnreadableArchiveError
 from tumorapp.jobs.store import Scan
 from tumorapp.uploads import FIELD
@@ -58,7 +59,7 @@ class Limits:
 
     def describe(self) -> list[str]:
         """Say it in words."""
-        return [f"at most {self.bytes // 2**20} MB", f"at most {self.images} images"]
+        return [f"at most {self.bytes // 2**20} MB", at_most(self.images, "image")]
 
 
 class _BoundedReads:

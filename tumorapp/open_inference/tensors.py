@@ -17,7 +17,7 @@ from werkzeug.exceptions import BadRequest
 
 from training.bundle import Card
 from tumorapp.engine import Outputs
-from tumorapp.errors import TooManyImagesError
+from tumorapp.errors import TooManyImagesError, at_most
 from tumorapp.inference import NO_HEATMAP, Upload, prepare_upload
 
 SCANS, IMAGE = "scans", "image"
@@ -97,7 +97,7 @@ def read_batch(tensor: dict[str, Any], card: Card, max_images: int, max_pixels: 
         raise TooManyImagesError(
             f"{count} scans were received; at most {max_images} can be answered at once. Send "
             "them in several requests.",
-            [f"at most {max_images} images"],
+            [at_most(max_images, "image")],
         )
     values = _flatten(tensor["data"], tensor["shape"])
     if name == SCANS:
