@@ -15,6 +15,7 @@ from training.compress import round_weights
 from training.data.dataset import Dataset, UnnamedTumors, describe_problems, load_dataset
 from training.data.split import Split, split_scans, split_unnamed
 from training.describe import draw_up_card
+from training.device import describe_device
 from training.evaluate import evaluate_unnamed
 from training.fit import FitResult, FitSettings, Labelled, Scans, fit
 from training.frozen import fit_head
@@ -78,6 +79,7 @@ def train(
         run.write_configuration(request, dataset, split)
         if kept := count_epochs(run.folder):
             tell(f"Going on after epoch {kept}.")
+        tell(f"Device: {describe_device()}.")
         fitted = _fit(request, network, dataset, split, run)
         tell("Calibrating, measuring on the test part and writing the report.")
         temperature = 1.0

@@ -36,8 +36,8 @@ def init_app(app: Flask) -> None:
         )
     except StorageError as error:
         raise ConfigurationError(
-            f"TUMORAPP_RATE_LIMIT_STORAGE is {app.config['RATE_LIMIT_STORAGE']!r}, which cannot be "
-            f"used: {str(error).rstrip(' .')}. A Redis needs the package redis."
+            "What TUMORAPP_RATE_LIMIT_STORAGE names, which may hold a password, cannot be used: "
+            f"{str(error).rstrip(' .')}. A Redis needs the package redis."
         ) from error
 
     # That the storage failed is told; the lines below that name clients' addresses.

@@ -111,7 +111,8 @@ def test_a_storage_that_cannot_be_used_stops_the_start(
     monkeypatch.setitem(sys.modules, "redis", None)  # as where it is not installed
     with pytest.raises(ConfigurationError, match="needs the package redis") as caught:
         limited(RATE_LIMIT_STORAGE="redis://127.0.0.1:1")
-    assert str(caught.value).startswith("TUMORAPP_RATE_LIMIT_STORAGE is 'redis://127.0.0.1:1', ")
+    assert "TUMORAPP_RATE_LIMIT_STORAGE" in str(caught.value)
+    assert "127.0.0.1" not in str(caught.value)  # an address may hold a password
     assert ".." not in str(caught.value)
 
 
