@@ -11,7 +11,6 @@ from flask import current_app
 from flask.cli import AppGroup
 from tqdm import tqdm
 
-from training.backend import load_backend
 from training.bundle import (
     BundleError,
     Card,
@@ -23,8 +22,8 @@ from training.bundle import (
     survey_bundles,
 )
 from tumorapp.catalog import open_model
+from tumorapp.cli.backend import check_backend, load_backend
 from tumorapp.cli.installed import COLUMNS, describe_versions, find_active, lay_out
-from tumorapp.cli.train import check_backend
 from tumorapp.engine import Engine, EngineError, choose_engine
 from tumorapp.errors import ConfigurationError
 

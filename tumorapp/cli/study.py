@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 from flask import current_app
 
-from tumorapp.cli.train import PROTOCOLS, check_backend
+from tumorapp.cli.backend import check_backend
+from tumorapp.cli.train import PROTOCOLS
 
 STUDIES = ("000", "001", "002", "004", "beyond", "all")
 STUDY_BUDGETS = ("quick", "full", "own")

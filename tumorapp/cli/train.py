@@ -1,9 +1,7 @@
 """`flask train`: a model from labelled scans to a published bundle."""
 
 import difflib
-import importlib.util
 import math
-import os
 import shlex
 import signal
 import sys
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from flask import current_app
 
-from training.backend import load_backend
+from tumorapp.cli.backend import check_backend, load_backend
 from tumorapp.cli.configuration_file import config_option
 from tumorapp.cli.installed import describe_change
 
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 
 PROTOCOLS = ("official", "random-75-25", "random-80-20", "grouped")
 _NAMED_WEIGHTS = ("imagenet", "none")
-_BACKENDS = ("tensorflow", "jax", "torch")
 _EXAMPLES = """
 \b
 Examples:
@@ -264,19 +261,4 @@ def _check_pretrained(weights: str, network: "Architecture") -> None:
         raise click.ClickException(
             f"{network.name} learns from nothing, so it takes no weights file. Leave out --weights "
             f"{weights}, or choose a pretrained model of `flask models architectures`."
-        )
-
-
-def check_backend() -> None:
-    """Refuse a backend that Keras would fail to load with a traceback."""
-    backend = os.environ.get("KERAS_BACKEND")
-    if backend and backend not in _BACKENDS:
-        raise click.ClickException(
-            f"KERAS_BACKEND is {backend!r}. Set it to {', '.join(_BACKENDS[:-1])} or "
-            f"{_BACKENDS[-1]}, or unset it."
-        )
-    if backend and importlib.util.find_spec(backend) is None:
-        raise click.ClickException(
-            f"KERAS_BACKEND is {backend!r}, which is not installed. Install it, or unset "
-            "KERAS_BACKEND."
         )

@@ -1,13 +1,32 @@
-"""Keras and its backend, loaded without what TensorFlow writes of processors and drivers."""
+"""Keras and its backend: which may be chosen, and loading them without what TensorFlow writes."""
 
-import importlib
+import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import click
+
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"  # TensorFlow's: 0 shows all of its log, 3 hardly any
 _STDERR = 2
+
+_BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def check_backend() -> None:
+    """Refuse a backend that Keras would fail to load with a traceback."""
+    backend = os.environ.get("KERAS_BACKEND")
+    if backend and backend not in _BACKENDS:
+        raise click.ClickException(
+            f"KERAS_BACKEND is {backend!r}. Set it to {', '.join(_BACKENDS[:-1])} or "
+            f"{_BACKENDS[-1]}, or unset it."
+        )
+    if backend and importlib.util.find_spec(backend) is None:
+        raise click.ClickException(
+            f"KERAS_BACKEND is {backend!r}, which is not installed. Install it, or unset "
+            "KERAS_BACKEND."
+        )
 
 
 def load_backend() -> None:
