@@ -77,9 +77,9 @@ def train(
             tell("This run has been published already; --fresh trains it anew.")
             return TrainingOutcome(run.folder, run.bundle, read_bundle(run.bundle))
         run.write_configuration(request, dataset, split)
+        tell(f"Device: {describe_device()}.")
         if kept := count_epochs(run.folder):
             tell(f"Going on after epoch {kept}.")
-        tell(f"Device: {describe_device()}.")
         fitted = _fit(request, network, dataset, split, run)
         tell("Calibrating, measuring on the test part and writing the report.")
         temperature = 1.0

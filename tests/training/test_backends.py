@@ -1,4 +1,4 @@
-"""The same training code on Keras's other backends, where they are installed; their log."""
+"""The same training code on Keras's other backends, where they are installed."""
 
 import importlib.util
 import os
