@@ -67,8 +67,10 @@ threads = _read_number("THREADS", min((os.cpu_count() or 1) + 2, 16), 1024)
 # A worker's connections: those with a thread, at most 400 that wait for one (TUMORAPP_MAX_WAITING),
 # and some that wait for their clients, of which the one that idles longest makes room for the next:
 # fewer, where a process may not open that many files.
+worker_connections = threads + 484
 _files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-worker_connections = max(threads + 1, min(threads + 484, _files - _OTHER_FILES))
+if _files != resource.RLIM_INFINITY:
+    worker_connections = max(threads + 1, min(worker_connections, _files - _OTHER_FILES))
 
 # Each worker loads the bundles itself: OpenVINO's threads do not survive the fork after a preload.
 preload_app = False

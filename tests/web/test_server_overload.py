@@ -204,13 +204,13 @@ def test_a_full_table_of_files_ends_no_worker(
     models_dir: Path, tmp_path: Path, scan: bytes, serve: Serve
 ) -> None:
     with serve(models_dir, tmp_path) as service:
-        (worker,) = find_children(service.process.pid)
+        (worker,) = service.workers()
         # As if the process had opened all files it may, while it may take connections still.
         opened = len(list(Path(f"/proc/{worker}/fd").iterdir()))
         resource.prlimit(worker, resource.RLIMIT_NOFILE, (opened + 5, opened + 5))
         connections = [connect(service, b"") for _ in range(50)]
         time.sleep(0.5)
-        assert find_children(service.process.pid) == [worker]
+        assert service.workers() == [worker]
         for connection in connections:
             connection.close()
         assert service.ask("/api/predict", scan, {"Content-Type": "image/jpeg"}).status_code == 200
@@ -223,7 +223,7 @@ def test_a_full_table_of_files_ends_no_worker(
 def test_who_made_room_is_closed_once(models_dir: Path, tmp_path: Path, serve: Serve) -> None:
     """It may have sent something in the very moment in which another took its place."""
     with serve(models_dir, tmp_path, THREADS="1") as service:
-        (worker,) = find_children(service.process.pid)
+        (worker,) = service.workers()
         limit, own = 1 + 484, count_sockets(worker)
         for _ in range(5):
             held = [connect(service, b"") for _ in range(limit)]
@@ -240,12 +240,6 @@ def test_who_made_room_is_closed_once(models_dir: Path, tmp_path: Path, serve: S
             time.sleep(0.3)
         assert limit - 5 < taken <= limit
     assert "Traceback" not in service.errors.read_text()
-
-
-def find_children(process: int) -> list[int]:
-    return [
-        int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    ]
 
 
 def count_sockets(process: int) -> int:

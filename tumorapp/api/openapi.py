@@ -12,17 +12,26 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Blueprint, Flask, Response, abort, current_app, render_template
 from marshmallow import Schema, fields
-from werkzeug.exceptions import HTTPException, InternalServerError
+from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge
 from werkzeug.routing import Rule
 
 from tumorapp.api.schemas import ProblemSchema
 from tumorapp.errors import (
     CrossSiteError,
+    DefaultModelError,
+    InvalidOptionError,
+    MissingImageError,
     MissingKeyError,
+    NoModelError,
     OverloadedError,
+    OversizedImageError,
     ProblemError,
     RateLimitError,
+    TooManyImagesError,
     UnknownKeyError,
+    UnknownModelError,
+    UnreadableScanError,
+    UnsupportedBodyError,
 )
 from tumorapp.problems import describe, name_status
 
@@ -45,6 +54,20 @@ _KEY_SCHEMES = {
 
 View = TypeVar("View", bound=Callable[..., Any])
 ErrorKind = type[ProblemError] | type[HTTPException]
+
+# Of an operation that reads images and predicts them.
+PREDICTION_ERRORS: tuple[ErrorKind, ...] = (
+    MissingImageError,
+    InvalidOptionError,
+    UnknownModelError,
+    RequestEntityTooLarge,
+    TooManyImagesError,
+    OversizedImageError,
+    UnsupportedBodyError,
+    UnreadableScanError,
+    NoModelError,
+    DefaultModelError,
+)
 
 
 @dataclass(frozen=True)

@@ -3,23 +3,11 @@
 from typing import Any
 
 from flask import Blueprint, current_app, request
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from tumorapp.api import examples
-from tumorapp.api.openapi import Answer, Operation, document
+from tumorapp.api.openapi import PREDICTION_ERRORS, Answer, Operation, document
 from tumorapp.api.schemas import AnswerSchema, ModelsSchema, read_options
 from tumorapp.catalog import Catalog, LoadedModel
-from tumorapp.errors import (
-    DefaultModelError,
-    InvalidOptionError,
-    MissingImageError,
-    NoModelError,
-    OversizedImageError,
-    TooManyImagesError,
-    UnknownModelError,
-    UnreadableScanError,
-    UnsupportedBodyError,
-)
 from tumorapp.inference import predict_uploads
 from tumorapp.uploads import read_uploads
 
@@ -32,18 +20,7 @@ blueprint = Blueprint("api", __name__)
         summary="Predict scans",
         tag="images",
         answers={200: Answer("The predictions.", AnswerSchema, examples.ANSWER)},
-        errors=(
-            MissingImageError,
-            InvalidOptionError,
-            UnknownModelError,
-            RequestEntityTooLarge,
-            TooManyImagesError,
-            OversizedImageError,
-            UnsupportedBodyError,
-            UnreadableScanError,
-            NoModelError,
-            DefaultModelError,
-        ),
+        errors=PREDICTION_ERRORS,
         body=examples.PREDICT_BODY,
         parameters=examples.PREDICT_PARAMETERS,
     )

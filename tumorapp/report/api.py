@@ -8,23 +8,13 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from flask import Blueprint, Response, current_app, request
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from training.scan import decode_scan
-from tumorapp.api.openapi import VERSION, Answer, Operation, document
+from tumorapp.api.openapi import PREDICTION_ERRORS, VERSION, Answer, Operation, document
 from tumorapp.api.schemas import read_options
 from tumorapp.catalog import Catalog
 from tumorapp.errors import (
     IMAGE_TYPES,
-    DefaultModelError,
-    InvalidOptionError,
-    MissingImageError,
-    NoModelError,
-    OversizedImageError,
-    TooManyImagesError,
-    UnknownModelError,
-    UnreadableScanError,
-    UnsupportedBodyError,
 )
 from tumorapp.inference import examine_scans
 from tumorapp.uploads import read_uploads
@@ -62,18 +52,7 @@ page_blueprint = Blueprint("report_page", __name__)
         summary="Predict a scan and get a report to print",
         tag="images",
         answers={200: Answer("The report.", others={PDF: "%PDF-1.4 …"})},
-        errors=(
-            MissingImageError,
-            InvalidOptionError,
-            UnknownModelError,
-            RequestEntityTooLarge,
-            TooManyImagesError,
-            OversizedImageError,
-            UnsupportedBodyError,
-            UnreadableScanError,
-            NoModelError,
-            DefaultModelError,
-        ),
+        errors=PREDICTION_ERRORS,
         body=_BODY,
         parameters=[
             {
