@@ -229,12 +229,16 @@ def test_a_file_that_cannot_be_imported(app: Flask, tmp_path: Path) -> None:
 def test_who_publishes_hears_what_is_served_now_and_how_to_go_back(
     installed: Flask, models_dir: Path, publish_model: Publish
 ) -> None:
-    first = publish_model(models_dir, "cnn")
-    assert describe_change(first) == "A running service takes it up by itself."
-    second = publish_model(models_dir, "cnn")
-    told = describe_change(second)
-    assert "in the place of version 1. To go back: flask models activate cnn 1" in told
+    knows = "A running service knows within 2 s."
+    with installed.app_context():
+        assert describe_change(publish_model(models_dir, "cnn")) == knows
+        told = describe_change(publish_model(models_dir, "cnn"))
+        assert told == (
+            f"It takes the place of version 1. {knows} To go back: flask models activate cnn 1"
+        )
+        installed.config["RELOAD_SECONDS"] = 0
+        assert " Restart the service. " in describe_change(publish_model(models_dir, "cnn"))
     assert run(installed, "activate", "cnn", "1").exit_code == 0
     told = describe_change(publish_model(models_dir, "cnn"))
     assert told.startswith("Version 1 is served as before, because it was chosen.")
-    assert told.endswith("flask models activate cnn 3")
+    assert told.endswith("flask models activate cnn 4")

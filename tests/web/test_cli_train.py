@@ -351,7 +351,7 @@ class TestTraining:
         assert done.stdout.splitlines()[-4:-1] == [
             f"Report: {bundle / 'report/README.md'}",
             f"Published: {bundle}",
-            "A running service takes it up by itself.",
+            "A running service knows within 2 s.",
         ]
         assert "flask models quantize binary-cnn --data " in done.stdout.splitlines()[-1]
 

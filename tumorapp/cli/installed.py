@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+from flask import current_app
+
 from training.bundle import BundleError, Card, Installed, read_bundle, survey_bundles
 
 COLUMNS = ("name", "version", "served", "accuracy", "protocol", "size", "files")
@@ -46,11 +48,17 @@ def describe_change(bundle: Path) -> str:
         )
     earlier = max((one for one in found.stamps if one < version), default=None)
     if earlier is None:
-        return "A running service takes it up by itself."
+        return describe_reload()
     return (
-        f"A running service takes it up by itself, in the place of version {earlier}. To go back: "
-        f"flask models activate {name} {earlier}"
+        f"It takes the place of version {earlier}. {describe_reload()} To go back: flask models "
+        f"activate {name} {earlier}"
     )
+
+
+def describe_reload() -> str:
+    """Say when a running service takes up what has changed."""
+    seconds = current_app.config["RELOAD_SECONDS"]
+    return f"A running service knows within {seconds} s." if seconds else "Restart the service."
 
 
 def _read(root: Path, name: str, version: int) -> Card | str:

@@ -23,7 +23,14 @@ from training.bundle import (
 )
 from tumorapp.catalog import open_model
 from tumorapp.cli.backend import check_backend, load_backend
-from tumorapp.cli.installed import COLUMNS, describe_versions, find_active, lay_out
+from tumorapp.cli.installed import (
+    COLUMNS,
+    describe_change,
+    describe_reload,
+    describe_versions,
+    find_active,
+    lay_out,
+)
 from tumorapp.engine import Engine, EngineError, choose_engine
 from tumorapp.errors import ConfigurationError
 
@@ -101,7 +108,7 @@ def activate_command(name: str, version: str) -> None:
     except (BundleError, EngineError, PublishError) as error:
         raise click.ClickException(f"{error} Nothing was changed.") from error
     chosen = f"{name}/{number} is active." if number else f"The newest {name} is active."
-    click.echo(f"{chosen} {_describe_reload()}")
+    click.echo(f"{chosen} {describe_reload()}")
 
 
 @models_commands.command("remove")
@@ -122,7 +129,7 @@ def remove_command(name: str, version: int, *, yes: bool) -> None:
         remove_version(_root(), name, version)
     except (BundleError, PublishError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"Removed {folder}. {_describe_reload()}")
+    click.echo(f"Removed {folder}. {describe_reload()}")
 
 
 @models_commands.command("verify")
@@ -237,7 +244,7 @@ def import_command(
     except (ImportModelError, ExportError, PublishError) as error:
         raise click.ClickException(str(error)) from error
     card = read_bundle(bundle)
-    click.echo(f"Published {bundle}. {_describe_reload()}")
+    click.echo(f"Published {bundle}. {describe_change(bundle)}")
     if all(map(card.is_tumor, card.classes)):
         click.echo("Each of its classes counts as a tumour; --tumor-free names one that does not.")
     click.echo("Nothing was measured: do not trust it before it was tested on labelled scans.")
@@ -273,8 +280,3 @@ def _opener() -> Callable[[Path, Card], Engine]:
         return choose_engine(config["ENGINE"], config["INFERENCE_THREADS"], config["GRAPH"])
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from error
-
-
-def _describe_reload() -> str:
-    seconds = current_app.config["RELOAD_SECONDS"]
-    return f"A running service knows within {seconds} s." if seconds else "Restart the service."
