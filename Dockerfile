@@ -15,13 +15,14 @@ WORKDIR /app
 FROM base AS train
 COPY requirements-gpu.txt ./
 RUN pip install --require-hashes -r requirements-gpu.txt
-COPY tumorapp tumorapp
+COPY brainscan brainscan
 COPY training training
+COPY tumorapp tumorapp
 COPY templates templates
 COPY static static
 COPY wsgi.py LICENSE ./
 # Any numeric user may run it (compose.yaml: yours), so that what it writes to the volumes is theirs.
-RUN mkdir -p instance data && chmod 1777 instance data && chmod -R a+rX tumorapp training templates static
+RUN mkdir -p instance data && chmod 1777 instance data && chmod -R a+rX brainscan training tumorapp templates static
 ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
 VOLUME ["/app/instance", "/app/data"]
 USER 10001:10001
@@ -32,11 +33,8 @@ CMD ["--help"]
 FROM base AS serve
 COPY requirements-serve.txt ./
 RUN pip install --require-hashes -r requirements-serve.txt
+COPY brainscan brainscan
 COPY tumorapp tumorapp
-COPY training/__init__.py training/
-COPY training/scan training/scan
-COPY training/bundle training/bundle
-COPY training/study/__init__.py training/study/results.py training/study/
 COPY templates templates
 COPY static static
 COPY instance/models instance/models

@@ -26,8 +26,8 @@ from tqdm import tqdm
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import EnvironBuilder
 
-from training.scan import ScanError, decode_scan
-from training.scan.decode import count_pages
+from brainscan.scan import ScanError, decode_scan
+from brainscan.scan.decode import count_pages
 from tumorapp import uploads
 from tumorapp.api.schemas import read_options
 from tumorapp.errors import ProblemError

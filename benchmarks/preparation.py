@@ -19,9 +19,9 @@ from statistics import median
 import cv2
 import numpy as np
 
+from brainscan.scan import ScanSpecification, prepare_scan
 from training.data.cache import prepare_arrays
 from training.data.folders import find_scans
-from training.scan import ScanSpecification, prepare_scan
 
 
 def run_bare(files: Sequence[Path], specification: ScanSpecification) -> None:

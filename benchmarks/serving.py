@@ -28,9 +28,9 @@ import cv2
 
 from benchmarks.load import Load, load
 from benchmarks.servers import Server, find_port, measure_memory, run_server, run_tumorapp
-from training.bundle import read_bundle
-from training.scan import read_scan
-from tumorapp.engine import choose_engine
+from brainscan.bundle import read_bundle
+from brainscan.engine import choose_engine
+from brainscan.scan import read_scan
 
 PEERS = ("tutorial", "litserve_tensorflow", "litserve_openvino")
 CLIENTS = (1, 8, 64)

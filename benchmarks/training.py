@@ -22,13 +22,13 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from brainscan.scan import ScanSpecification
 from training.augment import build_augmentation
 from training.batches import ScanBatches
 from training.data.cache import prepare_arrays
 from training.data.folders import find_scans
 from training.frozen import FEATURES, build_head, compute_features
 from training.models import architecture
-from training.scan import ScanSpecification
 
 _BATCH = 32
 _CLASSES = 2

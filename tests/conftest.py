@@ -11,15 +11,15 @@ from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image, ImageDraw
 
-from training.bundle import Card, publish_bundle
-from training.scan import ScanSpecification
+from brainscan.bundle import Card, publish_bundle
+from brainscan.scan import ScanSpecification
 from tumorapp import create_app
 
 FOUR_CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let Pillow warn, as `training.scan` does; pytest's own filters would go before that."""
+    """Let Pillow warn, as `brainscan.scan` does; pytest's own filters would go before that."""
     config.addinivalue_line("filterwarnings", r"ignore:::PIL(\.|$)")
 
 

@@ -1,7 +1,3 @@
 """Turns labelled scans into published model bundles. Runs without Flask."""
 
-import sys
-
-# OpenVINO and NNCF report their use over the network whenever they are imported, from a copy of the
-# process. Where this package cannot be imported they do without it, and nothing else needs it.
-sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+import brainscan  # noqa: F401  which keeps OpenVINO and NNCF off the network

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.bundle import Card
+from brainscan.bundle import Card
+from brainscan.scan import ScanSpecification
 from training.data.audit import find_leaks
 from training.data.dataset import Dataset
 from training.data.split import Split
@@ -18,7 +19,6 @@ from training.evaluate import evaluate
 from training.fit import FitResult
 from training.models import Architecture
 from training.run import TrainingRequest, list_versions
-from training.scan import ScanSpecification
 
 _INTENDED_USE = (
     "Research and teaching: to study classifiers of brain MRI slices and to build software "

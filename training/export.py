@@ -60,7 +60,7 @@ def _convert(model_path: Path, folder: Path) -> str | None:
     import tensorflow as tf
     from openvino.preprocess import PrePostProcessor
 
-    from training.explain import ServedModel
+    from brainscan.engine.gradcam import ServedModel
 
     if sys.version_info >= (3, 13):
         # OpenVINO 2026.4 asks for TensorFlow's version with an exec that fails there (PEP 667).

@@ -12,13 +12,13 @@ from keras import layers
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from training.bundle import Card, PublishError
+from brainscan.bundle import Card, PublishError
+from brainscan.scan import ScanSpecification
 from training.compress import round_weights
 from training.data.sources import canonical_class
 from training.export import ExportError
 from training.foreign import ImportModelError, call_copies, load_safely
 from training.publish import publish
-from training.scan import ScanSpecification
 
 # What each range of pixels is made with, as arguments of a Rescaling layer.
 SCALES = {"0..255": (1.0, 0.0), "0..1": (1 / 255, 0.0), "-1..1": (1 / 127.5, -1.0)}
@@ -90,7 +90,7 @@ def import_model(request: ImportRequest) -> Path:
     card = _draw_up_card(request, classes, size, flat, difference)
     try:
         return publish(flat, card, pictures, request.models, _write_report)
-    except (ExportError, PublishError):  # its head allows no heat map; see training.explain
+    except (ExportError, PublishError):  # its head allows no heat map; see brainscan.engine.gradcam
         return publish(_seal(flat), card, pictures, request.models, _write_report)
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.bundle import Card, read_bundle
+from brainscan.bundle import Card, read_bundle
+from brainscan.scan import ScanSpecification
 from training.calibrate import apply_temperature, find_temperature, predict_probabilities
 from training.checkpoint import count_epochs
 from training.compress import round_weights
@@ -24,7 +25,6 @@ from training.models import Architecture, architecture, architectures
 from training.publish import publish
 from training.report import TestResults, write_report
 from training.run import Run, TrainingRequest, find_run
-from training.scan import ScanSpecification
 
 _CHECKED_SCANS = 64
 

@@ -12,8 +12,8 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from training.bundle import Card, PublishError, publish_bundle
-from training.bundle.store import GRAPH_FILE
+from brainscan.bundle import Card, PublishError, publish_bundle
+from brainscan.bundle.store import GRAPH_FILE
 from training.calibrate import predict_probabilities
 from training.export import export_graph
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import openvino
 
-from training.bundle import Card, publish_bundle, read_bundle
-from training.bundle.store import CARD_FILE, GRAPH_FILE, INT8_GRAPH_FILE, INT8_WEIGHTS_FILE
+from brainscan.bundle import Card, publish_bundle, read_bundle
+from brainscan.bundle.store import CARD_FILE, GRAPH_FILE, INT8_GRAPH_FILE, INT8_WEIGHTS_FILE
 from training.data.dataset import Dataset, load_dataset
 from training.data.split import Split, split_scans
 from training.graph_comparison import LabelledScans, compare_graphs, compile_graph, run_graph

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay, roc_auc_score
 
-from training.bundle import Card
+from brainscan.bundle import Card
 from training.checkpoint import Epoch
 from training.evaluate import reliability
 

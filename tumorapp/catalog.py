@@ -10,10 +10,10 @@ from types import MappingProxyType
 import cv2
 import numpy as np
 
-from training.bundle import BundleError, Card, Installed, read_bundle, survey_bundles
-from training.bundle.versions import Stamp
-from tumorapp.engine import Engine, EngineError, choose_engine
-from tumorapp.errors import DefaultModelError, NoModelError, UnknownModelError
+from brainscan.bundle import BundleError, Card, Installed, read_bundle, survey_bundles
+from brainscan.bundle.versions import Stamp
+from brainscan.engine import Engine, EngineError, EngineUnavailableError, choose_engine
+from tumorapp.errors import ConfigurationError, DefaultModelError, NoModelError, UnknownModelError
 
 PREFERRED_MODEL = "mobilenet-v2"
 
@@ -119,7 +119,12 @@ class Catalog:
 
     def _take_up(self, before: _Served, installed: Mapping[str, Installed]) -> _Served:
         """Open what is to be served now, but for what was opened before and has not changed."""
-        open_bundle = choose_engine(self._engine, self._threads, self._graph)
+        try:
+            open_bundle = choose_engine(self._engine, self._threads, self._graph)
+        except EngineUnavailableError as error:
+            raise ConfigurationError(
+                f"{error} Install requirements.txt, or set TUMORAPP_ENGINE=openvino."
+            ) from error
 
         def open_newest(name: str, found: Installed) -> dict[_Key, LoadedModel | Refusal]:
             outcomes: dict[_Key, LoadedModel | Refusal] = {}

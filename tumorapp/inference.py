@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from blinker import Signal
 
-from training.bundle import Card
-from training.scan import (
+from brainscan.bundle import Card
+from brainscan.engine import Outputs
+from brainscan.heatmap import render_heatmap
+from brainscan.scan import (
     MAX_PIXELS,
     OversizedScanError,
     PreparedScan,
@@ -19,9 +21,7 @@ from training.scan import (
 )
 from tumorapp.api.schemas import answer_schema
 from tumorapp.catalog import LoadedModel
-from tumorapp.engine import Outputs
 from tumorapp.errors import IMAGE_TYPES, OversizedImageError, UnreadableScanError
-from tumorapp.heatmap import render_heatmap
 
 # Sent with the model's card, the `labels` found, and the `seconds` that each stage took.
 scans_predicted = Signal("Scans were predicted together.")

@@ -28,7 +28,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from training.bundle import Card
+from brainscan.bundle import Card
 from tumorapp.catalog import Catalog
 from tumorapp.inference import scans_predicted
 from tumorapp.logs import name_method, name_route

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from training.bundle import Card, read_bundle
+from brainscan.bundle import Card, read_bundle
 
 
 def read_arguments() -> tuple[Path, Card, int]:

@@ -9,8 +9,8 @@ from fastapi import Request
 from numpy.typing import NDArray
 
 from benchmarks.peers import name_classes, read_arguments
-from training.scan import read_scan
-from tumorapp.engine import choose_engine
+from brainscan.engine import choose_engine
+from brainscan.scan import read_scan
 
 folder, card, port = read_arguments()
 

@@ -10,7 +10,7 @@ from fastapi import Request
 from numpy.typing import NDArray
 
 from benchmarks.peers import name_classes, read_arguments
-from training.scan import read_scan
+from brainscan.scan import read_scan
 
 folder, card, port = read_arguments()
 

@@ -6,7 +6,7 @@ import keras
 from flask import Flask, request
 
 from benchmarks.peers import name_classes, read_arguments
-from training.scan import read_scan
+from brainscan.scan import read_scan
 
 folder, card, port = read_arguments()
 model = keras.models.load_model(folder / "model.keras", compile=False)

@@ -17,10 +17,10 @@ import openvino
 import pytest
 from numpy.typing import NDArray
 
+from brainscan.scan import ScanSpecification, prepare_scan
 from training.compress import round_weights
 from training.export import export_graph
 from training.models import architecture
-from training.scan import ScanSpecification, prepare_scan
 
 SHARED = Path(__file__).parents[2] / "../shared"
 WEIGHTS = {"mobilenet-v2": SHARED / "weights/mobilenetv2_1.0_224_notop.weights.h5"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from training.bundle import read_bundle
+from brainscan.bundle import read_bundle
 
 PROJECT = Path(__file__).parents[2]
 PROGRAM = """

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from brainscan.scan import ScanSpecification, decode_scan, read_scan
 from training.data.cache import PreparedArrays, prepare_arrays
-from training.scan import ScanSpecification, decode_scan, read_scan
 
 SIZE = ScanSpecification(32)
 

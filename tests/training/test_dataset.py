@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from brainscan.scan import ScanSpecification
 from training.data.dataset import Dataset, describe_problems, load_dataset
 from training.data.sources import DataError
-from training.scan import ScanSpecification
 
 Grow = Callable[..., Path]
 

@@ -8,9 +8,9 @@ import openvino
 import pytest
 import tensorflow as tf
 
+from brainscan.engine.gradcam import ServedModel
 from tests.training.conftest import full_disk, run_graph
 from training.compress import round_weights
-from training.explain import ServedModel
 from training.export import ExportError, export_graph
 from training.models import architecture
 

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from training.bundle import read_bundle
+from brainscan.bundle import read_bundle
 from training.calibrate import predict_probabilities
 from training.fit import FitResult, FitSettings
 from training.frozen import build_network, fit_head

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from keras import layers
 
+from brainscan.bundle import read_bundle
 from tests.training.conftest import run_graph
-from training.bundle import read_bundle
 from training.foreign import ImportModelError, call_copies, load_safely
 from training.import_model import ImportRequest, import_model, name_classes
 

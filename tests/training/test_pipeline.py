@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from brainscan.bundle import Card, read_bundle
+from brainscan.scan import ScanSpecification, read_scan
 from tests.training.conftest import run_graph
-from training.bundle import Card, read_bundle
 from training.data.sources import DataError
 from training.data.split import SplitError
 from training.models import Recipe
 from training.pipeline import TrainingOutcome, train
 from training.run import RunBusyError, TrainingRequest
-from training.scan import ScanSpecification, read_scan
 
 RECIPE = Recipe(epochs=2, batch=8, augmentation=0.5, average=0.8)
 

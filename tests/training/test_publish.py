@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from brainscan.bundle import Card, PublishError, installed_versions, publish_bundle, read_bundle
 from tests.training.conftest import full_disk, run_graph
-from training.bundle import Card, PublishError, installed_versions, publish_bundle, read_bundle
 from training.calibrate import predict_probabilities
 from training.publish import AGREEMENT, publish
 

@@ -10,12 +10,12 @@ import openvino
 import pytest
 from openvino import opset13 as ops
 
-from training.bundle import Card, publish_bundle, read_bundle
+from brainscan.bundle import Card, publish_bundle, read_bundle
+from brainscan.scan import ScanSpecification
 from training.data.dataset import load_dataset
 from training.data.split import split_scans
 from training.graph_comparison import compile_graph, run_graph
 from training.quantize import QuantizationError, check_gain, quantize_bundle
-from training.scan import ScanSpecification
 
 SIZE = 48
 MakeCard = Callable[..., Card]

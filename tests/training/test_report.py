@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training.bundle import Card
+from brainscan.bundle import Card
+from brainscan.scan import ScanSpecification
 from training.evaluate import evaluate
 from training.report import TestResults, write_report
-from training.scan import ScanSpecification
 
 PLOTS = ("history.svg", "confusion.svg", "roc.svg", "reliability.svg")
 HISTORY = [

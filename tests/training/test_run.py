@@ -11,11 +11,11 @@ import keras
 import numpy as np
 import pytest
 
+from brainscan.scan import ScanSpecification
 from training.data.dataset import Dataset, load_dataset
 from training.data.split import Split, split_scans
 from training.models import Recipe
 from training.run import Run, TrainingRequest, find_run
-from training.scan import ScanSpecification
 
 
 @pytest.fixture(scope="module")

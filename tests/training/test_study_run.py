@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from training.bundle import Card
+from brainscan.bundle import Card
+from brainscan.bundle.study import RESULTS_FILE, Result, ResultsError, append_result, read_results
 from training.study.plan import Plan, plan_row
-from training.study.results import RESULTS_FILE, Result, ResultsError, append_result, read_results
 from training.study.rows import choose_rows
 from training.study.run import describe_seconds, run_study
 from training.study.table import draw_tables

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-import training.scan
+import brainscan.scan
+from brainscan.scan import ScanError, ScanSpecification, decode_scan, prepare_scan
 from training.processes import end_with_parent
-from training.scan import ScanError, ScanSpecification, decode_scan, prepare_scan
 
 THUMBNAIL_SIDE = 32
 
@@ -70,7 +70,7 @@ def prepare_arrays(
         progress: whether to show a progress bar.
     """
     manifest = _hash(map(_file_digest, files))
-    code = sorted(Path(training.scan.__path__[0]).glob("*.py"))
+    code = sorted(Path(brainscan.scan.__path__[0]).glob("*.py"))
     key = _hash([manifest, json.dumps(asdict(specification)), *(path.read_text() for path in code)])
     folder = cache / key[:32]
     if not folder.is_dir():

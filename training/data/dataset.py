@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.bundle import HEALTHY_CLASSES
+from brainscan.bundle import HEALTHY_CLASSES
+from brainscan.scan import ScanSpecification
 from training.data.audit import find_contradictions, find_leaks, group_near_duplicates
 from training.data.cache import prepare_arrays
 from training.data.folders import LAYOUT, ScanTree, read_tree
@@ -19,7 +20,6 @@ from training.data.sources import (
     Source,
     to_binary,
 )
-from training.scan import ScanSpecification
 
 _REASONS_SHOWN = 5
 _ANY_TUMOR = "tumor"

@@ -13,13 +13,13 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING
 
+from brainscan.bundle.study import Result, append_result
 from training.processes import end_with_parent
 from training.study.plan import Plan, build_request
-from training.study.results import Result, append_result
 from training.study.shelf import keep_report
 
 if TYPE_CHECKING:
-    from training.bundle import Card
+    from brainscan.bundle import Card
     from training.run import TrainingRequest
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
+from brainscan.bundle.study import Result, read_results
 from training.study.plan import Plan
 from training.study.process import RowError, train_apart
-from training.study.results import Result, read_results
 from training.study.table import write_tables
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from brainscan.bundle.study import BUDGETS, Result, read_results, write_atomically, writing_alone
 from training.study.documents import DOCUMENTS
-from training.study.results import BUDGETS, Result, read_results, write_atomically, writing_alone
 from training.study.rows import Row, read_rows
 
 NOT_RUN = "not run"

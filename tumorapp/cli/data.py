@@ -6,7 +6,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from training.scan import ScanError, ScanSpecification, read_scan
+from brainscan.scan import ScanError, ScanSpecification, read_scan
 
 _PREVIEW_SIDE = 224  # document 000's
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flask import current_app
 
-from training.bundle import BundleError, Card, Installed, read_bundle, survey_bundles
+from brainscan.bundle import BundleError, Card, Installed, read_bundle, survey_bundles
 
 COLUMNS = ("name", "version", "served", "accuracy", "protocol", "size", "files")
 

@@ -11,7 +11,7 @@ from flask import current_app
 from flask.cli import AppGroup
 from tqdm import tqdm
 
-from training.bundle import (
+from brainscan.bundle import (
     BundleError,
     Card,
     PublishError,
@@ -21,6 +21,7 @@ from training.bundle import (
     remove_version,
     survey_bundles,
 )
+from brainscan.engine import Engine, EngineError, EngineUnavailableError, choose_engine
 from tumorapp.catalog import open_model
 from tumorapp.cli.backend import check_backend, load_backend
 from tumorapp.cli.installed import (
@@ -31,8 +32,6 @@ from tumorapp.cli.installed import (
     find_active,
     lay_out,
 )
-from tumorapp.engine import Engine, EngineError, choose_engine
-from tumorapp.errors import ConfigurationError
 
 models_commands = AppGroup("models", help="Look at models, choose, check, remove, import.")
 
@@ -278,5 +277,5 @@ def _opener() -> Callable[[Path, Card], Engine]:
     config = current_app.config
     try:
         return choose_engine(config["ENGINE"], config["INFERENCE_THREADS"], config["GRAPH"])
-    except ConfigurationError as error:
+    except EngineUnavailableError as error:
         raise click.ClickException(str(error)) from error

@@ -14,10 +14,10 @@ from flask import current_app
 from flask.cli import with_appcontext
 from tqdm import tqdm
 
-from training.scan import decode_scan
+from brainscan.heatmap import lay_over
+from brainscan.scan import decode_scan
 from tumorapp.catalog import Catalog
 from tumorapp.errors import ConfigurationError, ProblemError
-from tumorapp.heatmap import lay_over
 from tumorapp.inference import Prediction, Upload, predict_scans
 from tumorapp.prediction_table import fill_row, open_table
 

@@ -6,7 +6,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from training.bundle import BundleError, PublishError, read_bundle, survey_bundles
+from brainscan.bundle import BundleError, PublishError, read_bundle, survey_bundles
 from tumorapp.cli.installed import describe_change, find_active
 
 

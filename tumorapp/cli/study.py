@@ -82,8 +82,8 @@ def study_command(
     not stop the others: the end lists it, with the reason.
     """
     check_backend()
+    from brainscan.bundle.study import ResultsError
     from training.study.plan import plan_row
-    from training.study.results import ResultsError
     from training.study.rows import choose_rows
     from training.study.run import run_study
     from training.study.table import write_tables

@@ -156,7 +156,7 @@ def train_command(
     _check_file(weights)
     # TensorFlow and scikit-learn load here, so that no other command waits for them.
     load_backend()
-    from training.bundle import PublishError
+    from brainscan.bundle import PublishError
     from training.export import ExportError
     from training.memory import DeviceMemoryError
     from training.pipeline import train

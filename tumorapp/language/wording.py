@@ -1,6 +1,6 @@
 """A prediction and its model's figures in plain words, for the page and in its language."""
 
-from training.bundle import Card
+from brainscan.bundle import Card
 from tumorapp.language.translation import mark, translate, write_percent
 
 _NO_TUMOR = mark("No tumour")

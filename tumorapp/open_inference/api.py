@@ -11,7 +11,7 @@ from flask import Blueprint, Flask, Response, current_app, json, request
 from marshmallow import ValidationError
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 
-from training.bundle import Card
+from brainscan.bundle import Card
 from tumorapp.api.openapi import VERSION, Answer, ErrorShape, Operation, document
 from tumorapp.catalog import Catalog, LoadedModel
 from tumorapp.errors import (

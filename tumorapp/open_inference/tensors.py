@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from werkzeug.exceptions import BadRequest
 
-from training.bundle import Card
-from tumorapp.engine import Outputs
+from brainscan.bundle import Card
+from brainscan.engine import Outputs
 from tumorapp.errors import TooManyImagesError, at_most
 from tumorapp.inference import NO_HEATMAP, Upload, prepare_upload
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from training.bundle import Card
+from brainscan.bundle import Card
 from tumorapp.catalog import Catalog
 from tumorapp.inference import UNCERTAIN_BELOW, Prediction, Upload, predict_scans
 

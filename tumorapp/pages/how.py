@@ -7,7 +7,7 @@ from flask import Blueprint, Flask, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from training.bundle import Card
+from brainscan.bundle import Card
 from tumorapp.api.schemas import Options, read_options
 from tumorapp.catalog import Catalog
 from tumorapp.errors import IMAGE_TYPES, MissingImageError, ProblemError

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.bundle import Card
-from training.bundle.store import GRAPH_FILE
+from brainscan.bundle import Card
+from brainscan.bundle.store import GRAPH_FILE
 
 MOST_READERS = 2
 

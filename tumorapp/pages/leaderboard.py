@@ -15,7 +15,7 @@ from flask import (
 )
 from werkzeug.datastructures import MultiDict
 
-from training.bundle import Card
+from brainscan.bundle import Card
 from tumorapp.catalog import Catalog, LoadedModel
 from tumorapp.errors import InvalidOptionError
 from tumorapp.language.translation import mark

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from training.bundle import Card
+from brainscan.bundle import Card
 
 CONFUSIONS_SHOWN = 5
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from flask import url_for
 
-from training.bundle import Card
-from training.study.results import Result
+from brainscan.bundle import Card
+from brainscan.bundle.study import Result
 from tumorapp.language.translation import mark, translate, write_percent
 from tumorapp.pages.figures import NONE, write_interval, write_number, write_published, write_share
 

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.bundle import Card
-from training.scan import Box, decode_scan, trace_head
+from brainscan.bundle import Card
+from brainscan.scan import Box, decode_scan, trace_head
 from tumorapp.catalog import LoadedModel
 from tumorapp.inference import Prediction, Upload, examine_scans
 from tumorapp.pages.layers import FeatureMaps, Layer, LayerReader, LayersError, choose_channels

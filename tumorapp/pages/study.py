@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from training.bundle import Card
-from training.bundle.store import CARD_FILE
-from training.study.results import (
+from brainscan.bundle import Card
+from brainscan.bundle.store import CARD_FILE
+from brainscan.bundle.study import (
     RESULTS_FILE,
     Result,
     ResultsError,

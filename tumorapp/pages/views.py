@@ -15,7 +15,7 @@ from flask import Blueprint, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from training.scan import Box, PreparedScan, decode_scan
+from brainscan.scan import Box, PreparedScan, decode_scan
 from tumorapp.api.schemas import Options, PredictionSchema, read_options
 from tumorapp.catalog import Catalog
 from tumorapp.errors import IMAGE_TYPES, ProblemError

@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, request
 
-from training.scan import decode_scan
+from brainscan.scan import decode_scan
 from tumorapp.api.openapi import PREDICTION_ERRORS, VERSION, Answer, Operation, document
 from tumorapp.api.schemas import read_options
 from tumorapp.catalog import Catalog

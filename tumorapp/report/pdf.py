@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.bundle import Card
-from training.scan import PreparedScan
-from tumorapp.heatmap import lay_over
+from brainscan.bundle import Card
+from brainscan.heatmap import lay_over
+from brainscan.scan import PreparedScan
 from tumorapp.inference import Prediction
 from tumorapp.language import wording
 from tumorapp.language.sentences import translate_sentence

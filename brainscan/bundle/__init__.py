@@ -1,0 +1,33 @@
+"""What a published model is on disk, and how it is written and read: numpy and JSON only."""
+
+from brainscan.bundle.card import CARD_FORMAT, HEALTHY_CLASSES, Card
+from brainscan.bundle.store import (
+    BundleError,
+    PublishError,
+    installed_versions,
+    publish_bundle,
+    read_bundle,
+)
+from brainscan.bundle.versions import (
+    Installed,
+    pin_version,
+    pinned_version,
+    remove_version,
+    survey_bundles,
+)
+
+__all__ = [
+    "CARD_FORMAT",
+    "HEALTHY_CLASSES",
+    "BundleError",
+    "Card",
+    "Installed",
+    "PublishError",
+    "installed_versions",
+    "pin_version",
+    "pinned_version",
+    "publish_bundle",
+    "read_bundle",
+    "remove_version",
+    "survey_bundles",
+]

@@ -1,0 +1,182 @@
+"""Bundles on disk: `<root>/<name>/<version>/`, written whole or not at all, read only if intact."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from brainscan.bundle.card import Card
+
+CARD_FILE = "card.json"
+GRAPH_FILE = "graph.xml"
+WEIGHTS_FILE = "graph.bin"
+INT8_GRAPH_FILE = "graph-int8.xml"
+INT8_WEIGHTS_FILE = "graph-int8.bin"
+_STAGING_PREFIX = ".publishing-"
+REMOVED_PREFIX = ".removing-"
+_LOCK_FILE = ".publishing"
+_LAST_FILE = "last"  # beside the versions: the highest number that was given, once it is removed
+
+
+class BundleError(ValueError):
+    """A bundle cannot be used; the message names it and says what is wrong."""
+
+
+class PublishError(RuntimeError):
+    """A bundle could not be published; the installed ones are as they were."""
+
+
+def installed_versions(root: Path) -> dict[str, list[int]]:
+    """List the bundles below `root`: name → versions, oldest first. Nothing is opened."""
+    if not root.is_dir():
+        return {}
+    found = {
+        folder.name: sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal())
+        for folder in sorted(root.iterdir())
+        if folder.is_dir() and not folder.name.startswith(".")
+    }
+    return {name: versions for name, versions in found.items() if versions}
+
+
+def last_version(root: Path, name: str) -> int:
+    """Give the highest version that a model has or had; 0 for none.
+
+    Answers are kept under a version's number, so no other network may get the number of a removed
+    one.
+    """
+    try:
+        removed = int((root / name / _LAST_FILE).read_text(encoding="ascii"))
+    except (FileNotFoundError, ValueError):
+        removed = 0
+    return max(removed, *installed_versions(root).get(name, [0]))
+
+
+def note_last_version(root: Path, name: str) -> None:
+    """Keep the highest version in mind before a version is removed; call it with the lock."""
+    path = root / name / _LAST_FILE
+    staging = path.with_name(f".{_LAST_FILE}")
+    staging.write_text(f"{last_version(root, name)}\n", encoding="ascii")
+    flush_to_disk(staging)
+    staging.replace(path)
+
+
+def read_bundle(folder: Path) -> Card:
+    """Verify every file of a bundle against its card.
+
+    Raises:
+        BundleError: a card that is missing, unreadable or of an unknown format, or that names
+            another model or version than its folder; a file that is missing or changed.
+    """
+    label = f"{folder.parent.name}/{folder.name}"
+    try:
+        card = Card.from_json((folder / CARD_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(f"Bundle {label} has no {CARD_FILE}.") from None
+    except (ValueError, OSError) as error:
+        raise BundleError(f"Bundle {label}: {error}") from None
+    if (card.name, str(card.version)) != (folder.parent.name, folder.name):
+        raise BundleError(f"Bundle {label}: its card is that of {card.name}/{card.version}.")
+    int8 = (INT8_GRAPH_FILE, INT8_WEIGHTS_FILE) if "int8" in card.graphs else ()
+    for name in (GRAPH_FILE, WEIGHTS_FILE, *int8):
+        if name not in card.files:
+            raise BundleError(f"Bundle {label}: its card lists no {name}.")
+    for name, expected in card.files.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise BundleError(f"Bundle {label}: {name} lies outside the bundle.")
+        try:
+            actual = _sha256(path)
+        except OSError as error:
+            raise BundleError(
+                f"Bundle {label}: {name} cannot be read ({error.strerror})."
+            ) from None
+        if actual != expected:
+            raise BundleError(f"Bundle {label}: {name} was changed since it was published.")
+    return card
+
+
+def publish_bundle(root: Path, card: Card, write_files: Callable[[Path, Card], None]) -> Path:
+    """Write a new version of a model atomically.
+
+    Args:
+        root: the folder of all bundles, such as `instance/models`.
+        card: the card; its version and its files are filled in here.
+        write_files: writes the bundle's other files into the folder it is given, and raises if
+            they are not good enough to publish. The card it is given has its version.
+
+    Returns:
+        The folder of the new version.
+
+    Raises:
+        PublishError: the disk is full or the folder cannot be written. Whatever happens, a
+            reader sees either the old versions alone or the complete new one beside them.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with lock_root(root):
+            return _publish(root, card, write_files)
+    except OSError as error:
+        raise PublishError(
+            f"{card.name} could not be published into {root}: {error}. "
+            "The installed versions are unchanged; make room or change the folder, then run the "
+            "same command again."
+        ) from error
+
+
+@contextmanager
+def lock_root(root: Path) -> Iterator[None]:
+    """Wait until nobody else changes what is installed below `root`.
+
+    The system lets go of the lock when its process ends, however it ends.
+    """
+    with (root / _LOCK_FILE).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _publish(root: Path, card: Card, write_files: Callable[[Path, Card], None]) -> Path:
+    sweep(root)
+    staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=root))
+    try:
+        card = replace(card, version=last_version(root, card.name) + 1)
+        write_files(staging, card)
+        files = sorted(path for path in staging.rglob("*") if path.is_file())
+        hashes = {path.relative_to(staging).as_posix(): _sha256(path) for path in files}
+        card_path = staging / CARD_FILE
+        card_path.write_text(replace(card, files=hashes).to_json(), encoding="utf-8")
+        for path in [*files, card_path]:
+            flush_to_disk(path)
+        staging.chmod(0o755)
+        target = root / card.name / str(card.version)
+        target.parent.mkdir(exist_ok=True)
+        staging.rename(target)
+        flush_to_disk(target.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return target
+
+
+def sweep(root: Path) -> None:
+    """Delete what one who was killed left half written or half removed; call it with the lock."""
+    for prefix in (_STAGING_PREFIX, REMOVED_PREFIX):
+        for abandoned in root.glob(f"{prefix}*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, would survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

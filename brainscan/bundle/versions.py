@@ -1,0 +1,185 @@
+"""The versions of a model side by side: what is installed, and which of them is to be served.
+
+    <root>/<name>/1/        a version
+    <root>/<name>/2/
+    <root>/<name>/active    the number of the version that a person chose
+    <root>/<name>/last      the highest number so far, where a version was removed
+
+Without such a choice it is the newest one. No number is given twice.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from brainscan.bundle.store import (
+    REMOVED_PREFIX,
+    BundleError,
+    PublishError,
+    flush_to_disk,
+    installed_versions,
+    lock_root,
+    note_last_version,
+    sweep,
+)
+
+ACTIVE_FILE = "active"
+_MOST_DIGITS = 9
+
+# Path, inode, size and time of change of each file below a folder.
+Stamp = tuple[tuple[str, int, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What is on disk of one model; two that are equal hold the same files.
+
+    Attributes:
+        stamps: of each version, oldest first.
+        pinned: the version that a person chose; None for the newest.
+        fault: why the file that holds this choice was not understood; "" where it was.
+    """
+
+    stamps: dict[int, Stamp]
+    pinned: int | None = None
+    fault: str = ""
+
+    @property
+    def candidates(self) -> list[int]:
+        """The versions to serve, the best first: the chosen one or the newest, then older ones.
+
+        One that is newer than the chosen one is none of them: whoever chose, chose against it.
+        """
+        versions = sorted(self.stamps, reverse=True)
+        if self.pinned is None:
+            return versions
+        return [self.pinned, *(version for version in versions if version < self.pinned)]
+
+
+def survey_bundles(root: Path) -> dict[str, Installed]:
+    """Look at all that is installed below `root`, by name. No file is opened but `active`.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    found = {}
+    for name, versions in installed_versions(root).items():
+        stamps = {version: _stamp(root / name / str(version)) for version in versions}
+        try:
+            found[name] = Installed(stamps, pinned_version(root, name))
+        except BundleError as error:
+            found[name] = Installed(stamps, fault=str(error))
+    return found
+
+
+def pinned_version(root: Path, name: str) -> int | None:
+    """Give the version of a model that a person chose; None for the newest.
+
+    Raises:
+        BundleError: the file that holds this choice cannot be understood.
+    """
+    path = root / name / ACTIVE_FILE
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(f"{name}/{ACTIVE_FILE} cannot be read: {error}") from None
+    if not text.isdecimal() or len(text) > _MOST_DIGITS:
+        raise BundleError(
+            f"{name}/{ACTIVE_FILE} holds {text[:20]!r}, which is no version. "
+            f"`flask models activate {name} newest` mends it."
+        )
+    return int(text)
+
+
+def pin_version(root: Path, name: str, version: int | None) -> None:
+    """Choose the version of a model that is served, atomically; None for the newest.
+
+    Raises:
+        BundleError: that version is not installed.
+        PublishError: the folder cannot be written; the choice is as it was.
+    """
+    try:
+        with lock_root(root):
+            _find(root, name, version)
+            _write_pin(root / name, version)
+    except OSError as error:
+        raise PublishError(f"The choice for {name} could not be written: {error}.") from error
+
+
+def remove_version(root: Path, name: str, version: int) -> None:
+    """Delete a version; a choice of this version goes with it.
+
+    Whatever happens, a reader sees either the whole version or none of it.
+
+    Raises:
+        BundleError: that version is not installed.
+        PublishError: the folder cannot be written; the version may be gone nevertheless.
+    """
+    try:
+        with lock_root(root):
+            folder = _find(root, name, version)
+            sweep(root)
+            if _is_pinned(root, name, version):
+                _write_pin(root / name, None)
+            note_last_version(root, name)
+            hidden = Path(tempfile.mkdtemp(prefix=REMOVED_PREFIX, dir=root))
+            folder.rename(hidden / str(version))
+            flush_to_disk(folder.parent)
+            shutil.rmtree(hidden)
+    except OSError as error:
+        raise PublishError(f"{name}/{version} could not be removed: {error}.") from error
+
+
+def _is_pinned(root: Path, name: str, version: int) -> bool:
+    try:
+        return pinned_version(root, name) == version
+    except BundleError:
+        return False
+
+
+def _find(root: Path, name: str, version: int | None) -> Path:
+    """Give the folder of a version, or of the model for None."""
+    installed = installed_versions(root)
+    if name not in installed:
+        names = ", ".join(installed) or "none"
+        raise BundleError(f"No model named {name!r} is installed. Installed: {names}.")
+    if version is None:
+        return root / name
+    if version not in installed[name]:
+        numbers = ", ".join(map(str, installed[name]))
+        raise BundleError(f"{name} has no version {version}. Installed: {numbers}.")
+    return root / name / str(version)
+
+
+def _write_pin(folder: Path, version: int | None) -> None:
+    if version is None:
+        (folder / ACTIVE_FILE).unlink(missing_ok=True)
+    else:
+        staging = folder / f".{ACTIVE_FILE}"  # the lock is held, so nobody else writes it
+        staging.write_text(f"{version}\n", encoding="ascii")
+        flush_to_disk(staging)
+        staging.replace(folder / ACTIVE_FILE)
+    flush_to_disk(folder)
+
+
+def _stamp(folder: Path) -> Stamp:
+    if not folder.is_dir():
+        return ()
+    return tuple(sorted(_walk(str(folder))))
+
+
+def _walk(folder: str) -> Iterator[tuple[str, int, int, int]]:
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                found = entry.stat(follow_symlinks=False)
+                yield entry.path, found.st_ino, found.st_size, found.st_mtime_ns
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _walk(entry.path)
+    except FileNotFoundError:
+        return  # removed meanwhile: the next look sees it

@@ -1,0 +1,99 @@
+"""Locks and atomic writes, the same way for everything that is written.
+
+A lock ends with the process that holds it, however it ends. A reader finds the old file or folder
+or the complete new one, after a power cut too.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+class LockedError(RuntimeError):
+    """Another process holds the lock."""
+
+
+@contextmanager
+def lock(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a lock file, which is made where there is none and stays.
+
+    Args:
+        path: the lock file; its folder exists.
+        wait: whether to wait while another process holds it.
+
+    Raises:
+        LockedError: another process holds it, and `wait` is False.
+        OSError: the file cannot be made.
+    """
+    try:
+        with FileLock(path, timeout=-1 if wait else 0, fallback_to_soft=False):
+            yield
+    except Timeout:
+        raise LockedError(f"{path} is held by another process.") from None
+
+
+def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
+    """Replace a text file as a whole.
+
+    Args:
+        path: the file; its folder exists.
+        text: written in UTF-8, line ends as they are.
+        mode: permissions of the file.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; the file is as it was.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    staging = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        staging.replace(path)
+        flush(path.parent)
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+@contextmanager
+def staging_folder(target: Path, prefix: str) -> Iterator[Path]:
+    """Make a hidden folder next to `target` to fill before `move_into_place`.
+
+    What is still in it at the end is deleted; what a killed process left, `sweep` deletes.
+    """
+    staging = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+    try:
+        staging.chmod(0o755)
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def move_into_place(staging: Path, target: Path) -> None:
+    """Flush a folder to the disk and give it its name; raises OSError where that is taken."""
+    for path in (*staging.rglob("*"), staging):
+        flush(path)
+    staging.rename(target)
+    flush(target.parent)
+
+
+def sweep(folder: Path, prefix: str) -> None:
+    """Delete the staging folders that killed processes left; hold the writers' lock."""
+    for abandoned in folder.glob(f"{prefix}*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, would survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

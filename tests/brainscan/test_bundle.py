@@ -1,0 +1,464 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brainscan.bundle import (
+    BundleError,
+    Card,
+    PublishError,
+    installed_versions,
+    pin_version,
+    pinned_version,
+    publish_bundle,
+    read_bundle,
+    remove_version,
+    survey_bundles,
+)
+from brainscan.bundle.store import lock_root
+
+PROJECT = Path(__file__).parents[2]
+MakeCard = Callable[..., Card]
+
+
+def write_files(folder: Path, card: Card) -> None:
+    (folder / "graph.xml").write_text(f"<net>{card.version}</net>")
+    (folder / "graph.bin").write_bytes(bytes(range(256)) * 16)
+    (folder / "report").mkdir()
+    (folder / "report" / "README.md").write_text(f"# {card.name} {card.version}")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, make_card: MakeCard) -> Path:
+    return publish_bundle(tmp_path / "models", make_card(), write_files)
+
+
+def edit(bundle: Path, **changes: Any) -> None:
+    path = bundle / "card.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+class TestCard:
+    def test_it_survives_being_written_and_read(self, make_card: MakeCard) -> None:
+        card = make_card(metrics={"accuracy": 0.1 + 0.2, "by_class": {"glioma": [1, 2]}})
+        assert Card.from_json(card.to_json()) == card
+
+    @pytest.mark.parametrize("label", ["glioma", "meningioma", "pituitary", "tumor", "other"])
+    def test_what_is_a_tumour(self, make_card: MakeCard, label: str) -> None:
+        assert make_card().is_tumor(label)
+
+    @pytest.mark.parametrize("label", ["healthy", "notumor"])
+    def test_what_is_none(self, make_card: MakeCard, label: str) -> None:
+        assert not make_card().is_tumor(label)
+
+    def test_fields_of_a_later_release_do_no_harm(self, make_card: MakeCard) -> None:
+        raw = json.loads(make_card().to_json()) | {"thresholds": [0.5]}
+        assert Card.from_json(json.dumps(raw)) == make_card()
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("name", "../escape"),
+            ("name", "UPPER"),
+            ("name", ""),
+            ("version", 0),
+            ("version", "1"),
+            ("version", 1.5),
+            ("classes", ["one"]),
+            ("classes", "glioma"),
+            ("scan", {"size": 8, "crop": True}),
+            ("scan", {"size": 64}),
+            ("parameters", "many"),
+            ("files", ["graph.xml"]),
+            ("metrics", None),
+        ],
+    )
+    def test_a_wrong_field_is_named(self, make_card: MakeCard, field: str, value: Any) -> None:
+        raw = json.loads(make_card().to_json()) | {field: value}
+        with pytest.raises(ValueError, match=f"card.json: .*'{field}'"):
+            Card.from_json(json.dumps(raw))
+
+    @pytest.mark.parametrize("field", ["name", "classes", "scan", "files", "limits"])
+    def test_a_missing_field_is_named(self, make_card: MakeCard, field: str) -> None:
+        raw = json.loads(make_card().to_json())
+        del raw[field]
+        with pytest.raises(ValueError, match=f"'{field}'.*[Mm]issing"):
+            Card.from_json(json.dumps(raw))
+
+    @pytest.mark.parametrize("version", [0, 2, "1", None])
+    def test_another_format(self, make_card: MakeCard, version: object) -> None:
+        raw = json.loads(make_card().to_json()) | {"format": version}
+        with pytest.raises(ValueError, match=f"format {version!r}; this version .* reads 1"):
+            Card.from_json(json.dumps(raw))
+
+    @pytest.mark.parametrize("text", ["", "{", "null", "[]", "3", '"card"', "[" * 100_000])
+    def test_text_that_is_no_card(self, text: str) -> None:
+        with pytest.raises(ValueError, match=r"card\.json"):
+            Card.from_json(text)
+
+
+class TestReading:
+    def test_a_whole_bundle(self, bundle: Path, make_card: MakeCard) -> None:
+        card = read_bundle(bundle)
+        assert sorted(card.files) == ["graph.bin", "graph.xml", "report/README.md"]
+        assert replace(card, files={}) == make_card()
+
+    @pytest.mark.parametrize("file", ["graph.xml", "graph.bin", "report/README.md"])
+    @pytest.mark.parametrize("change", ["flip", "append", "cut"])
+    def test_a_changed_file_is_named(self, bundle: Path, file: str, change: str) -> None:
+        data = bytearray((bundle / file).read_bytes())
+        if change == "flip":
+            data[-1] ^= 1
+        (bundle / file).write_bytes(
+            data + b"x" if change == "append" else data[:-1] if change == "cut" else data
+        )
+        with pytest.raises(BundleError, match=f"Bundle mobilenet-v2/1: {file} was changed"):
+            read_bundle(bundle)
+
+    @pytest.mark.parametrize("file", ["graph.xml", "graph.bin", "report/README.md"])
+    def test_a_missing_file_is_named(self, bundle: Path, file: str) -> None:
+        (bundle / file).unlink()
+        with pytest.raises(BundleError, match=f"mobilenet-v2/1: {file} cannot be read .*No such"):
+            read_bundle(bundle)
+
+    def test_a_folder_in_place_of_a_file(self, bundle: Path) -> None:
+        (bundle / "graph.bin").unlink()
+        (bundle / "graph.bin").mkdir()
+        with pytest.raises(BundleError, match=r"graph\.bin cannot be read"):
+            read_bundle(bundle)
+
+    def test_no_card(self, bundle: Path) -> None:
+        (bundle / "card.json").unlink()
+        with pytest.raises(BundleError, match=r"mobilenet-v2/1 has no card\.json"):
+            read_bundle(bundle)
+
+    @pytest.mark.parametrize("data", [b"", b"\xff\xfe", b"{}", b"\x00"])
+    def test_a_card_that_is_none(self, bundle: Path, data: bytes) -> None:
+        (bundle / "card.json").write_bytes(data)
+        with pytest.raises(BundleError, match=r"^Bundle mobilenet-v2/1: "):
+            read_bundle(bundle)
+
+    def test_an_unknown_card_format(self, bundle: Path) -> None:
+        edit(bundle, format=2)
+        with pytest.raises(BundleError, match=r"mobilenet-v2/1: .*format 2; .* reads 1"):
+            read_bundle(bundle)
+
+    @pytest.mark.parametrize("changes", [{"name": "other"}, {"version": 2}])
+    def test_the_card_of_another_bundle(self, bundle: Path, changes: dict[str, Any]) -> None:
+        edit(bundle, **changes)
+        with pytest.raises(BundleError, match="mobilenet-v2/1: its card is that of"):
+            read_bundle(bundle)
+
+    @pytest.mark.parametrize("file", ["graph.xml", "graph.bin"])
+    def test_a_graph_that_the_card_does_not_vouch_for(self, bundle: Path, file: str) -> None:
+        files = read_bundle(bundle).files
+        edit(bundle, files={name: value for name, value in files.items() if name != file})
+        with pytest.raises(BundleError, match=f"lists no {file}"):
+            read_bundle(bundle)
+
+    @pytest.mark.parametrize(
+        "file", ["../2/graph.bin", "/etc/hostname", "report/../../x", "", ".", "a\0b"]
+    )
+    def test_a_file_outside_the_bundle(self, bundle: Path, file: str) -> None:
+        edit(bundle, files={**read_bundle(bundle).files, file: "0" * 64})
+        with pytest.raises(BundleError, match=r"^Bundle mobilenet-v2/1: "):
+            read_bundle(bundle)
+
+    def test_a_link_out_of_the_bundle(self, bundle: Path, tmp_path: Path) -> None:
+        shutil.move(bundle / "graph.bin", tmp_path / "graph.bin")
+        (bundle / "graph.bin").symlink_to(tmp_path / "graph.bin")
+        with pytest.raises(BundleError, match=r"graph\.bin lies outside the bundle"):
+            read_bundle(bundle)
+
+
+class TestListing:
+    def test_versions_in_the_order_of_their_numbers(self, tmp_path: Path) -> None:
+        for version in (10, 2, 1, 9):
+            (tmp_path / "b" / str(version)).mkdir(parents=True)
+        (tmp_path / "a" / "3").mkdir(parents=True)
+        (tmp_path / "empty").mkdir()
+        (tmp_path / ".hidden" / "1").mkdir(parents=True)
+        (tmp_path / "file").write_text("x")
+        (tmp_path / "a" / "draft").mkdir()
+        assert installed_versions(tmp_path) == {"a": [3], "b": [1, 2, 9, 10]}
+
+    def test_no_folder(self, tmp_path: Path) -> None:
+        assert installed_versions(tmp_path / "missing") == {}
+
+
+def publish_in_process(root: Path, body: str, before: str = "") -> list[str]:
+    """Give the command of a process that publishes `other/1`; `body` writes its files."""
+    program = f"""
+import sys, time
+from pathlib import Path
+from brainscan.bundle import Card, PublishError, publish_bundle
+{before}
+def write_files(folder, card):
+    (folder / "graph.xml").write_text("<net/>")
+    (folder / "graph.bin").write_bytes(b"")
+{"".join(f"    {line}{chr(10)}" for line in body.splitlines())}
+card = Card.from_json(Path(sys.argv[2]).read_text())
+try:
+    print(publish_bundle(Path(sys.argv[1]), card, write_files), flush=True)
+except PublishError as error:
+    sys.exit(str(error))
+"""
+    card = root.with_name("card.json")
+    return [sys.executable, "-c", program, str(root), str(card)]
+
+
+@pytest.fixture
+def root(bundle: Path, make_card: MakeCard) -> Path:
+    """A folder with one bundle, `mobilenet-v2/1`, and beside it a card to publish again."""
+    root = bundle.parents[1]
+    root.with_name("card.json").write_text(make_card().to_json())
+    return root
+
+
+def assert_the_old_one_serves(root: Path) -> None:
+    """Check that `mobilenet-v2/1` alone is installed and whole, and that publishing goes on."""
+    assert installed_versions(root) == {"mobilenet-v2": [1]}
+    card = read_bundle(root / "mobilenet-v2" / "1")
+    assert publish_bundle(root, card, write_files).name == "2"
+    assert read_bundle(root / "mobilenet-v2" / "2").version == 2
+    assert not list(root.glob(".publishing-*"))
+
+
+class TestPublishing:
+    def test_versions_are_numbered(self, tmp_path: Path, make_card: MakeCard) -> None:
+        for expected in (1, 2, 3):
+            folder = publish_bundle(tmp_path / "new" / "root", make_card(), write_files)
+            assert folder == tmp_path / "new" / "root" / "mobilenet-v2" / str(expected)
+            assert read_bundle(folder).version == expected
+            assert (folder / "graph.xml").read_text() == f"<net>{expected}</net>"
+        assert publish_bundle(tmp_path / "new" / "root", make_card("b"), write_files).name == "1"
+
+    def test_a_gap_is_not_filled(self, bundle: Path, make_card: MakeCard) -> None:
+        bundle.rename(bundle.with_name("7"))
+        assert publish_bundle(bundle.parents[1], make_card(), write_files).name == "8"
+
+    def test_everyone_may_read_it(self, bundle: Path) -> None:
+        assert bundle.stat().st_mode & 0o755 == 0o755
+
+    def test_files_that_are_not_good_enough(self, root: Path, make_card: MakeCard) -> None:
+        def refuse(folder: Path, card: Card) -> None:
+            write_files(folder, card)
+            raise PublishError("The graph differs from the model.")
+
+        with pytest.raises(PublishError, match="The graph differs"):
+            publish_bundle(root, make_card(), refuse)
+        assert_the_old_one_serves(root)
+
+    def test_a_folder_that_cannot_be_written(self, tmp_path: Path, make_card: MakeCard) -> None:
+        (tmp_path / "file").write_text("x")
+        with pytest.raises(PublishError, match=r"could not be published into .*file"):
+            publish_bundle(tmp_path / "file" / "models", make_card(), write_files)
+
+    def test_a_disk_that_takes_no_more(self, root: Path) -> None:
+        """Every process can make the system refuse it more than so many bytes in a file."""
+        limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))"
+        body = '(folder / "graph.bin").write_bytes(bytes(100_000))'
+        command = publish_in_process(root, body, limit)
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "mobilenet-v2 could not be published into" in done.stderr
+        assert "The installed versions are unchanged; make room" in done.stderr
+        assert_the_old_one_serves(root)
+
+    def test_a_full_disk(self, root: Path) -> None:
+        """A disk of 256 KiB, in a name space of its own, which ends with its process."""
+        inside = (
+            'mount -t tmpfs -o size=256k tmpfs "$1" && cp -r "$2/." "$1" && shift 2 || exit 77; '
+            '"$@"; code=$?; ls -A "$M" "$M/mobilenet-v2"; exit $code'
+        )
+        disk = root.with_name("disk")
+        disk.mkdir()
+        body = '(folder / "graph.bin").write_bytes(bytes(1_000_000))'
+        publish = publish_in_process(root, body)
+        publish[3] = str(disk)
+        done = subprocess.run(
+            ["unshare", "-rm", "sh", "-c", inside, "sh", str(disk), str(root), *publish],
+            cwd=PROJECT,
+            env={**os.environ, "M": str(disk)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode == 77 or "unshare" in done.stderr:
+            pytest.skip(f"no file system can be mounted here: {done.stderr}")
+        assert done.returncode == 1
+        assert "No space left on device" in done.stderr
+        assert done.stdout.split() == [
+            *(f"{disk}:", ".publishing", "mobilenet-v2", f"{disk}/mobilenet-v2:", "1")
+        ]
+
+    def test_killed_while_publishing(self, root: Path) -> None:
+        body = 'print("writing", flush=True)\ntime.sleep(60)'
+        with subprocess.Popen(
+            publish_in_process(root, body), cwd=PROJECT, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "writing\n"
+            assert list(root.glob(".publishing-*/graph.xml"))
+            process.send_signal(signal.SIGKILL)
+        assert list(root.glob(".publishing-*/graph.xml"))  # what it left behind
+        assert_the_old_one_serves(root)
+
+    @pytest.mark.slow
+    def test_killed_at_any_moment(self, root: Path) -> None:
+        body = '(folder / "graph.bin").write_bytes(bytes(300_000))'
+        loop = publish_in_process(root, body)
+        loop[2] = (
+            loop[2].replace("try:\n    print(", "while True:\n    print(").partition("except")[0]
+        )
+        for moment in range(5):
+            with subprocess.Popen(
+                loop, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            ) as process:
+                assert process.stdout is not None
+                assert process.stdout.readline()
+                time.sleep(0.007 * moment)
+                process.send_signal(signal.SIGKILL)
+            versions = installed_versions(root)["mobilenet-v2"]
+            assert versions == list(range(1, len(versions) + 1))
+            for version in versions:
+                assert read_bundle(root / "mobilenet-v2" / str(version)).version == version
+
+    def test_several_at_once_get_numbers_of_their_own(
+        self, tmp_path: Path, make_card: MakeCard
+    ) -> None:
+        def publish(_: int) -> str:
+            return publish_bundle(tmp_path, make_card(), write_files).name
+
+        with ThreadPoolExecutor(6) as threads:
+            names = list(threads.map(publish, range(12)))
+        assert sorted(map(int, names)) == list(range(1, 13))
+        for name in names:
+            assert read_bundle(tmp_path / "mobilenet-v2" / name).version == int(name)
+
+    def test_several_processes_at_once(self, root: Path) -> None:
+        body = "time.sleep(0.1)"
+        processes = [
+            subprocess.Popen(publish_in_process(root, body), cwd=PROJECT, stdout=subprocess.PIPE)
+            for _ in range(3)
+        ]
+        outputs = [process.communicate()[0].decode().strip() for process in processes]
+        assert sorted(Path(output).name for output in outputs) == ["2", "3", "4"]
+        for output in outputs:
+            read_bundle(Path(output))
+
+
+class TestVersions:
+    @pytest.fixture
+    def root(self, tmp_path: Path, make_card: MakeCard) -> Path:
+        for _ in range(3):
+            publish_bundle(tmp_path, make_card(), write_files)
+        return tmp_path
+
+    @pytest.mark.parametrize(
+        ("pinned", "expected"), [(None, [3, 2, 1]), (3, [3, 2, 1]), (2, [2, 1]), (4, [4, 3, 2, 1])]
+    )
+    def test_candidates(self, root: Path, pinned: int | None, expected: list[int]) -> None:
+        found = survey_bundles(root)["mobilenet-v2"]
+        assert replace(found, pinned=pinned).candidates == expected
+
+    def test_a_choice_is_written_and_taken_back(self, root: Path) -> None:
+        assert pinned_version(root, "mobilenet-v2") is None
+        pin_version(root, "mobilenet-v2", 2)
+        assert pinned_version(root, "mobilenet-v2") == 2
+        assert survey_bundles(root)["mobilenet-v2"].pinned == 2
+        for _ in range(2):
+            pin_version(root, "mobilenet-v2", None)
+            assert pinned_version(root, "mobilenet-v2") is None
+
+    @pytest.mark.parametrize("text", [b"", b"newest", b"-1", b"\xff", b"1.5", b"1" * 5000])
+    def test_a_choice_that_is_none(self, root: Path, text: bytes) -> None:
+        (root / "mobilenet-v2" / "active").write_bytes(text)
+        with pytest.raises(BundleError, match="mobilenet-v2/active"):
+            pinned_version(root, "mobilenet-v2")
+        found = survey_bundles(root)["mobilenet-v2"]
+        assert (found.pinned, found.candidates) == (None, [3, 2, 1])
+        assert "mobilenet-v2/active" in found.fault
+
+    @pytest.mark.parametrize("change", [pin_version, remove_version])
+    def test_what_is_not_installed(self, root: Path, change: Callable[..., None]) -> None:
+        with pytest.raises(BundleError, match=r"no version 9\. Installed: 1, 2, 3"):
+            change(root, "mobilenet-v2", 9)
+        with pytest.raises(BundleError, match=r"No model named 'vgg' .* Installed: mobilenet-v2"):
+            change(root, "vgg", 1)
+
+    def test_removing(self, root: Path) -> None:
+        pin_version(root, "mobilenet-v2", 1)
+        remove_version(root, "mobilenet-v2", 2)
+        assert installed_versions(root) == {"mobilenet-v2": [1, 3]}
+        assert pinned_version(root, "mobilenet-v2") == 1
+        remove_version(root, "mobilenet-v2", 1)
+        assert pinned_version(root, "mobilenet-v2") is None
+        remove_version(root, "mobilenet-v2", 3)
+        assert installed_versions(root) == {}
+
+    def test_no_number_is_given_twice(self, root: Path, make_card: MakeCard) -> None:
+        for version in (3, 2, 1):
+            remove_version(root, "mobilenet-v2", version)
+        folder = publish_bundle(root, make_card(), write_files)
+        assert folder.name == "4"
+
+    def test_what_is_removed_meanwhile_is_not_chosen(self, root: Path) -> None:
+        with ThreadPoolExecutor(2) as pool, lock_root(root):
+            removal = pool.submit(remove_version, root, "mobilenet-v2", 2)
+            choice = pool.submit(pin_version, root, "mobilenet-v2", 2)
+            time.sleep(0.2)  # both wait for the lock
+            shutil.rmtree(root / "mobilenet-v2" / "2")  # as another process with the lock does
+        for change in (removal, choice):
+            with pytest.raises(BundleError, match="no version 2"):
+                change.result()
+        assert pinned_version(root, "mobilenet-v2") is None
+
+    def test_killed_while_removing(self, root: Path, make_card: MakeCard) -> None:
+        program = """
+import os, shutil, signal, sys
+from pathlib import Path
+from brainscan.bundle import remove_version
+def delete_a_file_and_die(folder, *_, **__):
+    next(Path(folder).rglob("graph.bin")).unlink()
+    os.kill(os.getpid(), signal.SIGKILL)
+shutil.rmtree = delete_a_file_and_die
+remove_version(Path(sys.argv[1]), "mobilenet-v2", 3)
+"""
+        killed = subprocess.run(
+            [sys.executable, "-c", program, str(root)], cwd=PROJECT, check=False
+        )
+        assert killed.returncode == -signal.SIGKILL
+        assert installed_versions(root) == {"mobilenet-v2": [1, 2]}
+        assert list(root.glob(".removing-*"))
+        publish_bundle(root, make_card(), write_files)
+        assert not list(root.glob(".removing-*"))
+
+    def test_a_survey_notices_every_change(self, root: Path, make_card: MakeCard) -> None:
+        seen = [survey_bundles(root)]
+
+        def look() -> None:
+            now = survey_bundles(root)
+            assert now not in seen
+            seen.append(now)
+
+        assert survey_bundles(root) == seen[0]
+        pin_version(root, "mobilenet-v2", 1)
+        look()
+        publish_bundle(root, make_card(), write_files)
+        look()
+        (root / "mobilenet-v2" / "4" / "report" / "README.md").write_text("changed")
+        look()
+        remove_version(root, "mobilenet-v2", 4)
+        look_again = survey_bundles(root)
+        assert look_again["mobilenet-v2"].stamps == seen[1]["mobilenet-v2"].stamps

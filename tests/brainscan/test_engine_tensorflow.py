@@ -1,0 +1,119 @@
+"""The same bundle on both engines: the two answer alike."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brainscan.bundle import Card, installed_versions, publish_bundle
+from brainscan.scan import read_scan
+from tumorapp import create_app
+from tumorapp.catalog import Catalog, LoadedModel
+
+pytest.importorskip("tensorflow")
+pytestmark = pytest.mark.slow
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+ENGINES = ("openvino", "tensorflow")
+AGREEMENT = 1e-3
+HEAT_AGREEMENT = 1e-2  # a hundredth of the colour scale
+COMMITTED = Path(__file__).parents[2] / "instance" / "models"
+
+
+def committed_names() -> list[str]:
+    """Name the committed models whose newest bundle has a Keras model."""
+    return [
+        name
+        for name, versions in installed_versions(COMMITTED).items()
+        if (COMMITTED / name / str(versions[-1]) / "model.keras").is_file()
+    ]
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory, make_card: Callable[..., Card]) -> Path:
+    """Publish the real `binary-cnn`, small and with random weights, as training would."""
+    import keras
+
+    from training.compress import round_weights
+    from training.export import export_graph
+    from training.models import architecture
+
+    card = make_card("binary-cnn")
+    keras.utils.set_random_seed(1)
+    model = architecture("binary-cnn").build(card.scan.size, 2, None)
+    round_weights(model)
+
+    def write(folder: Path, _card: Card) -> None:
+        model.save(folder / "model.keras")
+        export_graph(folder / "model.keras", folder)
+
+    root = tmp_path_factory.mktemp("models")
+    publish_bundle(root, card, write)
+    return root
+
+
+def prepare(model: LoadedModel, draw_scan: Callable[..., bytes]) -> np.ndarray:
+    """Give scans as a model takes them: drawn ones, and real ones where there are any."""
+    files = sorted(SHARED.rglob("*.jpg"))[::500]
+    scans = [draw_scan("PNG", spot=0.4 + index * 0.03) for index in range(6)]
+    scans += [file.read_bytes() for file in files]
+    return np.stack([read_scan(data, model.card.scan).pixels for data in scans])
+
+
+def check_agreement(models: Path, name: str, draw_scan: Callable[..., bytes]) -> None:
+    # The int8 graph of a bundle has checks of its own.
+    openvino, tensorflow = (Catalog(models, engine, graph="fp16").get(name) for engine in ENGINES)
+    pixels = prepare(openvino, draw_scan)
+    expected, found = openvino.engine.predict(pixels), tensorflow.engine.predict(pixels)
+    assert found.probabilities.dtype == expected.probabilities.dtype == np.float32
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=AGREEMENT)
+    assert found.heatmaps is not None
+    assert expected.heatmaps is not None
+    np.testing.assert_allclose(found.heatmaps, expected.heatmaps, atol=HEAT_AGREEMENT)
+    assert expected.heatmaps.max() == pytest.approx(1, abs=1e-3)
+
+
+def test_both_engines_answer_alike(bundles: Path, draw_scan: Callable[..., bytes]) -> None:
+    check_agreement(bundles, "binary-cnn", draw_scan)
+
+
+@pytest.mark.parametrize("name", committed_names())
+def test_both_engines_answer_alike_with_a_committed_bundle(
+    draw_scan: Callable[..., bytes], name: str
+) -> None:
+    check_agreement(COMMITTED, name, draw_scan)
+
+
+def test_the_api_on_tensorflow(bundles: Path, scan: bytes) -> None:
+    answers = []
+    for engine in ENGINES:
+        client = create_app({"MODELS_DIR": bundles, "ENGINE": engine}).test_client()
+        url = "/api/predict?model=binary-cnn&heatmap=1"
+        answers.append(client.post(url, data=scan, content_type="image/jpeg").get_json())
+    (expected,), (found,) = (answer["predictions"] for answer in answers)
+    assert found["probabilities"] == pytest.approx(expected["probabilities"], abs=AGREEMENT)
+    assert found["heatmap"].startswith("data:image/png;base64,")
+
+
+def test_a_bundle_without_its_keras_model_is_refused_by_name(
+    tmp_path: Path, publish_model: Callable[..., Path]
+) -> None:
+    publish_model(tmp_path)
+    catalog = Catalog(tmp_path, "tensorflow")
+    catalog.load()
+    [refusal] = catalog.refused
+    assert refusal.name == "mobilenet-v2"
+    assert "no model.keras; the engine openvino can serve it" in refusal.reason
+
+
+def test_a_keras_model_that_is_none(tmp_path: Path, make_card: Callable[..., Card]) -> None:
+    def write(folder: Path, _card: Card) -> None:
+        (folder / "graph.xml").write_text("<net/>")
+        (folder / "graph.bin").write_bytes(b"")
+        (folder / "model.keras").write_bytes(b"no archive")
+
+    publish_bundle(tmp_path, make_card(), write)
+    catalog = Catalog(tmp_path, "tensorflow")
+    catalog.load()
+    assert "Keras cannot load model.keras" in catalog.refused[0].reason

@@ -1,0 +1,141 @@
+import dataclasses
+import io
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from brainscan.scan import (
+    Box,
+    OversizedScanError,
+    ScanError,
+    ScanSpecification,
+    decode_scan,
+    find_head,
+    prepare_scan,
+    read_scan,
+)
+from brainscan.scan.prepare import CROP_FELL_BACK
+
+Draw = Callable[..., bytes]
+
+
+@pytest.fixture(scope="module")
+def grey(draw_scan: Draw) -> NDArray[np.uint8]:
+    return decode_scan(draw_scan("PNG"))
+
+
+@pytest.mark.parametrize("size", [16, 96, 176, 224, 300, 1024])
+@pytest.mark.parametrize("crop", [True, False])
+def test_what_a_model_takes(grey: NDArray[np.uint8], size: int, crop: bool) -> None:
+    prepared = prepare_scan(grey, ScanSpecification(size, crop))
+    assert prepared.pixels.shape == (size, size, 1)
+    assert prepared.pixels.dtype == np.uint8
+    assert prepared.pixels.flags.c_contiguous
+    assert prepared.whole == (200, 220)
+    assert prepared.warnings == ()
+
+
+def test_the_crop_fills_the_array(grey: NDArray[np.uint8]) -> None:
+    cropped = prepare_scan(grey, ScanSpecification(100))
+    whole = prepare_scan(grey, ScanSpecification(100, crop=False))
+    assert cropped.box == find_head(grey)
+    assert whole.box == Box(0, 0, 200, 220)
+    pixels = cropped.pixels[..., 0]
+    for edge in (pixels[:3], pixels[-3:], pixels[:, :3], pixels[:, -3:]):
+        assert edge.max() > 100  # the skull touches every side
+    assert whole.pixels[:3].max() < 20
+
+
+def test_only_the_box_is_kept(grey: NDArray[np.uint8]) -> None:
+    prepared = prepare_scan(grey, ScanSpecification(64))
+    left, top, right, bottom = prepared.box
+    expected = cv2.resize(grey[top:bottom, left:right], (64, 64), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(prepared.pixels[..., 0], expected)
+
+
+def test_a_degenerate_crop_keeps_the_whole_image_and_says_so() -> None:
+    spot = np.zeros((150, 200), np.uint8)
+    spot[60:80, 90:110] = 255
+    prepared = prepare_scan(spot, ScanSpecification(64))
+    assert prepared.box == Box(0, 0, 200, 150)
+    assert prepared.warnings == (CROP_FELL_BACK,)
+    assert "whole image" in CROP_FELL_BACK
+    plain = prepare_scan(spot, ScanSpecification(64, crop=False))
+    np.testing.assert_array_equal(prepared.pixels, plain.pixels)
+    assert plain.warnings == ()
+
+
+@pytest.mark.parametrize("size", [96, 176])
+def test_a_scan_and_its_half_become_nearly_the_same_array(draw_scan: Draw, size: int) -> None:
+    grey = decode_scan(draw_scan("PNG", width=600, height=660))
+    half = cv2.resize(grey, (300, 330), interpolation=cv2.INTER_AREA)
+    one, other = (prepare_scan(scan, ScanSpecification(size)) for scan in (grey, half))
+    difference = np.abs(one.pixels.astype(int) - other.pixels)
+    assert difference.mean() < 4
+
+
+def test_the_same_scan_in_every_format_becomes_nearly_the_same_array(draw_scan: Draw) -> None:
+    specification = ScanSpecification(96)
+    expected = read_scan(draw_scan("PNG"), specification).pixels.astype(int)
+    for file_format, mode in [
+        ("JPEG", "L"),
+        ("JPEG", "RGB"),
+        ("JPEG", "CMYK"),
+        ("PNG", "P"),
+        ("PNG", "RGBA"),
+        ("TIFF", "L"),
+        ("TIFF", "RGB"),
+        ("BMP", "RGB"),
+        ("WEBP", "RGB"),
+    ]:
+        found = read_scan(draw_scan(file_format, mode=mode), specification).pixels
+        assert np.abs(found - expected).mean() < 2, (file_format, mode)
+
+
+def test_reading_is_decoding_and_preparing(draw_scan: Draw) -> None:
+    data = draw_scan("JPEG")
+    specification = ScanSpecification(80)
+    expected = prepare_scan(decode_scan(data), specification)
+    found = read_scan(data, specification)
+    np.testing.assert_array_equal(found.pixels, expected.pixels)
+    assert (found.box, found.whole) == (expected.box, expected.whole)
+
+
+def test_reading_passes_errors_on(draw_scan: Draw) -> None:
+    with pytest.raises(ScanError, match="empty"):
+        read_scan(b"", ScanSpecification(64))
+    with pytest.raises(OversizedScanError):
+        read_scan(draw_scan("PNG"), ScanSpecification(64), max_pixels=1000)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (16, 5000), (5000, 16), (17, 2000)])
+@pytest.mark.parametrize("crop", [True, False])
+def test_any_shape(shape: tuple[int, int], crop: bool) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    assert prepare_scan(noise, ScanSpecification(64, crop)).pixels.shape == (64, 64, 1)
+
+
+@pytest.mark.parametrize("size", [-1, 0, 15, 1025])
+def test_a_size_out_of_range(size: int) -> None:
+    with pytest.raises(ValueError, match=f"16 to 1024 pixels is accepted. Received: {size}"):
+        ScanSpecification(size)
+
+
+def test_a_specification_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ScanSpecification(64).size = 32  # type: ignore[misc]
+
+
+def test_only_the_first_page_of_a_file_is_read(draw_scan: Draw) -> None:
+    pages = [Image.open(io.BytesIO(draw_scan("PNG"))).convert("L") for _ in range(3)]
+    file = io.BytesIO()
+    pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:])
+    found = read_scan(file.getvalue(), ScanSpecification(64))
+    assert found.warnings == ("The file holds 3 pages; only the first was read.",)
+    file = io.BytesIO()
+    pages[0].save(file, "TIFF")
+    assert read_scan(file.getvalue(), ScanSpecification(64)).warnings == ()

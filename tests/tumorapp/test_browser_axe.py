@@ -1,0 +1,150 @@
+"""axe-core finds nothing against WCAG 2.2 AA, on any page and in any state of it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from tests.web.pages import TEXT_FILE, Page, choose, hand_over, image
+from tests.web.test_pages_leaderboard import METRICS, RESULT, write_study
+
+from brainscan.bundle import Card
+from tumorapp import create_app
+
+pytestmark = pytest.mark.browser
+
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+# Beyond WCAG, Swagger UI has a main and an order of headings of its own.
+RULES = {"API": WCAG}
+LOOKS = (("light", 1280), ("dark", 1280), ("dark", 360), ("light", 360))
+
+
+@pytest.fixture(scope="module")
+def app(
+    tmp_path_factory: pytest.TempPathFactory,
+    publish_model: Callable[..., Path],
+    make_card: Callable[..., Card],
+) -> Flask:
+    """The application with two models, one of them measured, and a study."""
+    root, study = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("study")
+    publish_model(root, "binary-cnn")
+    publish_model(root, "mobilenet-v2", metrics=METRICS)
+    write_study(study, make_card)
+    jobs = tmp_path_factory.mktemp("jobs")
+    return create_app({"MODELS_DIR": root, "STUDY_DIR": study, "JOBS_DIR": jobs})
+
+
+@pytest.fixture(scope="module")
+def find_faults() -> Callable[[Page, list[str]], list[str]]:
+    """Ask axe-core about a page; each fault as its rule, what is wrong, and where."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+
+    def find(page: Page, rules: list[str]) -> list[str]:
+        options = {"runOnly": rules, "resultTypes": ["violations"]}
+        found = axe.run(page, options=options).response["violations"]
+        return [
+            f"{fault['id']}: {fault['help']}: {node['target']} {node['html'][:200]}"
+            for fault in found
+            for node in fault["nodes"]
+        ]
+
+    return find
+
+
+def start(page: Page, scan: bytes) -> None:
+    page.locator(".invitation").wait_for()
+
+
+def predict(page: Page, scan: bytes) -> None:
+    choose(page, scan)
+
+
+def refuse(page: Page, scan: bytes) -> None:
+    page.set_input_files("#image", TEXT_FILE)
+    page.get_by_role("alert").wait_for()
+
+
+def lose_connection(page: Page, scan: bytes) -> None:
+    page.context.set_offline(True)
+    page.set_input_files("#image", image(scan))
+    page.get_by_role("alert").wait_for()
+
+
+def compare(page: Page, scan: bytes) -> None:
+    choose(page, scan)
+    page.get_by_role("button", name="Compare all").click()
+    page.get_by_role("heading", name="All models").wait_for()
+
+
+def predict_many(page: Page, scan: bytes) -> None:
+    hand_over(page, "drop", [("one.jpg", scan), ("letter.jpg", b"Dear doctor"), ("two.jpg", scan)])
+    page.locator("#many-note", has_text="All 3 scans are done").wait_for()
+
+
+def keep_history(page: Page, scan: bytes) -> None:
+    page.get_by_label("Keep a history").check()
+    choose(page, scan)
+    page.locator("#history-list li").wait_for()
+
+
+def show_steps(page: Page, scan: bytes) -> None:
+    page.set_input_files("#image", image(scan))
+    page.get_by_role("button", name="Show the steps").click()
+    page.wait_for_load_state("networkidle")
+
+
+def show_all_columns(page: Page, scan: bytes) -> None:
+    page.get_by_label("All columns").check()
+
+
+def find_nothing(page: Page, scan: bytes) -> None:
+    page.get_by_label("Search").fill("heart")
+
+
+def open_details(page: Page, scan: bytes) -> None:
+    for summary in page.locator("summary").all():
+        summary.click()
+
+
+def wait_for_operations(page: Page, scan: bytes) -> None:
+    page.locator(".opblock").first.wait_for()
+
+
+STATES: dict[str, tuple[str, Callable[[Page, bytes], Any]]] = {
+    "start": ("", start),
+    "result": ("", predict),
+    "refused": ("", refuse),
+    "no connection": ("", lose_connection),
+    "compared": ("", compare),
+    "many": ("", predict_many),
+    "history": ("", keep_history),
+    "how it works": ("how", lambda page, scan: None),
+    "how it works, own scan": ("how", show_steps),
+    "models": ("models", show_all_columns),
+    "models, none found": ("models", find_nothing),
+    "a served model": ("models/mobilenet-v2/1", open_details),
+    "a model that was not measured": ("models/binary-cnn/1", open_details),
+    "a row of the study": (f"models/reports/{RESULT.id}", open_details),
+    "API": ("api/docs", wait_for_operations),
+    "not found": ("nothing", lambda page, scan: None),
+    "in German": ("?lang=de", predict),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_nothing_is_found(
+    open_page: Callable[..., Page],
+    find_faults: Callable[[Page, list[str]], list[str]],
+    scan: bytes,
+    state: str,
+) -> None:
+    path, reach = STATES[state]
+    page = open_page(path, reduced_motion="reduce")
+    reach(page, scan)
+    faults, rules = [], RULES.get(state, [*WCAG, "best-practice"])
+    for scheme, width in LOOKS:
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 800})
+        faults += [f"{scheme}, {width} pixels: {fault}" for fault in find_faults(page, rules)]
+    assert not faults, "\n".join(faults)

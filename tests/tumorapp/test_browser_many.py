@@ -1,0 +1,266 @@
+"""Many scans at once, and the history, in a real browser."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.web.pages import TEXT_FILE, Page, choose, field_holds, hand_over, image, wait_for_result
+
+pytestmark = pytest.mark.browser
+
+Draw = Callable[..., bytes]
+
+
+def wait_for_note(page: Page, text: str) -> None:
+    page.locator("#many-note", has_text=text).wait_for(state="attached")
+
+
+def give(page: Page, *files: Any) -> None:
+    page.set_input_files("#image", list(files))
+
+
+def read_names(page: Page) -> list[str]:
+    names: list[str] = page.locator("#many-table tbody tr:visible .open").all_inner_texts()
+    return names
+
+
+def save(page: Page, button: str) -> str:
+    with page.expect_download() as download:
+        page.get_by_role("button", name=button).click()
+    return Path(download.value.path()).read_text(encoding="utf-8-sig")
+
+
+@pytest.fixture
+def some(draw_scan: Draw) -> list[dict[str, Any]]:
+    """Four scans, one of which the browser cannot draw, and a letter."""
+    scans = [image(draw_scan("PNG", spot=0.3 + n / 10), f"scan {n}.png") for n in (10, 9, 1)]
+    return [*scans, image(draw_scan("TIFF"), "=slice,1.tiff"), TEXT_FILE]
+
+
+class TestTable:
+    def test_two_hundred_scans_with_a_bad_one_among_them(self, page: Page, draw_scan: Draw) -> None:
+        scans = [draw_scan("JPEG", spot=0.3 + n / 30) for n in range(10)]
+        files = [image(scans[n % 10], f"scan {n}.jpg") for n in range(199)]
+        files.insert(7, {"name": "broken.png", "mimeType": "image/png", "buffer": b"\x89PNG"})
+        give(page, *files)
+        wait_for_note(page, "All 200 scans are done, 1 of them to be looked at.")
+        assert page.locator("#many-progress").evaluate("bar => bar.value") == 1
+        assert page.locator("#many-table .remarks", has_text="not an image").count() == 1
+        assert page.locator("#many-table tr[data-state=predicted]").count() == 199
+        pictures = page.locator("#many-table .thumbnail[src^='blob:']")
+        pictures.nth(198).wait_for(state="attached")
+        assert pictures.count() == 199
+        assert pictures.first.evaluate("picture => picture.naturalHeight") == 96
+        assert page.locator(".invitation").is_visible()  # the single view was left alone
+        assert page.get_by_text("The result appears here").is_hidden()  # but for this promise
+        assert page.locator(".models").is_visible()
+        assert field_holds(page) == []
+
+    def test_it_sorts_and_filters(self, page: Page, some: list[Any]) -> None:
+        give(page, *some)
+        wait_for_note(page, "All 5")
+        given = [file["name"] for file in some]
+        assert read_names(page) == given
+        header = page.get_by_role("columnheader", name="Scan")
+        header.get_by_role("button").click()
+        assert header.get_attribute("aria-sort") == "ascending"
+        natural = ["=slice,1.tiff", "letter.txt", "scan 1.png", "scan 9.png", "scan 10.png"]
+        assert read_names(page) == natural
+        header.get_by_role("button").click()
+        assert read_names(page) == natural[::-1]
+        page.get_by_role("columnheader", name="Remarks").get_by_role("button").click()
+        assert read_names(page)[0] == "letter.txt"
+        page.get_by_label("Needs a look (1)").check()
+        assert read_names(page) == ["letter.txt"]
+        page.get_by_label("Search").fill("nothing like it")
+        page.get_by_role("button", name="Show all of them").click()
+        assert len(read_names(page)) == 5
+        finding = page.locator("#many-label option").nth(1).inner_text()
+        page.locator("#many-label").select_option(finding)
+        cells = page.locator("#many-table tr:visible td:nth-child(2) > span:first-child")
+        assert set(cells.all_inner_texts()) == {finding}
+
+    @pytest.mark.parametrize("width", [320, 360])
+    def test_on_a_phone_nothing_is_cut_off(
+        self, open_page: Callable[..., Page], some: list[Any], width: int
+    ) -> None:
+        page = open_page(viewport={"width": width, "height": 740}, locale="de-DE")
+        give(page, *some)
+        wait_for_note(page, "Alle 5")
+        longest = "cell => { cell.firstElementChild.textContent = 'Hypophysentumor'; }"
+        page.locator("#many-table td:nth-child(2)").first.evaluate(longest)
+        wide = "box => box.scrollWidth - box.clientWidth"
+        assert page.locator("#many .scroller").evaluate(wide) == 0
+        confidence = page.locator("#many-table td.number").first
+        assert confidence.is_visible()
+        box = confidence.bounding_box()
+        assert box["x"] + box["width"] <= width
+        page.get_by_role("button", name="Konfidenz").click()
+        assert page.locator("#many-table [aria-sort]").inner_text() == "Konfidenz"
+
+    def test_it_is_saved_as_the_command_line_does(self, page: Page, some: list[Any]) -> None:
+        give(page, *some)
+        wait_for_note(page, "All 5")
+        text = save(page, "Download CSV")
+        rows = list(csv.DictReader(io.StringIO(text)))
+        classes = ["p_glioma", "p_meningioma", "p_notumor", "p_pituitary"]
+        known = ["file", "model", "version", "label", "tumor", "confidence"]
+        assert list(rows[0]) == [*known, *classes, "warnings", "error"]
+        assert [row["file"] for row in rows][3] == "'=slice,1.tiff"  # no formula for a spreadsheet
+        assert sum(float(rows[0][name]) for name in classes) == pytest.approx(1, abs=1e-4)
+        assert rows[0]["tumor"] in {"True", "False"}
+        assert rows[4]["label"] == ""
+        assert rows[4]["error"].startswith("The file is not an image")
+        page.get_by_label("Search").fill("scan 9")
+        [result] = json.loads(save(page, "Download JSON"))
+        assert result["file"] == "scan 9.png"
+        assert result["confidence"] == float(rows[1]["confidence"])
+
+    def test_a_row_shows_its_scan_by_itself(self, page: Page, some: list[Any]) -> None:
+        give(page, *some)
+        wait_for_note(page, "All 5")
+        page.get_by_role("button", name="scan 9.png").click()
+        wait_for_result(page, "scan 9.png")
+        assert page.locator(".open[aria-current]").all_inner_texts() == ["scan 9.png"]
+        assert field_holds(page) == ["scan 9.png"]
+        page.get_by_role("button", name="Clear the table").click()
+        assert page.locator("#many").is_hidden()
+        give(page, *some[:2])
+        wait_for_note(page, "All 2")
+
+    def test_a_folder_dropped_or_chosen(self, page: Page, tmp_path: Path, scan: bytes) -> None:
+        (tmp_path / "scans" / "deep").mkdir(parents=True)
+        for name in ("a.jpg", "deep/b.JPG", ".hidden.jpg", "notes.txt"):
+            (tmp_path / "scans" / name).write_bytes(scan)
+        session = page.context.new_cdp_session(page)
+        data = {"items": [], "files": [str(tmp_path / "scans")], "dragOperationsMask": 1}
+        for event in ("dragEnter", "dragOver", "drop"):
+            drag = {"type": event, "x": 200, "y": 300, "data": data}
+            session.send("Input.dispatchDragEvent", drag)
+        wait_for_note(page, "All 2")
+        assert sorted(read_names(page)) == ["scans/a.jpg", "scans/deep/b.JPG"]
+        with page.expect_file_chooser() as chooser:
+            page.get_by_role("button", name="Choose a folder").click()
+        chooser.value.set_files(tmp_path / "scans")
+        wait_for_note(page, "All 4")
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "empty" / "notes.txt").write_text("none")
+        with page.expect_file_chooser() as chooser:
+            page.get_by_role("button", name="Choose a folder").click()
+        chooser.value.set_files(tmp_path / "empty")
+        assert "no image in that folder" in page.get_by_role("alert").inner_text()
+
+    def test_several_dropped(self, page: Page, scan: bytes) -> None:
+        hand_over(page, "drop", [("first.jpg", scan), ("second.jpg", scan)])
+        wait_for_note(page, "All 2")
+
+
+class TestTrouble:
+    def test_without_a_connection_nothing_is_lost(self, page: Page, some: list[Any]) -> None:
+        page.clock.install()  # it pauses before it sends again
+        page.context.set_offline(True)
+        give(page, *some)
+        row = page.locator("tr[data-state=sent]")
+        row.first.wait_for()
+        for _ in range(40):
+            page.clock.run_for(1000)
+            if page.locator("tr[data-state=unanswered]").count() == 5:
+                break
+        assert "5 scans are kept here" in page.locator("#many-note").inner_text()
+        assert page.get_by_role("button", name="Predict the other 5").is_visible()
+        page.context.set_offline(False)  # it goes on by itself
+        wait_for_note(page, "All 5")
+        assert page.locator("tr[data-state=predicted]").count() == 4
+
+    def test_one_row_is_tried_again(self, page: Page, scan: bytes) -> None:
+        gone: list[int] = []
+
+        def refuse_once(route: Any) -> None:
+            if gone:
+                route.continue_()
+            else:
+                gone.append(1)
+                problem = json.dumps({"title": "No model", "detail": "No model is served."})
+                route.fulfill(status=503, content_type="application/problem+json", body=problem)
+
+        page.route("**/many", refuse_once)
+        give(page, image(scan, "a.jpg"), image(scan, "b.jpg"))
+        wait_for_note(page, "2 of them to be looked at")
+        assert page.locator(".remarks", has_text="No model is served.").count() == 2
+        page.get_by_role("button", name="Try again").first.click()
+        wait_for_note(page, "1 of them to be looked at")
+
+    def test_a_busy_server_is_waited_for(self, page: Page, scan: bytes) -> None:
+        answers = [429, 503]
+
+        def be_busy(route: Any) -> None:
+            if answers:
+                route.fulfill(status=answers.pop(), headers={"Retry-After": "1"}, body="{}")
+            else:
+                route.continue_()
+
+        page.route("**/many", be_busy)
+        give(page, image(scan, "a.jpg"), image(scan, "b.jpg"))
+        wait_for_note(page, "it goes on in 1 s")
+        wait_for_note(page, "All 2 scans are done, 0 of them")
+
+    def test_it_is_stopped_and_goes_on(self, page: Page, scan: bytes) -> None:
+        page.route("**/many", lambda route: None)  # no request is ever answered
+        give(page, *(image(scan, f"{n}.jpg") for n in range(20)))
+        page.get_by_role("button", name="Stop").click()
+        wait_for_note(page, "Stopped. 20 scans are not predicted.")
+        page.unroute_all()
+        page.get_by_role("button", name="Predict the other 20").click()
+        wait_for_note(page, "All 20")
+
+    def test_a_large_file_is_sent_and_one_too_large_is_not(
+        self, page: Page, tmp_path: Path, draw_scan: Draw
+    ) -> None:
+        limit = int(page.locator("#many").get_attribute("data-max-bytes"))
+        large = draw_scan("BMP", width=2000, height=2000)
+        names = ("large.bmp", "larger.bmp", "small.bmp")
+        for name, size in zip(names, (limit, limit + 1, len(large)), strict=True):
+            (tmp_path / name).write_bytes(large.ljust(size, b"\0"))  # readers ignore what follows
+        page.set_input_files("#image", [tmp_path / name for name in names])
+        wait_for_note(page, "All 3 scans are done, 1 of them")
+        states = page.locator("#many-table tbody tr").evaluate_all("all => all.map(r => r.dataset)")
+        assert [state["state"] for state in states] == ["predicted", "large", "predicted"]
+        assert page.get_by_text("it is larger than the 20 MB that are accepted").is_visible()
+
+
+class TestHistory:
+    def test_it_is_kept_only_if_it_is_wanted(self, page: Page, draw_scan: Draw) -> None:
+        choose(page, draw_scan("PNG"), "before.png")
+        keep = page.get_by_label("Keep a history in this browser")
+        assert not keep.is_checked()
+        keep.check()
+        page.get_by_text("Nothing yet").wait_for()
+        items = page.locator("#history-list li")
+        choose(page, draw_scan("PNG"), "first.png")
+        items.first.wait_for()
+        choose(page, draw_scan("TIFF"), "second.tiff")
+        items.nth(1).wait_for()
+        page.reload()
+        items.nth(1).wait_for()
+        assert items.locator("strong").all_inner_texts() == ["second.tiff", "first.png"]
+        assert items.locator("img[src^='blob:']").count() == 2
+        items.nth(1).get_by_role("button", name="first.png").first.click()
+        wait_for_result(page, "first.png")
+        page.locator("#history-list li strong", has_text="first.png").wait_for()
+        page.get_by_role("button", name="Delete second.tiff from the history").click()
+        items.nth(1).wait_for(state="detached")
+        assert items.locator("strong").all_inner_texts() == ["first.png"]
+        page.get_by_role("button", name="Delete all").click()
+        items.first.wait_for(state="detached")
+        choose(page, draw_scan("PNG"), "third.png")
+        items.first.wait_for()
+        keep.uncheck()
+        items.first.wait_for(state="detached")
+        page.reload()
+        assert not keep.is_checked()
+        keep.check()
+        page.get_by_text("Nothing yet").wait_for()

@@ -1,0 +1,136 @@
+"""The models' pages in a real browser."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from tests.web.pages import Page, wait_until
+
+from brainscan.bundle.study import Result, append_result
+from tumorapp import create_app
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., Path]) -> Flask:
+    """The application with two models and a study of twelve rows."""
+    root, study = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("study")
+    publish_model(root, "binary-cnn")
+    publish_model(root, "mobilenet-v2")
+    for number in range(12):
+        append_result(study, make_result(number))
+    jobs = tmp_path_factory.mktemp("jobs")
+    return create_app({"MODELS_DIR": root, "STUDY_DIR": study, "JOBS_DIR": jobs})
+
+
+def make_result(number: int) -> Result:
+    accuracy = 0.6 + number / 40
+    return Result(
+        id=f"row-{number}",
+        document="001" if number % 2 else "000",
+        row=f"row {number}",
+        model=f"cnn-{number}",
+        method="fine-tune",
+        head="softmax",
+        budget="quick",
+        protocol="random-80-20",
+        data=("nickparvar",),
+        size=96,
+        epochs=4,
+        epochs_run=4,
+        seconds_per_epoch=None if number == 5 else 1.5,
+        parameters=1000 * (12 - number),
+        device="CPU",
+        date="2026-11-21",
+        test_scans=100,
+        accuracy=accuracy,
+        balanced_accuracy=accuracy,
+        f1_macro=accuracy,
+        loss=1 - accuracy,
+        roc_auc=accuracy,
+        interval=(accuracy - 0.1, accuracy + 0.1),
+        leaks={"scans": 10, "accuracy_with": 1.0, "accuracy_without": accuracy},
+        published={"accuracy": 0.9, "loss": None, "f1": None},
+        command="flask study 000",
+    )
+
+
+class TestLeaderboard:
+    def read(self, page: Page) -> list[str]:
+        names: list[str] = page.locator("#leaderboard tbody tr:visible th a").all_inner_texts()
+        return names
+
+    def test_it_sorts_in_place_and_as_the_server_does(self, open_page: Callable[..., Page]) -> None:
+        page = open_page("models?columns=all")
+        page.evaluate("window.kept = true")
+        for name in ("Parameters", "Parameters", "Seconds an epoch", "Model", "Model"):
+            header = page.get_by_role("columnheader", name=name, exact=True)
+            header.get_by_role("button").click()
+            assert header.get_attribute("aria-sort") in {"ascending", "descending"}
+            assert page.locator("[aria-sort]").count() == 1
+            other = open_page(page.url.split("/", 3)[3], java_script_enabled=False)
+            assert self.read(page) == self.read(other)
+        assert page.evaluate("window.kept")
+        assert self.read(page)[:2] == ["mobilenet-v2", "cnn-11"]
+
+    def test_it_filters_in_place(self, open_page: Callable[..., Page]) -> None:
+        page = open_page("models")
+        page.get_by_label("Document").select_option("001")
+        assert len(self.read(page)) == 6
+        page.get_by_label("Search").fill("CNN-11")
+        assert self.read(page) == ["cnn-11"]
+        assert page.get_by_role("status").inner_text() == "1 of 14 rows"
+        page.reload()
+        assert self.read(page) == ["cnn-11"]
+        page.get_by_label("Search").fill("heart")
+        assert page.get_by_text("No row matches").is_visible()
+
+    def test_without_javascript_links_and_a_button_do_the_same(
+        self, open_page: Callable[..., Page]
+    ) -> None:
+        page = open_page("models", java_script_enabled=False)
+        page.get_by_label("Document").select_option("000")
+        page.get_by_label("All columns").check()
+        page.get_by_role("button", name="Show").click()
+        page.get_by_role("link", name="Parameters").click()
+        assert self.read(page) == [f"cnn-{number}" for number in (10, 8, 6, 4, 2, 0)]
+        assert page.get_by_role("columnheader", name="Device").is_visible()
+
+    def test_all_columns_are_one_click_away(self, open_page: Callable[..., Page]) -> None:
+        page = open_page("models")
+        assert page.get_by_role("columnheader", name="Device").is_hidden()
+        page.get_by_label("All columns").check()
+        assert page.get_by_role("columnheader", name="Device").is_visible()
+
+    @pytest.mark.parametrize("path", ["models?columns=all", "models/reports/row-3"])
+    @pytest.mark.parametrize("width", [320, 820, 1440])
+    def test_it_fits_and_nothing_moves(
+        self, open_page: Callable[..., Page], path: str, width: int
+    ) -> None:
+        page = open_page(path, viewport={"width": width, "height": 800})
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        shift = """new Promise((tell) => {
+          let sum = 0;
+          new PerformanceObserver((list) => {
+            for (const entry of list.getEntries()) sum += entry.value;
+          }).observe({ type: "layout-shift", buffered: true });
+          setTimeout(() => tell(sum), 100);
+        })"""
+        assert page.evaluate(shift) == 0
+
+    def test_the_table_scrolls_by_the_keyboard(self, open_page: Callable[..., Page]) -> None:
+        page = open_page("models", viewport={"width": 390, "height": 800})
+        region = page.get_by_role("region", name="How good are the models?")
+        region.focus()
+        page.keyboard.press("ArrowRight")
+        wait_until(page, "document.querySelector('.scroller').scrollLeft > 0")
+
+    def test_a_row_leads_to_its_report_and_back(self, open_page: Callable[..., Page]) -> None:
+        page = open_page("models")
+        page.get_by_role("link", name="cnn-11").click()
+        assert page.locator("h1").inner_text() == "cnn-11"
+        page.get_by_role("link", name="All models").click()
+        assert len(self.read(page)) == 14

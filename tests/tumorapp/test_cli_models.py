@@ -1,0 +1,244 @@
+"""`flask models` as a person types it."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from flask import Flask
+
+from brainscan.bundle import Card, installed_versions
+from training.models import architecture
+from tumorapp import create_app
+from tumorapp.cli.installed import describe_change
+
+Publish = Callable[..., Path]
+
+
+def run(app: Flask, *arguments: str) -> Result:
+    return app.test_cli_runner().invoke(args=["models", *arguments])
+
+
+def test_architectures_are_listed_with_their_parameters(app: Flask) -> None:
+    result = run(app, "architectures", "ann-32-*")
+    assert result.exit_code == 0, result.output
+    header, *rows = result.stdout.splitlines()
+    assert header.split() == ["name", "parameters", "size", "document", "pretrained", "summary"]
+    assert [row.split()[0] for row in rows] == [f"ann-32-nodes-{n}-dense" for n in range(3)]
+    first = rows[0].split(maxsplit=5)
+    # One dense layer of 32 nodes on 224 × 224 pixels, and four classes.
+    assert first[1] == f"{224 * 224 * 32 + 32 + 32 * 4 + 4:,}"
+    assert first[2:] == ["224", "000", "no", architecture("ann-32-nodes-0-dense").summary]
+
+
+def test_a_pretrained_one_and_two_documents(app: Flask) -> None:
+    [_, row] = run(app, "architectures", "mobilenet-v2").stdout.splitlines()
+    assert row.split()[1:6] == ["2,263,108", "176", "000,", "002", "yes"]
+
+
+def test_a_binary_one_is_built_for_two_classes(app: Flask) -> None:
+    [_, row] = run(app, "architectures", "binary-*").stdout.splitlines()
+    assert row.startswith("binary-cnn")
+
+
+def test_a_pattern_that_matches_nothing_lists_the_known_names(app: Flask) -> None:
+    result = run(app, "architectures", "vgg")
+    assert result.exit_code == 1
+    assert "No architecture's name matches 'vgg'" in result.output
+    assert "binary-cnn" in result.output
+    assert "vgg16" in result.output
+
+
+@pytest.mark.parametrize("command", [[], ["architectures"]])
+def test_help_says_what_they_do(app: Flask, command: list[str]) -> None:
+    result = run(app, *command, "--help")
+    assert result.exit_code == 0
+    assert ("flask models architectures 'cnn-*'" in result.output) == bool(command)
+    assert "architectures" in result.output
+
+
+@pytest.fixture
+def installed(models_dir: Path, publish_model: Publish) -> Flask:
+    """`binary-cnn` 1 to 3 and `mobilenet-v2` 1, as the commands see them."""
+    for _ in range(2):
+        publish_model(models_dir, "binary-cnn")
+    return create_app({"MODELS_DIR": models_dir})
+
+
+def rows(app: Flask) -> dict[str, list[str]]:
+    """Give the cells of each listed version."""
+    result = run(app, "list")
+    assert result.exit_code == 0, result.output
+    header, *lines = result.stdout.splitlines()
+    assert header.split() == ["name", "version", "served", "accuracy", "protocol", "size", "files"]
+    return {"/".join(line.split()[:2]): re.split(r"\s{2,}", line)[2:] for line in lines}
+
+
+def spoil(models_dir: Path, bundle: str) -> None:
+    (models_dir / bundle / "graph.bin").write_bytes(b"spoilt")
+
+
+def test_the_list_says_what_is_served_and_why(installed: Flask, models_dir: Path) -> None:
+    listed = rows(installed)
+    assert listed["mobilenet-v2/1"] == ["newest", "0.5000", "grouped", "0.0 MB", "verified"]
+    assert listed["binary-cnn/3"][0] == "newest"
+    assert "newest" not in listed["binary-cnn/2"]
+    spoil(models_dir, "binary-cnn/3")
+    listed = rows(installed)
+    assert listed["binary-cnn/2"][0] == "newest good"
+    assert "graph.bin was changed" in listed["binary-cnn/3"][-1]
+
+
+def test_the_list_of_nothing(tmp_path: Path) -> None:
+    result = run(create_app({"MODELS_DIR": tmp_path}), "list")
+    assert result.exit_code == 0
+    assert "No model is installed" in result.stdout
+
+
+def test_a_model_without_figures_is_listed(models_dir: Path, publish_model: Publish) -> None:
+    publish_model(models_dir, "imported", metrics={})
+    assert rows(create_app({"MODELS_DIR": models_dir}))["imported/1"][0] == "newest"
+
+
+def test_a_version_is_activated_and_the_newest_again(installed: Flask, models_dir: Path) -> None:
+    result = run(installed, "activate", "binary-cnn", "2")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "binary-cnn/2 is active. A running service knows within 2 s.\n"
+    assert rows(installed)["binary-cnn/2"][0] == "chosen"
+    assert run(installed, "activate", "binary-cnn", "newest").exit_code == 0
+    assert rows(installed)["binary-cnn/3"][0] == "newest"
+    assert not (models_dir / "binary-cnn" / "active").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("binary-cnn", "9"), "binary-cnn/9 is not installed. Installed: binary-cnn/1, "),
+        (("vgg", "1"), "vgg/1 is not installed"),
+        (("vgg", "newest"), "No model named 'vgg' is installed. Installed: binary-cnn, "),
+        (("binary-cnn", "latest"), "'latest'"),
+        (("binary-cnn", "1"), "graph.bin was changed"),
+    ],
+)
+def test_what_cannot_be_activated(
+    installed: Flask, models_dir: Path, arguments: tuple[str, str], word: str
+) -> None:
+    spoil(models_dir, "binary-cnn/1")
+    result = run(installed, "activate", *arguments)
+    assert result.exit_code == 1
+    assert word in result.output
+    assert not list(models_dir.glob("*/active"))
+
+
+def test_a_version_is_removed(installed: Flask, models_dir: Path) -> None:
+    assert run(installed, "remove", "binary-cnn", "1").exit_code == 0
+    assert installed_versions(models_dir)["binary-cnn"] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("bundle", "word"), [("binary-cnn/3", "that is served"), ("mobilenet-v2/1", "only version")]
+)
+def test_what_is_served_is_removed_with_yes_alone(
+    installed: Flask, models_dir: Path, bundle: str, word: str
+) -> None:
+    result = run(installed, "remove", *bundle.split("/"))
+    assert result.exit_code == 1
+    assert word in result.output
+    assert (models_dir / bundle).is_dir()
+    assert run(installed, "remove", *bundle.split("/"), "--yes").exit_code == 0
+    assert not (models_dir / bundle).exists()
+
+
+def test_what_is_not_installed_is_not_removed(installed: Flask) -> None:
+    result = run(installed, "remove", "binary-cnn", "7", "--yes")
+    assert result.exit_code == 1
+    assert "binary-cnn/7 is not installed" in result.output
+
+
+def test_everything_is_verified(installed: Flask, models_dir: Path) -> None:
+    result = run(installed, "verify")
+    assert result.exit_code == 0, result.output
+    assert re.fullmatch(
+        r"(\S+/\d: its \d files are as they were published, and its answers have [^\n]+\.\n){4}",
+        result.stdout,
+    )
+    card = models_dir / "binary-cnn" / "2" / "card.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "feature_layer": None}))
+    spoil(models_dir, "binary-cnn/1")
+    result = run(installed, "verify")
+    assert result.exit_code == 1
+    assert "binary-cnn/1: Bundle binary-cnn/1: graph.bin was changed" in result.stdout
+    assert "binary-cnn/2: Its card and its graph disagree" in result.stdout
+    assert run(installed, "verify", "mobilenet-v2").exit_code == 0
+    assert run(installed, "verify", "binary-cnn").exit_code == 1
+    assert run(installed, "verify", "binary-cnn", "3").exit_code == 0
+    assert run(installed, "verify", "binary-cnn", "4").exit_code == 1
+
+
+@pytest.mark.parametrize("asked", ["vgg", "vgg/2", "binary-cnn/7"])
+def test_what_is_not_installed_is_not_verified(app: Flask, asked: str) -> None:
+    result = run(app, "verify", *asked.split("/"))
+    assert result.exit_code == 1
+    assert result.output == (
+        f"Error: {asked} is not installed. Installed: binary-cnn/1, mobilenet-v2/1.\n"
+    )
+
+
+def test_a_graph_whose_answers_are_no_probabilities(models_dir: Path) -> None:
+    graph = models_dir / "binary-cnn" / "1" / "graph.xml"
+    text = graph.read_text().replace('type="SoftMax"', 'type="LogSoftmax"')
+    graph.write_text(text)
+    card = graph.with_name("card.json")
+    files = json.loads(card.read_text())["files"]
+    files["graph.xml"] = hashlib.sha256(text.encode()).hexdigest()
+    card.write_text(json.dumps({**json.loads(card.read_text()), "files": files}))
+    result = run(create_app({"MODELS_DIR": models_dir}), "verify", "binary-cnn")
+    assert result.exit_code == 1
+    assert "probabilities" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "example"), [("My_Bin", "my-bin"), ("-net", "net"), ("über", "ber"), ("_", "my-model")]
+)
+def test_a_name_that_no_model_may_have(
+    app: Flask, tmp_path: Path, make_card: Callable[..., Card], name: str, example: str
+) -> None:
+    (tmp_path / "net.h5").touch()
+    options = ["--classes", "no,yes", "--scale", "0..1"]
+    result = run(app, "import", str(tmp_path / "net.h5"), "--name", name, *options)
+    assert result.exit_code == 2
+    assert f"{name!r} is not accepted. Give small letters a-z, digits, - and" in result.output
+    assert f"such as {example}." in result.output
+    with pytest.raises(ValueError, match="name"):
+        Card.from_json(make_card(name).to_json())
+    assert Card.from_json(make_card(example).to_json()).name == example
+
+
+def test_a_file_that_cannot_be_imported(app: Flask, tmp_path: Path) -> None:
+    file = tmp_path / "model.keras"
+    file.write_bytes(b"nothing")
+    options = ["--name", "mine", "--classes", "no,yes", "--scale", "0..1"]
+    result = run(app, "import", str(file), *options)
+    assert result.exit_code == 1
+    assert "model.keras cannot be read" in result.output
+
+
+def test_who_publishes_hears_what_is_served_now_and_how_to_go_back(
+    installed: Flask, models_dir: Path, publish_model: Publish
+) -> None:
+    knows = "A running service knows within 2 s."
+    with installed.app_context():
+        assert describe_change(publish_model(models_dir, "cnn")) == knows
+        told = describe_change(publish_model(models_dir, "cnn"))
+        assert told == (
+            f"It takes the place of version 1. {knows} To go back: flask models activate cnn 1"
+        )
+        installed.config["RELOAD_SECONDS"] = 0
+        assert " Restart the service. " in describe_change(publish_model(models_dir, "cnn"))
+    assert run(installed, "activate", "cnn", "1").exit_code == 0
+    told = describe_change(publish_model(models_dir, "cnn"))
+    assert told.startswith("Version 1 is served as before, because it was chosen.")
+    assert told.endswith("flask models activate cnn 4")

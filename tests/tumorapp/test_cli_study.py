@@ -1,0 +1,120 @@
+"""`flask study` as a person types it, on phantoms."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import Result
+
+from brainscan.bundle.study import BUDGETS, RESULTS_FILE, read_results
+from training.study.documents import DOCUMENTS
+from tumorapp import create_app
+from tumorapp.cli.study import STUDIES, STUDY_BUDGETS
+
+Run = Callable[..., Result]
+ANN = "ann-32-nodes-0-dense"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run a command of `flask` in this process."""
+    app = create_app({"MODELS_DIR": tmp_path / "models", "STUDY_DIR": tmp_path / "study"})
+    app.instance_path = str(tmp_path / "instance")
+
+    def run(*arguments: object) -> Result:
+        with app.app_context():
+            return app.test_cli_runner().invoke(args=[str(one) for one in arguments])
+
+    return run
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Draw heads of random patches, with a bright half or without."""
+    random = np.random.default_rng(5)
+    for folder, bright in (("no_tumor", 0), ("glioma", 90)):
+        (tmp_path / "heads" / folder).mkdir(parents=True)
+        for number in range(16):
+            head = cv2.resize(random.normal(size=(6, 6)), (64, 64), interpolation=cv2.INTER_CUBIC)
+            head = 100 + 25 * head + bright * (np.arange(64) > 32)
+            cv2.imwrite(
+                str(tmp_path / "heads" / folder / f"{number}.png"),
+                np.clip(head, 0, 255).astype(np.uint8),
+            )
+    return tmp_path / "heads"
+
+
+def test_help_has_examples(run: Run) -> None:
+    result = run("study", "--help")
+    assert result.exit_code == 0
+    assert "Examples:\n    flask study 000 --budget quick" in result.output
+    for option in ("--data", "--budget", "--only", "--protocol", "--weights", "--tables-only"):
+        assert option in result.output
+
+
+def test_the_choices_on_offer_are_those_there_are() -> None:
+    assert (*DOCUMENTS, "all") == STUDIES
+    assert STUDY_BUDGETS == BUDGETS
+
+
+@pytest.mark.slow
+def test_a_row_is_trained_and_then_found_finished(run: Run, data: Path, tmp_path: Path) -> None:
+    command = ("study", "000", "--only", ANN, "--data", data, "--protocol", "grouped")
+    result = run(*command)
+    assert result.exit_code == 0, result.output
+    (row,) = read_results(tmp_path / "study")
+    assert row.id == f"000-{ANN}-quick-grouped-on-heads"
+    assert row.epochs_run == row.epochs == 12
+    assert f"[1/1] {row.id}" in result.stdout
+    assert f"accuracy {row.accuracy:.4f} (published 0.7600)" in result.stdout
+    page = tmp_path / "study/README.md"
+    assert result.stdout.splitlines()[-1] == f"Tables: {page}"
+    assert "Epoch 1/5" not in result.stdout  # that is in the row's log
+
+    again = run(*command)
+    assert again.exit_code == 0
+    assert "Rows: 1, of which 1 finished before." in again.stdout
+
+    page.unlink()
+    assert run("study", "all", "--tables-only").exit_code == 0
+    assert f"({row.id}/report/README.md)" in page.read_text(encoding="utf-8")
+
+
+def test_rows_that_cannot_run_are_listed_at_the_end(run: Run, tmp_path: Path) -> None:
+    result = run("study", "001", "--only", "sequential-?")
+    assert result.exit_code == 1
+    assert "Error: 4 of 4 rows were not run:" in result.stderr
+    assert result.stderr.count("There is no folder") == 4
+    assert "flask data fetch nickparvar" in result.stderr
+    assert read_results(tmp_path / "study") == []
+    page = (tmp_path / "study/README.md").read_text(encoding="utf-8")
+    assert "| Sequential 1 | sequential-1 | 79.33 % | 0.5614 | not run |" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["005"], "is not one of '000', '001', '002', '004', 'beyond', 'all'"),
+        (["000", "--budget", "tiny"], "is not one of 'quick', 'full', 'own'"),
+        (["000", "--only", "resnet18"], "No row of 000 matches 'resnet18'. Its rows: 000-ann-32"),
+        (["002", "--weights", "nowhere"], "There is no weights folder nowhere."),
+    ],
+)
+def test_what_is_not_accepted(run: Run, arguments: list[str], words: str, tmp_path: Path) -> None:
+    result = run("study", *arguments)
+    assert result.exit_code in (1, 2)
+    assert words in result.stderr
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize("option", [[], ["--tables-only"]])
+def test_damaged_results_are_named(run: Run, tmp_path: Path, option: list[str]) -> None:
+    path = tmp_path / "study" / RESULTS_FILE
+    path.parent.mkdir()
+    path.write_text("{}\n{}\n")
+    result = run("study", "004", *option)
+    assert result.exit_code == 1
+    assert f"{path}, line 1 is no result" in result.stderr
+    assert path.read_text() == "{}\n{}\n"

@@ -1,0 +1,398 @@
+"""`flask train` and `flask data` as a person types them, on phantoms."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import Result
+
+from brainscan.bundle import installed_versions, read_bundle
+from training.models import architecture, architectures
+from tumorapp import create_app
+
+PROJECT = Path(__file__).parents[2]
+# The command's own application, but for the folder that it writes into.
+APPLICATION = """
+from tumorapp import create_app
+
+def make():
+    app = create_app({{"MODELS_DIR": {models!r}}})
+    app.instance_path = {instance!r}
+    return app
+"""
+
+Run = Callable[..., Result]
+
+
+def draw_heads(folder: Path, count: int, *, bright: float) -> None:
+    """Draw heads that differ: an ellipse full of large patches, brighter on one side."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(len(folder.name))
+    across, down = np.meshgrid(*[np.linspace(-1, 1, 64)] * 2)
+    for number in range(count):
+        patches = cv2.resize(random.normal(size=(6, 6)), (64, 64), interpolation=cv2.INTER_CUBIC)
+        width, height = random.uniform(0.65, 0.9, 2)
+        inside = np.hypot(across / width, down / height) < 1
+        head = np.where(inside, 100 + 25 * patches + bright * (across > 0), 2)
+        cv2.imwrite(str(folder / f"{number}.png"), np.clip(head, 0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("cli") / "heads"
+    draw_heads(root / "no_tumor", 16, bright=0)
+    draw_heads(root / "Brain Tumor", 16, bright=90)
+    return root
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run a command of `flask` in this process."""
+    app = create_app({"MODELS_DIR": tmp_path / "models"})
+    app.instance_path = str(tmp_path / "instance")
+
+    def run(*arguments: object) -> Result:
+        with app.app_context():
+            return app.test_cli_runner().invoke(args=[str(one) for one in arguments])
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("train", ["--model", "--data", "--protocol", "--epochs", "--exclude", "--weights"]),
+        ("data fetch", ["--into"]),
+        ("data audit", ["--exclude"]),
+    ],
+)
+def test_help_has_examples(run: Run, command: str, options: list[str]) -> None:
+    result = run(*command.split(), "--help")
+    assert result.exit_code == 0
+    assert f"Examples:\n    flask {command} " in result.output
+    assert all(option in result.output for option in options)
+
+
+def test_help_says_which_heads_are_published(run: Run) -> None:
+    words = " ".join(run("train", "--help").output.split())
+    assert "svm, a linear support vector machine, are published as a bundle; knn, " in words
+
+
+def assert_one_message(result: Result, expected: str) -> None:
+    """Assert that a person is told what is wrong, and nothing of where in the code."""
+    assert result.exit_code == 1, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert "Traceback" not in result.output
+    message = result.stderr[result.stderr.index("Error: ") :]
+    assert expected in message
+
+
+class TestWrongTraining:
+    def test_an_unknown_model(self, run: Run, data: Path) -> None:
+        result = run("train", "--model", "resnet-50", "--data", data)
+        assert_one_message(result, "Unknown model 'resnet-50'. Did you mean resnet50 or resnet18")
+        assert f"`flask models architectures` lists all {len(architectures())}." in result.stderr
+
+    def test_an_unknown_model_like_no_other(self, run: Run, data: Path) -> None:
+        result = run("train", "--model", "xyz", "--data", data)
+        assert_one_message(result, "Unknown model 'xyz'. `flask models architectures` lists all ")
+
+    def test_a_head_without_its_method(self, run: Run, data: Path) -> None:
+        result = run("train", "--model", "mobilenet-v2", "--data", data, "--head", "svm")
+        assert_one_message(result, "add --method frozen, or leave out --head.")
+
+    def test_nothing_to_freeze(self, run: Run, data: Path) -> None:
+        result = run("train", "--model", "binary-cnn", "--data", data, "--method", "frozen")
+        assert_one_message(result, "binary-cnn learns from nothing")
+
+    def test_a_backend_that_is_none(
+        self, run: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("KERAS_BACKEND", "nonsense")
+        result = run("train", "--model", "binary-cnn", "--data", data)
+        assert_one_message(result, "Set it to tensorflow, jax or torch, or unset it.")
+
+    def test_scans_too_small_for_the_model(self, run: Run, data: Path) -> None:
+        options = ["--data", data, "--size", "16"]
+        result = run("train", "--model", "cnn-3-conv-32-nodes-0-dense", *options)
+        assert_one_message(result, "scans of 16 × 16 pixels. Choose a larger --size; its own is ")
+
+    def test_weights_for_a_model_that_takes_none(
+        self, run: Run, data: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "some.weights.h5").touch()
+        options = ["--data", data, "--weights", tmp_path / "some.weights.h5"]
+        result = run("train", "--model", "binary-cnn", *options)
+        assert_one_message(result, "binary-cnn learns from nothing, so it takes no weights file.")
+
+    def test_an_unknown_key_of_a_file(self, run: Run, data: Path, tmp_path: Path) -> None:
+        (tmp_path / "own.yaml").write_text(f"model: binary-cnn\ndata: {data}\nepoch: 3\n")
+        result = run("train", "--config", tmp_path / "own.yaml")
+        assert result.exit_code == 2
+        assert "own.yaml, line 3: 'epoch' is no option of " in result.stderr
+        assert "Did you mean 'epochs'?" in result.stderr
+
+    def test_a_folder_that_is_not_there(self, run: Run, tmp_path: Path) -> None:
+        result = run("train", "--model", "binary-cnn", "--data", tmp_path / "nowhere")
+        assert_one_message(result, "nowhere does not exist.\nExpected a folder for each class")
+
+    def test_an_empty_folder(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "data").mkdir()
+        result = run("train", "--model", "binary-cnn", "--data", tmp_path / "data")
+        assert_one_message(result, "No labelled image in")
+
+    def test_one_class_only(self, run: Run, data: Path) -> None:
+        result = run("train", "--model", "binary-cnn", "--data", data / "no_tumor")
+        assert_one_message(result, "Only one class, 'notumor' (16 images)")
+
+    def test_loose_images(self, run: Run, tmp_path: Path) -> None:
+        draw_heads(tmp_path / "scans", 3, bright=0)
+        result = run("train", "--model", "binary-cnn", "--data", tmp_path / "scans")
+        assert_one_message(result, "Only one class, 'scans' (3 images)")
+        assert "one folder for each class, such as glioma/1.jpg and notumor/2.jpg" in result.stderr
+
+    def test_no_image_that_can_be_read(self, run: Run, tmp_path: Path) -> None:
+        for name in ("yes", "no"):
+            (tmp_path / "data" / name).mkdir(parents=True)
+            (tmp_path / "data" / name / "1.jpg").write_text("no image")
+        result = run("train", "--model", "binary-cnn", "--data", tmp_path / "data")
+        assert_one_message(result, "data/no/1.jpg: The file is not an image that can be read.")
+
+    def test_a_pattern_that_matches_nothing(self, run: Run, data: Path) -> None:
+        result = run("train", "--model", "binary-cnn", "--data", data, "--exclude", "heads/yes/*")
+        assert_one_message(result, "The exclude pattern 'heads/yes/*' matches no image")
+
+    def test_too_few_scans(self, run: Run, data: Path) -> None:
+        exclude = ["--exclude", "heads/no_tumor/1*", "--exclude", "heads/no_tumor/[2-6].png"]
+        result = run("train", "--model", "binary-cnn", "--data", data, *exclude)
+        assert_one_message(result, "There are too few scans to divide")
+
+    def test_no_testing_folder(self, run: Run, data: Path) -> None:
+        options = ["--data", data, "--protocol", "official"]
+        result = run("train", "--model", "binary-cnn", *options)
+        assert_one_message(result, "needs a Training and a Testing folder")
+
+    def test_no_such_weights(self, run: Run, data: Path) -> None:
+        options = ["--data", data, "--weights", "nowhere.h5"]
+        result = run("train", "--model", "mobilenet-v2", *options)
+        assert_one_message(
+            result, "The weights file nowhere.h5 cannot be read: No such file or directory. Pass "
+        )
+
+    def test_weights_that_cannot_be_read(self, run: Run, data: Path, tmp_path: Path) -> None:
+        result = run("train", "--model", "mobilenet-v2", "--data", data, "--weights", data)
+        assert_one_message(result, f"The weights file {data} cannot be read: Is a directory.")
+        assert not (tmp_path / "instance").exists()
+
+    def test_weights_of_another_network(self, run: Run, data: Path, tmp_path: Path) -> None:
+        (tmp_path / "other.weights.h5").write_text("no weights")
+        options = ["--data", data, "--weights", tmp_path / "other.weights.h5", "--size", "32"]
+        result = run("train", "--model", "mobilenet-v2", *options)
+        assert_one_message(result, "does not hold weights of MobileNetV2")
+
+    def test_a_folder_that_cannot_be_written(self, run: Run, data: Path, tmp_path: Path) -> None:
+        (tmp_path / "instance").write_text("a file in the way")
+        result = run("train", "--model", "binary-cnn", "--data", data)
+        assert_one_message(result, "Make room or change the folder")
+
+    @pytest.mark.parametrize(
+        "option",
+        [
+            ["--size", "5"],
+            ["--epochs", "0"],
+            ["--protocol", "mine"],
+            ["--learning-rate", "0"],
+            ["--learning-rate", "inf"],
+            ["--augmentation", "nan"],
+            ["--mixup", "nan"],
+            ["--variants", "22"],
+            ["--normalisation", "torch"],
+            ["--method", "all"],
+            ["--head", "forest"],
+            ["--precision", "half"],
+        ],
+    )
+    def test_a_value_that_is_not_accepted(self, run: Run, data: Path, option: list[str]) -> None:
+        result = run("train", "--model", "binary-cnn", "--data", data, *option)
+        assert result.exit_code == 2
+        assert f"Invalid value for '{option[0]}'" in result.stderr
+
+    def test_without_data(self, run: Run) -> None:
+        result = run("train", "--model", "binary-cnn")
+        assert result.exit_code == 2
+        assert "Missing option '--data'" in result.stderr
+
+
+class TestData:
+    def test_audit_describes_the_scans(self, run: Run, data: Path) -> None:
+        result = run("data", "audit", data)
+        assert result.exit_code == 0, result.output
+        lines = result.stdout.splitlines()
+        assert lines[:2] == ["notumor: 16 scans", "tumor: 16 scans"]
+        assert lines[2].startswith("32 scans form ")
+        assert "0 scans cannot be read." in lines
+
+    def test_audit_of_loose_images(self, run: Run, tmp_path: Path) -> None:
+        draw_heads(tmp_path / "scans", 3, bright=0)
+        result = run("data", "audit", tmp_path / "scans")
+        assert_one_message(result, "Images must lie in one folder for each class, such as glioma/1")
+
+    def test_audit_of_nothing(self, run: Run, tmp_path: Path) -> None:
+        assert_one_message(run("data", "audit", tmp_path), "No labelled image in")
+
+    def test_fetch_of_an_unknown_set(self, run: Run) -> None:
+        result = run("data", "fetch", "nowhere")
+        assert_one_message(result, "nowhere")
+        assert "nickparvar" in result.stderr
+
+
+def read_configuration(result: Result) -> dict[str, Any]:
+    """Read what a run that only wrote a report was trained by."""
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("Report: ")]
+    run = Path(line.removeprefix("Report: ")).parents[1]
+    configuration: dict[str, Any] = json.loads((run / "configuration.json").read_text())
+    return configuration
+
+
+class TestTraining:
+    def test_options_of_a_file_and_of_the_command_line(
+        self, run: Run, data: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "own.yaml").write_text(
+            f"model: ann-32-nodes-0-dense\ndata: [{data}]\nsize: 32\nepochs: 9\n"
+            "learning-rate: 2e-3\nbalanced: true\nvariants: 5\nno-publish: true\n"
+        )
+        options = ["--epochs", "1", "--unbalanced", "--variants", "2"]
+        configuration = read_configuration(
+            run("train", "--config", tmp_path / "own.yaml", *options)
+        )
+        own = replace(
+            architecture("ann-32-nodes-0-dense").recipe,
+            epochs=1,
+            learning_rate=2e-3,
+            balanced=False,
+            variants=2,
+        )
+        assert configuration["recipe"] == asdict(own)
+        assert (configuration["size"], configuration["weights"]) == (32, None)
+        assert (configuration["method"], configuration["head"]) == ("fine-tune", "softmax")
+
+    @pytest.mark.slow
+    def test_neighbours_on_a_frozen_backbone(self, run: Run, data: Path, tmp_path: Path) -> None:
+        """What a frozen backbone cannot follow is not written down as if it had."""
+        options = ["--weights", "none", "--size", "32", "--method", "frozen", "--head", "knn"]
+        varied = ["--variants", "3", "--normalisation", "pytorch", "--unbalanced"]
+        result = run("train", "--model", "vgg16", "--data", data, *options, *varied)
+        configuration = read_configuration(result)
+        assert (configuration["method"], configuration["head"]) == ("frozen", "knn")
+        recipe = configuration["recipe"]
+        assert (recipe["augmentation"], recipe["variants"]) == (0, 0)
+        assert (recipe["normalisation"], recipe["balanced"]) == ("kept", False)
+        assert "Nearest neighbours are no network" in result.stdout
+        assert not (tmp_path / "models").exists()
+
+    @pytest.fixture
+    def command(self, data: Path, tmp_path: Path) -> list[str]:
+        application = tmp_path / "application.py"
+        application.write_text(
+            APPLICATION.format(models=str(tmp_path / "models"), instance=str(tmp_path / "instance"))
+        )
+        options = ["--size", "32", "--epochs", "15", "--patience", "15", "--augmentation", "0"]
+        return [
+            *(sys.executable, "-m", "flask", "--app", f"{application}:make", "train"),
+            *("--model", "binary-cnn", "--data", str(data), *options),
+        ]
+
+    @pytest.mark.slow
+    def test_killed_and_typed_again(self, command: list[str], tmp_path: Path) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+        environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
+        log = tmp_path / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command, env=environment, cwd=tmp_path, stdout=output, stderr=subprocess.STDOUT
+            )
+            kept = wait_for_epochs(process, tmp_path / "instance", 2)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        assert 2 <= kept < 15, log.read_text()
+        assert installed_versions(tmp_path / "models") == {}
+
+        done = subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        epochs = [line for line in done.stdout.splitlines() if line.startswith("Epoch ")]
+        first = int(epochs[0].split()[1].partition("/")[0])
+        assert kept < first <= kept + 2  # one more may have been kept before the kill
+        assert epochs == [f"Epoch {number}/15" for number in range(first, 16)]
+        assert f"Going on after epoch {first - 1}.\nEpoch " in done.stdout
+        assert "Traceback" not in done.stderr
+        assert "absl" not in done.stderr  # nor any other line of TensorFlow's log
+
+        bundle = tmp_path / "models/binary-cnn/1"
+        card = read_bundle(bundle)
+        assert card.training["epochs"] == 15
+        assert card.training["command"].startswith("flask ")
+        assert "--model binary-cnn" in card.training["command"]
+        accuracy = f"accuracy {card.metrics['accuracy']:.4f} (95 % interval"
+        assert accuracy in done.stdout
+        assert done.stdout.splitlines()[-4:-1] == [
+            f"Report: {bundle / 'report/README.md'}",
+            f"Published: {bundle}",
+            "A running service knows within 2 s.",
+        ]
+        assert "flask models quantize binary-cnn --data " in done.stdout.splitlines()[-1]
+
+    @pytest.mark.parametrize(
+        ("options", "again"),
+        [([], "The same command"), (["--fresh"], "The same command without --fresh")],
+    )
+    def test_interrupted(
+        self,
+        run: Run,
+        data: Path,
+        options: list[str],
+        again: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def interrupt(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("training.pipeline.train", interrupt)
+        result = run("train", "--model", "binary-cnn", "--data", data, *options)
+        assert result.exit_code == 130
+        assert f"Stopped. {again} goes on after the last finished epoch.\n" in result.stderr
+        assert "Aborted" not in result.output
+
+    def test_only_a_report(self, run: Run, data: Path, tmp_path: Path) -> None:
+        options = ["--size", "32", "--epochs", "1", "--augmentation", "0", "--no-publish"]
+        result = run("train", "--model", "binary-cnn", "--data", data, *options)
+        assert result.exit_code == 0, result.output
+        assert "Published" not in result.stdout
+        assert not (tmp_path / "models").exists()
+        report = Path(result.stdout.splitlines()[-1].removeprefix("Report: "))
+        assert report.is_relative_to(tmp_path / "instance/runs")
+        assert report.read_text(encoding="utf-8").startswith("# binary-cnn")
+
+
+def wait_for_epochs(process: subprocess.Popen[bytes], instance: Path, wanted: int) -> int:
+    """Wait until a run has kept so many epochs; give how many they are."""
+    while process.poll() is None:
+        for state in instance.glob("runs/*/state.json"):
+            kept = len(json.loads(state.read_text(encoding="utf-8"))["history"])
+            if kept >= wanted:
+                return kept
+        time.sleep(0.005)
+    return 0

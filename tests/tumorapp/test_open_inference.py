@@ -1,0 +1,475 @@
+"""The Open Inference Protocol, asked in plain JSON and by a client library made for it."""
+
+import base64
+import gzip
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from brainscan.scan import ScanSpecification, read_scan
+from tumorapp import create_app
+
+PROJECT = Path(__file__).parents[2]
+MODEL = "/v2/models/mobilenet-v2"
+
+Draw = Callable[..., bytes]
+Change = dict[str, Any]
+
+
+def encode(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def image_tensor(*files: bytes, **changes: Any) -> dict[str, Any]:
+    tensor = {
+        "name": "image",
+        "shape": [len(files)],
+        "datatype": "BYTES",
+        "parameters": {"content_type": "base64"},
+        "data": [encode(data) for data in files],
+    }
+    return {**tensor, **changes}
+
+
+def prepare(*files: bytes) -> np.ndarray[Any, Any]:
+    return np.stack([read_scan(data, ScanSpecification(size=64)).pixels for data in files])
+
+
+def scans_tensor(pixels: np.ndarray[Any, Any], **changes: Any) -> dict[str, Any]:
+    tensor = {"name": "scans", "shape": list(pixels.shape), "datatype": "UINT8"}
+    return {**tensor, "data": pixels.ravel().tolist(), **changes}
+
+
+def ask(client: FlaskClient, tensor: dict[str, Any], model: str = MODEL, **more: Any) -> Any:
+    return client.post(f"{model}/infer", json={"inputs": [tensor], **more})
+
+
+def read(response: TestResponse) -> dict[str, dict[str, Any]]:
+    """Give the outputs of an answer by name."""
+    assert response.status_code == 200, response.get_data(as_text=True)
+    assert response.mimetype == "application/json"
+    return {output["name"]: output for output in response.get_json()["outputs"]}
+
+
+def refused(response: TestResponse, status: int) -> str:
+    """Check that a request was refused as the protocol has it, and give the reason."""
+    assert response.status_code == status, response.get_data(as_text=True)
+    assert response.mimetype == "application/json"
+    answer = response.get_json()
+    assert list(answer) == ["error"]
+    return str(answer["error"])
+
+
+@pytest.mark.parametrize("path", ["/v2", "/v2/"])
+def test_the_server(client: FlaskClient, path: str) -> None:
+    answer = client.get(path).get_json()
+    assert (answer["name"], answer["extensions"]) == ("tumorapp", [])
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/v2/health/live", {"live": True}),
+        ("/v2/health/ready", {"ready": True}),
+        (f"{MODEL}/ready", {"name": "mobilenet-v2", "ready": True}),
+        (f"{MODEL}/versions/1/ready", {"name": "mobilenet-v2", "ready": True}),
+    ],
+)
+def test_health(client: FlaskClient, path: str, answer: dict[str, Any]) -> None:
+    response = client.get(path)
+    assert (response.status_code, response.get_json()) == (200, answer)
+
+
+@pytest.mark.parametrize("path", [MODEL, f"{MODEL}/versions/1"])
+def test_a_models_metadata(client: FlaskClient, path: str) -> None:
+    assert client.get(path).get_json() == {
+        "name": "mobilenet-v2",
+        "versions": ["1"],
+        "platform": "openvino_ir",
+        "inputs": [
+            {"name": "scans", "datatype": "UINT8", "shape": [-1, 64, 64, 1]},
+            {
+                "name": "image",
+                "datatype": "BYTES",
+                "shape": [-1],
+                "parameters": {"content_type": "base64"},
+            },
+        ],
+        "outputs": [
+            {"name": "probabilities", "datatype": "FP32", "shape": [-1, 4]},
+            {"name": "label", "datatype": "BYTES", "shape": [-1]},
+            {"name": "heatmap", "datatype": "FP32", "shape": [-1, -1, -1]},
+        ],
+        "parameters": {"classes": "glioma,meningioma,notumor,pituitary"},
+    }
+
+
+@pytest.mark.parametrize("kind", ["image", "scans", "nested"])
+def test_both_inputs_say_what_the_api_says(client: FlaskClient, draw_scan: Draw, kind: str) -> None:
+    files = [draw_scan("PNG", spot=spot) for spot in (0.4, 0.5, 0.6)]
+    pixels = prepare(*files)
+    tensor = {
+        "image": image_tensor(*files),
+        "scans": scans_tensor(pixels),
+        "nested": scans_tensor(pixels, data=pixels.tolist()),
+    }[kind]
+    outputs = read(ask(client, tensor))
+    assert list(outputs) == ["probabilities", "label"]
+    found = outputs["probabilities"]
+    assert (found["shape"], found["datatype"]) == ([3, 4], "FP32")
+    assert (outputs["label"]["shape"], outputs["label"]["datatype"]) == ([3], "BYTES")
+    rows = np.reshape(found["data"], found["shape"])
+    for data, row, label in zip(files, rows, outputs["label"]["data"], strict=True):
+        answer = client.post("/api/predict", data=data, content_type="image/png").get_json()
+        [expected] = answer["predictions"]
+        assert list(row) == pytest.approx(list(expected["probabilities"].values()), abs=1e-5)
+        assert label == expected["label"]
+
+
+def test_an_answer_names_its_model_and_its_request(client: FlaskClient, scan: bytes) -> None:
+    for path in (MODEL, f"{MODEL}/versions/1"):
+        answer = ask(client, image_tensor(scan), path, id="a\n42").get_json()
+        assert list(answer) == ["model_name", "model_version", "id", "outputs"]
+        assert (answer["model_name"], answer["model_version"]) == ("mobilenet-v2", "1")
+        assert answer["id"] == "a\n42"
+    assert "id" not in ask(client, image_tensor(scan)).get_json()
+
+
+def test_the_outputs_asked_for_in_their_order(client: FlaskClient, scan: bytes) -> None:
+    wanted = [{"name": "heatmap"}, {"name": "label", "parameters": {"binary_data": False}}]
+    outputs = read(ask(client, image_tensor(scan), outputs=wanted))
+    assert list(outputs) == ["heatmap", "label"]
+    shape = outputs["heatmap"]["shape"]
+    heat = np.reshape(outputs["heatmap"]["data"], shape)
+    assert shape[0] == 1
+    assert heat.max() == pytest.approx(1, abs=1e-3)
+    assert heat.min() >= 0
+
+
+def test_warnings_come_along(client: FlaskClient, draw_scan: Draw) -> None:
+    black = np.zeros((200, 200), np.uint8)
+    black[90:110, 90:110] = 255
+    file = cv2.imencode(".png", black)[1].tobytes()
+    answer = ask(client, image_tensor(draw_scan("PNG"), file)).get_json()
+    assert answer["parameters"]["warnings"].startswith("image 2: No clear outline")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"id": None, "parameters": None, "outputs": None},
+        {"parameters": {"binary_data_output": True, "priority": 3}, "timeout": 5},
+        {"outputs": []},
+    ],
+    ids=["null", "unknown", "none"],
+)
+def test_what_other_servers_know_does_no_harm(
+    client: FlaskClient, scan: bytes, more: dict[str, Any]
+) -> None:
+    assert list(read(ask(client, image_tensor(scan), **more))) == ["probabilities", "label"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"parameters": None}, {"parameters": {}}, {"shape": [1, 1]}, {"extra": 1}],
+    ids=["null", "none", "column", "unknown"],
+)
+def test_an_image_tensor_in_other_words(client: FlaskClient, scan: bytes, change: Change) -> None:
+    assert ask(client, image_tensor(scan, **change)).status_code == 200
+
+
+def test_a_column_of_images(client: FlaskClient, scan: bytes) -> None:
+    tensor = image_tensor(scan, scan, shape=[2, 1], data=[[encode(scan)]] * 2)
+    assert read(ask(client, tensor))["label"]["shape"] == [2]
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "word"),
+    [
+        ({"name": "pixels"}, 400, "no input named 'pixels'"),
+        ({"datatype": "UINT8"}, 400, "Accepted: BYTES"),
+        ({"shape": [1, 64, 64, 1]}, 400, "Accepted: [-1]"),
+        ({"shape": [2]}, 400, "1 values where 2 are expected"),
+        ({"shape": []}, 400, "inputs.0.shape"),
+        ({"shape": [0]}, 400, "inputs.0.shape.0"),
+        ({"shape": ["1"]}, 400, "inputs.0.shape.0"),
+        ({"shape": [10**30]}, 413, "at most 16"),
+        ({"shape": [17], "data": ["eA=="] * 17}, 413, "at most 16"),
+        ({"data": "eA=="}, 400, "inputs.0.data"),
+        ({"data": None}, 400, "inputs.0.data"),
+        ({"data": [1]}, 400, "image 1: it is not base64"),
+        ({"data": [None]}, 400, "image 1: it is not base64"),
+        ({"data": ["not base64!"]}, 400, "image 1: it is not base64"),
+        ({"data": ["\ud800"]}, 400, "image 1: it is not base64"),
+        ({"data": ["Z2xpb21h"]}, 422, "image 1: "),
+        ({"data": [""]}, 422, "image 1: "),
+        ({"parameters": {"content_type": "str"}}, 400, "Accepted: base64"),
+        ({"parameters": []}, 400, "inputs.0.parameters"),
+    ],
+)
+def test_an_image_tensor_that_is_none(
+    client: FlaskClient, scan: bytes, change: Change, status: int, word: str
+) -> None:
+    assert word in refused(ask(client, image_tensor(scan, **change)), status)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"datatype": "FP32"}, "Accepted: UINT8"),
+        ({"shape": [1, 32, 128, 1]}, "Accepted: [-1, 64, 64, 1]"),
+        ({"shape": [1, 64, 64]}, "Accepted: [-1, 64, 64, 1]"),
+        ({"data": [0] * 4095}, "4095 values where 4096"),
+        ({"data": []}, "0 values where 4096"),
+        ({"data": [256] * 4096}, "from 0 to 255"),
+        ({"data": [-1] * 4096}, "from 0 to 255"),
+        ({"data": [0.5] * 4096}, "from 0 to 255"),
+        ({"data": ["a"] * 4096}, "from 0 to 255"),
+        ({"data": [None] * 4096}, "from 0 to 255"),
+        ({"data": [10**40] * 4096}, "from 0 to 255"),
+        ({"data": [[0] * 4096]}, "4096 values where 64 are expected"),
+        ({"data": [[[[0]] * 64] * 63 + [7]]}, "not nested"),
+        ({"data": [[[[0]] * 64] * 63 + [[[0]] * 63 + [[0, 0]]]]}, "2 values where 1"),
+        ({"data": [{}] * 4096}, "from 0 to 255"),
+    ],
+)
+def test_an_array_that_is_no_scan(
+    client: FlaskClient, scan: bytes, change: Change, word: str
+) -> None:
+    assert word in refused(ask(client, scans_tensor(prepare(scan), **change)), 400)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "word"),
+    [
+        (b"", 400, "no JSON"),
+        (b"{", 400, "no JSON"),
+        (b"\xff\xfe{}", 400, "no JSON"),
+        (gzip.compress(b"{}"), 400, "uncompressed"),
+        (b"[" * 60_000, 400, "no JSON"),
+        (b'{"a":' * 60_000, 400, "no JSON"),
+        (b"[" * 200_000, 413, "too large"),
+        (b"[" + b"0," * 200_000 + b"0]", 413, "too large"),
+        (b"1" * 10_000, 400, "no JSON"),
+        (b"[]", 400, "Invalid input type"),
+        (b"null", 400, "Invalid input type"),
+        (b"{}", 400, "inputs: Missing data"),
+        (b'{"inputs": []}', 400, "inputs: "),
+        (b'{"inputs": [1]}', 400, "inputs.0"),
+        (b'{"inputs": [{}, {}]}', 400, "inputs"),
+        (b'{"inputs": {"name": "image"}}', 400, "inputs"),
+        (b'{"inputs": [{}], "id": 4}', 400, "id: Not a valid string"),
+        (b'{"inputs": [{}], "outputs": "label"}', 400, "inputs.0"),
+    ],
+)
+def test_a_body_that_is_no_request(
+    client: FlaskClient, body: bytes, status: int, word: str
+) -> None:
+    response = client.post(f"{MODEL}/infer", data=body, content_type="application/json")
+    assert word in refused(response, status)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "word"),
+    [
+        ([{"name": "logits"}], "gives: probabilities, label, heatmap"),
+        ([{"name": "label"}, {"name": "label"}], "more than once"),
+        ([{}], "outputs.0.name"),
+        ([{"name": 7}], "outputs.0.name"),
+    ],
+)
+def test_outputs_that_there_are_not(
+    client: FlaskClient, scan: bytes, outputs: list[Any], word: str
+) -> None:
+    assert word in refused(ask(client, image_tensor(scan), outputs=outputs), 400)
+
+
+def test_a_model_without_convolutions(
+    tmp_path: Path, publish_model: Callable[..., Path], scan: bytes
+) -> None:
+    publish_model(tmp_path, "flat", feature_layer=None)
+    client = create_app({"MODELS_DIR": tmp_path}).test_client()
+    names = [output["name"] for output in client.get("/v2/models/flat").get_json()["outputs"]]
+    assert names == ["probabilities", "label"]
+    response = ask(client, image_tensor(scan), "/v2/models/flat", outputs=[{"name": "heatmap"}])
+    assert "no heat map" in refused(response, 400)
+
+
+@pytest.mark.parametrize("rest", ["", "/ready", "/infer"])
+@pytest.mark.parametrize("model", ["vgg", "mobilenet-v2/versions/7", "mobilenet-v2/versions/01"])
+def test_a_model_or_version_that_is_not_served(client: FlaskClient, model: str, rest: str) -> None:
+    path = f"/v2/models/{model}{rest}"
+    error = refused(client.post(path) if rest == "/infer" else client.get(path), 404)
+    assert "mobilenet-v2" in error
+
+
+@pytest.mark.parametrize("accept", ["*/*", "text/html"])
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v2/nothing", 404),
+        ("GET", "/v2/models", 404),
+        ("GET", f"{MODEL}/infer", 405),
+        ("POST", "/v2", 405),
+    ],
+)
+def test_addresses_and_methods_that_there_are_not(
+    client: FlaskClient, method: str, path: str, status: int, accept: str
+) -> None:
+    refused(client.open(path, method=method, headers={"Accept": accept}), status)
+
+
+def test_other_errors_keep_their_shape(client: FlaskClient) -> None:
+    for path in ("/v2x", "/nothing"):
+        assert client.get(path).mimetype == "application/problem+json"
+
+
+def test_an_unforeseen_error_says_nothing_of_the_inside(app: Flask) -> None:
+    failing = create_app({"MODELS_DIR": app.config["MODELS_DIR"], "PROPAGATE_EXCEPTIONS": False})
+    failing.add_url_rule("/v2/crash", "crash", view_func=lambda: 1 / 0)
+    assert "division" not in refused(failing.test_client().get("/v2/crash"), 500)
+
+
+def test_a_body_over_the_limit(tmp_path: Path, publish_model: Callable[..., Path]) -> None:
+    publish_model(tmp_path)
+    client = create_app({"MODELS_DIR": tmp_path, "MAX_UPLOAD_MB": 1}).test_client()
+    response = client.post(f"{MODEL}/infer", data=bytes(2**20 + 1))
+    assert "1 MB" in refused(response, 413)
+
+
+def test_too_many_pixels(app: Flask, draw_scan: Draw) -> None:
+    client = create_app(
+        {"MODELS_DIR": app.config["MODELS_DIR"], "MAX_PIXELS": 10_000}
+    ).test_client()
+    file = draw_scan("PNG", width=101, height=100)
+    assert "101 × 100" in refused(ask(client, image_tensor(file)), 413)
+
+
+def test_without_any_model(tmp_path: Path) -> None:
+    client = create_app({"MODELS_DIR": tmp_path}).test_client()
+    assert client.get("/v2/health/live").status_code == 200
+    ready = client.get("/v2/health/ready")
+    assert (ready.status_code, ready.get_json()) == (400, {"ready": False})
+    refused(client.get(f"{MODEL}/ready"), 503)
+
+
+def test_the_largest_request_is_accepted(client: FlaskClient, scan: bytes) -> None:
+    pixels = np.repeat(prepare(scan), 16, axis=0)
+    body = json.dumps({"inputs": [scans_tensor(pixels, data=pixels.tolist())]})
+    response = client.post(f"{MODEL}/infer", data=body)
+    assert read(response)["probabilities"]["shape"] == [16, 4]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., Path]) -> Any:
+    """The address of a gunicorn with its own settings."""
+    folder = tmp_path_factory.mktemp("served")
+    publish_model(folder / "models")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port)}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", "wsgi:app"],
+            cwd=PROJECT,
+            env={**environment, "TUMORAPP_MODELS_DIR": str(folder / "models")},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        wait_for(port, process)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+    assert "Traceback" not in (folder / "log").read_text()
+
+
+def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail("gunicorn did not start")
+
+
+# A process of its own: gevent, which the client is built on, would be loaded into every test.
+CLIENT = """
+import base64, json, sys
+import numpy as np
+import tritonclient.http as triton
+from tritonclient.utils import InferenceServerException
+
+address, file = sys.argv[1], sys.stdin.buffer.read()
+client = triton.InferenceServerClient(address, network_timeout=60, connection_timeout=60)
+assert client.is_server_live() and client.is_server_ready()
+assert client.is_model_ready("mobilenet-v2") and client.is_model_ready("mobilenet-v2", "1")
+assert not client.is_model_ready("mobilenet-v2", "7") and not client.is_model_ready("vgg")
+assert client.get_server_metadata()["name"] == "tumorapp"
+described = client.get_model_metadata("mobilenet-v2")
+shape = [2, *described["inputs"][0]["shape"][1:]]
+
+scans = triton.InferInput("scans", shape, "UINT8")
+scans.set_data_from_numpy(np.full(shape, 90, np.uint8), binary_data=False)
+wanted = [triton.InferRequestedOutput(name, binary_data=False) for name in ("heatmap", "label")]
+found = client.infer("mobilenet-v2", [scans], outputs=wanted, request_id="7", model_version="1")
+assert found.get_response()["id"] == "7"
+assert found.as_numpy("heatmap").dtype == np.float32 and found.as_numpy("heatmap").shape[0] == 2
+assert found.as_numpy("label").shape == (2,)
+assert found.as_numpy("probabilities") is None
+
+image = triton.InferInput("image", [1], "BYTES")
+image.set_data_from_numpy(np.array([base64.b64encode(file)], object), binary_data=False)
+found = client.infer("mobilenet-v2", [image])
+try:
+    client.infer("vgg", [image])
+except InferenceServerException as error:
+    assert error.status() == "404" and "no model named 'vgg'" in error.message()
+else:
+    raise AssertionError
+scans.set_data_from_numpy(np.full(shape, 90, np.uint8), binary_data=True)
+try:
+    client.infer("mobilenet-v2", [scans])
+except InferenceServerException as error:
+    reason = error.message()
+print(json.dumps({
+    "probabilities": found.as_numpy("probabilities").tolist(),
+    "label": [str(label) for label in found.as_numpy("label")],
+    "reason": reason,
+}))
+"""
+
+
+@pytest.mark.slow
+def test_a_client_library_made_for_it(served: str, client: FlaskClient, scan: bytes) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CLIENT, served],
+        input=scan,
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    found = json.loads(done.stdout)
+    outputs = read(ask(client, image_tensor(scan)))
+    assert found["probabilities"][0] == pytest.approx(outputs["probabilities"]["data"], abs=1e-5)
+    assert found["label"] == outputs["label"]["data"]
+    assert "binary_data=False" in found["reason"]

@@ -1,0 +1,245 @@
+"""The report: what the PDF says, whatever was sent, and both addresses that give it."""
+
+import hashlib
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from pypdf import PdfReader
+
+from brainscan.bundle import Card
+from brainscan.scan import Box, PreparedScan, ScanSpecification
+from tumorapp import create_app
+from tumorapp.inference import Prediction
+from tumorapp.language import translation
+from tumorapp.report.api import name_report
+from tumorapp.report.pdf import CAUTION, NOTICE, Report, draw_report
+from tumorapp.report.sheet import Sheet, make_plain, shorten
+
+PROJECT = Path(__file__).parents[2]
+Form = Callable[..., dict[str, Any]]
+
+
+def read(pdf: bytes) -> tuple[PdfReader, str]:
+    """Read a PDF back: the document, and its text on one line."""
+    reader = PdfReader(io.BytesIO(pdf))
+    assert len(reader.pages) == 1
+    return reader, " ".join(reader.pages[0].extract_text().split())
+
+
+@pytest.mark.parametrize("address", ["/api/report", "/report"])
+def test_a_report(client: FlaskClient, form: Form, scan: bytes, address: str) -> None:
+    parts = form(("image", "head 1.jpg", scan), ("model", None, b"binary-cnn"))
+    before = datetime.now(UTC)
+    response = client.post(address, **parts)
+    assert response.status_code == 200
+    assert response.mimetype == "application/pdf"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Content-Disposition"] == "attachment; filename=head-1-report.pdf"
+    reader, text = read(response.data)
+    answer = client.post("/api/predict", **parts).get_json()["predictions"][0]
+    for expected in (
+        "head 1.jpg",
+        "No tumour" if answer["label"] == "healthy" else "Tumour",
+        f"{answer['confidence']:.1%}",
+        "binary-cnn, version 1",
+        "50.0%",
+        "grouped",
+        hashlib.sha256(scan).hexdigest(),
+        "200 × 220 pixels",
+        "resized to 48 × 48",
+        f"{before:%Y-%m-%d}",
+        "TumorApp 0.1.0",
+        NOTICE,
+        CAUTION,
+    ):
+        assert expected in text
+    assert len(reader.pages[0].images) == 2
+    assert {name for name, value in (reader.metadata or {}).items() if value} == {
+        "/Title",
+        "/Producer",
+        "/CreationDate",
+        "/ModDate",
+        "/Trapped",
+    }
+
+
+def test_the_bytes_of_an_image_are_enough(client: FlaskClient, scan: bytes) -> None:
+    response = client.post("/api/report?model=binary-cnn", data=scan, content_type="image/jpeg")
+    assert "binary-cnn" in read(response.data)[1]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ([("image", "letter.txt", b"Dear doctor")], 422),
+        ([("image", "", b"")], 400),
+        ([("model", None, b"binary-cnn")], 400),
+        ([("image", "a.jpg", b"1"), ("image", "b.jpg", b"2")], 413),
+        ([("image", "a.jpg", b"1"), ("model", None, b"none")], 404),
+    ],
+)
+def test_what_is_refused(client: FlaskClient, form: Form, sent: Any, status: int) -> None:
+    for address in ("/api/report", "/report"):
+        response = client.post(address, **form(*sent))
+        assert response.status_code == status
+        assert response.mimetype == "application/problem+json"
+    page = client.post("/report", **form(*sent), headers={"Accept": "text/html"})
+    assert (page.status_code, page.mimetype) == (status, "text/html")
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("脳.jpg", "?.jpg"),
+        ("Schädel – größer.png", "Schädel – größer.png"),
+        ("łódź.png", "?ódz.png"),
+        ("e\u0301tude.png", "étude.png"),
+        ("gpj.\u202exe", "gpj. xe"),
+        ("two\nlines\0.png", "two lines .png"),
+        ("<b>bold</b> &amp; %s.png", "<b>bold</b> &amp; %s.png"),
+        ("\ud800.png", " .png"),
+    ],
+)
+def test_any_file_name(make_card: Callable[..., Card], name: str, written: str) -> None:
+    assert make_plain(name) == written
+    _, text = read(draw_report(make_report(make_card(), name)))
+    assert written.partition(".")[0].strip("? ") in text
+
+
+def test_a_file_name_over_the_wire(client: FlaskClient, form: Form, scan: bytes) -> None:
+    response = client.post("/report", **form(("image", "脳 scan.jpg", scan)))
+    assert response.headers["Content-Disposition"] == "attachment; filename=scan-report.pdf"
+    assert "? scan.jpg" in read(response.data)[1]
+
+
+@pytest.mark.parametrize(
+    ("filename", "name"),
+    [
+        ("scans/left 1.jpg", "left-1-report.pdf"),
+        ("C:\\scans\\a.b.png", "a.b-report.pdf"),
+        ("Schädel.png", "Schadel-report.pdf"),
+        ("..", "scan-report.pdf"),
+        ('"\r\n;.png', "scan-report.pdf"),
+        ("x" * 500 + ".png", "x" * 60 + "-report.pdf"),
+    ],
+)
+def test_the_name_of_a_report(filename: str, name: str) -> None:
+    assert name_report(filename) == name
+
+
+def test_a_long_text_is_cut_in_its_middle() -> None:
+    assert shorten("scan-of-a-head.jpg", 12) == "scan-of….jpg"
+    assert shorten("scan.jpg", 12) == "scan.jpg"
+
+
+def make_report(card: Card, filename: str = "scan.jpg", **changes: Any) -> Report:
+    share = 1 / len(card.classes)
+    prediction = Prediction(
+        filename=filename,
+        label=card.classes[0],
+        tumor=True,
+        confidence=share,
+        probabilities=dict.fromkeys(card.classes, share),
+        warnings=(),
+        heatmap=None,
+    )
+    scan = PreparedScan(np.zeros((64, 64, 1), np.uint8), Box(100, 50, 800, 250), (900, 300))
+    grey = np.zeros((300, 900), np.uint8)
+    prediction = replace(prediction, **changes)
+    made = datetime.now(UTC)
+    return Report(card, "int8", prediction, scan, grey, "0" * 64, made, "TumorApp")
+
+
+@pytest.mark.parametrize(
+    ("language", "rest", "accuracy"),
+    [
+        (
+            "en",
+            "and 14 less probable classes",
+            "(95% interval 89.0% to 91.0%); the int8 graph that is served: 91.0%",
+        ),
+        ("de", "und 14 weniger wahrscheinliche", "; der laufende int8-Graph: 91,0"),
+    ],
+)
+def test_everything_fits_onto_the_page(
+    make_card: Callable[..., Card],
+    monkeypatch: pytest.MonkeyPatch,
+    language: str,
+    rest: str,
+    accuracy: str,
+) -> None:
+    service = Flask(__name__)
+    translation.init_app(service)
+    left = []
+    finish = Sheet.finish
+    monkeypatch.setattr(
+        Sheet, "finish", lambda sheet, foot: (left.append(sheet.left), finish(sheet, foot))[1]
+    )
+    card = make_card(
+        classes=tuple(f"a-kind-of-tumour-with-a-long-name-{number}" for number in range(20)),
+        architecture="layers and layers " * 40,
+        scan=ScanSpecification(64),
+        metrics={
+            "accuracy": 0.9,
+            "scans": 1_000_000,
+            "protocol": "random-80-20",
+            "intervals": {"accuracy": [0.89, 0.91]},
+        },
+        graphs={"int8": {"accuracy": 0.91}},
+    )
+    warnings = tuple("A warning of many words that goes on and on. " * 6 for _ in range(9))
+    report = make_report(card, "name " * 100, warnings=warnings)
+    with service.test_request_context(f"/report?lang={language}"):
+        _, text = read(draw_report(report))
+    assert rest in text
+    assert accuracy in text
+    assert left[0] > 0
+
+
+def test_no_accuracy_and_no_crop(make_card: Callable[..., Card]) -> None:
+    report = make_report(make_card(metrics={}))
+    whole = replace(report, scan=replace(report.scan, box=Box(0, 0, 900, 300)))
+    _, text = read(draw_report(whole))
+    assert "none on its card" in text
+    assert "none: the whole scan" in text
+
+
+def test_only_the_page_is_open_where_keys_are_asked_for(
+    models_dir: Path, tmp_path: Path, scan: bytes
+) -> None:
+    app: Flask = create_app(
+        {
+            "MODELS_DIR": models_dir,
+            "JOBS_DIR": tmp_path / "jobs",
+            "API_KEYS": "on",
+            "KEYS_FILE": tmp_path / "keys.json",
+        }
+    )
+    client = app.test_client()
+    sent = {"data": scan, "content_type": "image/jpeg"}
+    assert client.post("/api/report", **sent).status_code == 401
+    assert client.post("/report", **sent).status_code == 200
+
+
+def test_it_is_documented(client: FlaskClient) -> None:
+    operation = client.get("/api/openapi.json").get_json()["paths"]["/api/report"]["post"]
+    assert operation["responses"]["200"]["content"].keys() == {"application/pdf"}
+    assert {"400", "404", "413", "415", "422", "503"} <= operation["responses"].keys()
+
+
+def test_a_start_does_not_wait_for_it() -> None:
+    program = "import sys; import tumorapp.report.api, tumorapp.pages.how; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert not {"reportlab", "openvino"} & set(done.stdout.split())
