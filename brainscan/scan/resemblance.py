@@ -9,11 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-NOT_A_SCAN = (
-    "This does not look like an MRI slice of a head: such a slice is grey, with black around the "
-    "head. A model answers whatever it is shown, so this answer may mean nothing."
-)
-
 # Measured in docs/decisions.md, on real scans and on photographs.
 MAX_COLOURED_FRACTION = 0.1
 MIN_DARK_EDGE_FRACTION = 0.4
