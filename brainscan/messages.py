@@ -67,6 +67,9 @@ class Problem(Exception):  # noqa: N818  it is what RFC 9457 calls a problem
         subject: the file it is about.
         headers: of the answer, as well as those of its kind.
         **values: of its text, by name.
+
+    Attributes:
+        status: the HTTP status that answers it.
     """
 
     def __init__(
@@ -81,24 +84,22 @@ class Problem(Exception):  # noqa: N818  it is what RFC 9457 calls a problem
         self.message = Message(code, values, subject)
         self.accepted = tuple(accepted)
         self.headers = {**self.message.kind.headers, **(headers or {})}
-        super().__init__(str(self.message))
+        self.status = self.message.kind.status or HTTPStatus.INTERNAL_SERVER_ERROR
+        super().__init__(code)  # from which a copy is made, and the rest put back
+
+    def __str__(self) -> str:
+        return str(self.message)
 
     def about(self, subject: str) -> Self:
         """Give the same problem with the name of its file."""
         named = copy(self)
         named.message = replace(self.message, subject=subject)
-        named.args = (str(named.message),)
         return named
 
     @property
     def code(self) -> str:
         """Names its kind."""
         return self.message.code
-
-    @property
-    def status(self) -> HTTPStatus:
-        """The HTTP status that answers it."""
-        return self.message.kind.status or HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class ScanError(Problem):
@@ -167,11 +168,11 @@ KINDS: Mapping[str, Kind] = {
         HTTPStatus.BAD_REQUEST,
         _("An option is not valid"),
         {
-            "unknown-option": _("There is no option %(option)s. Accepted: %(accepted)s."),
+            "unknown-option": _("There is no option %(option)s. Accepted: %(choices)s."),
             "repeated-option": _(
                 "The option %(option)s was given several times with different values. Give it once."
             ),
-            "invalid-option": _("The option %(option)s is %(value)s. Accepted: %(accepted)s."),
+            "invalid-option": _("The option %(option)s is %(value)s. Accepted: %(choices)s."),
             "mixed-job": _(
                 "The request holds an archive and other files. A job is one archive, or parts "
                 "named image: send them as separate jobs."
@@ -292,7 +293,7 @@ KINDS: Mapping[str, Kind] = {
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         _("The body is not an image"),
         {
-            "unsupported-body": _("The body has the type %(type)s. Accepted: %(accepted)s."),
+            "unsupported-body": _("The body has the type %(type)s. Accepted: %(choices)s."),
             "untyped-body": _(
                 "The body is %(bytes)s bytes of %(type)s. Give the image's own type, as "
                 "`curl --data-binary @scan.jpg -H 'Content-Type: image/jpeg'` does."

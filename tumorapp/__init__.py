@@ -61,7 +61,7 @@ def create_app(config: Mapping[str, object] | None = None) -> "Flask":
     app.register_blueprint(predict.blueprint, url_prefix="/api")
     app.register_blueprint(openapi.blueprint, url_prefix="/api")
     app.register_blueprint(report.blueprint, url_prefix="/api")
-    open_inference.init_app(app)
+    app.register_blueprint(open_inference.blueprint)
     app.register_blueprint(ops.blueprint)
     translation.init_app(app)
     if settings["PAGES"] == "on":

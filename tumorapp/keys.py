@@ -22,7 +22,8 @@ from pathlib import Path
 from flask import Flask, g, request
 from werkzeug.datastructures import Headers
 
-from tumorapp.errors import ConfigurationError, MissingKeyError, UnknownKeyError
+from brainscan.messages import Problem
+from tumorapp.errors import ConfigurationError
 from tumorapp.logs import ENVIRON_KEY
 
 HEADER = "X-API-Key"
@@ -169,10 +170,10 @@ def init_app(app: Flask) -> None:
             return
         secret = read_secret(request.headers)
         if not secret:
-            raise MissingKeyError
+            raise Problem("missing-key", accepted=("Authorization: Bearer KEY", "X-API-Key: KEY"))
         key = keys.find(secret)
         if key is None:
-            raise UnknownKeyError
+            raise Problem("invalid-key")
         g.key = key.name
         request.environ.get(ENVIRON_KEY, {})["key"] = key.name
 

@@ -10,7 +10,8 @@ from flask.typing import ResponseReturnValue
 from flask_limiter import Limiter, RateLimitExceeded
 from limits.errors import ConfigurationError as StorageError
 
-from tumorapp.errors import ConfigurationError, RateLimitError
+from brainscan.messages import Problem
+from tumorapp.errors import ConfigurationError
 from tumorapp.keys import OPEN_ENDPOINTS
 
 # What whoever watches the service asks for, and files: /static and those of the API's page.
@@ -47,11 +48,16 @@ def init_app(app: Flask) -> None:
     def answer(error: RateLimitExceeded) -> ResponseReturnValue:
         found = limiter.current_limit
         seconds = max(1, math.ceil(found.reset_at - time.time())) if found else 1
-        refusal = RateLimitError(
-            f"More requests came from you than the {error.limit.limit} that are accepted. Send "
-            f"this one again in {seconds} s, and fewer at a time.",
-            error.limit.limit.amount,
-            seconds,
+        refusal = Problem(
+            "rate-limited",
+            limit=str(error.limit.limit),
+            seconds=seconds,
+            headers={
+                "Retry-After": str(seconds),
+                "RateLimit-Limit": str(error.limit.limit.amount),
+                "RateLimit-Remaining": "0",
+                "RateLimit-Reset": str(seconds),
+            },
         )
         return app.handle_user_exception(refusal)  # in the shape of the address it was for
 

@@ -41,7 +41,7 @@ def init_app(app: "Flask") -> None:
     """Give each request of an application an id, and its answer the same; note what it was for."""
     from flask import request
 
-    from tumorapp.inference import scans_predicted
+    from tumorapp.signals import scans_predicted
 
     def begin() -> None:
         given = request.headers.get(ID_HEADER, "")

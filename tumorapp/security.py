@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from tumorapp.errors import CrossSiteError
+from brainscan.messages import Problem
 
 _POLICY = {
     "default-src": "'none'",
@@ -57,18 +57,18 @@ def refuse_other_sites() -> None:
     is no browser, and asks for nobody but itself.
 
     Raises:
-        CrossSiteError: it comes from another site.
+        Problem: it comes from another site.
     """
     if request.method in SAFE_METHODS:
         return
     site = request.environ.get("HTTP_SEC_FETCH_SITE")
     if site is not None:
         if site not in _OWN_SITES:
-            raise CrossSiteError
+            raise Problem("cross-site")
         return
     origin = request.environ.get("HTTP_ORIGIN")
     if origin is not None and _name_host(origin) != request.host.lower():
-        raise CrossSiteError
+        raise Problem("cross-site")
 
 
 def _name_host(origin: str) -> str | None:

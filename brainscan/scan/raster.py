@@ -6,7 +6,7 @@ import warnings
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageFile
+from PIL import Image, ImageChops, ImageFile, UnidentifiedImageError
 
 from brainscan.messages import Message, ScanError
 from brainscan.scan.bounds import ExcessError, check_directories, check_passes, open_bounded
@@ -39,6 +39,7 @@ _DAMAGE = (
 )
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
+Image.MAX_IMAGE_PIXELS = None  # the size is checked here, against the caller's bound
 
 # Pillow warns of damage that is judged below. Once for the process: to set filters and to restore
 # them around each scan is not safe where several threads do so.
@@ -69,7 +70,9 @@ def read_raster(data: bytes, max_pixels: int, name: str) -> Picture:
             grey, coloured = _to_grey(image, data), measure_colour(image)
     except ExcessError as error:
         raise ScanError("image-too-complex", reason=str(error)) from None
-    except (*_DAMAGE, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError:  # it says no more than the address of the file's object
+        raise ScanError("damaged-image", reason="its header is not valid") from None
+    except _DAMAGE as error:
         raise ScanError("damaged-image", reason=str(error)) from None
     pages = _count_pages(data) if name == "TIFF" else 1
     left_out = (Message("more-pages", {"pages": pages}),) if pages > 1 else ()
@@ -84,7 +87,7 @@ def _count_pages(data: bytes) -> int:
             while pages < _MOST_PAGES:
                 image.seek(pages)
                 pages += 1
-    except (*_DAMAGE, Image.DecompressionBombError):
+    except _DAMAGE:
         pass  # beyond the last page, or at one that cannot be read
     return pages
 

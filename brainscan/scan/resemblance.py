@@ -25,7 +25,7 @@ def looks_like_scan(grey: NDArray[np.uint8], coloured: float) -> bool:
     """Tell whether a picture may be a slice of a head.
 
     Args:
-        grey: uint8, shape (height, width), as `decode_scan` gives it.
+        grey: uint8, shape (height, width), as `read_picture` gives it.
         coloured: the share of its pixels that are coloured, 0 to 1.
     """
     return coloured <= MAX_COLOURED_FRACTION and _measure_edge(grey) >= MIN_DARK_EDGE_FRACTION

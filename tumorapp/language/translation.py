@@ -12,9 +12,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from babel import Locale
+from babel.lists import format_list
 from babel.numbers import format_decimal, format_percent
 from flask import Flask, Response, after_this_request, has_request_context, request, url_for
 from flask_babel import Babel, get_locale, gettext
+
+from brainscan.messages import Message, Value
 
 PARAMETER = "lang"
 SOURCE = "en"
@@ -40,6 +43,25 @@ def mark(text: str) -> str:
 def translate(text: str, **values: object) -> str:
     """Give a text in the language of the request, with values for its `%(name)s`."""
     return str(gettext(text, **values))
+
+
+def tell(message: Message) -> str:
+    """Write a problem or a warning in the language of the request."""
+    if name_language() == SOURCE:
+        return str(message)
+    values = {name: _write_value(value) for name, value in message.values.items()}
+    text = translate(message.kind.text, **values)
+    return f"{message.subject}: {text}" if message.subject else text
+
+
+def _write_value(value: Value) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return write_percent(value, 0)
+    if isinstance(value, int):
+        return write_decimal(value, 0)
+    return format_list(value, locale=_locale()) if value else translate("none")
 
 
 def name_language() -> str:
@@ -84,7 +106,7 @@ def _choose_language() -> str:
 
 
 def _is_for_programs() -> bool:
-    return request.path.startswith(("/api/", "/v2/")) and request.endpoint != _API_PAGE
+    return request.path.startswith(("/api/", "/v2")) and request.endpoint != _API_PAGE
 
 
 def _asked_language() -> str | None:

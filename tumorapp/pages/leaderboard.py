@@ -15,9 +15,10 @@ from flask import (
 )
 from werkzeug.datastructures import MultiDict
 
+from brainscan import Model
 from brainscan.bundle import Card
-from tumorapp.catalog import Catalog, LoadedModel
-from tumorapp.errors import InvalidOptionError
+from tumorapp.api.schemas import refuse_option
+from tumorapp.catalog import Catalog
 from tumorapp.language.translation import mark
 from tumorapp.pages import figures, rows
 from tumorapp.pages.mistakes import count_mistakes
@@ -167,9 +168,7 @@ def _read_choice(values: MultiDict[str, str]) -> _Choice:
     accepted = {"sort": tuple(column.name for column in COLUMNS), "order": _ORDERS}
     for name, names in accepted.items():
         if given[name] and given[name] not in names:
-            raise InvalidOptionError(
-                f"The option {name} is {given[name][:100]!r}. Accepted: {', '.join(names)}.", names
-            )
+            raise refuse_option(name, given[name], names)
     return _Choice(**{name: value for name, value in given.items() if value})
 
 
@@ -204,7 +203,7 @@ def _send_card(card: Card, name: str) -> Response:
     return answer
 
 
-def _find_model(model: str, version: int) -> LoadedModel:
+def _find_model(model: str, version: int) -> Model:
     loaded = _catalog().models.get(model)
     if loaded is None or loaded.card.version != version:
         abort(404)

@@ -19,10 +19,10 @@ def init_app(app: "Flask") -> None:
     """Refuse the requests of an application that its server has marked."""
     from flask import request
 
-    from tumorapp.errors import OverloadedError
+    from brainscan.messages import Problem
 
     def refuse() -> None:
         if request.environ.get(ENVIRON_KEY):
-            raise OverloadedError
+            raise Problem("overloaded")
 
     app.before_request(refuse)
