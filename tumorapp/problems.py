@@ -11,6 +11,7 @@ from flask import Flask, Request, Response, current_app, json, render_template, 
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed
 
 from tumorapp.errors import ProblemError, at_most
+from tumorapp.feature import Feature
 
 _PAGE_HINT = " The page is at /."
 
@@ -133,3 +134,6 @@ def init_app(app: Flask) -> None:
     """Answer every error of an application this way; unforeseen ones are logged by Flask."""
     app.register_error_handler(ProblemError, answer_problem)
     app.register_error_handler(HTTPException, answer_problem)
+
+
+FEATURE = Feature("problems", init_app=init_app)

@@ -6,6 +6,7 @@ from typing import IO, Any
 from flask import Flask, Request, Response, current_app, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from tumorapp.config import Setting, whole_number
 from tumorapp.errors import (
     IMAGE_TYPES,
     MissingImageError,
@@ -13,6 +14,7 @@ from tumorapp.errors import (
     UnsupportedBodyError,
     at_most,
 )
+from tumorapp.feature import Feature
 from tumorapp.inference import Upload
 
 FIELD = "image"
@@ -173,3 +175,24 @@ def _explain_missing(received: Request) -> str:
     names = sorted(filter(None, {*received.files, *received.form}))  # a part may have no name
     found = f"Fields received: {', '.join(names)[:200]}." if names else "It has no fields at all."
     return f"The request has no file in a field named {FIELD}. {found}"
+
+
+FEATURE = Feature(
+    "uploads",
+    init_app=init_app,
+    settings=(
+        Setting(
+            "MAX_UPLOAD_MB",
+            20,
+            whole_number(1, 2048),
+            "Largest request, all its images together, in megabytes of 1,048,576 bytes.",
+        ),
+        Setting("MAX_IMAGES", 16, whole_number(1, 1024), "Most images in one request."),
+        Setting(
+            "MAX_PIXELS",
+            50_000_000,
+            whole_number(256, 150_000_000),
+            "Largest width × height of one image, checked before it is decoded.",
+        ),
+    ),
+)

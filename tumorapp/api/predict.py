@@ -8,10 +8,12 @@ from tumorapp.api import examples
 from tumorapp.api.openapi import PREDICTION_ERRORS, Answer, Operation, document
 from tumorapp.api.schemas import AnswerSchema, ModelsSchema, read_options
 from tumorapp.catalog import Catalog, LoadedModel
+from tumorapp.feature import Feature
 from tumorapp.inference import predict_uploads
 from tumorapp.uploads import read_uploads
 
-blueprint = Blueprint("api", __name__)
+blueprint = Blueprint("api", __name__, url_prefix="/api")
+FEATURE = Feature("api", blueprint)
 
 
 @blueprint.post("/predict")

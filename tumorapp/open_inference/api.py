@@ -23,6 +23,7 @@ from tumorapp.errors import (
     UnknownModelError,
     UnreadableScanError,
 )
+from tumorapp.feature import Feature
 from tumorapp.inference import scans_predicted
 from tumorapp.open_inference import schemas, tensors
 from tumorapp.problems import answer_problem, describe
@@ -44,6 +45,7 @@ _INFER_ERRORS = (
 )
 
 blueprint = Blueprint("open_inference", __name__, url_prefix=PREFIX)
+health = Blueprint("open_inference_health", __name__, url_prefix=f"{PREFIX}/health")
 
 
 class _ProtocolErrors(ErrorShape):
@@ -70,8 +72,7 @@ def _operation(summary: str, answer: Answer, *errors: Any, **more: Any) -> Opera
 
 
 def init_app(app: Flask) -> None:
-    """Serve the protocol, and answer errors under its prefix in its own shape."""
-    app.register_blueprint(blueprint)
+    """Answer errors under the protocol's prefix in its own shape."""
     app.register_error_handler(ProblemError, _answer_error)
     app.register_error_handler(HTTPException, _answer_error)
 
@@ -91,14 +92,14 @@ def describe_server() -> dict[str, Any]:
     return {"name": "tumorapp", "version": VERSION, "extensions": []}
 
 
-@blueprint.get("/health/live")
+@health.get("/live")
 @document(_operation("Ask whether the server lives", schemas.LIVE))
 def check_health() -> dict[str, Any]:
     """Answer as long as the process answers at all."""
     return {"live": True}
 
 
-@blueprint.get("/health/ready")
+@health.get("/ready")
 @document(
     _operation(
         "Ask whether the server can predict", schemas.READY, answers={400: schemas.NOT_READY}
@@ -222,3 +223,7 @@ def _find(name: str, version: str | None = None) -> LoadedModel:
 def _catalog() -> Catalog:
     catalog: Catalog = current_app.extensions["catalog"]
     return catalog
+
+
+FEATURE = Feature("open_inference", blueprint, init_app=init_app)
+HEALTH = Feature("open_inference_health", health, open=True, limited=False)

@@ -17,7 +17,9 @@ from werkzeug.datastructures import MultiDict
 
 from brainscan.bundle import Card
 from tumorapp.catalog import Catalog, LoadedModel
+from tumorapp.config import FOLDER, ROOT, Setting
 from tumorapp.errors import InvalidOptionError
+from tumorapp.feature import Feature, Menu
 from tumorapp.language.translation import mark
 from tumorapp.pages import figures, rows
 from tumorapp.pages.mistakes import count_mistakes
@@ -69,6 +71,20 @@ PLOTS = (
 )
 
 blueprint = Blueprint("leaderboard", __name__, url_prefix="/models")
+FEATURE = Feature(
+    "leaderboard",
+    blueprint,
+    page=True,
+    menu=Menu(mark("Models"), "show_models", 20),
+    settings=(
+        Setting(
+            "STUDY_DIR",
+            ROOT / "instance" / "study",
+            FOLDER,
+            "Folder of the study's results and reports, which the page Models shows.",
+        ),
+    ),
+)
 for _filter in (
     figures.write_share,
     figures.write_number,

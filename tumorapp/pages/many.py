@@ -12,12 +12,14 @@ from flask import Blueprint, current_app, request
 from tumorapp.api.schemas import read_options
 from tumorapp.catalog import Catalog, LoadedModel
 from tumorapp.errors import OversizedImageError, UnreadableScanError
+from tumorapp.feature import Feature
 from tumorapp.inference import Upload, predict_uploads
 from tumorapp.language.sentences import translate_sentence
 from tumorapp.language.wording import class_name, probability
 from tumorapp.uploads import read_uploads
 
 blueprint = Blueprint("many", __name__)
+FEATURE = Feature("many", blueprint, page=True)
 
 
 @blueprint.post("/many")

@@ -18,9 +18,12 @@ from werkzeug.exceptions import HTTPException
 from brainscan.scan import Box, PreparedScan, decode_scan
 from tumorapp.api.schemas import Options, PredictionSchema, read_options
 from tumorapp.catalog import Catalog
+from tumorapp.config import ON_OFF, Setting
 from tumorapp.errors import IMAGE_TYPES, ProblemError
+from tumorapp.feature import Feature, Menu
 from tumorapp.inference import Upload, examine_scans
 from tumorapp.language import sentences, wording
+from tumorapp.language.translation import mark
 from tumorapp.pages import samples
 from tumorapp.pages.comparison import compare_models
 from tumorapp.problems import describe, wants_page
@@ -32,6 +35,20 @@ _FORM_OVERHEAD = 4096
 _PREDICTION = PredictionSchema()
 
 blueprint = Blueprint("pages", __name__)
+FEATURE = Feature(
+    "pages",
+    blueprint,
+    page=True,
+    menu=Menu(mark("Predict"), "show_form", 10),
+    settings=(
+        Setting(
+            "PAGES",
+            "on",
+            ON_OFF,
+            "Whether there are pages for people; otherwise only the API is served.",
+        ),
+    ),
+)
 for _filter in (*wording.FILTERS, sentences.translate_sentence):
     blueprint.add_app_template_filter(_filter)
 

@@ -16,6 +16,7 @@ from tumorapp.catalog import Catalog
 from tumorapp.errors import (
     IMAGE_TYPES,
 )
+from tumorapp.feature import Feature
 from tumorapp.inference import examine_scans
 from tumorapp.uploads import read_uploads
 
@@ -42,8 +43,10 @@ _BODY: dict[str, Any] = {
     **{kind: {"schema": _FILE} for kind in (*IMAGE_TYPES, "application/octet-stream")},
 }
 
-blueprint = Blueprint("reports", __name__)
+blueprint = Blueprint("reports", __name__, url_prefix="/api")
 page_blueprint = Blueprint("report_page", __name__)
+FEATURE = Feature("reports", blueprint)
+PAGE = Feature("report_page", page_blueprint, page=True)
 
 
 @blueprint.post("/report")
