@@ -1,6 +1,7 @@
 """The jobs' part of the REST API."""
 
 import io
+import logging
 import sqlite3
 from datetime import UTC, datetime
 from typing import Any
@@ -29,15 +30,16 @@ from tumorapp.jobs.errors import (
     UnknownJobError,
     UnreadableArchiveError,
 )
-from tumorapp.jobs.files import create_file
+from tumorapp.jobs.files import create_images, find_images
 from tumorapp.jobs.material import receive
-from tumorapp.jobs.service import EXTENSION, Jobs
-from tumorapp.jobs.store import UNFINISHED, Job
+from tumorapp.jobs.runner import Jobs, describe_fault
+from tumorapp.jobs.store import Job
 from tumorapp.prediction_table import fill_row, open_table
 from tumorapp.problems import answer_problem
 
 _FORMATS = {"json": "application/json", "csv": "text/csv"}
 
+logger = logging.getLogger(__name__)
 blueprint = Blueprint("jobs", __name__)
 
 
@@ -64,41 +66,34 @@ blueprint = Blueprint("jobs", __name__)
     )
 )
 def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
-    """Take many images, or a ZIP of them, and predict them one after another.
+    """Take many images, or a ZIP of them, and predict them in the background.
 
-    The images are kept for the job, then erased: as soon as it is done, fails or is cancelled. Its
-    results are kept some hours longer. Names are kept as names only. A file that cannot be read
-    becomes an entry with an error, and the others go on.
+    The images are kept until the job is done, fails or is cancelled, the results some hours longer.
+    File names are kept as names only. A file that cannot be read becomes an entry with an error;
+    the others are predicted.
     """
     jobs = _jobs()
-    queue = jobs.start()
-    if jobs.store.count_unfinished() >= jobs.most:
-        raise _refuse_another(jobs)
-    with create_file(jobs.folder) as (job_id, file):
+    jobs.start()
+    if len(jobs.store.list_unfinished()) >= jobs.most:
+        raise _too_many(jobs)
+    with create_images(jobs.folder) as (job_id, file):
         material = receive(request, file, jobs.limits)
+        file.flush()  # so that a full disk shows before the job is accepted
         options = read_options(material.options)
         if options.heatmap:
             raise InvalidOptionError("A job gives no heat maps. Leave out the option heatmap.")
         catalog: Catalog = current_app.extensions["catalog"]
         card = catalog.get(options.model).card
-        added = jobs.store.add(
-            job_id,
-            material.scans,
-            jobs.most,
-            archive=material.archive,
-            model=card.name,
-            version=str(card.version),
-        )
-        if not added:
-            raise _refuse_another(jobs)
-    queue.put(job_id)
-    described = _describe(jobs, jobs.find(job_id))
+        fields = {"archive": material.archive, "model": card.name, "version": str(card.version)}
+        if not jobs.store.add(job_id, material.scans, jobs.most, **fields):
+            raise _too_many(jobs)
+    described = _describe(_find(job_id))
     return described, 202, {"Location": described["links"]["self"]}
 
 
-def _refuse_another(jobs: Jobs) -> TooManyJobsError:
+def _too_many(jobs: Jobs) -> TooManyJobsError:
     return TooManyJobsError(
-        f"Jobs that are not done yet: {jobs.most}, which is as many as are accepted at once. Try "
+        f"{jobs.most} jobs are waiting or running, which is as many as are accepted at once. Try "
         "again when one of them is done.",
         [f"{at_most(jobs.most, 'job')} at once"],
     )
@@ -116,11 +111,7 @@ def _refuse_another(jobs: Jobs) -> TooManyJobsError:
 )
 def show(job: str) -> dict[str, Any]:
     """Tell how far a job is."""
-    jobs = _jobs()
-    found = jobs.find(job)
-    if found.state in UNFINISHED:
-        jobs.start()  # this worker helps, if it does not yet: the other may have ended
-    return _describe(jobs, found)
+    return _describe(_find(job))
 
 
 @blueprint.get("/<job>/results")
@@ -141,18 +132,17 @@ def show(job: str) -> dict[str, Any]:
     )
 )
 def show_results(job: str) -> dict[str, Any] | Response:
-    """Give what became of each file, in their order; as CSV where that is asked for.
+    """Give the outcome of each file, in their order; as CSV where that is asked for.
 
-    Those of a job that failed as a whole are the ones it had until then.
+    A job that failed as a whole has those it had until then.
     """
     wanted = _choose_format()
-    jobs = _jobs()
-    found = jobs.find(job)
-    if found.state in UNFINISHED:
+    found = _find(job)
+    if found.finished is None:
         raise UnfinishedJobError(
             f"{found.done} of {found.total} files are done. Ask again when the job's state is done."
         )
-    outcomes = jobs.store.read_outcomes(job)
+    outcomes = _jobs().store.read_outcomes(job)
     if wanted == "csv":
         return _write_table(found, outcomes)
     return {"model": found.model, "version": found.version, "predictions": outcomes}
@@ -170,20 +160,37 @@ def show_results(job: str) -> dict[str, Any] | Response:
 )
 def erase(job: str) -> Response:
     """Cancel a job that is not done, and erase its images and results."""
-    _jobs().erase(job)
+    jobs = _jobs()
+    find_images(jobs.folder, _find(job).id).unlink(missing_ok=True)
+    jobs.store.erase(job)
     return Response(status=204)
 
 
 @blueprint.errorhandler(OSError)
 @blueprint.errorhandler(sqlite3.Error)
-def answer_unavailable(error: Exception) -> Response | HTTPException:
-    """Answer where the jobs' folder is full or broken."""
-    return answer_problem(_jobs().explain(error))
+def answer_unavailable(error: OSError | sqlite3.Error) -> Response | HTTPException:
+    """Answer where the jobs' folder is full or broken, and log why."""
+    logger.error("Jobs cannot be kept in %s: %s", _jobs().folder, describe_fault(error))
+    problem = JobsUnavailableError(
+        "Jobs cannot be kept here at the moment. Send the images to /api/predict, a few at a time. "
+        "The service's log says why."
+    )
+    return answer_problem(problem)
 
 
 def _jobs() -> Jobs:
-    jobs: Jobs = current_app.extensions[EXTENSION]
+    jobs: Jobs = current_app.extensions["jobs"]
     return jobs
+
+
+def _find(job_id: str) -> Job:
+    jobs = _jobs()
+    job = jobs.store.find(job_id)
+    if job is None:
+        raise UnknownJobError(
+            f"There is no such job. One that has ended is erased after {jobs.hours} hours."
+        )
+    return job
 
 
 def _choose_format() -> str:
@@ -199,25 +206,21 @@ def _choose_format() -> str:
     return chosen
 
 
-def _describe(jobs: Jobs, job: Job) -> dict[str, Any]:
-    links = {
+def _describe(job: Job) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        name: getattr(job, name)
+        for name in ("id", "state", "model", "version", "total", "done", "failed")
+    }
+    described["created"] = _write_time(job.created)
+    described["finished"] = job.finished and _write_time(job.finished)
+    described["expires"] = _write_time((job.finished or job.created) + _jobs().hours * 3600)
+    if job.error is not None:
+        described["error"] = job.error
+    described["links"] = {
         "self": url_for("jobs.show", job=job.id),
         "results": url_for("jobs.show_results", job=job.id),
     }
-    return {
-        "id": job.id,
-        "state": job.state,
-        "model": job.model,
-        "version": job.version,
-        "total": job.total,
-        "done": job.done,
-        "failed": job.failed,
-        "created": _write_time(job.created),
-        "finished": job.finished and _write_time(job.finished),
-        "expires": _write_time((job.finished or job.created) + jobs.hours * 3600),
-        **({"error": job.error} if job.error else {}),
-        "links": links,
-    }
+    return described
 
 
 def _write_time(seconds: float) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import IO, Any, BinaryIO, cast
 
 from flask import Request
-from werkzeug.datastructures import CombinedMultiDict, FileStorage, MultiDict
+from werkzeug.datastructures import CombinedMultiDict, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 from werkzeug.wsgi import get_input_stream
@@ -24,9 +24,7 @@ from tumorapp.jobs.archive import (
     BROKEN,
     ZIP_TYPES,
     Limits,
-    check_number,
     list_archive,
-    refuse,
     shorten,
 )
 from tumorapp.jobs.errors import UnreadableArchiveError
@@ -81,14 +79,12 @@ def receive(received: Request, file: BinaryIO, limits: Limits) -> Material:
         if kind in ZIP_TYPES:
             stream = get_input_stream(received.environ, max_content_length=limits.bytes)
             shutil.copyfileobj(stream, file)
-            file.flush()
             return Material(received.args, True, list_archive(file, limits))
         if kind == "multipart/form-data":
             return _receive_form(received, file, limits)
     except RequestEntityTooLarge:
-        raise refuse(
-            f"The request holds more than {' and '.join(limits.describe())}.", limits
-        ) from None
+        found = f"The request holds more than {' and '.join(limits.describe())}."
+        raise limits.refuse(found) from None
     raise UnsupportedBodyError(
         f"A body of type {kind[:100] or 'none'} was received. Send a form with parts named "
         f"{FIELD}, or a ZIP as a part named {ARCHIVE_FIELD} or as the body, with the type "
@@ -105,24 +101,24 @@ def _receive_form(received: Request, file: BinaryIO, limits: Limits) -> Material
         max_form_parts=limits.images + OTHER_PARTS,
     )
     _, form, files = parser.parse_from_environ(received.environ)
-    file.flush()
     options: Any = CombinedMultiDict([received.args, form])
-    # A browser sends a part with neither name nor content where no file was chosen.
     sent = [
-        (name, part)
-        for name, part in files.items(multi=True)
-        if part.filename or cast("_Part", part.stream).size
+        (name, part.filename, cast("_Part", part.stream)) for name, part in files.items(multi=True)
     ]
-    if [name for name, _ in sent] == [ARCHIVE_FIELD]:
+    # A browser sends a part with neither name nor content where no file was chosen.
+    sent = [part for part in sent if part[1] or part[2].size]
+    if [name for name, _, _ in sent] == [ARCHIVE_FIELD]:
         return Material(options, True, list_archive(file, limits))
-    if any(name == ARCHIVE_FIELD for name, _ in sent):
+    if any(name == ARCHIVE_FIELD for name, _, _ in sent):
         raise InvalidOptionError(
-            f"A job is one {ARCHIVE_FIELD}, or parts named {FIELD}; {len(sent)} files were "
-            f"received together with an {ARCHIVE_FIELD}. Send them as jobs of their own.",
+            f"{len(sent)} files were received, one of them in a field named {ARCHIVE_FIELD}. A job "
+            f"is one {ARCHIVE_FIELD}, or parts named {FIELD}. Send them as separate jobs.",
             ACCEPTED,
         )
     scans = [
-        _note_part(part, number) for number, (name, part) in enumerate(sent, 1) if name == FIELD
+        Scan(shorten(filename or f"{FIELD} {number}"), part.start, part.size)
+        for number, (name, filename, part) in enumerate(sent, 1)
+        if name == FIELD
     ]
     if not scans:
         names = sorted(filter(None, {*form, *files}))
@@ -131,13 +127,8 @@ def _receive_form(received: Request, file: BinaryIO, limits: Limits) -> Material
             f"The request has no file in a field named {FIELD} or {ARCHIVE_FIELD}. {found}",
             ACCEPTED,
         )
-    check_number(len(scans), limits)
+    limits.check_number(len(scans))
     return Material(options, False, scans)
-
-
-def _note_part(part: FileStorage, number: int) -> Scan:
-    stream = cast("_Part", part.stream)
-    return Scan(shorten(part.filename or f"{FIELD} {number}"), stream.start, stream.size)
 
 
 class MaterialReader:

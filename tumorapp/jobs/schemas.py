@@ -58,34 +58,33 @@ class JobLinksSchema(Schema):
     results = fields.String(required=True)
 
 
-class JobSchema(Schema):
-    """A job and how far it is."""
+def _describe(text: str) -> dict[str, Any]:
+    return {"required": True, "metadata": {"description": text}}
 
-    id = fields.String(
-        required=True,
-        metadata={"description": "It cannot be guessed; who knows it may read and erase the job."},
-    )
+
+class JobSchema(Schema):
+    """A job and its progress."""
+
+    id = fields.String(**_describe("It cannot be guessed; it lets you read and erase the job."))
     state = fields.String(
         required=True,
         metadata={
             "enum": ["waiting", "running", "done", "failed"],
-            "description": "failed: the job as a whole; a scan that cannot be read is no reason.",
+            "description": "A job fails as a whole where, say, its model is gone; a file that "
+            "cannot be read does not fail it.",
         },
     )
     model = fields.String(required=True)
     version = fields.String(required=True)
-    total = fields.Integer(required=True, metadata={"description": "Its files."})
-    done = fields.Integer(required=True, metadata={"description": "Those with an outcome."})
-    failed = fields.Integer(
-        required=True, metadata={"description": "Those of them that could not be predicted."}
-    )
+    total = fields.Integer(**_describe("Its files."))
+    done = fields.Integer(**_describe("Those with an outcome."))
+    failed = fields.Integer(**_describe("Those of them that could not be predicted."))
     created = fields.DateTime(required=True)
     finished = fields.DateTime(required=True, allow_none=True)
     expires = fields.DateTime(
-        required=True,
-        metadata={"description": "When it is erased, with its results; moves until it is done."},
+        **_describe("When it is erased, with its results; moves until it is done.")
     )
-    error = fields.String(metadata={"description": "Why it failed, where it did."})
+    error = fields.String(metadata={"description": "Why the job failed."})
     links = fields.Nested(JobLinksSchema, required=True)
 
 
