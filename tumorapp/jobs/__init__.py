@@ -1,28 +1,26 @@
-"""Jobs: many scans at once, answered later.
+"""Jobs: many scans in one request, predicted in the background.
 
-A job's images are on disk while it waits and runs, and its results some hours longer. Every worker
-answers for every job. Nothing is opened or started before there is one.
+A job's images are on disk while it waits and runs; its results stay some hours longer. Every worker
+process answers for every job. Nothing is opened or started before the first job.
 """
-
-import threading
 
 from flask import Flask
 
 from tumorapp.config import FOLDER, ON_OFF, ROOT, Setting, whole_number
 from tumorapp.feature import Feature
 from tumorapp.jobs import api
-from tumorapp.jobs.service import EXTENSION, Jobs
+from tumorapp.jobs.runner import Jobs
 
 
 def _init_app(app: Flask) -> None:
-    app.extensions[EXTENSION] = Jobs(app.config, app.extensions["catalog"])
+    app.extensions["jobs"] = Jobs(app.config, app.extensions["catalog"])
 
 
 def _start(app: Flask) -> None:
-    """Go on with the jobs that are not done; the start waits neither for the queue nor models."""
-    jobs: Jobs = app.extensions[EXTENSION]
-    if jobs.exist():
-        threading.Thread(target=jobs.resume, name="jobs", daemon=True).start()
+    """Continue the jobs that an earlier process left."""
+    jobs: Jobs = app.extensions["jobs"]
+    if any(jobs.folder.glob("jobs.db")):  # `exists` would raise where it may not be entered
+        jobs.start()
 
 
 FEATURE = Feature(
