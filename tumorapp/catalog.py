@@ -287,38 +287,10 @@ FEATURE = Feature(
     init_app=_init_app,
     start=_start,
     settings=(
-        Setting(
-            "MODELS_DIR",
-            ROOT / "instance" / "models",
-            FOLDER,
-            "Folder of the published models; the newest good version of each is served.",
-        ),
-        Setting(
-            "DEFAULT_MODEL",
-            None,
-            Kind("the name of an installed model", str),
-            f"Model for requests that name none. Without this setting: {PREFERRED_MODEL} if it is "
-            "installed, otherwise the first by name.",
-        ),
-        Setting(
-            "ENGINE",
-            "openvino",
-            choice("openvino", "tensorflow"),
-            "Library that runs the models. tensorflow uses a GPU if there is one, and needs the "
-            "packages in requirements.txt.",
-        ),
-        Setting(
-            "GRAPH",
-            "auto",
-            choice("auto", "fp16", "int8"),
-            "Graph that openvino runs if a model has an int8 graph too. auto chooses int8 if the "
-            "processor has instructions for it (VNNI) and at most 1% of the answers change.",
-        ),
-        Setting(
-            "INFERENCE_THREADS",
-            0,
-            whole_number(0, 1024),
-            "Processor threads of one inference; 0 means one per core.",
-        ),
+        Setting("MODELS_DIR", ROOT / "instance" / "models", FOLDER),
+        Setting("DEFAULT_MODEL", None, Kind("the name of an installed model", str)),
+        Setting("ENGINE", "openvino", choice("openvino", "tensorflow")),
+        Setting("GRAPH", "auto", choice("auto", "fp16", "int8")),
+        Setting("INFERENCE_THREADS", 0, whole_number(0, 1024)),
     ),
 )

@@ -40,19 +40,17 @@ class Kind:
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting.
+    """One setting; docs/configuration.md says what it does.
 
     Attributes:
         name: its key in `app.config`.
         default: its value where nothing is given.
         kind: what it accepts.
-        help: what it does, in a sentence or two.
     """
 
     name: str
     default: Any
     kind: Kind
-    help: str
 
     @property
     def variable(self) -> str:

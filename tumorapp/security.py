@@ -144,29 +144,17 @@ FEATURE = Feature(
     start=_start,
     commands=(keys_commands,),
     settings=(
-        Setting(
-            "API_KEYS",
-            "off",
-            ON_OFF,
-            "Whether /api, /v2 and /metrics need a key, which `flask keys add` makes. The pages "
-            "never do.",
-        ),
-        Setting(
-            "KEYS_FILE", ROOT / "instance" / "keys" / "keys.json", FILE, "File of the keys' hashes."
-        ),
+        Setting("API_KEYS", "off", ON_OFF),
+        Setting("KEYS_FILE", ROOT / "instance" / "keys" / "keys.json", FILE),
         Setting(
             "RATE_LIMIT",
             None,
             Kind("a number per second, minute, hour or day, such as 60/minute", _parse_rate),
-            "Most requests of one client, identified by its key or otherwise by its address. "
-            "Further ones get 429.",
         ),
         Setting(
             "RATE_LIMIT_STORAGE",
             "memory://",
             Kind("memory:// or an address such as redis://127.0.0.1:6379", _parse_storage),
-            "Where requests are counted. In memory, each worker counts separately; a Redis counts "
-            "for all of them and needs the package redis.",
         ),
         Setting(
             "TRUSTED_HOSTS",
@@ -175,15 +163,7 @@ FEATURE = Feature(
                 "names separated by commas; one that starts with a dot includes all below it",
                 _parse_hosts,
             ),
-            "Host names under which the service answers, in addition to localhost and 127.0.0.1. "
-            "Without this setting, it answers under any name.",
         ),
-        Setting(
-            "PROXIES",
-            0,
-            whole_number(0, 10),
-            "Number of proxies in front of the service, each of which sets X-Forwarded-For, -Proto "
-            "and -Host. With 0, these headers are ignored.",
-        ),
+        Setting("PROXIES", 0, whole_number(0, 10)),
     ),
 )
