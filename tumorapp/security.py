@@ -11,7 +11,7 @@ from flask import Flask, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from tumorapp.cli.keys import keys_commands
-from tumorapp.config import FILE, ON_OFF, ROOT, Kind, Setting, whole_number
+from tumorapp.config import FILE, ON_OFF, ROOT, Kind, Setting, matching, whole_number
 from tumorapp.errors import CrossSiteError
 from tumorapp.feature import Feature
 
@@ -119,18 +119,6 @@ def _start(app: Flask) -> None:
         keys.warn(app)
 
 
-def _parse_rate(text: str) -> str:
-    if not re.fullmatch(r"[1-9]\d{0,8}/(second|minute|hour|day)", text):
-        raise ValueError
-    return text
-
-
-def _parse_storage(text: str) -> str:
-    if text != "memory://" and not text.startswith(("redis://", "rediss://")):
-        raise ValueError
-    return text
-
-
 def _parse_hosts(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     if not all(re.fullmatch(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", name) for name in names):
@@ -149,12 +137,17 @@ FEATURE = Feature(
         Setting(
             "RATE_LIMIT",
             None,
-            Kind("a number per second, minute, hour or day, such as 60/minute", _parse_rate),
+            matching(
+                r"[1-9]\d{0,8}/(second|minute|hour|day)",
+                "a number per second, minute, hour or day, such as 60/minute",
+            ),
         ),
         Setting(
             "RATE_LIMIT_STORAGE",
             "memory://",
-            Kind("memory:// or an address such as redis://127.0.0.1:6379", _parse_storage),
+            matching(
+                "memory://|rediss?://.*", "memory:// or an address such as redis://127.0.0.1:6379"
+            ),
         ),
         Setting(
             "TRUSTED_HOSTS",
