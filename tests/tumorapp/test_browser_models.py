@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from tests.web.pages import Page, wait_until
 
 from brainscan.bundle.study import Result, append_result
+from tests.tumorapp.pages import Page, wait_until
 from tumorapp import create_app
 
 pytestmark = pytest.mark.browser
