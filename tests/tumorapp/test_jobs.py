@@ -21,6 +21,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tumorapp.jobs.errors import OversizedJobError, UnreadableArchiveError
 from werkzeug.test import TestResponse
 
 from tumorapp import create_app
@@ -28,7 +29,6 @@ from tumorapp.client import Client, Failure, Prediction
 from tumorapp.errors import UnreadableScanError
 from tumorapp.jobs import runner
 from tumorapp.jobs.archive import Limits, list_archive
-from tumorapp.jobs.errors import OversizedJobError, UnreadableArchiveError
 from tumorapp.jobs.files import create_images, hold
 from tumorapp.jobs.material import MaterialReader
 from tumorapp.jobs.runner import Jobs
