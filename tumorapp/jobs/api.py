@@ -62,7 +62,7 @@ blueprint = Blueprint("jobs", __name__)
             JobsUnavailableError,
         ),
         body=schemas.BODY,
-        parameters=schemas.SUBMIT_PARAMETERS,
+        parameters=[schemas.MODEL_PARAMETER],
     )
 )
 def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
@@ -73,7 +73,6 @@ def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
     the others are predicted.
     """
     jobs = _jobs()
-    jobs.start()
     if len(jobs.store.list_unfinished()) >= jobs.most:
         raise _too_many(jobs)
     with create_images(jobs.folder) as (job_id, file):
@@ -87,6 +86,7 @@ def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
         fields = {"archive": material.archive, "model": card.name, "version": str(card.version)}
         if not jobs.store.add(job_id, material.scans, jobs.most, **fields):
             raise _too_many(jobs)
+    jobs.start()
     described = _describe(_find(job_id))
     return described, 202, {"Location": described["links"]["self"]}
 
