@@ -270,6 +270,6 @@ def _check_file(weights: str) -> None:
 def _check_pretrained(weights: str, network: "Architecture") -> None:
     if weights not in _NAMED_WEIGHTS and not network.pretrained:
         raise click.ClickException(
-            f"{network.name} is trained from scratch, so it takes no weights file. Leave out --weights "
-            f"{weights}, or choose a pretrained model of `flask models architectures`."
+            f"{network.name} is trained from scratch, so it takes no weights file. Leave out "
+            f"--weights {weights}, or choose a pretrained model of `flask models architectures`."
         )
