@@ -10,7 +10,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from training.run import Head, Method
+    from training.run import HeadName, Method
 
 # Percentages and losses stand in this file as the documents print them; a row without figures is
 # one that the document names and does not measure, or that goes beyond the documents.
@@ -37,7 +37,7 @@ class Row:
     name: str
     model: str
     method: "Method"
-    head: "Head"
+    head: "HeadName"
     epochs: int | None
     published: dict[str, float | None]
     note: str
@@ -96,7 +96,7 @@ def _build(line: dict[str, str]) -> Row:
         name=line["row"],
         model=line["model"],
         method=cast("Method", line["method"]),
-        head=cast("Head", line["head"]),
+        head=cast("HeadName", line["head"]),
         epochs=int(line["epochs"]) if line["epochs"] else None,
         published={**figures, "seconds_per_epoch": _number(line["seconds_per_epoch"])},
         note=line["note"],
