@@ -9,6 +9,8 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
+from brainscan.bundle import GraphFigures, Graphs, Int8Figures
+
 _TURNS, _SCANS_A_TURN = 40, 10
 
 Scans = NDArray[np.uint8]
@@ -26,32 +28,28 @@ class LabelledScans:
         return float((probabilities.argmax(axis=1) == self.labels).mean())
 
 
-def compare_graphs(path: Path, int8: Any, scans: LabelledScans) -> dict[str, dict[str, float]]:
-    """Measure a graph and its int8 form side by side.
-
-    Returns:
-        For "fp16" and "int8" `accuracy` (0 to 1) and `milliseconds` of processor time a scan; for
-        "int8" also `other_answers` (share of scans), the `largest_difference` and
-        `mean_difference` of a scan's probabilities, and the median `heatmap_correlation`.
-    """
+def compare_graphs(path: Path, int8: Any, scans: LabelledScans) -> Graphs:
+    """Measure a graph and its int8 form side by side."""
     compiled = {"fp16": compile_graph(path), "int8": compile_graph(int8)}
     outputs = {name: run_graph(one, scans.pixels) for name, one in compiled.items()}
     milliseconds = _time_graphs(compiled, scans.pixels)
-    graphs = {
-        name: {"accuracy": scans.measure(outputs[name][0]), "milliseconds": milliseconds[name]}
-        for name in compiled
-    }
     (before, heat_before), (after, heat_after) = outputs["fp16"], outputs["int8"]
     differences = np.abs(before - after).max(axis=1)
     same = before.argmax(axis=1) == after.argmax(axis=1)
-    graphs["int8"] |= {
-        "other_answers": float(1 - same.mean()),
-        "largest_difference": float(differences.max()),
-        "mean_difference": float(differences.mean()),
-    }
+    correlation = None
     if heat_before is not None and heat_after is not None and same.any():
-        graphs["int8"]["heatmap_correlation"] = _correlate(heat_before[same], heat_after[same])
-    return graphs
+        correlation = _correlate(heat_before[same], heat_after[same])
+    return Graphs(
+        GraphFigures(scans.measure(before), milliseconds["fp16"]),
+        Int8Figures(
+            scans.measure(after),
+            milliseconds["int8"],
+            other_answers=float(1 - same.mean()),
+            largest_difference=float(differences.max()),
+            mean_difference=float(differences.mean()),
+            heatmap_correlation=correlation,
+        ),
+    )
 
 
 def _correlate(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:

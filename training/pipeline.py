@@ -1,6 +1,5 @@
 """The story of a training, top to bottom: data → split → fit → calibrate → evaluate → publish."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from training.frozen import fit_head
 from training.heads import fit_vectors
 from training.models import Architecture, architecture, architectures
 from training.publish import publish
-from training.report import TestResults, write_report
+from training.report import TestResults, write_plots, write_report
 from training.run import Run, TrainingRequest, find_run
 
 _CHECKED_SCANS = 64
@@ -151,14 +150,14 @@ def _take(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8],
 def _measure_unnamed(card: Card, dataset: Dataset, fitted: FitResult, seed: int) -> Card:
     """Add how often the model recognises a tumour whose kind is not named."""
     unnamed = dataset.unnamed
-    if unnamed is None:
+    if unnamed is None or card.measurement is None:
         return card
     _, rows = split_unnamed(unnamed.groups, seed)
     if not len(rows):
         return card
     probabilities = predict_probabilities(fitted.model, unnamed.pixels[rows], fitted.batch)
     found = evaluate_unnamed(probabilities, unnamed.groups[rows], unnamed.healthy)
-    return replace(card, metrics={**card.metrics, "unnamed_tumors": found})
+    return replace(card, measurement=replace(card.measurement, unnamed_tumors=found))
 
 
 def _calibrate(fitted: FitResult, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
@@ -187,7 +186,8 @@ def _measure_and_publish(
         write_report(folder, final, fitted.history, results)
 
     write_it(run.folder / "report", card)
-    (run.folder / "metrics.json").write_text(json.dumps(card.metrics, indent=2), encoding="utf-8")
+    write_plots(run.folder / "plots.html", card, fitted.history, results)
+    (run.folder / "card.json").write_text(card.to_json(), encoding="utf-8")
     if not request.publish:
         return TrainingOutcome(run.folder, None, card)
     bundle = publish(

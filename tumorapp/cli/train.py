@@ -198,14 +198,15 @@ def train_command(
             f"{error}. Make room or change the folder, then run the same command again: it goes "
             "on where it stopped."
         ) from error
-    metrics = outcome.card.metrics
-    low, high = metrics["intervals"]["accuracy"]
-    click.echo(
-        f"\n{model} on {metrics['scans']} test scans ({protocol}): accuracy "
-        f"{metrics['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f}), "
-        f"F1 {metrics['f1_macro']:.4f}, ROC AUC {metrics['roc_auc']:.4f}."
-    )
+    if measured := outcome.card.measurement:
+        low, high = measured.intervals.accuracy
+        click.echo(
+            f"\n{model} on {measured.scans} test scans ({protocol}): accuracy "
+            f"{measured.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), "
+            f"F1 {measured.f1_macro:.4f}, ROC AUC {measured.roc_auc:.4f}."
+        )
     click.echo(f"Report: {(outcome.bundle or outcome.run) / 'report' / 'README.md'}")
+    click.echo(f"Plots: {outcome.run / 'plots.html'}")
     if outcome.bundle:
         click.echo(f"Published: {outcome.bundle}")
         click.echo(describe_change(outcome.bundle))
