@@ -15,6 +15,7 @@ from babel.messages.pofile import read_po
 from flask import Flask
 from flask.testing import FlaskClient
 from pypdf import PdfReader
+from tumorapp.language.sentences import translate_sentence
 
 from brainscan.scan import ScanError, decode_scan
 from brainscan.scan.prepare import CROP_FELL_BACK
@@ -24,7 +25,6 @@ from tests.tumorapp.pages import Page as BrowserPage
 from tests.tumorapp.pages import choose
 from tests.tumorapp.test_pages_leaderboard import write_study
 from tumorapp import create_app, inference
-from tumorapp.language.sentences import translate_sentence
 from tumorapp.language.translation import FOLDER, list_languages, write_decimal, write_percent
 
 PROJECT = Path(__file__).parents[2]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import brainscan.scan
-from brainscan.scan import ScanError, ScanSpecification, decode_scan, prepare_scan
+from brainscan.scan import ScanError, ScanSpecification, prepare_scan, read_picture
 from training.processes import end_with_parent
 
 THUMBNAIL_SIDE = 32
@@ -185,14 +185,16 @@ def _prepare_rows(
     results: list[str | bool] = []
     for row, path in enumerate(files):
         try:
-            grey = decode_scan(path.read_bytes())
+            picture = read_picture(path.read_bytes())
         except (ScanError, OSError) as error:
             results.append(str(error))
             continue
-        prepared = prepare_scan(grey, specification)
+        prepared = prepare_scan(picture, specification)
         pixels[row] = prepared.pixels
-        thumbnails[row] = cv2.resize(grey, 2 * (THUMBNAIL_SIDE,), interpolation=cv2.INTER_AREA)
-        results.append(bool(prepared.warnings))
+        thumbnails[row] = cv2.resize(
+            picture.grey, 2 * (THUMBNAIL_SIDE,), interpolation=cv2.INTER_AREA
+        )
+        results.append(not prepared.found_head)
     for name, rows in ((_PIXELS, pixels), (_THUMBNAILS, thumbnails)):
         np.load(folder / name, mmap_mode="r+")[first : first + len(files)] = rows
     return results

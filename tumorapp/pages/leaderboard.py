@@ -14,14 +14,17 @@ from flask import (
 )
 from werkzeug.datastructures import MultiDict
 
+from brainscan import Model
 from brainscan.bundle import Card
 from brainscan.bundle.figures import FIGURES_FILE, read_figures
 from brainscan.bundle.study import REPORT_FOLDER, Result, read_study
 from brainscan.plots import Words, draw_plots
-from tumorapp.catalog import Catalog, LoadedModel
-from tumorapp.errors import InvalidOptionError
+from tumorapp.api.schemas import refuse_option
+from tumorapp.catalog import Catalog
+from tumorapp.config import FOLDER, ROOT, Setting
+from tumorapp.feature import Feature, Menu
 from tumorapp.language import wording
-from tumorapp.language.translation import translate, write_decimal
+from tumorapp.language.translation import mark, translate, write_decimal
 from tumorapp.pages import figures, rows
 from tumorapp.pages.mistakes import count_mistakes
 from tumorapp.pages.rows import BUDGETS, COLUMNS, Row, describe_card, describe_result, sort_rows
@@ -33,6 +36,13 @@ _FILES = {_PAGE: "text/plain", FIGURES_FILE: "application/json"}  # browsers sav
 
 
 blueprint = Blueprint("leaderboard", __name__, url_prefix="/models")
+FEATURE = Feature(
+    "leaderboard",
+    blueprint,
+    page=True,
+    menu=Menu(mark("Models"), "show_models", 20),
+    settings=(Setting("STUDY_DIR", ROOT / "instance" / "study", FOLDER),),
+)
 for _filter in (
     figures.write_share,
     figures.write_number,
@@ -121,9 +131,7 @@ def _read_choice(values: MultiDict[str, str]) -> _Choice:
     accepted = {"sort": tuple(column.name for column in COLUMNS), "order": _ORDERS}
     for name, names in accepted.items():
         if given[name] and given[name] not in names:
-            raise InvalidOptionError(
-                f"The option {name} is {given[name][:100]!r}. Accepted: {', '.join(names)}.", names
-            )
+            raise refuse_option(name, given[name], names)
     return _Choice(**{name: value for name, value in given.items() if value})
 
 
@@ -164,7 +172,7 @@ def _find_result(slug: str) -> Result:
     return read_study(_study_folder()).find(slug) or abort(404)
 
 
-def _find_model(model: str, version: int) -> LoadedModel:
+def _find_model(model: str, version: int) -> Model:
     loaded = _catalog().models.get(model)
     if loaded is None or loaded.card.version != version:
         abort(404)

@@ -1,24 +1,18 @@
-"""Image bytes → one grey picture, 8 bits deep, the right way up."""
+"""JPEG, PNG, TIFF, BMP and WebP → one grey picture, 8 bits deep, the right way up."""
 
 import struct
 import warnings
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFile, UnidentifiedImageError
 
-from brainscan.scan.bounds import (
-    ExcessError,
-    check_directories,
-    check_passes,
-    open_bounded,
-)
+from brainscan.messages import Message, ScanError
+from brainscan.scan.bounds import ExcessError, check_directories, check_passes, open_bounded
+from brainscan.scan.picture import Picture
 from brainscan.scan.resemblance import measure_colour
 
-FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
-MAX_PIXELS = 50_000_000
 MIN_SIDE = 16
 
 _EXIF_ORIENTATION = 0x0112
@@ -28,7 +22,6 @@ _JPEG_END = b"\xff\xd9"
 _GREY_AS_STORED = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
 
 _MOST_PAGES = 100  # each further page is a step through the file
-_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 # Everything Pillow's parsers raise on damaged input.
 _DAMAGE = (
@@ -45,44 +38,16 @@ _DAMAGE = (
     cv2.error,
 )
 
-# What is often sent by mistake: where its signature is, the signature, its name, what to do.
-_OTHER_FORMATS = (
-    (128, b"DICM", "DICOM", "Export the slice as PNG"),
-    (0, b"GIF8", "GIF", "Save it as PNG"),
-    (4, b"ftypavif", "AVIF", "Save it as PNG or JPEG"),
-    (4, b"ftyphei", "HEIC", "Save it as PNG or JPEG"),
-    (4, b"ftypmif1", "HEIC", "Save it as PNG or JPEG"),
-)
-
 ImageFile.LOAD_TRUNCATED_IMAGES = False
+Image.MAX_IMAGE_PIXELS = None  # the size is checked here, against the caller's bound
 
 # Pillow warns of damage that is judged below. Once for the process: to set filters and to restore
 # them around each scan is not safe where several threads do so.
 warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
 
 
-class ScanError(ValueError):
-    """The bytes are not a scan that can be read; the message says why and what is accepted."""
-
-
-class OversizedScanError(ScanError):
-    """The image has more pixels than are accepted."""
-
-
-class Picture(NamedTuple):
-    """A decoded image.
-
-    Attributes:
-        grey: uint8, shape (height, width), 0 (black) to 255.
-        coloured: the share of its pixels that were coloured, 0 to 1.
-    """
-
-    grey: NDArray[np.uint8]
-    coloured: float
-
-
-def decode_scan(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Decode a JPEG, PNG, TIFF, BMP or WebP file into a grey picture.
+def read_raster(data: bytes, max_pixels: int, name: str) -> Picture:
+    """Decode an image file with Pillow.
 
     Colour becomes luminance, transparency is laid over black (the background of a scan), EXIF
     rotation is applied, and 16-bit, 32-bit and floating-point intensities, which have no fixed
@@ -91,91 +56,47 @@ def decode_scan(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
     Args:
         data: the whole file.
         max_pixels: the largest width × height accepted; checked before any pixel is decoded.
-
-    Returns:
-        uint8, shape (height, width), 0 (black) to 255.
+        name: Pillow's name of its format.
 
     Raises:
-        OversizedScanError: more than `max_pixels`.
-        ScanError: not an image, a format not accepted, cut short, too small, blank, or more work
-            to decode than any scan is.
+        ScanError: cut short, too small, too large, or more work to decode than any scan is.
     """
-    return decode_picture(data, max_pixels=max_pixels).grey
-
-
-def decode_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Decode as `decode_scan` does, and tell how much of the image was coloured."""
-    if not data:
-        raise ScanError("The file is empty. Send a JPEG, PNG, TIFF, BMP or WebP image.")
     try:
         check_directories(data)
-        with Image.open(open_bounded(data), formats=FORMATS) as image:
+        with Image.open(open_bounded(data), formats=(name,)) as image:
             _check_size(image.width, image.height, max_pixels)
             if image.format in _JPEGS:
                 check_passes(data, image.width * image.height)
-            picture = Picture(_to_grey(image, data), measure_colour(image))
-    except UnidentifiedImageError:
-        raise ScanError(
-            f"{_name_format(data)} Accepted: JPEG, PNG, TIFF, BMP and WebP, whole and undamaged."
-        ) from None
-    except Image.DecompressionBombError:
-        raise OversizedScanError(
-            f"The image is too large to decode safely. At most {max_pixels:,} pixels are "
-            "accepted: send a smaller copy."
-        ) from None
+            grey, coloured = _to_grey(image, data), measure_colour(image)
     except ExcessError as error:
-        raise ScanError(
-            f"The image is too much work to decode: {error}. Open it in an image editor and save "
-            "it anew."
-        ) from None
+        raise ScanError("image-too-complex", reason=str(error)) from None
+    except UnidentifiedImageError:  # it says no more than the address of the file's object
+        raise ScanError("damaged-image", reason="its header is not valid") from None
     except _DAMAGE as error:
-        if isinstance(error, ScanError):
-            raise
-        raise ScanError(
-            f"The image is damaged or cut short ({error}). Send the whole file again."
-        ) from None
-    darkest, brightest, *_ = cv2.minMaxLoc(picture.grey)
-    if darkest == brightest:
-        raise ScanError(
-            f"The image is blank: every pixel has the value {brightest:.0f}. "
-            "Send a scan with a head in it."
-        )
-    return picture
+        raise ScanError("damaged-image", reason=str(error)) from None
+    pages = _count_pages(data) if name == "TIFF" else 1
+    left_out = (Message("more-pages", {"pages": pages}),) if pages > 1 else ()
+    return Picture(grey, coloured, left_out)
 
 
-def count_pages(data: bytes) -> int:
-    """Count the pages of a TIFF file, at most 100; every other format has one."""
+def _count_pages(data: bytes) -> int:
+    """Count the pages of a TIFF file, at most 100."""
     pages = 1
-    if not data.startswith(_TIFF_SIGNATURES):
-        return pages
     try:
         with Image.open(open_bounded(data), formats=("TIFF",)) as image:
             while pages < _MOST_PAGES:
                 image.seek(pages)
                 pages += 1
-    except (*_DAMAGE, Image.DecompressionBombError):
+    except _DAMAGE:
         pass  # beyond the last page, or at one that cannot be read
     return pages
 
 
-def _name_format(data: bytes) -> str:
-    for start, signature, name, advice in _OTHER_FORMATS:
-        if data.startswith(signature, start):
-            return f"The file is {name}, which is not read here. {advice}."
-    return "The file is not an image that can be read."
-
-
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
-        raise OversizedScanError(
-            f"The image is {width} × {height} pixels, which is too large. "
-            f"At most {max_pixels:,} pixels are accepted: send a smaller copy."
-        )
+        raise ScanError("image-too-large", width=width, height=height, most=max_pixels)
     if min(width, height) < MIN_SIDE:
-        raise ScanError(
-            f"The image is {width} × {height} pixels, which is too small to show a brain. "
-            f"Each side must have at least {MIN_SIDE} pixels."
-        )
+        raise ScanError("image-too-small", width=width, height=height, least=MIN_SIDE)
 
 
 def _to_grey(image: Image.Image, data: bytes) -> NDArray[np.uint8]:
@@ -212,7 +133,7 @@ def _stretch(deep: NDArray[np.generic]) -> NDArray[np.uint8]:
     """Map the darkest value to 0 and the brightest to 255; (height, width) of any number type."""
     values = deep.astype(np.float32)
     if not np.isfinite(values).all():
-        raise ScanError("The image holds values that are not numbers. Export the scan again.")
+        raise ScanError("not-numbers")
     low, high = float(values.min()), float(values.max())
     scale = _EIGHT_BIT / (high - low) if high > low else 0.0
     values -= low  # in place: a large scan would be held four times over
