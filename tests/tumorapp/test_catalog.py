@@ -41,7 +41,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "text for a card": (lambda bundle: (bundle / "card.json").write_text("{"), "not valid JSON"),
     "too many classes": (
         lambda bundle: edit_card(bundle, classes=["a", "b", "c", "d", "e"]),
-        "its card has 5 classes",
+        "other classes than the model's",
     ),
     "another scan size": (
         lambda bundle: edit_card(bundle, scan={"size": 99, "crop": True}),
@@ -145,7 +145,7 @@ def test_a_default_that_is_not_served_is_not_replaced(
     for response in (client.get("/readyz"), client.post("/api/predict", **ask)):
         assert response.status_code == 503
         problem = response.get_json(force=True)
-        assert "The model missing" in problem["detail"]
+        assert problem["code"] == "default-model-missing"
         assert problem["accepted"] == ["binary-cnn", "mobilenet-v2"]
     assert client.post("/api/predict?model=binary-cnn", **ask).status_code == 200
     assert client.get("/api/models").get_json()["default"] is None
