@@ -34,6 +34,7 @@ _SECONDS_AFTER_A_FAULT = 5.0
 _SECONDS_BETWEEN_SWEEPS = 60.0
 _SECONDS_TO_STOP = 10.0
 
+_WENT_WRONG = "Something went wrong here. It has been logged."
 _OUTCOME = PredictionSchema(exclude=("heatmap",))
 
 
@@ -126,7 +127,7 @@ class Jobs:
                 reader = MaterialReader(file, archive=job.archive, limits=self.limits)
                 if not self._predict(job, reader):
                     return
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             error = "The job's images are gone. Send them again."
         except ProblemError as problem:
             error = problem.detail
@@ -134,7 +135,7 @@ class Jobs:
             raise
         except Exception:
             logger.exception("A job failed.")
-            error = "Something went wrong here. It has been logged."
+            error = _WENT_WRONG
         self.store.finish(job.id, error)
         images.unlink(missing_ok=True)
 
@@ -171,9 +172,7 @@ class Jobs:
             return _refuse(scan.name, error.detail)
         except Exception:
             logger.exception("A scan of a job could not be predicted.")
-            return _refuse(
-                scan.name, f"{scan.name}: Something went wrong here. It has been logged."
-            )
+            return _refuse(scan.name, f"{scan.name}: {_WENT_WRONG}")
         outcome: Outcome = _OUTCOME.dump(found)
         return outcome
 
