@@ -87,9 +87,9 @@ def init_app(app: Flask) -> None:
     app.add_url_rule("/metrics", "metrics", lambda: _show(catalog))
 
 
-def note_waiting(requests: int) -> None:
-    """Show how many requests wait for a thread of this process."""
-    _waiting.set(requests)
+def note_waiting(change: int) -> None:
+    """Count requests that begin to wait (1) for a place, or no longer do (-1)."""
+    _waiting.inc(change)
 
 
 def _begin() -> None:
