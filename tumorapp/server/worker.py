@@ -3,13 +3,14 @@
     connection → its thread reads the request → waits in a lane → the application → its thread sends
 
 A busy connection has a thread of its own, which may wait for its client: threads are cheap. What is
-scarce is bounded by lanes: `THREADS` requests are computed at once, `MAX_WAITING` more wait, and the
-next is refused. The main loop looks at every client's deadline and shuts the connection of one that
-is too slow, which wakes its thread. gunicorn's parser alone decides what a request is.
+scarce is bounded by lanes: `THREADS` requests are computed at once, `MAX_WAITING` more wait, and
+the next is refused. The main loop looks at every client's deadline and shuts the connection of one
+that is too slow, which wakes its thread. gunicorn's parser alone decides what a request is.
 """
 
 import contextlib
 import io
+import json
 import socket
 import sys
 from collections.abc import Iterable
@@ -43,13 +44,25 @@ _SECONDS_BETWEEN_COMPLAINTS = 60.0
 _SECONDS_WITHOUT_ROOM = 0.05
 
 _TOO_SLOW = (
-    b'{"type": "about:blank", "title": "Request Timeout", "status": 408, "detail": "The request '
-    b'did not arrive in time. Send it at once, and 100 kB of it a second at least."}'
+    "The request did not arrive in time. Send it at once, and 100 kB of it a second at least."
 )
-_TOO_SLOW_ANSWER = (
-    b"HTTP/1.1 408 Request Timeout\r\nContent-Type: application/problem+json\r\n"
-    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_TOO_SLOW), _TOO_SLOW)
-)
+_NOT_HTTP = "This is not a request that can be answered. Send one that follows RFC 9112 (HTTP/1.1)."
+
+
+def _write_problem(status: int, title: str, detail: str) -> bytes:
+    """Write an answer that the application cannot give, as it writes its own."""
+    from tumorapp.security import HEADERS
+
+    body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail})
+    headers = {
+        **HEADERS,
+        "Cache-Control": "no-store",
+        "Connection": "close",
+        "Content-Type": "application/problem+json",
+        "Content-Length": str(len(body)),
+    }
+    lines = [f"HTTP/1.1 {status} {title}", *(f"{name}: {headers[name]}" for name in headers)]
+    return "\r\n".join([*lines, "", body]).encode()
 
 
 class _Client:
@@ -57,7 +70,7 @@ class _Client:
 
     Attributes:
         deadline: when that ends, in seconds of `monotonic`; never, while the service is at work.
-        told: what the client is sent then.
+        is_sending: whether the client is sending a request, and is told when it is too slow.
         is_silent: whether it has sent nothing on this connection so far.
         is_gone: whether its connection was shut.
     """
@@ -66,8 +79,8 @@ class _Client:
         self.is_silent, self.is_gone = True, False
         self.wait(SECONDS_OF_PATIENCE)
 
-    def wait(self, seconds: float, told: bytes = b"") -> None:
-        self.deadline, self.told = monotonic() + seconds, told
+    def wait(self, seconds: float, *, sending: bool = False) -> None:
+        self.deadline, self.is_sending = monotonic() + seconds, sending
 
 
 class _Rest:
@@ -80,7 +93,7 @@ class _Rest:
     def read(self, size: int = -1) -> bytes:
         if start := self._start.read(size):
             return start
-        self._client.wait(self._patience, _TOO_SLOW_ANSWER)
+        self._client.wait(self._patience, sending=True)
         data: bytes = self._body.read(size)
         self._patience = self._client.deadline - monotonic() + len(data) / BYTES_PER_SECOND
         if self._client.is_gone:
@@ -97,6 +110,18 @@ class _Broken:
 
     def read(self, _: int = -1) -> bytes:
         raise self._error
+
+
+class _Answer:
+    """Takes what gunicorn writes to a client."""
+
+    data = b""
+
+    def gettimeout(self) -> float:
+        return 0.0
+
+    def sendall(self, data: bytes) -> None:
+        self.data += data
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
@@ -163,8 +188,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
     def _let_go(self, sock: socket.socket, client: _Client) -> None:
         client.deadline, client.is_gone = inf, True
         with contextlib.suppress(OSError):
-            if client.told:
-                sock.send(client.told, socket.MSG_DONTWAIT)
+            if client.is_sending:
+                answer = _write_problem(408, "Request Timeout", _TOO_SLOW)
+                sock.send(answer, socket.MSG_DONTWAIT)
             sock.shutdown(socket.SHUT_RDWR)  # wakes the thread
 
     def notify(self) -> None:
@@ -215,7 +241,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
                 conn.init()
                 conn.parser.unreader.mxchunk = _CHUNK
             client.is_silent = False
-            client.wait(SECONDS_OF_PATIENCE, _TOO_SLOW_ANSWER)
+            client.wait(SECONDS_OF_PATIENCE, sending=True)
             kept = super().handle(conn)
             if not kept:
                 # Closing at once, with bytes unread, would take the answer from its client, and
@@ -231,6 +257,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
             return kept
         finally:
             del self._clients[conn.sock]
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
+        """Answer what is not HTTP with gunicorn's status, in the shape of every other problem."""
+        answer = _Answer()
+        super().handle_error(req, answer, addr, exc)
+        _, status, reason = answer.data.partition(b"\r\n")[0].decode().split(" ", 2)
+        with contextlib.suppress(OSError):
+            client.sendall(_write_problem(int(status), reason, _NOT_HTTP))
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Let a request wait for its place, and the application answer it."""
