@@ -85,7 +85,7 @@ control_socket_disable = True
 
 # No header is believed here: the application believes as many proxies as TUMORAPP_PROXIES says.
 forwarder_headers = ""
-secure_scheme_headers: dict[str, str] = {}
+secure_scheme_headers = dict[str, str]()
 
 _log_format = os.environ.get("TUMORAPP_LOG_FORMAT", "").strip()
 errorlog = "-"
