@@ -90,7 +90,7 @@ def main() -> None:
         install = ["-m", "pip", "install", "--quiet", "--require-hashes", "-r"]
         subprocess.run([programs / "python", *install, app / "requirements-serve.txt"], check=True)
         find = "import sys, importlib.util as u; print(*filter(u.find_spec, sys.argv[1:]))"
-        command = [programs / "python", "-c", find, *UNWANTED]
+        command = [str(programs / "python"), "-c", find, *UNWANTED]
         if found := subprocess.check_output(command, cwd=app, text=True).strip():
             sys.exit(f"FAILED: these packages must not be in the image: {found}")
         files = list_files(Path(name))

@@ -170,11 +170,24 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         try:
             super().accept(listener)
         except OSError as error:  # no more files or memory, which is no reason to end
-            if monotonic() >= self._next_complaint:
-                self._next_complaint = monotonic() + _SECONDS_BETWEEN_COMPLAINTS
-                self.log.error("No more connections can be taken: %s", error)
+            self._complain(error)
             self._make_room()
             sleep(_SECONDS_WITHOUT_ROOM)  # else the main loop would try all the time
+
+    def enqueue_req(self, conn: Any) -> None:
+        """Give a connection its thread; close it where the system grants no more of them."""
+        try:
+            super().enqueue_req(conn)
+        except RuntimeError as error:
+            self._complain(error)
+            self.nr_conns -= 1
+            conn.close()
+            self._make_room()
+
+    def _complain(self, error: Exception) -> None:
+        if monotonic() >= self._next_complaint:
+            self._next_complaint = monotonic() + _SECONDS_BETWEEN_COMPLAINTS
+            self.log.error("No more connections can be taken: %s", error)
 
     def _make_room(self) -> None:
         if self.keepalived_conns:
