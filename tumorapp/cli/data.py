@@ -6,6 +6,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
+from brainscan import Message
 from brainscan.scan import ScanError, ScanSpecification, read_scan
 
 _PREVIEW_SIDE = 224  # document 000's
@@ -31,13 +32,14 @@ Examples:
 def fetch_command(name: str, into: Path | None) -> None:
     """Download data set NAME: sartaj, nickparvar, preetviradiya, br35h or figshare."""
     from training.data.fetch import fetch
-    from training.data.sources import DataError
+    from training.data.sources import SOURCES, DataError
 
     try:
         folder = fetch(name, into or Path(current_app.instance_path) / "data")
     except DataError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{name} is in {folder}")
+    source = SOURCES[name]
+    click.echo(f"{source.title} is in {folder}. Licence: {source.licence}.")
 
 
 @data_commands.command(
@@ -111,6 +113,6 @@ def augment_command(scan: Path, preview: Path) -> None:
         raise click.ClickException(
             f"{error}. Check that {scan} can be read and {preview} can be written."
         ) from error
-    for warning in prepared.warnings:
-        click.echo(f"{scan}: {warning}", err=True)
+    if not prepared.found_head:
+        click.echo(f"{scan}: {Message('no-head-outline')}", err=True)
     click.echo(f"The variants of {scan} are in {preview}")

@@ -10,6 +10,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tumorapp.config import Setting, whole_number
+from tumorapp.feature import Feature
+
 if TYPE_CHECKING:
     from flask import Flask
 
@@ -21,11 +24,11 @@ def init_app(app: "Flask") -> None:
     """Refuse the requests of an application that its server has marked."""
     from flask import request
 
-    from tumorapp.errors import OverloadedError
+    from brainscan.messages import Problem
 
     def refuse() -> None:
         if request.environ.get(ENVIRON_KEY):
-            raise OverloadedError
+            raise Problem("overloaded")
 
     app.before_request(refuse)
 
@@ -79,3 +82,10 @@ class Lane:
                 self._turns.popleft().release()
             else:
                 self._free += 1
+
+
+FEATURE = Feature(
+    "overload",
+    init_app=init_app,
+    settings=(Setting("MAX_WAITING", 128, whole_number(0, 400)),),
+)
