@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import cv2
 
@@ -14,8 +15,14 @@ from brainscan.bundle import BundleError, Installed, survey_bundles
 from brainscan.bundle.versions import Stamp
 from brainscan.engine import EngineError, EngineUnavailableError, OpenBundle, choose_engine
 from brainscan.examine import open_version
+from tumorapp.config import FOLDER, ROOT, Kind, Setting, choice, whole_number
 from tumorapp.errors import ConfigurationError
+from tumorapp.feature import Feature
+from tumorapp.reload import watch
 from tumorapp.signals import scans_predicted
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 PREFERRED_MODEL = "mobilenet-v2"
 
@@ -238,3 +245,62 @@ def _announce(found: Sequence[Examination], seconds: Mapping[str, float]) -> Non
     """Tell those who count and log what was predicted."""
     labels = [examination.label for examination in found]
     scans_predicted.send(found[0].card, labels=labels, seconds=seconds)
+
+
+def _init_app(app: "Flask") -> None:
+    config = app.config
+    app.extensions["catalog"] = Catalog(
+        config["MODELS_DIR"],
+        config["ENGINE"],
+        config["INFERENCE_THREADS"],
+        config["DEFAULT_MODEL"],
+        config["GRAPH"],
+    )
+
+
+def _start(app: "Flask") -> None:
+    catalog: Catalog = app.extensions["catalog"]
+    catalog.load()
+    watch(catalog)
+
+
+FEATURE = Feature(
+    "catalog",
+    init_app=_init_app,
+    start=_start,
+    settings=(
+        Setting(
+            "MODELS_DIR",
+            ROOT / "instance" / "models",
+            FOLDER,
+            "Folder of the published models; the newest good version of each is served.",
+        ),
+        Setting(
+            "DEFAULT_MODEL",
+            None,
+            Kind("the name of an installed model", str),
+            f"Model for requests that name none. Without this setting: {PREFERRED_MODEL} if it is "
+            "installed, otherwise the first by name.",
+        ),
+        Setting(
+            "ENGINE",
+            "openvino",
+            choice("openvino", "tensorflow"),
+            "Library that runs the models. tensorflow uses a GPU if there is one, and needs the "
+            "packages in requirements.txt.",
+        ),
+        Setting(
+            "GRAPH",
+            "auto",
+            choice("auto", "fp16", "int8"),
+            "Graph that openvino runs if a model has an int8 graph too. auto chooses int8 if the "
+            "processor has instructions for it (VNNI) and at most 1% of the answers change.",
+        ),
+        Setting(
+            "INFERENCE_THREADS",
+            0,
+            whole_number(0, 1024),
+            "Processor threads of one inference; 0 means one per core.",
+        ),
+    ),
+)

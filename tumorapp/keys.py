@@ -5,36 +5,26 @@ slow hash would only cost time at every request. The file is looked at for each,
 added or removed counts at once, in every worker.
 """
 
-import fcntl
 import hashlib
 import hmac
 import json
 import logging
-import os
 import secrets
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flask import Flask, g, request
-from werkzeug.datastructures import Headers
+from flask import Flask, current_app, g, request
 
+from brainscan.files import lock, write_text
 from brainscan.messages import Problem
 from tumorapp.errors import ConfigurationError
+from tumorapp.feature import feature_of
 from tumorapp.logs import ENVIRON_KEY
 
 HEADER = "X-API-Key"
-# What needs no key: the pages, what describes the API, and whatever asks for the service's health.
-# Everything else does, so that what is added later does, too.
-OPEN_BLUEPRINTS = frozenset(
-    {"how", "leaderboard", "many", "openapi", "ops", "pages", "report_page"}
-)
-OPEN_ENDPOINTS = frozenset(
-    {"static", "open_inference.check_health", "open_inference.check_readiness"}
-)
 
 _PREFIX = "tumorapp_"  # by which scanners for leaked secrets can know one
 _BYTES = 32
@@ -79,11 +69,11 @@ class KeyFile:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ConfigurationError(
                 f"The keys in {self.path} cannot be read: {error}. Let the service's user read the "
-                "file, or move it away and add the keys anew."
+                "file, or move it away and add the keys again."
             ) from error
 
     def find(self, secret: str) -> Key | None:
-        """Find the key that somebody shows, by a comparison that takes as long for any other."""
+        """Find the key that a request shows; takes the same time whichever it is."""
         shown = hashlib.sha256(secret.encode()).hexdigest()
         found = None
         for key in self._current():
@@ -132,73 +122,60 @@ class KeyFile:
                 self._seen = (stamp, ())
         return self._seen[1]
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Wait until nobody else changes the file; its folder is made where there is none."""
+    def _locked(self) -> AbstractContextManager[None]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(folder)
+        return lock(self.path.with_name(f".{self.path.name}.lock"))
 
     def _write(self, keys: Sequence[Key]) -> None:
-        """Replace the file as a whole, to be read by its owner alone: the same as before."""
         stored = {"format": _FORMAT, "keys": [asdict(key) for key in keys]}
-        descriptor, name = tempfile.mkstemp(prefix=".keys-", dir=self.path.parent)  # mode 0600
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(stored, file, indent=2)
-                file.flush()
-                os.fsync(file.fileno())
-            if os.geteuid() == 0 and self.path.exists():  # root does not take it from the service
-                owner = self.path.stat()
-                os.chown(temporary, owner.st_uid, owner.st_gid)
-            temporary.replace(self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_text(self.path, json.dumps(stored, indent=2), mode=0o600)
 
 
 def init_app(app: Flask) -> None:
-    """Ask every request of an application for a key, but for those to what is open."""
+    """Find out whose key each request of an application shows; `check` refuses it later."""
     keys = KeyFile(app.config["KEYS_FILE"])
 
-    def check() -> None:
-        if request.url_rule is None or is_open(request.blueprint, request.endpoint):
-            return
-        secret = read_secret(request.headers)
-        if not secret:
-            raise Problem("missing-key", accepted=("Authorization: Bearer KEY", "X-API-Key: KEY"))
-        key = keys.find(secret)
-        if key is None:
+    def identify() -> None:
+        secret = _read_secret()
+        if secret and (key := keys.find(secret)) is not None:
+            g.key = key.name
+            request.environ.get(ENVIRON_KEY, {})["key"] = key.name
+
+    app.before_request(identify)
+
+
+def check() -> None:
+    """Refuse a request without a valid key, unless its feature is open.
+
+    Raises:
+        Problem: it shows no key, or one that is not valid.
+    """
+    if request.url_rule is None or "key" in g:
+        return
+    if feature_of(current_app, request.endpoint).needs_key:
+        if _read_secret():
             raise Problem("invalid-key")
-        g.key = key.name
-        request.environ.get(ENVIRON_KEY, {})["key"] = key.name
-
-    app.before_request(check)
-    if os.environ.get("FLASK_RUN_FROM_CLI") != "true":
-        if not keys.read():
-            logger.warning(
-                "TUMORAPP_API_KEYS is on and there is no key in %s yet: nobody can use the API. "
-                "`flask keys add NAME` makes one.",
-                keys.path,
-            )
-        if app.config["PAGES"] == "on":
-            logger.warning(
-                "TUMORAPP_API_KEYS is on, and the pages predict without a key for whoever can "
-                "reach them. TUMORAPP_PAGES=off turns them off."
-            )
+        raise Problem("missing-key", accepted=("Authorization: Bearer KEY", "X-API-Key: KEY"))
 
 
-def is_open(blueprint: str | None, endpoint: str | None) -> bool:
-    """Tell whether an endpoint needs no key."""
-    return blueprint in OPEN_BLUEPRINTS or endpoint in OPEN_ENDPOINTS
+def warn(app: Flask) -> None:
+    """Warn of what is probably not meant; raises ConfigurationError as `KeyFile.read`."""
+    path: Path = app.config["KEYS_FILE"]
+    if not KeyFile(path).read():
+        logger.warning(
+            "TUMORAPP_API_KEYS is on and there is no key in %s yet: nobody can use the API. "
+            "`flask keys add NAME` makes one.",
+            path,
+        )
+    if app.config["PAGES"] == "on":
+        logger.warning(
+            "TUMORAPP_API_KEYS is on, but the pages predict without a key for anyone who can reach "
+            "them. TUMORAPP_PAGES=off turns them off."
+        )
 
 
-def read_secret(headers: Headers) -> str:
-    """Read the key of a request: X-API-Key, or a bearer token; empty where there is none."""
-    given = headers.get(HEADER, "")
-    scheme, _, token = headers.get("Authorization", "").partition(" ")
+def _read_secret() -> str:
+    """Read the key of the request: X-API-Key, or a bearer token; empty where there is none."""
+    given = request.headers.get(HEADER, "")
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return (given or (token if scheme.lower() == "bearer" else "")).strip()

@@ -12,6 +12,9 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from tumorapp.config import Setting, choice
+from tumorapp.feature import Feature
+
 if TYPE_CHECKING:
     from flask import Flask, Request, Response
 
@@ -143,3 +146,18 @@ def choose_formatter(name: str) -> logging.Formatter:
         rename_fields={"levelname": "level", "name": "logger", "exc_info": "exception"},
         rename_fields_keep_missing=False,
     )
+
+
+FEATURE = Feature(
+    "logs",
+    init_app=init_app,
+    settings=(
+        Setting(
+            "LOG_FORMAT",
+            "text",
+            choice("text", "json"),
+            "Format of gunicorn's log: text for people, or every line as JSON with a line for each "
+            "request.",
+        ),
+    ),
+)

@@ -13,6 +13,7 @@ from flask import Flask, Request, Response, current_app, g, json, render_templat
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed
 
 from brainscan.messages import Problem
+from tumorapp.feature import Feature
 from tumorapp.language.translation import tell, translate
 
 PROTOCOL_PREFIX = "/v2"
@@ -110,3 +111,6 @@ def wants_page(received: Request) -> bool:
         return False  # the host's name is not valid, so that the page's links cannot be made
     offered = [PROBLEM_JSON, "application/json", "text/html"]
     return received.accept_mimetypes.best_match(offered) == "text/html"
+
+
+FEATURE = Feature("problems", init_app=init_app)

@@ -4,12 +4,16 @@ The headers are ours and not flask-talisman's: it would add a session cookie's s
 and nonces that nothing here uses.
 """
 
+import re
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from brainscan.messages import Problem
+from tumorapp.cli.keys import keys_commands
+from tumorapp.config import FILE, ON_OFF, ROOT, Kind, Setting, whole_number
+from tumorapp.feature import Feature
 
 _POLICY = {
     "default-src": "'none'",
@@ -36,6 +40,7 @@ HEADERS = {
 ENCRYPTED_ONLY = "max-age=31536000"
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_OWN_HOSTS = ("localhost", "127.0.0.1")  # health checks on the machine itself
 _OWN_SITES = ("same-origin", "none")  # the latter is a person's own doing, such as a bookmark
 
 
@@ -83,15 +88,17 @@ def _name_host(origin: str) -> str | None:
 def init_app(app: Flask) -> None:
     """Protect an application; keys and limits are imported only where they are configured.
 
+    What is refused for its key or its origin counts towards the limit too.
+
     Raises:
-        ConfigurationError: the keys cannot be read, or the limits' storage cannot be used.
+        ConfigurationError: the limits' storage cannot be used.
     """
     if proxies := app.config["PROXIES"]:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies
         )
-    app.before_request(refuse_other_sites)
-    if app.config["API_KEYS"] == "on":
+    asks_for_keys = app.config["API_KEYS"] == "on"
+    if asks_for_keys:
         from tumorapp import keys
 
         keys.init_app(app)
@@ -99,4 +106,84 @@ def init_app(app: Flask) -> None:
         from tumorapp import limits
 
         limits.init_app(app)
+    app.before_request(refuse_other_sites)
+    if asks_for_keys:
+        app.before_request(keys.check)
     app.after_request(add_headers)
+
+
+def _start(app: Flask) -> None:
+    if app.config["API_KEYS"] == "on":
+        from tumorapp import keys
+
+        keys.warn(app)
+
+
+def _parse_rate(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d{0,8}/(second|minute|hour|day)", text):
+        raise ValueError
+    return text
+
+
+def _parse_storage(text: str) -> str:
+    if text != "memory://" and not text.startswith(("redis://", "rediss://")):
+        raise ValueError
+    return text
+
+
+def _parse_hosts(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(re.fullmatch(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", name) for name in names):
+        raise ValueError
+    return [*names, *_OWN_HOSTS]
+
+
+FEATURE = Feature(
+    "security",
+    init_app=init_app,
+    start=_start,
+    commands=(keys_commands,),
+    settings=(
+        Setting(
+            "API_KEYS",
+            "off",
+            ON_OFF,
+            "Whether /api, /v2 and /metrics need a key, which `flask keys add` makes. The pages "
+            "never do.",
+        ),
+        Setting(
+            "KEYS_FILE", ROOT / "instance" / "keys" / "keys.json", FILE, "File of the keys' hashes."
+        ),
+        Setting(
+            "RATE_LIMIT",
+            None,
+            Kind("a number per second, minute, hour or day, such as 60/minute", _parse_rate),
+            "Most requests of one client, identified by its key or otherwise by its address. "
+            "Further ones get 429.",
+        ),
+        Setting(
+            "RATE_LIMIT_STORAGE",
+            "memory://",
+            Kind("memory:// or an address such as redis://127.0.0.1:6379", _parse_storage),
+            "Where requests are counted. In memory, each worker counts separately; a Redis counts "
+            "for all of them and needs the package redis.",
+        ),
+        Setting(
+            "TRUSTED_HOSTS",
+            None,
+            Kind(
+                "names separated by commas; one that starts with a dot includes all below it",
+                _parse_hosts,
+            ),
+            "Host names under which the service answers, in addition to localhost and 127.0.0.1. "
+            "Without this setting, it answers under any name.",
+        ),
+        Setting(
+            "PROXIES",
+            0,
+            whole_number(0, 10),
+            "Number of proxies in front of the service, each of which sets X-Forwarded-For, -Proto "
+            "and -Host. With 0, these headers are ignored.",
+        ),
+    ),
+)

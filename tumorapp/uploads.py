@@ -9,6 +9,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from brainscan import ImageFile, Problem
 from brainscan.scan.formats import list_media_types
+from tumorapp.config import Setting, whole_number
+from tumorapp.feature import Feature
 
 FIELD = "image"
 # Text fields beside the images: far more than there are options, far fewer than could hurt.
@@ -174,3 +176,24 @@ def missing_file(field: str, received: Iterable[str], accepted: Sequence[str]) -
     names = sorted(filter(None, received))  # a part may have no name
     fields = ", ".join(names)[:200] or "none"
     return Problem("missing-image", accepted=accepted, field=field, fields=fields)
+
+
+FEATURE = Feature(
+    "uploads",
+    init_app=init_app,
+    settings=(
+        Setting(
+            "MAX_UPLOAD_MB",
+            20,
+            whole_number(1, 2048),
+            "Largest request, all its images together, in megabytes of 1,048,576 bytes.",
+        ),
+        Setting("MAX_IMAGES", 16, whole_number(1, 1024), "Most images in one request."),
+        Setting(
+            "MAX_PIXELS",
+            50_000_000,
+            whole_number(256, 150_000_000),
+            "Largest width × height of one image, checked before it is decoded.",
+        ),
+    ),
+)

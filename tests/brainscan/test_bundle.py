@@ -25,7 +25,8 @@ from brainscan.bundle import (
     remove_version,
     survey_bundles,
 )
-from brainscan.bundle.store import lock_root
+from brainscan.bundle.store import LOCK_FILE
+from brainscan.files import lock
 
 PROJECT = Path(__file__).parents[2]
 MakeCard = Callable[..., Card]
@@ -231,7 +232,7 @@ def assert_the_old_one_serves(root: Path) -> None:
     card = read_bundle(root / "mobilenet-v2" / "1")
     assert publish_bundle(root, card, write_files).name == "2"
     assert read_bundle(root / "mobilenet-v2" / "2").version == 2
-    assert not list(root.glob(".publishing-*"))
+    assert not list(root.glob(".staging-*"))
 
 
 class TestPublishing:
@@ -299,7 +300,7 @@ class TestPublishing:
         assert done.returncode == 1
         assert "No space left on device" in done.stderr
         assert done.stdout.split() == [
-            *(f"{disk}:", ".publishing", "mobilenet-v2", f"{disk}/mobilenet-v2:", "1")
+            *(f"{disk}:", ".lock", "mobilenet-v2", f"{disk}/mobilenet-v2:", "1")
         ]
 
     def test_killed_while_publishing(self, root: Path) -> None:
@@ -309,9 +310,9 @@ class TestPublishing:
         ) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "writing\n"
-            assert list(root.glob(".publishing-*/graph.xml"))
+            assert list(root.glob(".staging-*/graph.xml"))
             process.send_signal(signal.SIGKILL)
-        assert list(root.glob(".publishing-*/graph.xml"))  # what it left behind
+        assert list(root.glob(".staging-*/graph.xml"))  # what it left behind
         assert_the_old_one_serves(root)
 
     @pytest.mark.slow
@@ -414,7 +415,7 @@ class TestVersions:
         assert folder.name == "4"
 
     def test_what_is_removed_meanwhile_is_not_chosen(self, root: Path) -> None:
-        with ThreadPoolExecutor(2) as pool, lock_root(root):
+        with ThreadPoolExecutor(2) as pool, lock(root / LOCK_FILE):
             removal = pool.submit(remove_version, root, "mobilenet-v2", 2)
             choice = pool.submit(pin_version, root, "mobilenet-v2", 2)
             time.sleep(0.2)  # both wait for the lock
@@ -440,9 +441,9 @@ remove_version(Path(sys.argv[1]), "mobilenet-v2", 3)
         )
         assert killed.returncode == -signal.SIGKILL
         assert installed_versions(root) == {"mobilenet-v2": [1, 2]}
-        assert list(root.glob(".removing-*"))
+        assert list(root.glob(".staging-*"))
         publish_bundle(root, make_card(), write_files)
-        assert not list(root.glob(".removing-*"))
+        assert not list(root.glob(".staging-*"))
 
     def test_a_survey_notices_every_change(self, root: Path, make_card: MakeCard) -> None:
         seen = [survey_bundles(root)]

@@ -104,7 +104,7 @@ def test_a_bundle_holds_model_graph_report_and_card(models: Path, dense_card: Ca
     outputs = run_graph(folder, scans)
     assert set(outputs) == {"probabilities"}
     assert outputs["probabilities"] == pytest.approx(expected, abs=AGREEMENT)
-    assert not list(models.glob(".publishing-*/"))
+    assert not list(models.glob(".staging-*/"))
 
 
 def test_a_graph_that_differs_is_refused(models: Path, dense_card: Card) -> None:
@@ -135,7 +135,7 @@ def test_killed_while_publishing(
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    (abandoned,) = models.glob(".publishing-*/")
+    (abandoned,) = models.glob(".staging-*/")
     assert {path.name for path in abandoned.iterdir()} >= {"graph.xml", "model.keras", "report"}
     assert_untouched(models)
     publish_bundle(models, dense_card, write_graph)

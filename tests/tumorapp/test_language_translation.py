@@ -15,14 +15,14 @@ from babel.messages.pofile import read_po
 from flask import Flask
 from flask.testing import FlaskClient
 from pypdf import PdfReader
-from tests.web.pages import Page as BrowserPage
-from tests.web.pages import choose
-from tests.web.test_pages_leaderboard import METRICS, RESULT, write_study
 
 from brainscan.bundle import Card
 from brainscan.scan import ScanError, decode_scan
 from brainscan.scan.prepare import CROP_FELL_BACK
 from brainscan.scan.resemblance import NOT_A_SCAN
+from tests.tumorapp.pages import Page as BrowserPage
+from tests.tumorapp.pages import choose
+from tests.tumorapp.test_pages_leaderboard import METRICS, RESULT, write_study
 from tumorapp import create_app, inference
 from tumorapp.language.sentences import translate_sentence
 from tumorapp.language.translation import FOLDER, list_languages, write_decimal, write_percent

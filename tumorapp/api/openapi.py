@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask import Blueprint, Flask, Response, abort, current_app, render_template
+from flask import Blueprint, Flask, Response, current_app, render_template
 from marshmallow import Schema, fields
 from werkzeug.routing import Rule
 
 from brainscan.messages import KINDS, Kind
 from tumorapp.api.schemas import ProblemSchema
+from tumorapp.feature import Feature, Menu, feature_of
 from tumorapp.problems import PROBLEM_JSON
 
 if TYPE_CHECKING:
@@ -132,10 +133,18 @@ def show_text(kind: Kind) -> str:
 
 _OPERATIONS: dict[Callable[..., Any], Operation] = {}
 
-# The page's own files are large: they lie apart from those of the other pages.
-blueprint = Blueprint(
-    "openapi", __name__, static_folder="swagger_ui", static_url_path="/docs/swagger-ui"
+blueprint = Blueprint("openapi", __name__, url_prefix="/api")
+DOCUMENT = Feature("openapi", blueprint, open=True)
+
+# Its own files are large: they lie apart from those of the other pages.
+page_blueprint = Blueprint(
+    "api_page",
+    __name__,
+    url_prefix="/api/docs",
+    static_folder="swagger_ui",
+    static_url_path="/swagger-ui",
 )
+PAGE = Feature("api_page", page_blueprint, page=True, menu=Menu("API", "show_page", 40))
 
 
 def document(operation: Operation) -> Callable[[View], View]:
@@ -177,11 +186,9 @@ def show_document() -> Response:
     return Response(text, mimetype="application/json")
 
 
-@blueprint.get("/docs")
+@page_blueprint.get("")
 def show_page() -> str:
     """Show the document as a page to read and to try the operations on."""
-    if current_app.config["PAGES"] == "off":
-        abort(404)
     return render_template("api.html")
 
 
@@ -194,6 +201,7 @@ def build_document(app: Flask) -> dict[str, Any]:
         title="TumorApp",
         version=VERSION,
         openapi_version="3.1.0",
+        tags=[{"name": "images"}],  # the page shows it first, and the others as they come
         plugins=[MarshmallowPlugin(schema_name_resolver=_name_schema)],
         info={"description": _DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}},
     )
@@ -253,16 +261,15 @@ def _describe_answer(answer: Answer, content_type: str) -> dict[str, Any]:
 
 def _list_refusals(rule: Rule) -> list[str]:
     """List the problems that an operation may end with before its view is called."""
-    from tumorapp.keys import is_open
     from tumorapp.security import SAFE_METHODS
 
-    blueprint = rule.endpoint.rpartition(".")[0] or None
+    feature = feature_of(current_app, rule.endpoint)
     refusals = []
-    if current_app.config["API_KEYS"] == "on" and not is_open(blueprint, rule.endpoint):
+    if current_app.config["API_KEYS"] == "on" and feature.needs_key:
         refusals += ["missing-key", "invalid-key"]
     if (rule.methods or set()) - SAFE_METHODS:
         refusals.append("cross-site")
-    if current_app.config["RATE_LIMIT"] is not None:
+    if current_app.config["RATE_LIMIT"] is not None and feature.limited:
         refusals.append("rate-limited")
     return refusals
 

@@ -9,9 +9,11 @@ from tumorapp.api import examples
 from tumorapp.api.openapi import PREDICTION_PROBLEMS, Answer, Operation, document
 from tumorapp.api.schemas import AnswerSchema, ModelsSchema, answer_schema, read_options
 from tumorapp.catalog import Catalog
+from tumorapp.feature import Feature
 from tumorapp.uploads import read_files
 
-blueprint = Blueprint("api", __name__)
+blueprint = Blueprint("api", __name__, url_prefix="/api")
+FEATURE = Feature("api", blueprint)
 
 
 @blueprint.post("/predict")

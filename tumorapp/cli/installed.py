@@ -3,9 +3,8 @@
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from flask import current_app
-
 from brainscan.bundle import BundleError, Card, Installed, read_bundle, survey_bundles
+from tumorapp.reload import SECONDS
 
 COLUMNS = ("name", "version", "served", "accuracy", "protocol", "size", "files")
 
@@ -57,8 +56,7 @@ def describe_change(bundle: Path) -> str:
 
 def describe_reload() -> str:
     """Say when a running service takes up what has changed."""
-    seconds = current_app.config["RELOAD_SECONDS"]
-    return f"A running service knows within {seconds} s." if seconds else "Restart the service."
+    return f"A running service knows within {SECONDS} s."
 
 
 def _read(root: Path, name: str, version: int) -> Card | str:

@@ -38,7 +38,7 @@ from tumorapp.problems import answer_problem
 
 _FORMATS = {"json": "application/json", "csv": "text/csv"}
 
-blueprint = Blueprint("jobs", __name__)
+blueprint = Blueprint("jobs", __name__, url_prefix="/api/jobs")
 
 
 @blueprint.post("")

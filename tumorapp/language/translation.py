@@ -14,17 +14,23 @@ from urllib.parse import urlencode
 from babel import Locale
 from babel.lists import format_list
 from babel.numbers import format_decimal, format_percent
-from flask import Flask, Response, after_this_request, has_request_context, request, url_for
+from flask import (
+    Flask,
+    Response,
+    after_this_request,
+    current_app,
+    has_request_context,
+    request,
+    url_for,
+)
 from flask_babel import Babel, get_locale, gettext
 
 from brainscan.messages import Message, Value
+from tumorapp.feature import Feature, feature_of
 
 PARAMETER = "lang"
 SOURCE = "en"
 FOLDER = Path(__file__).with_name("translations")
-
-_PAGES = frozenset({"pages", "many", "leaderboard", "how", "report_page"})  # blueprints
-_API_PAGE = "openapi.show_page"
 
 
 def init_app(app: Flask) -> None:
@@ -106,7 +112,11 @@ def _choose_language() -> str:
 
 
 def _is_for_programs() -> bool:
-    return request.path.startswith(("/api/", "/v2")) and request.endpoint != _API_PAGE
+    return request.path.startswith(("/api/", "/v2")) and not _feature().page
+
+
+def _feature() -> Feature:
+    return feature_of(current_app, request.endpoint)
 
 
 def _asked_language() -> str | None:
@@ -135,7 +145,7 @@ def _keep_language(endpoint: str, values: dict[str, Any]) -> None:
     """Let an address of a page say the language, where the one of this page does."""
     if not has_request_context() or PARAMETER not in request.args:
         return
-    if endpoint == _API_PAGE or endpoint.partition(".")[0] in _PAGES:
+    if feature_of(current_app, endpoint).page:
         values.setdefault(PARAMETER, _asked_language())
 
 
@@ -152,6 +162,6 @@ def _describe_language() -> dict[str, Any]:
 
 def _link_to(tag: str) -> str:
     """Give the address of the same page in another language; a scan that was sent is not kept."""
-    if request.blueprint == "pages":
-        return url_for("pages.show_form", lang=tag)
+    if request.method == "POST" and (home := _feature().home):
+        return url_for(home, lang=tag)
     return f"?{urlencode({**request.args.to_dict(), PARAMETER: tag})}"

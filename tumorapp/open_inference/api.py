@@ -23,6 +23,7 @@ from tumorapp.api.openapi import (
     show_text,
 )
 from tumorapp.catalog import Catalog
+from tumorapp.feature import Feature
 from tumorapp.language.translation import tell
 from tumorapp.open_inference import schemas, tensors
 from tumorapp.open_inference.tensors import refuse
@@ -50,6 +51,7 @@ def _write_error(kind: Kind) -> dict[str, Any]:
 _ERRORS = ErrorShape("application/json", schemas.ErrorSchema, _write_error)
 
 blueprint = Blueprint("open_inference", __name__, url_prefix=PROTOCOL_PREFIX)
+health = Blueprint("open_inference_health", __name__, url_prefix=f"{PROTOCOL_PREFIX}/health")
 
 
 def _operation(summary: str, answer: Answer, *problems: str, **more: Any) -> Operation:
@@ -71,14 +73,14 @@ def describe_server() -> dict[str, Any]:
     return {"name": "tumorapp", "version": VERSION, "extensions": []}
 
 
-@blueprint.get("/health/live")
+@health.get("/live")
 @document(_operation("Ask whether the server lives", schemas.LIVE))
 def check_health() -> dict[str, Any]:
     """Answer as long as the process answers at all."""
     return {"live": True}
 
 
-@blueprint.get("/health/ready")
+@health.get("/ready")
 @document(
     _operation(
         "Ask whether the server can predict", schemas.READY, answers={400: schemas.NOT_READY}
@@ -213,3 +215,7 @@ def _find(name: str, version: str | None = None) -> Model:
             served=served,
         )
     return model
+
+
+FEATURE = Feature("open_inference", blueprint)
+HEALTH = Feature("open_inference_health", health, open=True, limited=False)

@@ -11,6 +11,8 @@ from brainscan import ImageFile, Problem
 from brainscan.bundle import Card
 from tumorapp.api.schemas import Options, read_options
 from tumorapp.catalog import Catalog
+from tumorapp.feature import Feature, Menu
+from tumorapp.language.translation import mark
 from tumorapp.pages import samples
 from tumorapp.pages.layers import LayerReader, LayerReaders, LayersError
 from tumorapp.pages.steps import show_steps
@@ -23,13 +25,20 @@ logger = logging.getLogger(__name__)
 blueprint = Blueprint("how", __name__)
 
 
-def init_app(app: Flask) -> None:
-    """Add the page to an application; needs its models' folder and engine to be set."""
+def _init_app(app: Flask) -> None:
     if app.config["ENGINE"] == "openvino":
         app.extensions["layers"] = LayerReaders(
             app.config["MODELS_DIR"], app.config["INFERENCE_THREADS"]
         )
-    app.register_blueprint(blueprint)
+
+
+FEATURE = Feature(
+    "how",
+    blueprint,
+    page=True,
+    menu=Menu(mark("How it works"), "show_page", 30),
+    init_app=_init_app,
+)
 
 
 @blueprint.get("/how")

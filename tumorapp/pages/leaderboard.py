@@ -19,6 +19,8 @@ from brainscan import Model
 from brainscan.bundle import Card
 from tumorapp.api.schemas import refuse_option
 from tumorapp.catalog import Catalog
+from tumorapp.config import FOLDER, ROOT, Setting
+from tumorapp.feature import Feature, Menu
 from tumorapp.language.translation import mark
 from tumorapp.pages import figures, rows
 from tumorapp.pages.mistakes import count_mistakes
@@ -70,6 +72,20 @@ PLOTS = (
 )
 
 blueprint = Blueprint("leaderboard", __name__, url_prefix="/models")
+FEATURE = Feature(
+    "leaderboard",
+    blueprint,
+    page=True,
+    menu=Menu(mark("Models"), "show_models", 20),
+    settings=(
+        Setting(
+            "STUDY_DIR",
+            ROOT / "instance" / "study",
+            FOLDER,
+            "Folder of the study's results and reports, which the page Models shows.",
+        ),
+    ),
+)
 for _filter in (
     figures.write_share,
     figures.write_number,

@@ -11,6 +11,7 @@ from flask import Blueprint, current_app, request
 from brainscan import Examination, ScanError
 from tumorapp.api.schemas import PredictionSchema, read_options
 from tumorapp.catalog import Catalog
+from tumorapp.feature import Feature
 from tumorapp.language.translation import tell
 from tumorapp.language.wording import class_name, probability
 from tumorapp.uploads import read_files
@@ -18,6 +19,7 @@ from tumorapp.uploads import read_files
 _PREDICTION = PredictionSchema(exclude=("heatmap",))
 
 blueprint = Blueprint("many", __name__)
+FEATURE = Feature("many", blueprint, page=True)
 
 
 @blueprint.post("/many")

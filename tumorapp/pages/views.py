@@ -20,8 +20,10 @@ from brainscan.scan import Picture, PreparedScan, read_picture
 from brainscan.scan.formats import list_endings, list_media_types, list_names
 from tumorapp.api.schemas import Options, PredictionSchema, read_options
 from tumorapp.catalog import Catalog
+from tumorapp.config import ON_OFF, Setting
+from tumorapp.feature import Feature, Menu
 from tumorapp.language import wording
-from tumorapp.language.translation import tell
+from tumorapp.language.translation import mark, tell
 from tumorapp.pages import samples
 from tumorapp.pages.comparison import compare_models
 from tumorapp.problems import describe, to_problem, wants_page
@@ -33,6 +35,20 @@ _FORM_OVERHEAD = 4096
 _PREDICTIONS = {True: PredictionSchema(), False: PredictionSchema(exclude=("heatmap",))}
 
 blueprint = Blueprint("pages", __name__)
+FEATURE = Feature(
+    "pages",
+    blueprint,
+    page=True,
+    menu=Menu(mark("Predict"), "show_form", 10),
+    settings=(
+        Setting(
+            "PAGES",
+            "on",
+            ON_OFF,
+            "Whether there are pages for people; otherwise only the API is served.",
+        ),
+    ),
+)
 for _filter in (*wording.FILTERS, tell):
     blueprint.add_app_template_filter(_filter)
 

@@ -12,12 +12,15 @@ from tumorapp.api import examples
 from tumorapp.api.openapi import PREDICTION_PROBLEMS, VERSION, Answer, Operation, document
 from tumorapp.api.schemas import read_options
 from tumorapp.catalog import Catalog
+from tumorapp.feature import Feature
 from tumorapp.uploads import read_file
 
 PDF = "application/pdf"
 
-blueprint = Blueprint("reports", __name__)
+blueprint = Blueprint("reports", __name__, url_prefix="/api")
 page_blueprint = Blueprint("report_page", __name__)
+FEATURE = Feature("reports", blueprint)
+PAGE = Feature("report_page", page_blueprint, page=True)
 
 
 @blueprint.post("/report")

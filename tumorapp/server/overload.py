@@ -8,6 +8,9 @@ gunicorn's master reads this module, so it imports nothing heavy.
 
 from typing import TYPE_CHECKING
 
+from tumorapp.config import Setting, whole_number
+from tumorapp.feature import Feature
+
 if TYPE_CHECKING:
     from flask import Flask
 
@@ -26,3 +29,17 @@ def init_app(app: "Flask") -> None:
             raise Problem("overloaded")
 
     app.before_request(refuse)
+
+
+FEATURE = Feature(
+    "overload",
+    init_app=init_app,
+    settings=(
+        Setting(
+            "MAX_WAITING",
+            128,
+            whole_number(0, 400),
+            "Most requests that wait for one of a worker's threads; the next gets 503 at once.",
+        ),
+    ),
+)
