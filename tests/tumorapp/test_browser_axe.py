@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from tests.web.pages import TEXT_FILE, Page, choose, hand_over, image
-from tests.web.test_pages_leaderboard import METRICS, RESULT, write_study
+from tests.tumorapp.pages import TEXT_FILE, Page, choose, hand_over, image
+from tests.tumorapp.test_pages_leaderboard import METRICS, RESULT, write_study
 
 from brainscan.bundle import Card
 from tumorapp import create_app

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from tests.web.pages import Page, wait_until
+from tests.tumorapp.pages import Page, wait_until
 
 from brainscan.bundle.study import Result, append_result
 from tumorapp import create_app

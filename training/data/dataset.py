@@ -11,7 +11,7 @@ from brainscan.bundle import HEALTHY_CLASSES
 from brainscan.scan import ScanSpecification
 from training.data.audit import find_contradictions, find_leaks, group_near_duplicates
 from training.data.cache import prepare_arrays
-from training.data.folders import LAYOUT, ScanTree, read_tree
+from training.data.folders import ScanTree, describe_layout, read_tree
 from training.data.sources import (
     BINARY_CLASSES,
     CANONICAL_CLASSES,
@@ -244,7 +244,7 @@ def _check_several(labels: Sequence[str], roots: Sequence[Path], notes: Sequence
             "folder for each class, such as glioma/1.jpg and notumor/2.jpg: pass the folder above "
             "these, or another --data folder too."
         )
-        raise DataError("\n".join([explanation, *notes, LAYOUT]))
+        raise DataError("\n".join([explanation, *notes, describe_layout()]))
 
 
 def _check_classes(labels: Sequence[str], classes: tuple[str, ...], roots: Sequence[Path]) -> None:
