@@ -372,6 +372,7 @@ KINDS: Mapping[str, Kind] = {
                 "Something went wrong in the service; the request was not at fault. It has been "
                 "logged. Try again, and tell the service's operator if it happens again."
             ),
+            "job-images-missing": _("The job's images are gone. Send them again."),
             "given-up": _("The file could not be predicted: the service stopped at each attempt."),
         },
     ),

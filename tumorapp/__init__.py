@@ -25,7 +25,7 @@ def create_app(config: Mapping[str, object] | None = None) -> "Flask":
     from flask.json.provider import DefaultJSONProvider
 
     from tumorapp.config import read_settings
-    from tumorapp.feature import find_features, list_menu
+    from tumorapp.feature import find_features
     from tumorapp.language import translation
     from tumorapp.pages import assets
 
@@ -38,7 +38,7 @@ def create_app(config: Mapping[str, object] | None = None) -> "Flask":
     app.config.from_mapping(read_settings(settings, os.environ, config or {}))
     features = {feature.name: feature for feature in known if feature.is_on(app.config)}
     app.extensions["features"] = features
-    app.jinja_env.globals["menu"] = list_menu(features.values())
+    app.jinja_env.globals["features"] = features.values()
     translation.init_app(app)
     for feature in features.values():
         feature.register(app)

@@ -99,8 +99,7 @@ class Catalog:
         """
         cv2.setNumThreads(1)  # its own threads take twice the time on small pictures like these
         with self._loading:
-            self._served = self._take_up(_Served(), self._survey() or {})
-            self._report(_Served(), self._served)
+            self._take_up(_Served(), self._survey() or {})
 
     def refresh(self) -> None:
         """Take up what was published, chosen or removed since; opens only what is new.
@@ -111,48 +110,36 @@ class Catalog:
         """
         with self._loading:
             before, installed = self._read(), self._survey()
-            if installed is None or installed == before.installed:
-                return
-            if not self._models_dir.is_dir():  # being replaced by another
-                return
-            self._served = self._take_up(before, installed)
-            self._report(before, self._served)
+            # A folder that does not exist is being replaced by another.
+            if installed not in (None, before.installed) and self._models_dir.is_dir():
+                self._take_up(before, installed or {})
 
-    def _take_up(self, before: _Served, installed: Mapping[str, Installed]) -> _Served:
-        """Open what is to be served now, but for what was opened before and has not changed."""
+    def _take_up(self, before: _Served, installed: Mapping[str, Installed]) -> None:
+        """Serve what is installed; opens only what was not opened before or has changed."""
         try:
             open_bundle = choose_engine(self._engine, self._threads, self._graph)
         except EngineUnavailableError as error:
             raise ConfigurationError(
                 f"{error} Install requirements.txt, or set TUMORAPP_ENGINE=openvino."
             ) from error
-
-        def open_newest(name: str, found: Installed) -> dict[_Key, Model | Refusal]:
-            outcomes: dict[_Key, Model | Refusal] = {}
-            for version in found.candidates:
-                key = name, version, found.stamps.get(version, ())
-                outcomes[key] = before.tried.get(key) or self._try(name, version, open_bundle)
-                if isinstance(outcomes[key], Model):
-                    break
-            return outcomes
-
         models: dict[str, Model] = {}
         tried: dict[_Key, Model | Refusal] = {}
+        refused = [Refusal(name, "active", it.fault) for name, it in installed.items() if it.fault]
         # One after another: where two threads make OpenVINO's first inference at the same time, its
         # bindings may wait for each other for ever (one start in some hundred did).
         for name, found in installed.items():
-            outcomes = open_newest(name, found)
-            tried |= outcomes
-            newest = next(reversed(outcomes.values()), None)
-            if isinstance(newest, Model):
-                models[name] = newest
-            elif name in before.models:
-                models[name] = before.models[name]
-        faults = [
-            Refusal(name, "active", one.fault) for name, one in installed.items() if one.fault
-        ]
-        refused = [outcome for outcome in tried.values() if isinstance(outcome, Refusal)]
-        return _Served(MappingProxyType(models), (*faults, *refused), installed, tried)
+            if name in before.models:
+                models[name] = before.models[name]  # unless a version is good
+            for version in found.candidates:
+                key = name, version, found.stamps.get(version, ())
+                outcome = before.tried.get(key) or self._try(name, version, open_bundle)
+                tried[key] = outcome
+                if isinstance(outcome, Model):
+                    models[name] = outcome
+                    break
+                refused.append(outcome)
+        self._served = _Served(MappingProxyType(models), tuple(refused), installed, tried)
+        self._report(before, self._served)
 
     def _try(self, name: str, version: int, open_bundle: OpenBundle) -> Model | Refusal:
         try:
@@ -162,16 +149,15 @@ class Catalog:
 
     def _survey(self) -> dict[str, Installed] | None:
         """Look at what is installed; None where the folder cannot be read."""
-        reason = ""
         try:
-            return survey_bundles(self._models_dir)
+            found = survey_bundles(self._models_dir)
         except OSError as error:
-            reason = str(error)
-            if reason != self._unreadable:  # said once, not at every look
-                logger.error("The bundles in %s cannot be listed: %s", self._models_dir, reason)
+            if str(error) != self._unreadable:  # said once, not at every look
+                logger.error("The bundles in %s cannot be listed: %s", self._models_dir, error)
+            self._unreadable = str(error)
             return None
-        finally:
-            self._unreadable = reason
+        self._unreadable = ""
+        return found
 
     def _report(self, before: _Served, served: _Served) -> None:
         """Log what is new."""
@@ -269,38 +255,10 @@ FEATURE = Feature(
     init_app=_init_app,
     start=_start,
     settings=(
-        Setting(
-            "MODELS_DIR",
-            ROOT / "instance" / "models",
-            FOLDER,
-            "Folder of the published models; the newest good version of each is served.",
-        ),
-        Setting(
-            "DEFAULT_MODEL",
-            None,
-            Kind("the name of an installed model", str),
-            f"Model for requests that name none. Without this setting: {PREFERRED_MODEL} if it is "
-            "installed, otherwise the first by name.",
-        ),
-        Setting(
-            "ENGINE",
-            "openvino",
-            choice("openvino", "tensorflow"),
-            "Library that runs the models. tensorflow uses a GPU if there is one, and needs the "
-            "packages in requirements.txt.",
-        ),
-        Setting(
-            "GRAPH",
-            "auto",
-            choice("auto", "fp16", "int8"),
-            "Graph that openvino runs if a model has an int8 graph too. auto chooses int8 if the "
-            "processor has instructions for it (VNNI) and at most 1% of the answers change.",
-        ),
-        Setting(
-            "INFERENCE_THREADS",
-            0,
-            whole_number(0, 1024),
-            "Processor threads of one inference; 0 means one per core.",
-        ),
+        Setting("MODELS_DIR", ROOT / "instance" / "models", FOLDER),
+        Setting("DEFAULT_MODEL", None, Kind("the name of an installed model", str)),
+        Setting("ENGINE", "openvino", choice("openvino", "tensorflow")),
+        Setting("GRAPH", "auto", choice("auto", "fp16", "int8")),
+        Setting("INFERENCE_THREADS", 0, whole_number(0, 1024)),
     ),
 )

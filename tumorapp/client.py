@@ -147,7 +147,7 @@ class Job:
         total: how many files it has.
         done: how many of them have an outcome.
         failed: how many of those could not be predicted.
-        error: why it failed as a whole; empty where it did not.
+        error: why it failed as a whole; None where it did not.
     """
 
     id: str
@@ -155,7 +155,7 @@ class Job:
     total: int
     done: int
     failed: int
-    error: str
+    error: Remark | None
 
     @property
     def ended(self) -> bool:
@@ -372,7 +372,11 @@ def _read_scans(scans: Scan | Iterable[Scan]) -> list[tuple[str, tuple[str, byte
 
 def _read_job(body: Mapping[str, Any]) -> Job:
     names = ("id", "state", "total", "done", "failed")
-    return Job(**{name: body[name] for name in names}, error=body.get("error", ""))
+    return Job(**{name: body[name] for name in names}, error=_read_remark(body.get("error")))
+
+
+def _read_remark(fields: Mapping[str, str] | None) -> Remark | None:
+    return Remark(fields["code"], fields["detail"]) if fields else None
 
 
 def _read_results(body: Mapping[str, Any]) -> Results:

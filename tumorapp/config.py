@@ -40,19 +40,17 @@ class Kind:
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting.
+    """One setting; docs/configuration.md says what it does.
 
     Attributes:
         name: its key in `app.config`.
         default: its value where nothing is given.
         kind: what it accepts.
-        help: what it does, in a sentence or two.
     """
 
     name: str
     default: Any
     kind: Kind
-    help: str
 
     @property
     def variable(self) -> str:
@@ -72,15 +70,20 @@ def whole_number(least: int, most: int) -> Kind:
     return Kind(f"a whole number from {least} to {most}", parse)
 
 
-def choice(*names: str) -> Kind:
-    """Accept one of some words, which have to be written like this."""
+def matching(pattern: str, accepted: str) -> Kind:
+    """Accept a text that a regular expression matches as a whole."""
 
     def parse(text: str) -> str:
-        if text not in names:
+        if not re.fullmatch(pattern, text):
             raise ValueError
         return text
 
-    return Kind(f"{', '.join(names[:-1])} or {names[-1]}", parse)
+    return Kind(accepted, parse)
+
+
+def choice(*names: str) -> Kind:
+    """Accept one of some words, in these letters."""
+    return matching("|".join(names), f"{', '.join(names[:-1])} or {names[-1]}")
 
 
 def _folder(text: str) -> Path:

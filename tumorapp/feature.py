@@ -14,7 +14,7 @@ Modules with features import neither Flask nor anything heavy where gunicorn's m
 """
 
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -90,8 +90,8 @@ class Feature:
 
     def is_on(self, settings: Mapping[str, Any]) -> bool:
         """Tell whether an application with these settings has it."""
-        switches = {self.switch, "PAGES" if self.page else None} - {None}
-        return all(settings[str(name)] == "on" for name in switches)
+        switched_on = self.switch is None or settings[self.switch] == "on"
+        return switched_on and not (self.page and settings["PAGES"] == "off")
 
     def register(self, app: "Flask") -> None:
         """Add it to an application."""
@@ -121,24 +121,16 @@ def find_features() -> list[Feature]:
         *(found.name for place in _PLACES for found in _list_modules(place)),
         *(found.name for found in _list_modules("tumorapp") if found.ispkg),
     ]
+    values = (value for module in modules for value in vars(import_module(module)).values())
     features: dict[str, Feature] = {}
-    for module in modules:
-        for feature in vars(import_module(module)).values():
-            if isinstance(feature, Feature) and feature is not features.setdefault(
-                feature.name, feature
-            ):
-                raise ValueError(f"Two features are named {feature.name!r}; rename one.")
+    for found in values:
+        if isinstance(found, Feature) and features.setdefault(found.name, found) is not found:
+            raise ValueError(f"Two features are named {found.name!r}. Rename one.")
     return list(features.values())
 
 
 def _list_modules(package: str) -> Iterator[pkgutil.ModuleInfo]:
     return pkgutil.iter_modules(import_module(package).__path__, f"{package}.")
-
-
-def list_menu(features: Iterable[Feature]) -> list[Feature]:
-    """List the features that have an entry in the menu, in its order."""
-    entries = [(feature.menu.position, feature) for feature in features if feature.menu]
-    return [feature for _, feature in sorted(entries, key=lambda entry: entry[0])]
 
 
 def feature_of(app: "Flask", endpoint: str | None) -> Feature:

@@ -10,8 +10,8 @@ import hmac
 import json
 import logging
 import secrets
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,22 +28,20 @@ HEADER = "X-API-Key"
 
 _PREFIX = "tumorapp_"  # by which scanners for leaked secrets can know one
 _BYTES = 32
-_FORMAT = 1
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Key:
-    """What is kept of a key: its name, when it was made (ISO 8601), and its SHA-256."""
+    """What is kept of a key: when it was made (ISO 8601), and its SHA-256."""
 
-    name: str
     created: str
     sha256: str
 
 
 class KeyFile:
-    """The file of the keys' hashes.
+    """The file of the keys' hashes: a JSON object of `Key`s by name.
 
     Args:
         path: need not exist yet; there are no keys then, and nobody is let in.
@@ -51,9 +49,9 @@ class KeyFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._seen: tuple[object, Sequence[Key]] = (None, ())
+        self._seen: tuple[object, Mapping[str, Key]] = (None, {})
 
-    def read(self) -> list[Key]:
+    def read(self) -> dict[str, Key]:
         """Read the keys, by name.
 
         Raises:
@@ -61,24 +59,22 @@ class KeyFile:
         """
         try:
             stored = json.loads(self.path.read_text(encoding="utf-8"))
-            if stored["format"] != _FORMAT:
-                raise ValueError(f"its format is {stored['format']!r}, not {_FORMAT}")
-            return sorted((Key(**fields) for fields in stored["keys"]), key=lambda key: key.name)
+            return {name: Key(**fields) for name, fields in sorted(stored.items())}
         except FileNotFoundError:
-            return []
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            return {}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise ConfigurationError(
                 f"The keys in {self.path} cannot be read: {error}. Let the service's user read the "
                 "file, or move it away and add the keys again."
             ) from error
 
-    def find(self, secret: str) -> Key | None:
-        """Find the key that a request shows; takes the same time whichever it is."""
-        shown = hashlib.sha256(secret.encode()).hexdigest()
+    def find(self, secret: str) -> str | None:
+        """Find the name of a key that a request shows; takes the same time for every key."""
+        shown = _hash(secret)
         found = None
-        for key in self._current():
+        for name, key in self._current().items():
             if hmac.compare_digest(key.sha256, shown):
-                found = key
+                found = name
         return found
 
     def add(self, name: str) -> str:
@@ -90,45 +86,45 @@ class KeyFile:
             OSError: the file cannot be written.
         """
         secret = _PREFIX + secrets.token_urlsafe(_BYTES)
-        created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        with self._locked():
-            keys = self.read()
-            if name in {key.name for key in keys}:
+        with self._change() as keys:
+            if name in keys:
                 raise ValueError(f"There is a key named {name!r} already.")
-            self._write([*keys, Key(name, created, hashlib.sha256(secret.encode()).hexdigest())])
+            keys[name] = Key(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), _hash(secret))
         return secret
 
     def remove(self, name: str) -> None:
         """Remove a key; raises KeyError where there is none, else as `add`."""
-        with self._locked():
-            keys = self.read()
-            left = [key for key in keys if key.name != name]
-            if len(left) == len(keys):
-                raise KeyError(name)
-            self._write(left)
+        with self._change() as keys:
+            del keys[name]
 
-    def _current(self) -> Sequence[Key]:
+    @contextmanager
+    def _change(self) -> Iterator[dict[str, Key]]:
+        """Let nobody else change the keys meanwhile; what is made of them replaces the file."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with lock(self.path.with_name(f".{self.path.name}.lock")):
+            keys = self.read()
+            yield keys
+            stored = {name: asdict(key) for name, key in keys.items()}
+            write_text(self.path, json.dumps(stored, indent=2), mode=0o600)
+
+    def _current(self) -> Mapping[str, Key]:
         """Give the keys as they are now; the file is read again only where it was replaced."""
         try:
             found = self.path.stat()
         except OSError:
-            return ()
+            return {}
         stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
         if self._seen[0] != stamp:
             try:
                 self._seen = (stamp, self.read())
             except ConfigurationError as error:
                 logger.error("%s Until then, no key is accepted.", error)
-                self._seen = (stamp, ())
+                self._seen = (stamp, {})
         return self._seen[1]
 
-    def _locked(self) -> AbstractContextManager[None]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return lock(self.path.with_name(f".{self.path.name}.lock"))
 
-    def _write(self, keys: Sequence[Key]) -> None:
-        stored = {"format": _FORMAT, "keys": [asdict(key) for key in keys]}
-        write_text(self.path, json.dumps(stored, indent=2), mode=0o600)
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def init_app(app: Flask) -> None:
@@ -137,9 +133,9 @@ def init_app(app: Flask) -> None:
 
     def identify() -> None:
         secret = _read_secret()
-        if secret and (key := keys.find(secret)) is not None:
-            g.key = key.name
-            request.environ.get(ENVIRON_KEY, {})["key"] = key.name
+        if secret and (name := keys.find(secret)) is not None:
+            g.key = name
+            request.environ.get(ENVIRON_KEY, {})["key"] = name
 
     app.before_request(identify)
 

@@ -151,13 +151,5 @@ def choose_formatter(name: str) -> logging.Formatter:
 FEATURE = Feature(
     "logs",
     init_app=init_app,
-    settings=(
-        Setting(
-            "LOG_FORMAT",
-            "text",
-            choice("text", "json"),
-            "Format of gunicorn's log: text for people, or every line as JSON with a line for each "
-            "request.",
-        ),
-    ),
+    settings=(Setting("LOG_FORMAT", "text", choice("text", "json")),),
 )

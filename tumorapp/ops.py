@@ -42,12 +42,5 @@ METRICS = Feature(
     limited=False,
     switch="METRICS",
     init_app=_init_metrics,
-    settings=(
-        Setting(
-            "METRICS",
-            "on",
-            ON_OFF,
-            "Whether /metrics gives Prometheus counts of requests, response times and results.",
-        ),
-    ),
+    settings=(Setting("METRICS", "on", ON_OFF),),
 )

@@ -12,7 +12,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from brainscan.messages import Problem
 from tumorapp.cli.keys import keys_commands
-from tumorapp.config import FILE, ON_OFF, ROOT, Kind, Setting, whole_number
+from tumorapp.config import FILE, ON_OFF, ROOT, Kind, Setting, matching, whole_number
 from tumorapp.feature import Feature
 
 _POLICY = {
@@ -119,18 +119,6 @@ def _start(app: Flask) -> None:
         keys.warn(app)
 
 
-def _parse_rate(text: str) -> str:
-    if not re.fullmatch(r"[1-9]\d{0,8}/(second|minute|hour|day)", text):
-        raise ValueError
-    return text
-
-
-def _parse_storage(text: str) -> str:
-    if text != "memory://" and not text.startswith(("redis://", "rediss://")):
-        raise ValueError
-    return text
-
-
 def _parse_hosts(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     if not all(re.fullmatch(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", name) for name in names):
@@ -144,29 +132,22 @@ FEATURE = Feature(
     start=_start,
     commands=(keys_commands,),
     settings=(
-        Setting(
-            "API_KEYS",
-            "off",
-            ON_OFF,
-            "Whether /api, /v2 and /metrics need a key, which `flask keys add` makes. The pages "
-            "never do.",
-        ),
-        Setting(
-            "KEYS_FILE", ROOT / "instance" / "keys" / "keys.json", FILE, "File of the keys' hashes."
-        ),
+        Setting("API_KEYS", "off", ON_OFF),
+        Setting("KEYS_FILE", ROOT / "instance" / "keys" / "keys.json", FILE),
         Setting(
             "RATE_LIMIT",
             None,
-            Kind("a number per second, minute, hour or day, such as 60/minute", _parse_rate),
-            "Most requests of one client, identified by its key or otherwise by its address. "
-            "Further ones get 429.",
+            matching(
+                r"[1-9]\d{0,8}/(second|minute|hour|day)",
+                "a number per second, minute, hour or day, such as 60/minute",
+            ),
         ),
         Setting(
             "RATE_LIMIT_STORAGE",
             "memory://",
-            Kind("memory:// or an address such as redis://127.0.0.1:6379", _parse_storage),
-            "Where requests are counted. In memory, each worker counts separately; a Redis counts "
-            "for all of them and needs the package redis.",
+            matching(
+                "memory://|rediss?://.*", "memory:// or an address such as redis://127.0.0.1:6379"
+            ),
         ),
         Setting(
             "TRUSTED_HOSTS",
@@ -175,15 +156,7 @@ FEATURE = Feature(
                 "names separated by commas; one that starts with a dot includes all below it",
                 _parse_hosts,
             ),
-            "Host names under which the service answers, in addition to localhost and 127.0.0.1. "
-            "Without this setting, it answers under any name.",
         ),
-        Setting(
-            "PROXIES",
-            0,
-            whole_number(0, 10),
-            "Number of proxies in front of the service, each of which sets X-Forwarded-For, -Proto "
-            "and -Host. With 0, these headers are ignored.",
-        ),
+        Setting("PROXIES", 0, whole_number(0, 10)),
     ),
 )

@@ -182,18 +182,8 @@ FEATURE = Feature(
     "uploads",
     init_app=init_app,
     settings=(
-        Setting(
-            "MAX_UPLOAD_MB",
-            20,
-            whole_number(1, 2048),
-            "Largest request, all its images together, in megabytes of 1,048,576 bytes.",
-        ),
-        Setting("MAX_IMAGES", 16, whole_number(1, 1024), "Most images in one request."),
-        Setting(
-            "MAX_PIXELS",
-            50_000_000,
-            whole_number(256, 150_000_000),
-            "Largest width × height of one image, checked before it is decoded.",
-        ),
+        Setting("MAX_UPLOAD_MB", 20, whole_number(1, 2048)),
+        Setting("MAX_IMAGES", 16, whole_number(1, 1024)),
+        Setting("MAX_PIXELS", 50_000_000, whole_number(256, 150_000_000)),
     ),
 )

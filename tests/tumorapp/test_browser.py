@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 from PIL import Image
+<<<<<<< HEAD
+=======
+
+>>>>>>> main
 from tests.tumorapp.pages import (
     TEXT_FILE,
     Page,

@@ -6,10 +6,15 @@ from typing import Any
 
 import pytest
 from flask import Flask
+<<<<<<< HEAD
 from tests.tumorapp.pages import TEXT_FILE, Page, choose, hand_over, image
 from tests.tumorapp.test_pages_leaderboard import METRICS, RESULT, write_study
+=======
+>>>>>>> main
 
 from brainscan.bundle import Card
+from tests.tumorapp.pages import TEXT_FILE, Page, choose, hand_over, image
+from tests.tumorapp.test_pages_leaderboard import METRICS, RESULT, write_study
 from tumorapp import create_app
 
 pytestmark = pytest.mark.browser

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 from pypdf import PdfReader
+<<<<<<< HEAD
+=======
+
+>>>>>>> main
 from tests.tumorapp.pages import TEXT_FILE, Page, choose, image
 
 pytestmark = pytest.mark.browser

@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
+<<<<<<< HEAD
 from tests.tumorapp.pages import Page, wait_until
+=======
+>>>>>>> main
 
 from brainscan.bundle.study import Result, append_result
+from tests.tumorapp.pages import Page, wait_until
 from tumorapp import create_app
 
 pytestmark = pytest.mark.browser

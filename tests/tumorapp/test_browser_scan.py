@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from tests.tumorapp.pages import TEXT_FILE, Page, choose, field_holds, image, wait_for_result
 
 pytestmark = pytest.mark.browser

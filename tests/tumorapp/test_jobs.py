@@ -26,10 +26,13 @@ from werkzeug.test import TestResponse
 from tumorapp import create_app
 from tumorapp.client import Client, Failure, Prediction
 from tumorapp.errors import UnreadableScanError
-from tumorapp.jobs import files, runner
+from tumorapp.jobs import runner
 from tumorapp.jobs.archive import Limits, list_archive
 from tumorapp.jobs.errors import OversizedJobError, UnreadableArchiveError
+from tumorapp.jobs.files import create_images, hold
 from tumorapp.jobs.material import MaterialReader
+from tumorapp.jobs.runner import Jobs
+from tumorapp.jobs.store import Store
 
 Serve = Callable[..., AbstractContextManager[Any]]
 Form = Callable[..., dict[str, Any]]
@@ -60,9 +63,16 @@ def app(models_dir: Path, tmp_path: Path) -> Iterator[Flask]:
 
 
 @pytest.fixture
-def hold(app: Flask) -> None:
-    """Let jobs wait: nobody works them off."""
-    app.extensions["jobs"].start().stop()
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def jobs(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Jobs:
+    """Give the jobs, which wait until `jobs.run_next()`: no thread runs them."""
+    jobs: Jobs = app.extensions["jobs"]
+    monkeypatch.setattr(jobs, "start", lambda: None)
+    return jobs
 
 
 def send(client: FlaskClient, archive: bytes, query: str = "") -> TestResponse:
@@ -89,8 +99,7 @@ def list_uploads(app: Flask) -> list[Path]:
     return list(app.config["JOBS_DIR"].glob("*.upload"))
 
 
-def test_a_zip_with_a_bad_file_between(app: Flask, scan: bytes) -> None:
-    client = app.test_client()
+def test_a_zip_with_a_bad_file_between(app: Flask, client: FlaskClient, scan: bytes) -> None:
     archive = pack(
         ("patient/1/a.jpg", scan),
         ("notes.txt", b"no image"),
@@ -115,9 +124,8 @@ def test_a_zip_with_a_bad_file_between(app: Flask, scan: bytes) -> None:
 
 
 def test_a_form_of_many_images_for_a_named_model(
-    app: Flask, draw_scan: Callable[..., bytes], form: Form
+    client: FlaskClient, draw_scan: Callable[..., bytes], form: Form
 ) -> None:
-    client = app.test_client()
     scans = [draw_scan("PNG", spot=0.3 + index * 0.05) for index in range(7)]
     large = draw_scan("PNG", width=400, height=400)
     sent = form(
@@ -137,8 +145,7 @@ def test_a_form_of_many_images_for_a_named_model(
     assert "pixels" in last["error"]
 
 
-def test_an_archive_as_a_part(app: Flask, scan: bytes, form: Form) -> None:
-    client = app.test_client()
+def test_an_archive_as_a_part(client: FlaskClient, scan: bytes, form: Form) -> None:
     sent = form(("archive", "scans.zip", pack(("a.jpg", scan))))
     job = finish(client, client.post("/api/jobs?model=binary-cnn", **sent))
     assert [one["filename"] for one in results(client, job)] == ["a.jpg"]
@@ -147,8 +154,9 @@ def test_an_archive_as_a_part(app: Flask, scan: bytes, form: Form) -> None:
 @pytest.mark.parametrize(
     ("query", "headers"), [("?format=csv", {}), ("", {"Accept": "text/csv"})], ids=["query", "type"]
 )
-def test_results_as_csv(app: Flask, scan: bytes, query: str, headers: dict[str, str]) -> None:
-    client = app.test_client()
+def test_results_as_csv(
+    client: FlaskClient, scan: bytes, query: str, headers: dict[str, str]
+) -> None:
     job = finish(client, send(client, pack(('a,"b".jpg', scan), ("bad.txt", b"?"))))
     response = client.get(job["links"]["results"] + query, headers=headers)
     assert response.mimetype == "text/csv"
@@ -163,8 +171,9 @@ def test_results_as_csv(app: Flask, scan: bytes, query: str, headers: dict[str, 
     assert wrong.status_code == 400
 
 
-def test_erased_when_its_owner_says_so(app: Flask, scan: bytes, hold: None) -> None:
-    client = app.test_client()
+def test_erased_when_its_owner_says_so(
+    app: Flask, client: FlaskClient, scan: bytes, jobs: Jobs
+) -> None:
     job = send(client, pack(("a.jpg", scan))).get_json()
     [upload] = list_uploads(app)
     assert upload.stat().st_mode & 0o777 == 0o600
@@ -178,15 +187,14 @@ def test_erased_when_its_owner_says_so(app: Flask, scan: bytes, hold: None) -> N
     assert client.delete(job["links"]["self"]).status_code == 404
 
 
-def test_only_so_many_at_once(app: Flask, scan: bytes, hold: None) -> None:
-    client = app.test_client()
-    jobs = [send(client, pack(("a.jpg", scan))).get_json() for _ in range(2)]
+def test_only_so_many_at_once(app: Flask, client: FlaskClient, scan: bytes, jobs: Jobs) -> None:
+    accepted = [send(client, pack(("a.jpg", scan))).get_json() for _ in range(2)]
     refused = send(client, pack(("a.jpg", scan)))
     assert refused.status_code == 429
     assert refused.mimetype == "application/problem+json"
     assert refused.headers["Retry-After"] == "10"
     assert len(list_uploads(app)) == 2
-    client.delete(jobs[0]["links"]["self"])
+    client.delete(accepted[0]["links"]["self"])
     assert send(client, pack(("a.jpg", scan))).status_code == 202
 
 
@@ -276,88 +284,111 @@ def test_broken_archives_are_refused_and_nothing_else_happens(data: st.DataObjec
         pass
 
 
-def test_what_is_old_goes(app: Flask, scan: bytes, hold: None) -> None:
-    client = app.test_client()
-    jobs = [send(client, pack(("a.jpg", scan))).get_json() for _ in range(2)]
-    service = app.extensions["jobs"]
-    with closing(sqlite3.connect(service.folder / "jobs.db")) as store, store:
-        store.execute("update job set created = created - 25 * 3600 where id = ?", (jobs[0]["id"],))
-    stray = files.find_file(service.folder, "stray")
-    stray.write_bytes(b"left by a worker that died")
-    for upload in list_uploads(app):
-        os.utime(upload, (time.time() - 100,) * 2)
-    service.start().sweep()
-    assert client.get(jobs[0]["links"]["self"]).status_code == 404
-    assert list_uploads(app) == [files.find_file(service.folder, jobs[1]["id"])]
+def change(jobs: Jobs, statement: str, *values: object) -> None:
+    with closing(sqlite3.connect(jobs.folder / "jobs.db")) as store, store:
+        store.execute(statement, values)
+
+
+def test_what_is_old_goes(app: Flask, client: FlaskClient, scan: bytes, jobs: Jobs) -> None:
+    old, kept = (send(client, pack(("a.jpg", scan))).get_json() for _ in range(2))
+    change(jobs, "update job set created = created - 25 * 3600 where id = ?", old["id"])
+    (jobs.folder / "stray.upload").write_bytes(b"left by a worker that died")
+    (jobs.folder / "stray.lock").touch()
+    with create_images(jobs.folder) as (arriving, _):
+        jobs.sweep()
+        found = {path.stem for path in list_uploads(app)}
+        assert found == {kept["id"], arriving}
+    assert client.get(old["links"]["self"]).status_code == 404
+    jobs.sweep()  # what arrived was not accepted
+    assert [path.stem for path in list_uploads(app)] == [kept["id"]]
+    assert list(jobs.folder.glob("*.lock")) == []
 
 
 def test_of_those_that_ended_the_newest_are_kept(
-    app: Flask, scan: bytes, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, scan: bytes, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "MOST_KEPT", 1)
-    client = app.test_client()
-    old, new = (finish(client, send(client, pack(("a.jpg", scan)))) for _ in range(2))
-    app.extensions["jobs"].start().sweep()
+    old, new = (send(client, pack(("a.jpg", scan))).get_json() for _ in range(2))
+    while jobs.run_next():
+        pass
+    jobs.sweep()
     assert client.get(old["links"]["self"]).status_code == 404
-    assert client.get(new["links"]["self"]).status_code == 200
+    assert client.get(new["links"]["self"]).get_json()["state"] == "done"
 
 
-def test_a_scan_that_kills_every_worker_is_given_up(app: Flask, scan: bytes, hold: None) -> None:
-    client = app.test_client()
+def test_one_worker_runs_a_job_while_another_runs_the_next(
+    client: FlaskClient, scan: bytes, jobs: Jobs
+) -> None:
+    first, second = (send(client, pack(("a.jpg", scan))).get_json() for _ in range(2))
+    with hold(jobs.folder, first["id"]):
+        assert jobs.run_next()
+        assert not jobs.run_next()
+        states = [client.get(job["links"]["self"]).get_json()["state"] for job in (first, second)]
+        assert states == ["waiting", "done"]
+    assert jobs.run_next()
+    assert client.get(first["links"]["self"]).get_json()["state"] == "done"
+
+
+def test_a_scan_that_kills_every_worker_is_given_up(
+    client: FlaskClient, scan: bytes, jobs: Jobs
+) -> None:
     job = send(client, pack(("deadly.jpg", scan), ("a.jpg", scan))).get_json()
-    service = app.extensions["jobs"]
     for _ in range(runner.MOST_STARTS):
-        service.store.begin(job["id"], job["version"])
-    service.close()
-    service.start()
-    response = client.get(job["links"]["self"])
-    response.status_code, response.headers["Location"] = 202, job["links"]["self"]
-    job = finish(client, response)
+        jobs.store.start(job["id"], job["version"], again=False)
+    assert jobs.run_next()
+    job = client.get(job["links"]["self"]).get_json()
     assert (job["state"], job["failed"]) == ("done", 1)
     deadly, good = results(client, job)
     assert "the service stopped at each try" in deadly["error"]
     assert good["filename"] == "a.jpg"
 
 
-def test_a_job_whose_scans_are_all_done_ends(app: Flask, scan: bytes, hold: None) -> None:
-    """A disk may be full just when it should be noted that it has ended."""
-    client = app.test_client()
-    response = send(client, pack(("a.jpg", scan)))
-    service = app.extensions["jobs"]
-    job = response.get_json()
-    service.store.save(job["id"], {0: {"filename": "a.jpg", "error": "a.jpg: Not read."}})
-    for _ in range(runner.MOST_STARTS):
-        service.store.begin(job["id"], job["version"])
-    service.close()
-    service.start()
-    assert finish(client, response)["state"] == "done"
+def test_a_job_is_of_one_version(client: FlaskClient, scan: bytes, jobs: Jobs) -> None:
+    job = send(client, pack(("a.jpg", scan))).get_json()
+    jobs.store.save(job["id"], {0: {"filename": "a.jpg", "error": "By version 0."}})
+    change(jobs, "update job set version = '0'")
+    assert jobs.run_next()
+    job = client.get(job["links"]["self"]).get_json()
+    assert (job["version"], job["failed"]) == ("1", 0)
 
 
-def test_a_queue_that_could_not_start_starts_the_next_time(
-    app: Flask, scan: bytes, monkeypatch: pytest.MonkeyPatch
+def test_a_full_disk_is_logged_once_and_jobs_go_on_after_it(
+    client: FlaskClient,
+    scan: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    client = app.test_client()
+    failures = iter(range(2 * runner.MOST_STARTS))
 
-    def fail(*_: object) -> None:
-        raise sqlite3.OperationalError("database is locked")
+    def fail_first(method: Callable[..., Any]) -> Callable[..., Any]:
+        def fail(*values: Any) -> Any:
+            if next(failures, None) is not None:
+                raise sqlite3.OperationalError("database or disk is full")
+            return method(*values)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(runner.Runner, "sweep", fail)
-        assert send(client, pack(("a.jpg", scan))).status_code == 503
-    assert finish(client, send(client, pack(("a.jpg", scan))))["state"] == "done"
+        return fail
+
+    for name in ("save", "finish"):
+        monkeypatch.setattr(Store, name, fail_first(getattr(Store, name)))
+    monkeypatch.setattr(runner, "_SECONDS_AFTER_A_FAULT", 0.01)
+    job = finish(client, send(client, pack(("a.jpg", scan))))
+    assert (job["state"], job["failed"]) == ("done", 0)
+    assert [record.levelname for record in caplog.records if "full" in record.message] == ["ERROR"]
 
 
-def test_a_model_that_is_gone_fails_the_job(app: Flask, scan: bytes, hold: None) -> None:
-    client = app.test_client()
-    response = send(client, pack(("a.jpg", scan)))
-    service = app.extensions["jobs"]
-    with closing(sqlite3.connect(service.folder / "jobs.db")) as store, store:
-        store.execute("update job set model = 'gone'")
-    service.close()
-    service.start()
-    job = finish(client, response)
+@pytest.mark.parametrize("gone", ["model", "images"])
+def test_a_job_fails_whose_model_or_images_are_gone(
+    app: Flask, client: FlaskClient, scan: bytes, jobs: Jobs, gone: str
+) -> None:
+    job = send(client, pack(("a.jpg", scan))).get_json()
+    if gone == "model":
+        change(jobs, "update job set model = 'gone'")
+    else:
+        list_uploads(app)[0].unlink()
+    assert jobs.run_next()
+    job = client.get(job["links"]["self"]).get_json()
     assert job["state"] == "failed"
-    assert job["error"].startswith("There is no model named 'gone'")
+    assert "There is no model named 'gone'" in job["error"] or "images are gone" in job["error"]
     assert results(client, job) == []
 
 

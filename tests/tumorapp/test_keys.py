@@ -50,7 +50,7 @@ class TestFile:
         assert len(secret) >= 43
         text = keys.path.read_text()
         assert secret not in text
-        [stored] = json.loads(text)["keys"]
+        [stored] = json.loads(text).values()
         assert stored["sha256"] == hashlib.sha256(secret.encode()).hexdigest()
         assert stat.S_IMODE(keys.path.stat().st_mode) == 0o600
         left = [file.name for file in keys.path.parent.iterdir() if not file.name.endswith(".lock")]
@@ -66,7 +66,7 @@ class TestFile:
 
     def test_every_key_is_another(self, keys: KeyFile) -> None:
         assert keys.add("a") != keys.add("b")
-        assert [key.name for key in keys.read()] == ["a", "b"]
+        assert list(keys.read()) == ["a", "b"]
 
     def test_it_is_found_by_a_comparison_in_constant_time(
         self, keys: KeyFile, monkeypatch: pytest.MonkeyPatch
@@ -81,13 +81,12 @@ class TestFile:
         )
         for shown, name in ((secrets[0], "a"), (secrets[2], "c"), ("wrong", None)):
             compared.clear()
-            found = keys.find(shown)
-            assert (found.name if found else None) == name
+            assert keys.find(shown) == name
             assert len(compared) == 3  # it does not end at the first that fits
 
     def test_what_is_no_key_file_is_refused(self, keys: KeyFile) -> None:
         keys.path.parent.mkdir()
-        for text in ("", "{", "[]", '{"format": 2, "keys": []}', '{"format": 1, "keys": [{}]}'):
+        for text in ("", "{", "[]", '{"a": 1}', '{"a": {}}'):
             keys.path.write_text(text)
             with pytest.raises(ConfigurationError, match="cannot be read"):
                 keys.read()

@@ -201,7 +201,7 @@ class TestResult:
 
     def test_warnings_are_shown(self, client: FlaskClient, scan: bytes) -> None:
         page = Page(send(client, scan, model="plain-ann", heatmap="1").text)
-        assert "it gives no heat map" in page.text
+        assert "cannot give a heat map" in page.text
         assert "Measured accuracy none on its card" in page.text
 
     def test_the_script_gets_the_same_result_and_nothing_else(
@@ -238,7 +238,7 @@ class TestResult:
             send(client, scan, model=name).text for name in ("mobilenet-v2", "binary-cnn")
         )
         assert "Uncertain" not in sure
-        assert "Uncertain: this answer has a confidence of only 62%." in unsure
+        assert "Uncertain: the model&#39;s confidence is only 62%." in unsure
 
 
 class TestPrecision:
@@ -317,7 +317,7 @@ class TestComparison:
     def test_one_certain_answer_is_nothing_to_compare(
         self, client: FlaskClient, scan: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("tumorapp.pages.comparison.UNCERTAIN_BELOW", 1.0)
+        monkeypatch.setattr("brainscan.examine.UNCERTAIN_BELOW", 1.0)
         page = Page(send(client, scan, "/compare/parts").text)
         assert "Fewer than two answers are certain enough to be compared." in page.text
         assert "agree:" not in page.text
@@ -342,7 +342,7 @@ class TestErrors:
             (b"", {}, 422, "empty"),
             (b"a letter", {}, 422, "scan.jpg: The file is not an image"),
             (b"\xff\xd8\xff\xe0 cut", {}, 422, "scan.jpg"),
-            (bytes(300_000), {}, 413, "At most 1 MB"),
+            (bytes(300_000), {}, 413, "at most 1 MB"),
         ],
     )
     def test_an_error_is_told_at_the_form(

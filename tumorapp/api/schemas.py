@@ -92,19 +92,24 @@ class _Warning(fields.Field[Message]):
     """A message, as programs read it and as people do."""
 
     def _serialize(self, value: Message | None, *_: Any, **__: Any) -> dict[str, str] | None:
-        return None if value is None else {"code": value.code, "detail": tell(value)}
+        return None if value is None else describe_message(value)
 
 
-_WARNING_SCHEMA = {
+def describe_message(message: Message) -> dict[str, str]:
+    """Give a warning or a problem as the API writes it next to others."""
+    return {"code": message.code, "detail": tell(message)}
+
+
+# A problem of one of many files, or of a job.
+MESSAGE_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["code", "detail"],
-    "properties": {
-        "code": {
-            "type": "string",
-            "enum": [code for code, kind in KINDS.items() if not kind.status],
-        },
-        "detail": {"type": "string"},
-    },
+    "properties": {"code": {"type": "string"}, "detail": {"type": "string"}},
+}
+_WARNINGS = [code for code, kind in KINDS.items() if kind.status is None]
+_WARNING_SCHEMA: dict[str, Any] = {
+    **MESSAGE_SCHEMA,
+    "properties": {**MESSAGE_SCHEMA["properties"], "code": {"type": "string", "enum": _WARNINGS}},
 }
 
 

@@ -56,9 +56,9 @@ def list_command() -> None:
     if not keys:
         click.echo("There are no keys. `flask keys add NAME` makes one.")
         return
-    width = max(len(key.name) for key in keys)
-    for key in keys:
-        click.echo(f"{key.name:{width}}  {key.created}")
+    width = max(map(len, keys))
+    for name, key in keys.items():
+        click.echo(f"{name:{width}}  {key.created}")
 
 
 @keys_commands.command("remove")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from babel import Locale
+from babel import Locale, negotiate_locale
 from babel.lists import format_list
 from babel.numbers import format_decimal, format_percent
 from flask import (
@@ -108,7 +108,9 @@ def _choose_language() -> str:
     if not has_request_context() or _is_for_programs():
         return SOURCE
     after_this_request(_tell_caches)
-    return _asked_language() or _first_accepted() or SOURCE
+    # werkzeug's own `best_match` puts an exact tag before a better one with a region.
+    accepted = [tag.lower() for tag, quality in request.accept_languages if quality > 0]
+    return _asked_language() or negotiate_locale(accepted, list_languages(), sep="-") or SOURCE
 
 
 def _is_for_programs() -> bool:
@@ -122,18 +124,6 @@ def _feature() -> Feature:
 def _asked_language() -> str | None:
     asked = request.args.get(PARAMETER)
     return asked if asked in list_languages() else None
-
-
-def _first_accepted() -> str | None:
-    """Find the first language of Accept-Language that there is; "de-AT" counts as "de".
-
-    werkzeug's own `best_match` puts an exact tag before a better one with a region.
-    """
-    for tag, quality in request.accept_languages:
-        for name in (tag, tag.partition("-")[0].lower()):
-            if quality > 0 and name in list_languages():
-                return name
-    return None
 
 
 def _tell_caches(response: Response) -> Response:

@@ -77,14 +77,7 @@ FEATURE = Feature(
     blueprint,
     page=True,
     menu=Menu(mark("Models"), "show_models", 20),
-    settings=(
-        Setting(
-            "STUDY_DIR",
-            ROOT / "instance" / "study",
-            FOLDER,
-            "Folder of the study's results and reports, which the page Models shows.",
-        ),
-    ),
+    settings=(Setting("STUDY_DIR", ROOT / "instance" / "study", FOLDER),),
 )
 for _filter in (
     figures.write_share,

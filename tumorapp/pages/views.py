@@ -40,14 +40,7 @@ FEATURE = Feature(
     blueprint,
     page=True,
     menu=Menu(mark("Predict"), "show_form", 10),
-    settings=(
-        Setting(
-            "PAGES",
-            "on",
-            ON_OFF,
-            "Whether there are pages for people; otherwise only the API is served.",
-        ),
-    ),
+    settings=(Setting("PAGES", "on", ON_OFF),),
 )
 for _filter in (*wording.FILTERS, tell):
     blueprint.add_app_template_filter(_filter)

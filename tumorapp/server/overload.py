@@ -34,12 +34,5 @@ def init_app(app: "Flask") -> None:
 FEATURE = Feature(
     "overload",
     init_app=init_app,
-    settings=(
-        Setting(
-            "MAX_WAITING",
-            128,
-            whole_number(0, 400),
-            "Most requests that wait for one of a worker's threads; the next gets 503 at once.",
-        ),
-    ),
+    settings=(Setting("MAX_WAITING", 128, whole_number(0, 400)),),
 )
