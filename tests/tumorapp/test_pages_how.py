@@ -24,7 +24,7 @@ Form = Callable[..., dict[str, Any]]
 Publish = Callable[..., Path]
 
 
-def read_picture(link: str) -> np.ndarray:
+def read_link(link: str) -> np.ndarray:
     data = base64.b64decode(link.partition(",")[2])
     picture = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
     if picture.ndim == 3 and np.ptp(picture, axis=2).max() == 0:  # WebP knows no grey
@@ -45,7 +45,7 @@ class TestSteps:
     ) -> None:
         steps = explain(app, scan)
         prepared = read_scan(scan, ScanSpecification(64))
-        np.testing.assert_array_equal(read_picture(steps.pixels), prepared.pixels[..., 0])
+        np.testing.assert_array_equal(read_link(steps.pixels), prepared.pixels[..., 0])
         assert (steps.box, steps.whole) == (prepared.box, prepared.whole)
         answer = client.post("/api/predict", data=scan, content_type="image/jpeg").get_json()
         assert steps.examination.probabilities == answer["predictions"][0]["probabilities"]
@@ -56,7 +56,7 @@ class TestSteps:
         tracing = steps.tracing
         assert tracing is not None
         outline = read_picture(scan).outline
-        np.testing.assert_array_equal(read_picture(tracing.mask), outline.mask)
+        np.testing.assert_array_equal(read_link(tracing.mask), outline.mask)
         assert tracing.points == len(tracing.contour.split()) > 20
         assert tracing.found
         sides = tracing.extremes
@@ -70,7 +70,7 @@ class TestSteps:
     ) -> None:
         steps = explain(app, draw_scan("PNG", width=1000, height=1100))
         assert steps.whole == (1000, 1100)
-        assert max(read_picture(steps.picture).shape) == 640
+        assert max(read_link(steps.picture).shape) == 640
         tracing = steps.tracing
         assert tracing is not None
         assert tracing.searched == (233, 256)
@@ -84,7 +84,7 @@ class TestSteps:
         assert len(layer.maps) == 8
         for number, picture in layer.maps:
             assert 1 <= number <= 8
-            assert read_picture(picture).shape == (15, 15)
+            assert read_link(picture).shape == (15, 15)
 
     def test_no_contour(self, app: Flask, draw_scan: Callable[..., bytes]) -> None:
         grey = np.zeros((64, 64), np.uint8)
