@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from brainscan.files import write_text
 from training.memory import DeviceMemoryError, accumulate_gradients
 
 Epoch = dict[str, float]
@@ -162,7 +163,7 @@ class Checkpoint(keras.callbacks.Callback):
     def _write_state(self) -> None:
         names = ("batch", "finished", "history", "random")
         state = {name: getattr(self, name) for name in names}
-        _replace_text(self.folder / "state.json", json.dumps(state))
+        write_text(self.folder / "state.json", json.dumps(state))
 
     def _write_csv(self) -> None:
         text = io.StringIO(newline="")
@@ -171,13 +172,15 @@ class Checkpoint(keras.callbacks.Callback):
         writer.writerows(
             {"epoch": number, **values} for number, values in enumerate(self.history, 1)
         )
-        _replace_text(self.folder / "history.csv", text.getvalue())
+        write_text(self.folder / "history.csv", text.getvalue())
 
     def _remove_others(self) -> None:
         """Remove what belongs to other epochs, or was cut off while it was written."""
         for pattern, current in (
             ("state-*.keras", self._state_path),
             ("best-*.weights.h5", self.best_path),
+            (".state.json-*", None),
+            (".history.csv-*", None),
         ):
             for path in self.folder.glob(pattern):
                 if path != current:
@@ -205,9 +208,3 @@ def _count_accumulated(optimizer: keras.Optimizer) -> int | None:
     inner = getattr(optimizer, "inner_optimizer", optimizer)  # mixed precision wraps it
     steps: int | None = inner.gradient_accumulation_steps
     return steps
-
-
-def _replace_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8", newline="")
-    partial.replace(path)

@@ -4,20 +4,18 @@ import datetime
 from collections import Counter
 from dataclasses import asdict
 from statistics import median
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainscan.bundle import Card
+from brainscan.bundle import Card, Measurement, Parts, Source, Training
 from brainscan.scan import ScanSpecification
 from training.data.audit import find_leaks
-from training.data.dataset import Dataset
 from training.data.split import Split
 from training.device import describe_device
 from training.evaluate import evaluate
-from training.fit import FitResult
-from training.models import Architecture
+from training.fit import Fitted
+from training.models import architecture
 from training.run import TrainingRequest, list_versions
 
 _INTENDED_USE = (
@@ -33,10 +31,8 @@ _LIMITS = (
 
 def draw_up_card(
     request: TrainingRequest,
-    network: Architecture,
-    dataset: Dataset,
     split: Split,
-    fitted: FitResult,
+    fitted: Fitted,
     temperature: float,
     probabilities: NDArray[np.float32],
 ) -> Card:
@@ -44,9 +40,7 @@ def draw_up_card(
 
     Args:
         request: what was asked for.
-        network: what was trained.
-        dataset: on what.
-        split: its division.
+        split: the scans and their division.
         fitted: the model.
         temperature: that its probabilities were calibrated at.
         probabilities: float32, shape (test scans, classes): its answers.
@@ -55,69 +49,65 @@ def draw_up_card(
         Everything but the version, the files, the feature layer and the graph's difference, which
         publishing adds.
     """
+    dataset = split.dataset
     return Card(
         name=request.model,
         version=1,  # publishing numbers it
         classes=dataset.classes,
         scan=ScanSpecification(request.size),
-        architecture=network.summary,
+        architecture=architecture(request.model).summary,
         parameters=fitted.model.count_params(),
         feature_layer=None,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        training=_describe_training(request, dataset, fitted, temperature),
-        metrics=_measure(dataset, split, probabilities, fitted),
+        training=_describe_training(request, split, fitted, temperature),
+        measurement=_measure(split, probabilities, fitted),
         intended_use=_INTENDED_USE,
         limits=_LIMITS,
         sources=tuple(
-            {"title": s.title, "url": s.url, "licence": s.licence, "citation": s.citation}
-            for s in dataset.sources
+            Source(one.title, one.url, one.licence, one.citation) for one in dataset.sources
         ),
     )
 
 
-def _measure(
-    dataset: Dataset, split: Split, probabilities: NDArray[np.float32], fitted: FitResult
-) -> dict[str, Any]:
-    labels = dataset.labels[split.test]
-    right = probabilities.argmax(axis=1) == labels
+def _measure(split: Split, probabilities: NDArray[np.float32], fitted: Fitted) -> Measurement:
+    dataset = split.dataset
     # The validation part has a say in the model too.
     seen = np.concatenate([split.train, split.validation])
-    leaked = np.isin(split.test, find_leaks(dataset.groups, seen, split.test))
-    return {
-        "protocol": split.protocol,
-        **evaluate(probabilities, labels, dataset.groups[split.test], dataset.classes),
-        "parts": split.sizes,
-        "leaks": {
-            "scans": int(leaked.sum()),
-            "accuracy_with": float(right[leaked].mean()) if leaked.any() else None,
-            "accuracy_without": float(right[~leaked].mean()) if not leaked.all() else None,
-        },
-        "seconds_per_epoch": (
+    return evaluate(
+        probabilities,
+        dataset.labels[split.test],
+        dataset.groups[split.test],
+        dataset.classes,
+        protocol=split.protocol,
+        parts=Parts(**split.sizes),
+        leaked=np.isin(split.test, find_leaks(dataset.groups, seen, split.test)),
+        seconds_per_epoch=(
             median(values["seconds"] for values in fitted.history) if fitted.history else None
         ),
-    }
+    )
 
 
 def _describe_training(
-    request: TrainingRequest, dataset: Dataset, fitted: FitResult, temperature: float
-) -> dict[str, Any]:
+    request: TrainingRequest, split: Split, fitted: Fitted, temperature: float
+) -> Training:
+    dataset = split.dataset
     counts = Counter(dataset.labels.tolist())
-    return {
-        "command": request.command,
-        "method": request.method,
-        "head": request.head,
-        "recipe": asdict(request.recipe),
-        "seed": request.seed,
-        "epochs": len(fitted.history),
-        "best_epoch": fitted.best_epoch,
-        "temperature": temperature,
-        "precision": fitted.precision,
-        "device": describe_device(),
-        "versions": list_versions(),
-        "manifest": dataset.manifest,
-        "classes": {name: counts[index] for index, name in enumerate(dataset.classes)},
-        "notes": [*fitted.notes, *dataset.notes],
-        "contradictions": list(dataset.contradictions),
-        "uncropped": list(dataset.uncropped),
-        "skipped": [f"{name}: {reason}" for name, reason in dataset.skipped],
-    }
+    return Training(
+        command=request.command,
+        method=request.method,
+        head=request.head,
+        recipe=asdict(request.recipe),
+        seed=request.seed,
+        epochs=len(fitted.history),
+        best_epoch=fitted.best_epoch,
+        temperature=temperature,
+        precision=fitted.precision,
+        device=describe_device(),
+        versions=list_versions(),
+        manifest=dataset.manifest,
+        classes={name: counts[index] for index, name in enumerate(dataset.classes)},
+        notes=(*fitted.notes, *dataset.notes),
+        contradictions=tuple(dataset.contradictions),
+        uncropped=tuple(dataset.uncropped),
+        skipped=tuple(f"{name}: {reason}" for name, reason in dataset.skipped),
+    )

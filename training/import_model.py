@@ -2,7 +2,7 @@
 
 import datetime
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -12,7 +12,7 @@ from keras import layers
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from brainscan.bundle import Card, PublishError
+from brainscan.bundle import Card, Origin, PublishError
 from brainscan.scan import ScanSpecification
 from training.compress import round_weights
 from training.data.sources import canonical_class
@@ -25,11 +25,12 @@ SCALES = {"0..255": (1.0, 0.0), "0..1": (1 / 255, 0.0), "-1..1": (1 / 127.5, -1.
 _CLOSE = 0.01
 _SMALLEST = 1e-7
 
+_NOTE = "Imported: nothing was measured here, and its training is not known."
 _INTENDED_USE = "Research and teaching. It was made elsewhere and imported here."
 _LIMITS = (
     "Not a medical device and not for diagnosis. It was made elsewhere: neither its accuracy nor "
     "its calibration was measured here, nothing is known of the scans it was trained on, and an "
-    "image that is no brain MRI gets an answer all the same."
+    "image that is not a brain MRI gets an answer all the same."
 )
 
 
@@ -44,7 +45,7 @@ class ImportRequest:
         scale: the range of pixels it was trained on, a key of `SCALES`.
         models: the folder of all bundles.
         size: width and height of its input; needed only where its file leaves them open.
-        tumor_free: the class that is no tumour, where its name does not tell.
+        tumor_free: the class that is not a tumour, where its name does not tell.
         logits: whether its last layer has no softmax or sigmoid.
         crop: whether scans are cropped around the head first.
     """
@@ -67,7 +68,7 @@ def import_model(request: ImportRequest) -> Path:
         The folder of the bundle. It has heat maps where the model's layers allow them.
 
     Raises:
-        ImportModelError: the file is no whole model of Keras's own layers, or does not fit.
+        ImportModelError: the file is not a whole model of Keras's own layers, or does not fit.
         ExportError, PublishError: it could not be converted, checked or written.
     """
     classes = name_classes(request.classes, request.tumor_free)
@@ -101,7 +102,7 @@ def name_classes(given: tuple[str, ...], tumor_free: str | None = None) -> tuple
         ImportModelError: fewer than two, one twice, or no such class as `tumor_free`.
     """
     if tumor_free is not None and tumor_free not in given:
-        raise ImportModelError(f"{tumor_free!r} is none of the classes {', '.join(given)}.")
+        raise ImportModelError(f"{tumor_free!r} is not one of the classes {', '.join(given)}.")
     names = tuple(
         "notumor" if one == tumor_free else canonical_class(one) or one.strip() for one in given
     )
@@ -151,7 +152,7 @@ def _ask(
         (answers >= 0).all() and (answers <= 1).all() and (one or np.allclose(sums, 1, 0, 0.01))
     ):
         raise ImportModelError(
-            f"Its answers are no probabilities: they go from {answers.min():.3g} to "
+            f"Its answers are not probabilities: they go from {answers.min():.3g} to "
             f"{answers.max():.3g}, and a scan's sum to {sums.min():.3g} to {sums.max():.3g}. Pass "
             "--logits where its last layer has no softmax or sigmoid, and check --scale."
         )
@@ -205,27 +206,26 @@ def _draw_up_card(
         parameters=model.count_params(),
         feature_layer=None,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        training={
-            "method": "imported",
-            "file": request.file.name,
-            "sha256": hashlib.sha256(request.file.read_bytes()).hexdigest(),
-            "scale": request.scale,
-            "logits": request.logits,
-            "moved_by_rounding": moved,
-            "notes": ["Imported: nothing was measured here, and its training is not known."],
-        },
-        metrics={},
+        training=None,
+        measurement=None,
         intended_use=_INTENDED_USE,
         limits=_LIMITS,
         sources=(),
+        origin=Origin(
+            file=request.file.name,
+            sha256=hashlib.sha256(request.file.read_bytes()).hexdigest(),
+            scale=request.scale,
+            logits=request.logits,
+            moved_by_rounding=moved,
+        ),
     )
     try:
-        return replace(Card.from_json(card.to_json()))
+        return Card.from_json(card.to_json())
     except ValueError as error:
         raise ImportModelError(f"No card can be made of this: {error}") from error
 
 
 def _write_report(folder: Path, card: Card) -> None:
     folder.mkdir()
-    text = f"# {card.name} {card.version}\n\n{card.training['notes'][0]}\n\n{card.limits}\n"
+    text = f"# {card.name} {card.version}\n\n{_NOTE}\n\n{card.limits}\n"
     (folder / "README.md").write_text(text, encoding="utf-8")

@@ -72,7 +72,7 @@ def read_bundle(folder: Path) -> Card:
         raise BundleError(f"Bundle {label}: {error}") from None
     if (card.name, str(card.version)) != (folder.parent.name, folder.name):
         raise BundleError(f"Bundle {label}: its card is that of {card.name}/{card.version}.")
-    int8 = (INT8_GRAPH_FILE, INT8_WEIGHTS_FILE) if "int8" in card.graphs else ()
+    int8 = (INT8_GRAPH_FILE, INT8_WEIGHTS_FILE) if card.graphs else ()
     for name in (GRAPH_FILE, WEIGHTS_FILE, *int8):
         if name not in card.files:
             raise BundleError(f"Bundle {label}: its card lists no {name}.")

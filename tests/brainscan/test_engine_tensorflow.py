@@ -42,7 +42,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory, make_card: Callable[..., C
 
     card = make_card("binary-cnn")
     keras.utils.set_random_seed(1)
-    model = architecture("binary-cnn").build(card.scan.size, 2, None)
+    model = architecture("binary-cnn").build(card.scan.size, 1)
     round_weights(model)
 
     def write(folder: Path, _card: Card) -> None:

@@ -41,7 +41,7 @@ def write_graph(folder: Path, card: Card) -> None:
 
 def write_report(folder: Path, card: Card) -> None:
     folder.mkdir()
-    (folder / "README.md").write_text(f"{card.name} {card.version} {card.metrics}")
+    (folder / "README.md").write_text(f"{card.name} {card.version} {card.measurement}")
 
 
 def write_report_and_die(folder: Path, card: Card) -> None:
@@ -69,8 +69,8 @@ def dense_card() -> Card:
         "parameters": 514,
         "feature_layer": None,
         "created": "2026-11-21",
-        "training": {},
-        "metrics": {"protocol": "grouped", "accuracy": 0.5},
+        "training": None,
+        "measurement": None,
         "intended_use": "tests",
         "limits": "all",
         "sources": [],
@@ -94,10 +94,9 @@ def test_a_bundle_holds_model_graph_report_and_card(models: Path, dense_card: Ca
     assert set(card.files) == {"graph.xml", "graph.bin", "model.keras", "report/README.md"}
     assert card.version == 2
     assert card.feature_layer is None
-    assert 0 <= card.metrics["graph_difference"] <= AGREEMENT
-    assert card.metrics["accuracy"] == 0.5
+    assert 0 <= card.graph_difference <= AGREEMENT
     report = (folder / "report/README.md").read_text()
-    assert report == f"dense 2 {card.metrics}"
+    assert report == f"dense 2 {card.measurement}"
     expected = predict_probabilities(model, scans)
     again = keras.models.load_model(folder / "model.keras")
     assert predict_probabilities(again, scans) == pytest.approx(expected, abs=1e-6)

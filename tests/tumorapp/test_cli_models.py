@@ -99,7 +99,7 @@ def test_the_list_of_nothing(tmp_path: Path) -> None:
 
 
 def test_a_model_without_figures_is_listed(models_dir: Path, publish_model: Publish) -> None:
-    publish_model(models_dir, "imported", metrics={})
+    publish_model(models_dir, "imported", measurement=None)
     assert rows(create_app({"MODELS_DIR": models_dir}))["imported/1"][0] == "newest"
 
 

@@ -343,13 +343,15 @@ class TestTraining:
 
         bundle = tmp_path / "models/binary-cnn/1"
         card = read_bundle(bundle)
-        assert card.training["epochs"] == 15
-        assert card.training["command"].startswith("flask ")
-        assert "--model binary-cnn" in card.training["command"]
-        accuracy = f"accuracy {card.metrics['accuracy']:.4f} (95 % interval"
+        assert card.training.epochs == 15
+        assert card.training.command.startswith("flask ")
+        assert "--model binary-cnn" in card.training.command
+        accuracy = f"accuracy {card.measurement.accuracy:.4f} (95 % interval"
         assert accuracy in done.stdout
-        assert done.stdout.splitlines()[-4:-1] == [
+        [plots] = (tmp_path / "instance/runs").glob("*/plots.html")
+        assert done.stdout.splitlines()[-5:-1] == [
             f"Report: {bundle / 'report/README.md'}",
+            f"Plots: {plots}",
             f"Published: {bundle}",
             "A running service knows within 2 s.",
         ]

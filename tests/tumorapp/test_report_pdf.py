@@ -16,9 +16,10 @@ from flask.testing import FlaskClient
 from pypdf import PdfReader
 
 from brainscan import Examination, Message
-from brainscan.bundle import Card
+from brainscan.bundle import Card, Intervals
 from brainscan.examine import Reading
 from brainscan.scan import Box, Picture, PreparedScan, ScanSpecification
+from tests.cards import GRAPHS, draw_measurement
 from tumorapp import create_app
 from tumorapp.language import translation
 from tumorapp.report.api import name_report
@@ -162,9 +163,9 @@ def make_report(
         (
             "en",
             "and 14 less probable classes",
-            "(95% interval 89.0% to 91.0%); the int8 graph that is served: 91.0%",
+            "(95% interval 89.0% to 91.0%); the int8 graph that is served: 94.3%",
         ),
-        ("de", "und 14 weniger wahrscheinliche", "; der laufende int8-Graph: 91,0"),
+        ("de", "und 14 weniger wahrscheinliche", "; der laufende int8-Graph: 94,3"),
     ],
 )
 def test_everything_fits_onto_the_page(
@@ -181,17 +182,19 @@ def test_everything_fits_onto_the_page(
     monkeypatch.setattr(
         Sheet, "finish", lambda sheet, foot: (left.append(sheet.left), finish(sheet, foot))[1]
     )
+    classes = tuple(f"a-kind-of-tumour-with-a-long-name-{number}" for number in range(20))
     card = make_card(
-        classes=tuple(f"a-kind-of-tumour-with-a-long-name-{number}" for number in range(20)),
+        classes=classes,
         architecture="layers and layers " * 40,
         scan=ScanSpecification(64),
-        metrics={
-            "accuracy": 0.9,
-            "scans": 1_000_000,
-            "protocol": "random-80-20",
-            "intervals": {"accuracy": [0.89, 0.91]},
-        },
-        graphs={"int8": {"accuracy": 0.91}},
+        measurement=draw_measurement(
+            classes,
+            accuracy=0.9,
+            scans=1_000_000,
+            protocol="random-80-20",
+            intervals=Intervals(*4 * ((0.89, 0.91),)),
+        ),
+        graphs=GRAPHS,
     )
     report = make_report(card, "name " * 100, warnings=(Message("not-a-scan"),) * 9)
     with service.test_request_context(f"/report?lang={language}"):
@@ -202,7 +205,7 @@ def test_everything_fits_onto_the_page(
 
 
 def test_no_accuracy_and_no_crop(make_card: Callable[..., Card]) -> None:
-    report = make_report(make_card(metrics={}), box=Box(0, 0, 900, 300))
+    report = make_report(make_card(measurement=None), box=Box(0, 0, 900, 300))
     _, text = read(draw_report(report))
     assert "none on its card" in text
     assert "none: the whole scan" in text

@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import Literal
 
 FOUR_CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
-BINARY_CLASSES = ("healthy", "tumor")
 UNSTATED_LICENCE = "not stated"
 
 
@@ -129,17 +128,3 @@ def canonical_class(folder_name: str) -> str | None:
     """
     plain = re.sub(r"[\s_-]+", "", folder_name).casefold().replace("tumour", "tumor")
     return _SPELLINGS.get(plain)
-
-
-def to_binary(canonical: str) -> str:
-    """Give the binary class, `healthy` or `tumor`, of a canonical one.
-
-    Raises:
-        DataError: the name is not a canonical class.
-    """
-    if canonical not in CANONICAL_CLASSES:
-        raise DataError(
-            f"Cannot tell whether the class {canonical!r} is healthy or a tumour. "
-            f"Known: {', '.join(CANONICAL_CLASSES)}. Rename its folder to one of these."
-        )
-    return "healthy" if canonical == "notumor" else "tumor"

@@ -5,6 +5,7 @@ from typing import Any
 from flask import Blueprint, current_app, request
 
 from brainscan import Model
+from brainscan.bundle.plain import to_plain
 from tumorapp.api import examples
 from tumorapp.api.openapi import PREDICTION_PROBLEMS, Answer, Operation, document
 from tumorapp.api.schemas import AnswerSchema, ModelsSchema, answer_schema, read_options
@@ -69,6 +70,7 @@ def list_models() -> dict[str, Any]:
 
 def _describe(model: Model, *, default: bool) -> dict[str, Any]:
     card = model.card
+    facts = to_plain(card)
     return {
         "name": card.name,
         "version": str(card.version),
@@ -77,15 +79,15 @@ def _describe(model: Model, *, default: bool) -> dict[str, Any]:
         "heatmap": card.feature_layer is not None,
         "scan": card.scan,
         "precision": model.engine.precision,
-        "graphs": card.graphs,
+        "graphs": facts["graphs"],
         "architecture": card.architecture,
         "parameters": card.parameters,
         "created": card.created,
-        "protocol": card.metrics.get("protocol"),
-        "metrics": card.metrics,
+        "protocol": card.measurement.protocol if card.measurement else None,
+        "measurement": facts["measurement"],
         "intended_use": card.intended_use,
         "limits": card.limits,
-        "sources": card.sources,
+        "sources": facts["sources"],
     }
 
 

@@ -207,11 +207,12 @@ class ModelSchema(Schema):
     )
     graphs = fields.Dict(
         keys=fields.String(),
-        values=fields.Dict(keys=fields.String(), values=fields.Float()),
+        values=fields.Dict(keys=fields.String(), values=fields.Float(allow_none=True)),
         required=True,
+        allow_none=True,
         metadata={
             "description": "Of a model that has an int8 graph, what was measured of both on the "
-            "test scans; `metrics` are those of the fp16 graph."
+            "test scans, else null; `measurement` is that of the fp16 graph."
         },
     )
     architecture = fields.String(required=True)
@@ -222,7 +223,11 @@ class ModelSchema(Schema):
         allow_none=True,
         metadata={"description": "How the scans of its figures were kept from training."},
     )
-    metrics = fields.Dict(required=True)
+    measurement = fields.Dict(
+        required=True,
+        allow_none=True,
+        metadata={"description": "What its card says was measured; null for an imported model."},
+    )
     intended_use = fields.String(required=True)
     limits = fields.String(required=True)
     sources = fields.List(fields.Dict(), required=True)

@@ -16,15 +16,14 @@ def describe_versions(root: Path, name: str, found: Installed) -> Iterator[tuple
     why = "newest good" if active != first else "newest" if found.pinned is None else "chosen"
     for version in sorted({*found.stamps, first}):
         card = _read(root, name, version)
-        metrics = card.metrics if isinstance(card, Card) else {}
-        accuracy = metrics.get("accuracy")
+        measured = card.measurement if isinstance(card, Card) else None
         size = sum(one[2] for one in found.stamps.get(version, ()))
         yield (
             name,
             str(version),
             why if version == active else "",
-            "" if accuracy is None else f"{accuracy:.4f}",
-            str(metrics.get("protocol", "")),
+            f"{measured.accuracy:.4f}" if measured else "",
+            measured.protocol if measured else "",
             f"{size / 1e6:.1f} MB",
             "verified" if isinstance(card, Card) else card,
         )

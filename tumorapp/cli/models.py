@@ -60,7 +60,7 @@ def architectures_command(pattern: str) -> None:
     from training.models import Architecture, architectures
 
     def describe(one: Architecture) -> tuple[str, ...]:
-        network = one.build(one.size, 2 if one.binary else 4, None)
+        network = one.build(one.size, 1 if one.binary else 4)
         pretrained = "yes" if one.pretrained else "no"
         parameters = f"{network.count_params():,}"
         del network

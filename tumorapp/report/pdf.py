@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from brainscan import Examination
-from brainscan.bundle import Card
+from brainscan.bundle import Card, Measurement
 from brainscan.heatmap import lay_over
 from tumorapp.language import wording
 from tumorapp.language.translation import mark, name_language, tell, translate, write_decimal
@@ -117,20 +117,18 @@ def _list_facts(report: Report) -> Iterator[tuple[str, str]]:
     )
     yield translate("Architecture"), card.architecture
     yield translate("Measured accuracy"), _describe_accuracy(card, found.precision)
-    if protocol := card.metrics.get("protocol"):
-        yield translate("Protocol"), f"{protocol}: {_describe_protocol(card)}"
+    if card.measurement:
+        protocol = card.measurement.protocol
+        yield translate("Protocol"), f"{protocol}: {_describe_protocol(card.measurement)}"
     yield translate("File, SHA-256"), report.sha256
     yield translate("Scan"), translate("%(size)s pixels", size=f"{width} × {height}")
     yield translate("Crop"), _describe_crop(found)
     yield translate("Made by"), report.software
 
 
-def _describe_protocol(card: Card) -> str:
-    scans = card.metrics.get("scans")
-    meaning = wording.protocol_meaning(card.metrics["protocol"])
-    if not isinstance(scans, int):
-        return translate("measured on scans %(meaning)s", meaning=meaning)
-    number = write_decimal(scans, 0)
+def _describe_protocol(measurement: Measurement) -> str:
+    meaning = wording.protocol_meaning(measurement.protocol)
+    number = write_decimal(measurement.scans, 0)
     return translate("measured on %(number)s scans %(meaning)s", number=number, meaning=meaning)
 
 
@@ -149,13 +147,13 @@ def _describe_crop(found: Examination) -> str:
 
 
 def _describe_accuracy(card: Card, precision: str) -> str:
-    accuracy = card.metrics.get("accuracy")
-    if accuracy is None:
+    if card.measurement is None:
         return translate("none on its card")
-    told = wording.percent(accuracy)
-    if interval := (card.metrics.get("intervals") or {}).get("accuracy"):
-        low, high = map(wording.percent, interval)
-        told = translate(
-            "%(share)s (95%% interval %(low)s to %(high)s)", share=told, low=low, high=high
-        )
+    low, high = map(wording.percent, card.measurement.intervals.accuracy)
+    told = translate(
+        "%(share)s (95%% interval %(low)s to %(high)s)",
+        share=wording.percent(card.measurement.accuracy),
+        low=low,
+        high=high,
+    )
     return "; ".join(filter(None, (told, wording.int8_accuracy(card, precision))))
