@@ -7,10 +7,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-<<<<<<< HEAD
-=======
 
->>>>>>> main
 from tests.tumorapp.pages import (
     TEXT_FILE,
     Page,

@@ -6,11 +6,6 @@ from typing import Any
 
 import pytest
 from flask import Flask
-<<<<<<< HEAD
-from tests.tumorapp.pages import TEXT_FILE, Page, choose, hand_over, image
-from tests.tumorapp.test_pages_leaderboard import METRICS, RESULT, write_study
-=======
->>>>>>> main
 
 from tests.cards import MEASURED, RESULT
 from tests.tumorapp.pages import TEXT_FILE, Page, choose, hand_over, image

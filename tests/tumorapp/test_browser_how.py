@@ -6,10 +6,7 @@ from pathlib import Path
 
 import pytest
 from pypdf import PdfReader
-<<<<<<< HEAD
-=======
 
->>>>>>> main
 from tests.tumorapp.pages import TEXT_FILE, Page, choose, image
 
 pytestmark = pytest.mark.browser

@@ -4,10 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-<<<<<<< HEAD
-=======
 
->>>>>>> main
 from tests.tumorapp.pages import Page
 
 pytestmark = pytest.mark.browser

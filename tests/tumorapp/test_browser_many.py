@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-<<<<<<< HEAD
-from tests.tumorapp.pages import TEXT_FILE, Page, choose, field_holds, hand_over, image, wait_for_result
-=======
 
 from tests.tumorapp.pages import (
     TEXT_FILE,
@@ -21,7 +18,6 @@ from tests.tumorapp.pages import (
     image,
     wait_for_result,
 )
->>>>>>> main
 
 pytestmark = pytest.mark.browser
 

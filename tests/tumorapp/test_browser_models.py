@@ -6,10 +6,6 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-<<<<<<< HEAD
-from tests.tumorapp.pages import Page, wait_until
-=======
->>>>>>> main
 
 from brainscan.bundle.study import Result, keep_result
 from tests.cards import RESULT, draw_measurement, draw_up_card

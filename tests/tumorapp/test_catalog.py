@@ -40,7 +40,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "another's card": (lambda bundle: edit_card(bundle, name="other"), "card is that of other/1"),
     "text for a card": (lambda bundle: (bundle / "card.json").write_text("{"), "not valid JSON"),
     "too many classes": (
-        lambda bundle: edit_card(bundle, classes=["a", "b", "c", "d", "e"]),
+        lambda bundle: edit_card(bundle, classes=["a", "b", "c", "d", "e"], measurement=None),
         "its card has 5 classes",
     ),
     "another scan size": (
