@@ -40,8 +40,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "another's card": (lambda bundle: edit_card(bundle, name="other"), "card is that of other/1"),
     "text for a card": (lambda bundle: (bundle / "card.json").write_text("{"), "not valid JSON"),
     "too many classes": (
-        lambda bundle: edit_card(bundle, classes=["a", "b", "c", "d", "e"]),
-        "other classes than the model's",
+        lambda bundle: edit_card(bundle, classes=["a", "b", "c", "d", "e"], measurement=None),
+        "its card has 5 classes",
     ),
     "another scan size": (
         lambda bundle: edit_card(bundle, scan={"size": 99, "crop": True}),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from brainscan.scan import ScanSpecification
 from training.data.audit import find_leaks, group_near_duplicates
 from training.data.cache import PreparedArrays, prepare_arrays
-from training.data.folders import LAYOUT, ScanTree, read_tree
+from training.data.folders import ScanTree, describe_layout, read_tree
 from training.data.sources import SOURCES, DataError, Source
 from training.task import Task
 
@@ -240,7 +240,7 @@ def _check_several(listing: _Listing, labels: Sequence[str]) -> None:
             "lie in one folder for each class, such as glioma/1.jpg and notumor/2.jpg: pass the "
             "folder above these, or another --data folder too."
         )
-        raise DataError("\n".join([explanation, *listing.notes, LAYOUT]))
+        raise DataError("\n".join([explanation, *listing.notes, describe_layout()]))
 
 
 def _check_remaining(task: Task, labels: NDArray[np.int64], left_out: Sequence[str]) -> None:

@@ -9,9 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+from brainscan.scan.formats import list_endings
 from training.data.sources import CANONICAL_CLASSES, DataError, canonical_class
-
-ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 
 # A validation folder takes part in development, so it counts as training: `test` stays untouched.
 _PARTS: dict[str, Literal["train", "test"]] = {
@@ -24,7 +23,7 @@ _PARTS: dict[str, Literal["train", "test"]] = {
     "testing": "test",
 }
 _TOP = Path()
-LAYOUT = f"""\
+_LAYOUT = """\
 Expected a folder for each class, with or without parts above them:
 
     data/                    data/
@@ -36,7 +35,7 @@ Expected a folder for each class, with or without parts above them:
         ├── glioma/
         └── no_tumor/
 
-Images end in {", ".join(ENDINGS)}."""
+Images end in """
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,11 @@ class ScanTree:
     notes: tuple[str, ...]
 
 
+def describe_layout() -> str:
+    """Draw the folders that are expected, and say how the names of images end."""
+    return f"{_LAYOUT}{', '.join(list_endings())}."
+
+
 def find_scans(root: Path, *, exclude: Sequence[str] = ()) -> list[ScanFile]:
     """Give the scans that `read_tree` finds, without its notes."""
     return list(read_tree(root, exclude=exclude).scans)
@@ -95,7 +99,7 @@ def read_tree(root: Path, *, exclude: Sequence[str] = ()) -> ScanTree:
     """
     if not root.is_dir():
         problem = "is a file" if root.exists() else "does not exist"
-        raise DataError(f"The data folder {root} {problem}.\n{LAYOUT}")
+        raise DataError(f"The data folder {root} {problem}.\n{describe_layout()}")
     name = root.name if root.name not in ("", "..") else root.resolve().name
     images, excluded = _drop_excluded(sorted(_images(root)), name, exclude)
     notes = [
@@ -115,13 +119,14 @@ def read_tree(root: Path, *, exclude: Sequence[str] = ()) -> ScanTree:
         if path.parent in labels
     )
     if not scans:
-        raise DataError("\n".join([f"No labelled image in {root}.", *notes, LAYOUT]))
+        raise DataError("\n".join([f"No labelled image in {root}.", *notes, describe_layout()]))
     return ScanTree(name, scans, excluded, tuple(notes))
 
 
 def _images(root: Path) -> Iterator[Path]:
     """Yield the image files below a folder, as paths relative to it."""
     seen = set()
+    endings = list_endings()
     for folder, subfolders, files in os.walk(root, followlinks=True):
         real = Path(folder).resolve()
         if real in seen:  # a link back up, or a second way to the same scans
@@ -130,7 +135,7 @@ def _images(root: Path) -> Iterator[Path]:
         seen.add(real)
         subfolders[:] = sorted(f for f in subfolders if not f.startswith((".", "__MACOSX")))
         for file in files:
-            if not file.startswith(".") and file.lower().endswith(ENDINGS):
+            if not file.startswith(".") and file.lower().endswith(endings):
                 yield (Path(folder) / file).relative_to(root)
 
 
