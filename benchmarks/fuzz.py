@@ -26,11 +26,10 @@ from tqdm import tqdm
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import EnvironBuilder
 
-from brainscan.scan import ScanError, decode_scan
-from brainscan.scan.decode import count_pages
+from brainscan import Problem, ScanError
+from brainscan.scan import read_picture
 from tumorapp import uploads
 from tumorapp.api.schemas import read_options
-from tumorapp.errors import ProblemError
 
 _BOUNDARY = b"fuzz"
 _MAX_PIXELS = 4_000_000  # more would be slow to decode, and no more dangerous
@@ -127,9 +126,8 @@ class Fuzzer:
 
     def _feed_decoder(self, random: np.random.Generator) -> str:
         data = self._damage(random, self._pick(random))
-        count_pages(data)
         try:
-            decode_scan(data, max_pixels=_MAX_PIXELS)
+            read_picture(data, max_pixels=_MAX_PIXELS)
         except ScanError:
             return "scan refused"
         return "scan read"
@@ -142,14 +140,14 @@ class Fuzzer:
         environ["CONTENT_TYPE"] = kind
         with self._app.request_context(environ) as context:
             try:
-                found = uploads.read_uploads(context.request, max_images=4)
+                found = uploads.read_files(context.request, max_images=4)
                 read_options(context.request.values)
-                for upload in found:
-                    decode_scan(upload.data, max_pixels=_MAX_PIXELS)
-            except (ProblemError, HTTPException):
-                return "form refused"
+                for file in found:
+                    read_picture(file.data, max_pixels=_MAX_PIXELS)
             except ScanError:
                 return "form read, scan refused"
+            except (Problem, HTTPException):
+                return "form refused"
         return "form read"
 
     def _draw_form(self, random: np.random.Generator) -> bytes:

@@ -19,7 +19,7 @@ from statistics import median
 import cv2
 import numpy as np
 
-from brainscan.scan import ScanSpecification, prepare_scan
+from brainscan.scan import Picture, ScanSpecification, prepare_scan
 from training.data.cache import prepare_arrays
 from training.data.folders import find_scans
 
@@ -29,7 +29,7 @@ def run_bare(files: Sequence[Path], specification: ScanSpecification) -> None:
     cv2.setNumThreads(1)
     for path in files:
         grey = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
-        prepare_scan(np.asarray(grey, np.uint8), specification)
+        prepare_scan(Picture(np.asarray(grey, np.uint8)), specification)
 
 
 def time_bare(files: Sequence[Path], specification: ScanSpecification, cores: int) -> float:

@@ -1,7 +1,27 @@
-"""Reads a brain MRI scan, and says what a published model sees in it. No Flask, no TensorFlow."""
+"""Reads a brain MRI scan, and says what a published model sees in it. No Flask, no TensorFlow.
+
+from brainscan import open_model
+
+model = open_model("instance/models/mobilenet-v2")
+for examination in model.examine(["scan.jpg", "folder/"]):
+    print(examination.name, examination.label, examination.probabilities, examination.warnings)
+"""
 
 import sys
 
 # OpenVINO and NNCF report their use over the network whenever they are imported, from a copy of the
 # process. Where this package cannot be imported they do without it, and nothing else needs it.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+
+from brainscan.examine import Examination, ImageFile, Model, open_model  # noqa: E402
+from brainscan.messages import Message, Problem, ScanError  # noqa: E402
+
+__all__ = [
+    "Examination",
+    "ImageFile",
+    "Message",
+    "Model",
+    "Problem",
+    "ScanError",
+    "open_model",
+]

@@ -32,13 +32,14 @@ def lock(path: Path, *, wait: bool = True) -> Iterator[None]:
     """
     try:
         with FileLock(path, timeout=-1 if wait else 0, fallback_to_soft=False):
+            _give_to_owner(path, path.parent)
             yield
     except Timeout:
         raise LockedError(f"{path} is held by another process.") from None
 
 
 def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
-    """Replace a text file as a whole.
+    """Replace a text file as a whole; root leaves it to the owner that it or its folder has.
 
     Args:
         path: the file; its folder exists.
@@ -56,6 +57,7 @@ def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
+        _give_to_owner(staging, path if path.exists() else path.parent)
         staging.replace(path)
         flush(path.parent)
     finally:
@@ -88,6 +90,13 @@ def sweep(folder: Path, prefix: str) -> None:
     """Delete the staging folders that killed processes left; hold the writers' lock."""
     for abandoned in folder.glob(f"{prefix}*"):
         shutil.rmtree(abandoned, ignore_errors=True)
+
+
+def _give_to_owner(path: Path, owned: Path) -> None:
+    """Let root's commands make nothing that the user of the service could not read or replace."""
+    if os.geteuid() == 0:
+        found = owned.stat()
+        os.chown(path, found.st_uid, found.st_gid)
 
 
 def flush(path: Path) -> None:

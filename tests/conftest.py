@@ -12,10 +12,8 @@ from flask.testing import FlaskClient
 from PIL import Image, ImageDraw
 
 from brainscan.bundle import Card, publish_bundle
-from brainscan.scan import ScanSpecification
+from tests.cards import draw_up_card
 from tumorapp import create_app
-
-FOUR_CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -93,27 +91,6 @@ def write_graph(folder: Path, card: Card) -> None:
         heat.output(0).set_names({"heatmap"})
         outputs.append(heat)
     openvino.save_model(openvino.Model(outputs, [scans]), folder / "graph.xml")
-
-
-def draw_up_card(name: str = "mobilenet-v2", **changes: Any) -> Card:
-    """Draw up the card of a made-up model."""
-    binary = name.startswith("binary")
-    fields: dict[str, Any] = {
-        "name": name,
-        "version": 1,
-        "classes": ("healthy", "tumor") if binary else FOUR_CLASSES,
-        "scan": ScanSpecification(size=48 if binary else 64),
-        "architecture": "a small network with random weights",
-        "parameters": 1000,
-        "feature_layer": "convolution",
-        "created": "2026-11-21",
-        "training": {"seed": 0},
-        "metrics": {"protocol": "grouped", "accuracy": 0.5, "scans": 10},
-        "intended_use": "Tests.",
-        "limits": "Knows nothing.",
-        "sources": ({"name": "phantoms", "licence": "none"},),
-    }
-    return Card(**{**fields, **changes})
 
 
 @pytest.fixture(scope="session")

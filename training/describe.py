@@ -4,12 +4,11 @@ import datetime
 from collections import Counter
 from dataclasses import asdict
 from statistics import median
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainscan.bundle import Card
+from brainscan.bundle import Card, Measurement, Parts, Source, Training
 from brainscan.scan import ScanSpecification
 from training.data.audit import find_leaks
 from training.data.split import Split
@@ -61,59 +60,54 @@ def draw_up_card(
         feature_layer=None,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         training=_describe_training(request, split, fitted, temperature),
-        metrics=_measure(split, probabilities, fitted),
+        measurement=_measure(split, probabilities, fitted),
         intended_use=_INTENDED_USE,
         limits=_LIMITS,
         sources=tuple(
-            {"title": s.title, "url": s.url, "licence": s.licence, "citation": s.citation}
-            for s in dataset.sources
+            Source(one.title, one.url, one.licence, one.citation) for one in dataset.sources
         ),
     )
 
 
-def _measure(split: Split, probabilities: NDArray[np.float32], fitted: Fitted) -> dict[str, Any]:
+def _measure(split: Split, probabilities: NDArray[np.float32], fitted: Fitted) -> Measurement:
     dataset = split.dataset
-    labels = dataset.labels[split.test]
-    right = probabilities.argmax(axis=1) == labels
     # The validation part has a say in the model too.
     seen = np.concatenate([split.train, split.validation])
-    leaked = np.isin(split.test, find_leaks(dataset.groups, seen, split.test))
-    return {
-        "protocol": split.protocol,
-        **evaluate(probabilities, labels, dataset.groups[split.test], dataset.classes),
-        "parts": split.sizes,
-        "leaks": {
-            "scans": int(leaked.sum()),
-            "accuracy_with": float(right[leaked].mean()) if leaked.any() else None,
-            "accuracy_without": float(right[~leaked].mean()) if not leaked.all() else None,
-        },
-        "seconds_per_epoch": (
+    return evaluate(
+        probabilities,
+        dataset.labels[split.test],
+        dataset.groups[split.test],
+        dataset.classes,
+        protocol=split.protocol,
+        parts=Parts(**split.sizes),
+        leaked=np.isin(split.test, find_leaks(dataset.groups, seen, split.test)),
+        seconds_per_epoch=(
             median(values["seconds"] for values in fitted.history) if fitted.history else None
         ),
-    }
+    )
 
 
 def _describe_training(
     request: TrainingRequest, split: Split, fitted: Fitted, temperature: float
-) -> dict[str, Any]:
+) -> Training:
     dataset = split.dataset
     counts = Counter(dataset.labels.tolist())
-    return {
-        "command": request.command,
-        "method": request.method,
-        "head": request.head,
-        "recipe": asdict(request.recipe),
-        "seed": request.seed,
-        "epochs": len(fitted.history),
-        "best_epoch": fitted.best_epoch,
-        "temperature": temperature,
-        "precision": fitted.precision,
-        "device": describe_device(),
-        "versions": list_versions(),
-        "manifest": dataset.manifest,
-        "classes": {name: counts[index] for index, name in enumerate(dataset.classes)},
-        "notes": [*fitted.notes, *dataset.notes],
-        "contradictions": list(dataset.contradictions),
-        "uncropped": list(dataset.uncropped),
-        "skipped": [f"{name}: {reason}" for name, reason in dataset.skipped],
-    }
+    return Training(
+        command=request.command,
+        method=request.method,
+        head=request.head,
+        recipe=asdict(request.recipe),
+        seed=request.seed,
+        epochs=len(fitted.history),
+        best_epoch=fitted.best_epoch,
+        temperature=temperature,
+        precision=fitted.precision,
+        device=describe_device(),
+        versions=list_versions(),
+        manifest=dataset.manifest,
+        classes={name: counts[index] for index, name in enumerate(dataset.classes)},
+        notes=(*fitted.notes, *dataset.notes),
+        contradictions=tuple(dataset.contradictions),
+        uncropped=tuple(dataset.uncropped),
+        skipped=tuple(f"{name}: {reason}" for name, reason in dataset.skipped),
+    )

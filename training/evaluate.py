@@ -1,12 +1,20 @@
 """What a model is worth, measured once on scans that had no part in making it."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics
 
+from brainscan.bundle import (
+    ClassFigures,
+    Intervals,
+    Leaks,
+    Measurement,
+    Mistake,
+    Parts,
+    UnnamedFigures,
+)
 from training.data.audit import list_members
 
 BOOTSTRAP_ROUNDS = 1000
@@ -18,8 +26,12 @@ def evaluate(
     labels: NDArray[np.int64],
     groups: NDArray[np.int64],
     classes: tuple[str, ...],
-    seed: int = 0,
-) -> dict[str, Any]:
+    *,
+    protocol: str,
+    parts: Parts,
+    leaked: NDArray[np.bool_],
+    seconds_per_epoch: float | None = None,
+) -> Measurement:
     """Measure accuracy, loss, precision, recall, F1, confusion, ROC AUC and calibration.
 
     Args:
@@ -28,66 +40,77 @@ def evaluate(
         groups: int64, shape (scans,): near-duplicate groups. The bootstrap draws whole groups,
             since copies of a scan are not independent evidence.
         classes: their names, in the order of the columns.
-        seed: of the bootstrap.
-
-    Returns:
-        Plain numbers, lists and dictionaries that JSON can hold. Each of `accuracy`,
-        `balanced_accuracy`, `f1_macro` and `roc_auc` has its 95 % interval in `intervals`;
-        `mistakes` says of each pair of classes that was confused how sure the model was.
+        protocol: how the scans were divided.
+        parts: the sizes of the parts.
+        leaked: bool, shape (scans,): which have a near-duplicate in another part.
+        seconds_per_epoch: the median of the training.
     """
     guesses = probabilities.argmax(axis=1)
     known = range(len(classes))
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
         labels, guesses, labels=known, zero_division=0
     )
-    return {
-        "scans": len(labels),
-        "groups": len(np.unique(groups)),
-        **_headline(probabilities, labels),
-        "loss": float(metrics.log_loss(labels, _normalise(probabilities), labels=known)),
-        "calibration_error": calibration_error(probabilities, labels),
-        "intervals": _bootstrap(probabilities, labels, groups, seed),
-        "bootstrap_rounds": BOOTSTRAP_ROUNDS,
-        "by_class": {
-            name: {
-                "precision": float(precision[index]),
-                "recall": float(recall[index]),
-                "f1": float(f1[index]),
-                "scans": int(support[index]),
-            }
+    right = guesses == labels
+    headline = _headline(probabilities, labels)
+    return Measurement(
+        protocol=protocol,
+        scans=len(labels),
+        groups=len(np.unique(groups)),
+        accuracy=headline["accuracy"],
+        balanced_accuracy=headline["balanced_accuracy"],
+        f1_macro=headline["f1_macro"],
+        roc_auc=headline["roc_auc"],
+        loss=float(metrics.log_loss(labels, _normalise(probabilities), labels=known)),
+        calibration_error=calibration_error(probabilities, labels),
+        intervals=_bootstrap(probabilities, labels, groups),
+        bootstrap_rounds=BOOTSTRAP_ROUNDS,
+        by_class={
+            name: ClassFigures(
+                float(precision[index]), float(recall[index]), float(f1[index]), int(support[index])
+            )
             for index, name in enumerate(classes)
         },
-        "confusion": metrics.confusion_matrix(labels, guesses, labels=known).tolist(),
-        "mistakes": _list_mistakes(probabilities, labels, classes),
-    }
+        confusion=tuple(
+            map(tuple, metrics.confusion_matrix(labels, guesses, labels=known).tolist())
+        ),
+        mistakes=_list_mistakes(probabilities, labels, classes),
+        parts=parts,
+        leaks=Leaks(
+            scans=int(leaked.sum()),
+            accuracy_with=float(right[leaked].mean()) if leaked.any() else None,
+            accuracy_without=float(right[~leaked].mean()) if not leaked.all() else None,
+        ),
+        seconds_per_epoch=seconds_per_epoch,
+    )
 
 
 def evaluate_unnamed(
     probabilities: NDArray[np.float32], groups: NDArray[np.int64], healthy: int
-) -> dict[str, Any]:
+) -> UnnamedFigures:
     """Measure how often a tumour whose kind is not named is taken for one.
 
     Args:
         probabilities: float32, shape (scans, classes).
         groups: int64, shape (scans,): near-duplicate groups, for the bootstrap.
         healthy: the class that none of these scans shows.
-
-    Returns:
-        `scans`, `groups`, the share `recognized` as a tumour of any kind, and its 95 % `interval`.
     """
     seen = probabilities.argmax(axis=1) != healthy
-    shares = [seen[rows].mean() for rows in _draw_groups(groups, seed=0)]
-    return {
-        "scans": len(seen),
-        "groups": len(np.unique(groups)),
-        "recognized": float(seen.mean()),
-        "interval": [float(np.quantile(shares, q)) for q in (0.025, 0.975)],
-    }
+    shares = [float(seen[rows].mean()) for rows in _draw_groups(groups)]
+    return UnnamedFigures(
+        scans=len(seen),
+        groups=len(np.unique(groups)),
+        recognized=float(seen.mean()),
+        interval=_find_interval(shares),
+    )
 
 
-def _draw_groups(groups: NDArray[np.int64], seed: int) -> Iterator[NDArray[np.int64]]:
+def _find_interval(values: list[float]) -> tuple[float, float]:
+    return float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975))
+
+
+def _draw_groups(groups: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     """Give the rows of each round of the bootstrap, which draws whole groups."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     members = list_members(groups)
     for _ in range(BOOTSTRAP_ROUNDS):
         drawn = random.integers(0, len(members), len(members))
@@ -96,7 +119,7 @@ def _draw_groups(groups: NDArray[np.int64], seed: int) -> Iterator[NDArray[np.in
 
 def _list_mistakes(
     probabilities: NDArray[np.float32], labels: NDArray[np.int64], classes: tuple[str, ...]
-) -> list[dict[str, Any]]:
+) -> tuple[Mistake, ...]:
     """Give each pair of a label and a wrong answer: how many scans, and how sure at the most.
 
     The confidence is that of the scan it was surest of, 0 to 1; the surest pair comes first.
@@ -107,14 +130,14 @@ def _list_mistakes(
     for label, answer in sorted(set(zip(labels[wrong], guesses[wrong], strict=True))):
         here = (labels == label) & (guesses == answer)
         found.append(
-            {
-                "label": classes[label],
-                "answer": classes[answer],
-                "scans": int(here.sum()),
-                "confidence": float(confidence[here].max()),
-            }
+            Mistake(
+                label=classes[label],
+                answer=classes[answer],
+                scans=int(here.sum()),
+                confidence=float(confidence[here].max()),
+            )
         )
-    return sorted(found, key=lambda one: -one["confidence"])
+    return tuple(sorted(found, key=lambda one: -one.confidence))
 
 
 def _headline(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
@@ -141,21 +164,14 @@ def _headline(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> 
 
 
 def _bootstrap(
-    probabilities: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    groups: NDArray[np.int64],
-    seed: int,
-) -> dict[str, list[float]]:
-    """Give the 2.5 % and 97.5 % quantiles of each headline figure over draws of whole groups."""
+    probabilities: NDArray[np.float32], labels: NDArray[np.int64], groups: NDArray[np.int64]
+) -> Intervals:
     rounds = [
         _headline(probabilities[rows], labels[rows])
-        for rows in _draw_groups(groups, seed)
+        for rows in _draw_groups(groups)
         if len(np.unique(labels[rows])) > 1  # else there is nothing to tell apart
     ]
-    return {
-        name: [float(np.quantile([one[name] for one in rounds], q)) for q in (0.025, 0.975)]
-        for name in rounds[0]
-    }
+    return Intervals(**{name: _find_interval([one[name] for one in rounds]) for name in rounds[0]})
 
 
 def calibration_error(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:

@@ -5,6 +5,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from brainscan.bundle import GraphFigures, Graphs, Int8Figures
 from brainscan.engine import Engine
 from training.data.split import Part
 
@@ -16,32 +17,23 @@ def measure_accuracy(probabilities: NDArray[np.float32], scans: Part) -> float:
     return float((probabilities.argmax(axis=1) == scans.labels).mean())
 
 
-def compare_engines(fp16: Engine, int8: Engine, scans: Part) -> dict[str, dict[str, float]]:
-    """Measure a graph and its int8 form side by side.
-
-    Returns:
-        For "fp16" and "int8" `accuracy` (0 to 1) and `milliseconds` of processor time a scan; for
-        "int8" also `other_answers` (share of scans), and the `largest_difference` and
-        `mean_difference` of a scan's probabilities.
-    """
+def compare_engines(fp16: Engine, int8: Engine, scans: Part) -> Graphs:
+    """Measure a graph and its int8 form side by side."""
     engines = {"fp16": fp16, "int8": int8}
-    found = {name: one.predict(scans.inputs).probabilities for name, one in engines.items()}
+    before, after = (one.predict(scans.inputs).probabilities for one in engines.values())
     milliseconds = _time(engines, scans.inputs[:1])
-    differences = np.abs(found["fp16"] - found["int8"]).max(axis=1)
-    others = found["fp16"].argmax(axis=1) != found["int8"].argmax(axis=1)
-    graphs = {
-        name: {
-            "accuracy": measure_accuracy(found[name], scans),
-            "milliseconds": milliseconds[name],
-        }
-        for name in engines
-    }
-    graphs["int8"] |= {
-        "other_answers": float(others.mean()),
-        "largest_difference": float(differences.max()),
-        "mean_difference": float(differences.mean()),
-    }
-    return graphs
+    differences = np.abs(before - after).max(axis=1)
+    others = before.argmax(axis=1) != after.argmax(axis=1)
+    return Graphs(
+        GraphFigures(measure_accuracy(before, scans), milliseconds["fp16"]),
+        Int8Figures(
+            measure_accuracy(after, scans),
+            milliseconds["int8"],
+            other_answers=float(others.mean()),
+            largest_difference=float(differences.max()),
+            mean_difference=float(differences.mean()),
+        ),
+    )
 
 
 def _time(engines: dict[str, Engine], scan: NDArray[np.uint8]) -> dict[str, float]:

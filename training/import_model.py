@@ -13,7 +13,7 @@ from keras import layers
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from brainscan.bundle import Card, PublishError
+from brainscan.bundle import Card, Origin, PublishError
 from brainscan.scan import ScanSpecification
 from training.compress import round_weights
 from training.data.sources import canonical_class
@@ -26,6 +26,7 @@ SCALES = {"0..255": (1.0, 0.0), "0..1": (1 / 255, 0.0), "-1..1": (1 / 127.5, -1.
 _CLOSE = 0.01
 _SMALLEST = 1e-7
 
+_NOTE = "Imported: nothing was measured here, and its training is not known."
 _INTENDED_USE = "Research and teaching. It was made elsewhere and imported here."
 _LIMITS = (
     "Not a medical device and not for diagnosis. It was made elsewhere: neither its accuracy nor "
@@ -232,19 +233,18 @@ def _draw_up_card(
         parameters=model.count_params(),
         feature_layer=None,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        training={
-            "method": "imported",
-            "file": request.file.name,
-            "sha256": hashlib.sha256(request.file.read_bytes()).hexdigest(),
-            "scale": request.scale,
-            "logits": request.logits,
-            "moved_by_rounding": moved,
-            "notes": ["Imported: nothing was measured here, and its training is not known."],
-        },
-        metrics={},
+        training=None,
+        measurement=None,
         intended_use=_INTENDED_USE,
         limits=_LIMITS,
         sources=(),
+        origin=Origin(
+            file=request.file.name,
+            sha256=hashlib.sha256(request.file.read_bytes()).hexdigest(),
+            scale=request.scale,
+            logits=request.logits,
+            moved_by_rounding=moved,
+        ),
     )
     try:
         return Card.from_json(card.to_json())
@@ -254,5 +254,5 @@ def _draw_up_card(
 
 def _write_report(folder: Path, card: Card) -> None:
     folder.mkdir()
-    text = f"# {card.name} {card.version}\n\n{card.training['notes'][0]}\n\n{card.limits}\n"
+    text = f"# {card.name} {card.version}\n\n{_NOTE}\n\n{card.limits}\n"
     (folder / "README.md").write_text(text, encoding="utf-8")

@@ -3,7 +3,6 @@
 Dataset → Split → Fitted → Calibrated → Measured → bundle
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from training.fit import FitSettings, Fitted, fit
 from training.heads import HEADS, fit_frozen
 from training.models import architecture, architectures
 from training.publish import publish
-from training.report import TestResults, write_report
+from training.report import TestResults, write_plots, write_report
 from training.run import Run, TrainingRequest, find_run
 
 _CHECKED_SCANS = 64
@@ -156,16 +155,17 @@ def measure(calibrated: Calibrated, split: Split, run: Run) -> Measured:
     test = split.take(split.test)
     probabilities = fitted.predict(test.inputs)
     card = draw_up_card(run.request, split, fitted, calibrated.temperature, probabilities)
-    if len(split.unnamed_test) and dataset.task.healthy is not None:
+    if card.measurement and len(split.unnamed_test) and dataset.task.healthy is not None:
         unnamed = split.take(split.unnamed_test)
         found = evaluate_unnamed(
             fitted.predict(unnamed.inputs), unnamed.groups, dataset.task.healthy
         )
-        card = replace(card, metrics={**card.metrics, "unnamed_tumors": found})
+        card = replace(card, measurement=replace(card.measurement, unnamed_tumors=found))
     names = [dataset.names[row] for row in split.test]
     measured = Measured(fitted, card, TestResults(names, probabilities, test.labels))
     measured.write_report(run.folder / "report", card)
-    write_text(run.folder / "metrics.json", json.dumps(card.metrics, indent=2))
+    write_plots(run.folder / "plots.html", card, fitted.history, measured.results)
+    write_text(run.folder / "card.json", card.to_json())
     return measured
 
 

@@ -70,8 +70,7 @@ def _convert(model: keras.Model, card: Card, scans: NDArray[np.uint8], folder: P
             f"The graph of {card.name} differs from the Keras model by {difference:.2g} on "
             f"{len(scans)} scans; at most {AGREEMENT:g} is accepted. Nothing was published."
         )
-    metrics = {**card.metrics, "graph_difference": difference}
-    return replace(card, feature_layer=layer, metrics=metrics)
+    return replace(card, feature_layer=layer, graph_difference=difference)
 
 
 def _save_compressed(model: keras.Model, path: Path) -> None:

@@ -7,18 +7,18 @@ stays in floating point: it costs next to nothing, and the probabilities were ca
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import openvino
 
-from brainscan.bundle import Card, publish_bundle, read_bundle
+from brainscan.bundle import Card, Graphs, publish_bundle, read_bundle
 from brainscan.bundle.store import CARD_FILE, GRAPH_FILE, INT8_GRAPH_FILE, INT8_WEIGHTS_FILE
 from brainscan.engine.openvino import OpenVINOEngine
 from training.data.dataset import load_dataset
-from training.data.split import Part, Split, split_scans
+from training.data.split import Part, Protocol, Split, split_scans
 from training.graph_comparison import compare_engines, measure_accuracy
 from training.task import BINARY_CLASSES
 
@@ -66,15 +66,14 @@ def quantize_bundle(
         PublishError: the new version could not be written.
     """
     card = read_bundle(bundle)
-    protocol = card.metrics.get("protocol")
-    if protocol is None or "manifest" not in card.training:
+    if card.measurement is None or card.training is None:
         raise QuantizationError(
             f"The card of {card.name}/{card.version} names no training data: it was imported. Only "
             "a model that was trained here can be quantized, on the scans of its training."
         )
     binary = card.classes == BINARY_CLASSES
     dataset = load_dataset(data, card.scan, cache, binary=binary, exclude=exclude)
-    split = split_scans(dataset, protocol, card.training["seed"])
+    split = split_scans(dataset, cast(Protocol, card.measurement.protocol), card.training.seed)
     _check_data(card, split)
     with tempfile.TemporaryDirectory(prefix="tumorapp-") as name:
         made = Path(name)
@@ -95,45 +94,45 @@ def quantize_bundle(
 
 def _amend_report(path: Path, before: int, card: Card) -> None:
     """Give a report its new version, and a section on the two graphs."""
-    if not path.is_file():
+    if card.graphs is None or not path.is_file():
         return
     text = path.read_text(encoding="utf-8").split(_SECTION, maxsplit=1)[0].rstrip()
     text = text.replace(f"{card.name}, version {before}", f"{card.name}, version {card.version}", 1)
-    fp16, int8 = card.graphs["fp16"], card.graphs["int8"]
+    fp16, int8 = card.graphs.fp16, card.graphs.int8
     path.write_text(
         f"{text}\n\n{_SECTION}\n\nThe other figures are those of the graph in half precision; the "
         "int8 one next to it was measured on the same test scans.\n\n"
         "| graph | accuracy | ms of processor time a scan |\n|---|---|---|\n"
-        f"| fp16 | {fp16['accuracy']:.4f} | {fp16['milliseconds']:.2f} |\n"
-        f"| int8 | {int8['accuracy']:.4f} | {int8['milliseconds']:.2f} |\n\n"
-        f"Another class on {int8['other_answers']:.1%} of the scans; the probabilities of a scan "
-        f"differ by {int8['mean_difference']:.3f} on average and "
-        f"{int8['largest_difference']:.2f} at most.\n",
+        f"| fp16 | {fp16.accuracy:.4f} | {fp16.milliseconds:.2f} |\n"
+        f"| int8 | {int8.accuracy:.4f} | {int8.milliseconds:.2f} |\n\n"
+        f"Another class on {int8.other_answers:.1%} of the scans; the probabilities of a scan "
+        f"differ by {int8.mean_difference:.3f} on average and "
+        f"{int8.largest_difference:.2f} at most.\n",
         encoding="utf-8",
     )
 
 
 def _check_data(card: Card, split: Split) -> None:
     """Refuse other scans than those of the training: they would calibrate and measure wrongly."""
-    trained = card.training["manifest"], card.metrics.get("parts")
-    if (split.dataset.manifest, split.sizes) != trained:
+    training, parts = card.training, card.measurement and asdict(card.measurement.parts)
+    if training is None or (split.dataset.manifest, split.sizes) != (training.manifest, parts):
         raise QuantizationError(
             f"These are not the scans that {card.name}/{card.version} was trained on, or not "
-            f"divided as they were: {split.sizes} here, {card.metrics.get('parts')} then. Give "
-            f"--data and --exclude as its training had them: {card.training.get('command')}"
+            f"divided as they were: {split.sizes} here, {parts} then. Give "
+            f"--data and --exclude as its training had them: {training and training.command}"
         )
 
 
-def check_gain(card: Card, graphs: dict[str, dict[str, float]]) -> None:
+def check_gain(card: Card, graphs: Graphs) -> None:
     """Refuse an int8 graph that loses more than 0.2 points or is not faster."""
-    fp16, int8 = graphs["fp16"], graphs["int8"]
-    lost = fp16["accuracy"] - int8["accuracy"]
+    fp16, int8 = graphs.fp16, graphs.int8
+    lost = fp16.accuracy - int8.accuracy
     as_good = lost <= ACCEPTED_LOSS  # false for NaN
-    if not as_good or int8["milliseconds"] >= fp16["milliseconds"]:
+    if not as_good or int8.milliseconds >= fp16.milliseconds:
         raise QuantizationError(
             f"The int8 graph of {card.name}/{card.version} is not good enough: accuracy "
-            f"{int8['accuracy']:.4f} and {int8['milliseconds']:.2f} ms a scan, against "
-            f"{fp16['accuracy']:.4f} and {fp16['milliseconds']:.2f} ms. Nothing was published."
+            f"{int8.accuracy:.4f} and {int8.milliseconds:.2f} ms a scan, against "
+            f"{fp16.accuracy:.4f} and {fp16.milliseconds:.2f} ms. Nothing was published."
         )
 
 

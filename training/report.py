@@ -1,21 +1,28 @@
-"""A trained model's report: one page of figures and plots, written for a person."""
+"""A trained model's report: one page of figures for a person, and the numbers of its plots."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay, roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
-from brainscan.bundle import Card
+from brainscan.bundle import Card, Measurement, Training
+from brainscan.bundle.figures import FIGURES_FILE, Bin, Figures, History, RocCurve
+from brainscan.bundle.plain import to_plain
+from brainscan.plots import draw_plots, write_page
 from training.checkpoint import Epoch
 from training.evaluate import reliability
 
 MISTAKES_SHOWN = 20
+ROC_POINTS = 200
+_DIGITS = 5
+_PLOTS = (
+    f"Loss and accuracy of each epoch, ROC and reliability are numbers in [{FIGURES_FILE}]"
+    f"({FIGURES_FILE}); the model’s page in the web application draws them."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,83 +43,65 @@ class TestResults:
 
 
 def write_report(folder: Path, card: Card, history: Sequence[Epoch], results: TestResults) -> None:
-    """Write `README.md` and its plots.
+    """Write `README.md`, and the numbers of its plots as `figures.json`.
 
     Args:
         folder: made if it is not there.
-        card: of the model, with its metrics.
+        card: of the model, with its training and its measurement.
         history: values of each epoch.
         results: of the test part.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    plots = {
-        "confusion": _plot_confusion(card),
-        "roc": _plot_roc(card, results),
-        "reliability": _plot_reliability(results),
-    }
-    if history:
-        plots["history"] = _plot_history(history, card.training["best_epoch"])
-    with mpl.rc_context({"svg.hashsalt": "tumorapp", "svg.fonttype": "none"}):
-        for name, figure in plots.items():
-            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    figures = json.dumps(to_plain(collect_figures(card, history, results)), allow_nan=False)
+    (folder / FIGURES_FILE).write_text(f"{figures}\n", encoding="utf-8")
     (folder / "README.md").write_text(_write_page(card, results), encoding="utf-8")
 
 
-def _plot_history(history: Sequence[Epoch], best_epoch: int) -> Figure:
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    epochs = range(1, len(history) + 1)
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        axes.plot(epochs, [values[name] for values in history], label="training, augmented")
-        axes.plot(epochs, [values[f"val_{name}"] for values in history], label="validation")
-        axes.axvline(best_epoch, color="grey", linestyle=":", label="published epoch")
-        axes.set(xlabel="epoch", ylabel=name)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend()
-    return figure
+def write_plots(path: Path, card: Card, history: Sequence[Epoch], results: TestResults) -> None:
+    """Write the plots as an HTML page of its own, for a browser."""
+    best_epoch = card.training.best_epoch if card.training else 0
+    plots = draw_plots(collect_figures(card, history, results), best_epoch)
+    path.write_text(write_page(plots, card.name), encoding="utf-8")
 
 
-def _plot_confusion(card: Card) -> Figure:
-    figure = Figure(figsize=(5, 4.5), layout="constrained")
-    display = ConfusionMatrixDisplay(
-        np.array(card.metrics["confusion"]), display_labels=card.classes
-    )
-    display.plot(ax=figure.subplots(), cmap="Blues", colorbar=False, xticks_rotation=30)
-    return figure
-
-
-def _plot_roc(card: Card, results: TestResults) -> Figure:
-    figure = Figure(figsize=(5, 4.5), layout="constrained")
-    axes = figure.subplots()
+def collect_figures(card: Card, history: Sequence[Epoch], results: TestResults) -> Figures:
+    """Collect the numbers of the plots, rounded to five digits."""
     # The two curves of a binary model mirror each other: the second says it all.
     columns = range(len(card.classes)) if len(card.classes) > 2 else [1]
-    for column in columns:
-        truth, scores = results.labels == column, results.probabilities[:, column]
-        # Two digits, as the display rounds, would call nearly every model perfect.
-        name = f"{card.classes[column]}, area {roc_auc_score(truth, scores):.4f}"
-        RocCurveDisplay.from_predictions(truth, scores, ax=axes, curve_kwargs={"label": name})
-    axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
-    axes.set(xlabel="false positive rate", ylabel="true positive rate")
-    axes.legend(loc="lower right")
-    return figure
-
-
-def _plot_reliability(results: TestResults) -> Figure:
-    figure = Figure(figsize=(5, 4.5), layout="constrained")
-    axes = figure.subplots()
-    confidence, accuracy, share = zip(
-        *reliability(results.probabilities, results.labels), strict=True
+    names = ("loss", "val_loss", "accuracy", "val_accuracy")
+    columns_of_history = {
+        name: tuple(round(values[name], _DIGITS) for values in history) for name in names
+    }
+    return Figures(
+        history=History(**columns_of_history) if history else None,
+        roc={
+            card.classes[column]: _draw_roc(
+                results.labels == column, results.probabilities[:, column]
+            )
+            for column in columns
+        },
+        reliability=tuple(
+            Bin(*(round(value, _DIGITS) for value in one))
+            for one in reliability(results.probabilities, results.labels)
+        ),
     )
-    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="perfect")
-    axes.plot(confidence, accuracy, marker="o", label="this model")
-    axes.bar(confidence, share, width=0.03, alpha=0.3, label="share of the scans")
-    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
-    axes.legend(loc="upper left")
-    return figure
+
+
+def _draw_roc(truth: NDArray[np.bool_], scores: NDArray[np.float32]) -> RocCurve:
+    false_positives, true_positives, _ = roc_curve(truth, scores)
+    last = len(false_positives) - 1
+    kept = np.unique(np.linspace(0, last, min(last + 1, ROC_POINTS)).round().astype(int))
+    return RocCurve(
+        area=round(float(roc_auc_score(truth, scores)), _DIGITS),
+        false_positives=tuple(false_positives[kept].round(_DIGITS).tolist()),
+        true_positives=tuple(true_positives[kept].round(_DIGITS).tolist()),
+    )
 
 
 def _write_page(card: Card, results: TestResults) -> str:
-    metrics, training = card.metrics, card.training
-    parts = metrics["parts"]
+    measured, training = card.measurement, card.training
+    if measured is None or training is None:
+        raise ValueError(f"{card.name} was not trained and measured here: it has no report.")
     return "\n".join(
         [
             f"# {card.name}, version {card.version}",
@@ -123,29 +112,30 @@ def _write_page(card: Card, results: TestResults) -> str:
             ),
             "",
             (
-                f"Measured once on {metrics['scans']:,} untouched test scans "
-                f"({metrics['groups']:,} near-duplicate groups) under the protocol "
-                f"`{metrics['protocol']}`; intervals are 95 %, from "
-                f"{metrics['bootstrap_rounds']:,} bootstrap draws of whole groups."
+                f"Measured once on {measured.scans:,} untouched test scans "
+                f"({measured.groups:,} near-duplicate groups) under the protocol "
+                f"`{measured.protocol}`; intervals are 95 %, from "
+                f"{measured.bootstrap_rounds:,} bootstrap draws of whole groups."
             ),
             "",
-            *_headline_table(metrics),
+            *_headline_table(measured, card.graph_difference),
             "",
-            *_class_table(metrics),
+            *_class_table(measured),
             "",
-            "![Confusion matrix](confusion.svg) ![ROC](roc.svg) ![Reliability](reliability.svg)",
+            *_confusion_table(card.classes, measured),
+            "",
+            _PLOTS,
             "",
             "## Training",
             "",
-            f"{parts['train']:,} scans trained, {parts['validation']:,} validated. "
-            + _describe_epochs(training, metrics),
+            f"{measured.parts.train:,} scans trained, {measured.parts.validation:,} validated. "
+            + _describe_epochs(training, measured),
             "",
-            *(["![Learning curves](history.svg)", ""] if training["epochs"] else []),
             "```",
-            training["command"],
+            training.command,
             "```",
             "",
-            *_data_section(training, metrics),
+            *_data_section(training, measured),
             "",
             *_mistakes(card, results),
             "",
@@ -159,81 +149,93 @@ def _write_page(card: Card, results: TestResults) -> str:
     )
 
 
-def _describe_epochs(training: dict[str, Any], metrics: dict[str, Any]) -> str:
-    where = f"on {training['device']} ({training['precision']})"
-    if not training["epochs"]:
+def _describe_epochs(training: Training, measured: Measurement) -> str:
+    where = f"on {training.device} ({training.precision})"
+    if not training.epochs:
         return f"Fitted {where} without epochs."
     return (
-        f"{training['epochs']} epochs of {metrics['seconds_per_epoch']:.1f} s {where}; "
-        f"epoch {training['best_epoch']} had the lowest validation loss and is published, its "
-        f"probabilities calibrated at temperature {training['temperature']:.2f}."
+        f"{training.epochs} epochs of {measured.seconds_per_epoch:.1f} s {where}; "
+        f"epoch {training.best_epoch} had the lowest validation loss and is published, its "
+        f"probabilities calibrated at temperature {training.temperature:.2f}."
     )
 
 
-def _headline_table(metrics: dict[str, Any]) -> list[str]:
-    titles = {
-        "accuracy": "accuracy",
-        "balanced_accuracy": "balanced accuracy",
-        "f1_macro": "F1, macro",
-        "roc_auc": "ROC AUC",
-    }
+def _headline_table(measured: Measurement, difference: float | None) -> list[str]:
+    intervals = measured.intervals
+    headline = (
+        ("accuracy", measured.accuracy, intervals.accuracy),
+        ("balanced accuracy", measured.balanced_accuracy, intervals.balanced_accuracy),
+        ("F1, macro", measured.f1_macro, intervals.f1_macro),
+        ("ROC AUC", measured.roc_auc, intervals.roc_auc),
+    )
     return [
         "| figure | value | 95 % interval |",
         "|---|---|---|",
         *(
-            f"| {title} | {metrics[name]:.4f} | "
-            f"{metrics['intervals'][name][0]:.4f} – {metrics['intervals'][name][1]:.4f} |"
-            for name, title in titles.items()
+            f"| {title} | {value:.4f} | {low:.4f} – {high:.4f} |"
+            for title, value, (low, high) in headline
         ),
-        f"| loss (cross-entropy) | {metrics['loss']:.4f} | |",
-        f"| expected calibration error | {metrics['calibration_error']:.4f} | |",
+        f"| loss (cross-entropy) | {measured.loss:.4f} | |",
+        f"| expected calibration error | {measured.calibration_error:.4f} | |",
         *(
-            [f"| largest difference of the fp16 graph | {metrics['graph_difference']:.1e} | |"]
-            if "graph_difference" in metrics
+            [f"| largest difference of the fp16 graph | {difference:.1e} | |"]
+            if difference is not None
             else []
         ),
     ]
 
 
-def _class_table(metrics: dict[str, Any]) -> list[str]:
+def _class_table(measured: Measurement) -> list[str]:
     return [
         "| class | precision | recall | F1 | scans |",
         "|---|---|---|---|---|",
         *(
-            f"| {name} | {one['precision']:.4f} | {one['recall']:.4f} | {one['f1']:.4f} | "
-            f"{one['scans']:,} |"
-            for name, one in metrics["by_class"].items()
+            f"| {name} | {one.precision:.4f} | {one.recall:.4f} | {one.f1:.4f} | {one.scans:,} |"
+            for name, one in measured.by_class.items()
         ),
     ]
 
 
-def _data_section(training: dict[str, Any], metrics: dict[str, Any]) -> list[str]:
-    leaks = metrics["leaks"]
-    lines = ["## Data", "", f"Manifest SHA-256 `{training['manifest']}`.", ""]
-    lines += [f"- {title}: {count:,} scans" for title, count in training["classes"].items()]
-    lines += [f"- {note}" for note in training["notes"]]
+def _confusion_table(classes: Sequence[str], measured: Measurement) -> list[str]:
+    return [
+        f"| labelled, and answered: | {' | '.join(classes)} |",
+        "|---" * (len(classes) + 1) + "|",
+        *(
+            f"| {name} | {' | '.join(f'{count:,}' for count in counts)} |"
+            for name, counts in zip(classes, measured.confusion, strict=True)
+        ),
+    ]
+
+
+def _data_section(training: Training, measured: Measurement) -> list[str]:
+    leaks = measured.leaks
+    lines = ["## Data", "", f"Manifest SHA-256 `{training.manifest}`.", ""]
+    lines += [f"- {title}: {count:,} scans" for title, count in training.classes.items()]
+    lines += [f"- {note}" for note in training.notes]
     lines.append(
-        f"- {leaks['scans']:,} test scans have a near-duplicate in the training or validation part."
+        f"- {leaks.scans:,} test scans have a near-duplicate in the training or validation part."
         + "".join(
-            f" Accuracy on {which}: {leaks[key]:.4f}."
-            for key, which in (("accuracy_with", "them"), ("accuracy_without", "the others"))
-            if leaks["scans"] and leaks[key] is not None
+            f" Accuracy on {which}: {share:.4f}."
+            for share, which in (
+                (leaks.accuracy_with, "them"),
+                (leaks.accuracy_without, "the others"),
+            )
+            if leaks.scans and share is not None
         )
     )
-    if unnamed := metrics.get("unnamed_tumors"):
-        low, high = unnamed["interval"]
+    if unnamed := measured.unnamed_tumors:
+        low, high = unnamed.interval
         lines.append(
-            f"- {unnamed['scans']:,} further test scans ({unnamed['groups']:,} near-duplicate "
-            f"groups) show a tumour whose kind is not named: {unnamed['recognized']:.4f} of them "
+            f"- {unnamed.scans:,} further test scans ({unnamed.groups:,} near-duplicate "
+            f"groups) show a tumour whose kind is not named: {unnamed.recognized:.4f} of them "
             f"were taken for a tumour (95 % interval {low:.4f} – {high:.4f})."
         )
-    lists = {
-        "contradictions": "were dropped, as a near-duplicate carries another label",
-        "uncropped": "were kept whole, as no clear outline of a head was found",
-        "skipped": "could not be read",
-    }
-    for key, text in lists.items():
-        entries = training[key]
+    lists = (
+        (training.contradictions, "were dropped, as a near-duplicate carries another label"),
+        (training.uncropped, "were kept whole, as no clear outline of a head was found"),
+        (training.skipped, "could not be read"),
+    )
+    for entries, text in lists:
         lines.append(f"- {len(entries):,} scans {text}{':' if entries else '.'}")
         lines += [f"  - {entry}" for entry in entries]
     return lines

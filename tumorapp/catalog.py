@@ -1,31 +1,32 @@
 """Which bundles are installed, which of them are served, and why the others are not."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import cv2
-import numpy as np
 
-from brainscan.bundle import BundleError, Card, Installed, read_bundle, survey_bundles
+from brainscan import Examination, Model, Problem
+from brainscan.bundle import BundleError, Installed, survey_bundles
 from brainscan.bundle.versions import Stamp
-from brainscan.engine import Engine, EngineError, EngineUnavailableError, choose_engine
-from tumorapp.errors import ConfigurationError, DefaultModelError, NoModelError, UnknownModelError
+from brainscan.engine import EngineError, EngineUnavailableError, OpenBundle, choose_engine
+from brainscan.examine import open_version
+from tumorapp.config import FOLDER, ROOT, Kind, Setting, choice, whole_number
+from tumorapp.errors import ConfigurationError
+from tumorapp.feature import Feature
+from tumorapp.reload import watch
+from tumorapp.signals import scans_predicted
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 PREFERRED_MODEL = "mobilenet-v2"
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model that is ready to answer."""
-
-    card: Card
-    engine: Engine
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,10 @@ class _Served:
         tried: what became of each bundle that was opened, and of which files that is true.
     """
 
-    models: Mapping[str, LoadedModel] = field(default_factory=dict)
+    models: Mapping[str, Model] = field(default_factory=dict)
     refused: tuple[Refusal, ...] = ()
     installed: Mapping[str, Installed] = field(default_factory=dict)
-    tried: Mapping[_Key, LoadedModel | Refusal] = field(default_factory=dict)
+    tried: Mapping[_Key, Model | Refusal] = field(default_factory=dict)
 
 
 class Catalog:
@@ -98,8 +99,7 @@ class Catalog:
         """
         cv2.setNumThreads(1)  # its own threads take twice the time on small pictures like these
         with self._loading:
-            self._served = self._take_up(_Served(), self._survey() or {})
-            self._report(_Served(), self._served)
+            self._take_up(_Served(), self._survey() or {})
 
     def refresh(self) -> None:
         """Take up what was published, chosen or removed since; opens only what is new.
@@ -110,69 +110,54 @@ class Catalog:
         """
         with self._loading:
             before, installed = self._read(), self._survey()
-            if installed is None or installed == before.installed:
-                return
-            if not self._models_dir.is_dir():  # being replaced by another
-                return
-            self._served = self._take_up(before, installed)
-            self._report(before, self._served)
+            # A folder that does not exist is being replaced by another.
+            if installed not in (None, before.installed) and self._models_dir.is_dir():
+                self._take_up(before, installed or {})
 
-    def _take_up(self, before: _Served, installed: Mapping[str, Installed]) -> _Served:
-        """Open what is to be served now, but for what was opened before and has not changed."""
+    def _take_up(self, before: _Served, installed: Mapping[str, Installed]) -> None:
+        """Serve what is installed; opens only what was not opened before or has changed."""
         try:
             open_bundle = choose_engine(self._engine, self._threads, self._graph)
         except EngineUnavailableError as error:
             raise ConfigurationError(
                 f"{error} Install requirements.txt, or set TUMORAPP_ENGINE=openvino."
             ) from error
-
-        def open_newest(name: str, found: Installed) -> dict[_Key, LoadedModel | Refusal]:
-            outcomes: dict[_Key, LoadedModel | Refusal] = {}
-            for version in found.candidates:
-                key = name, version, found.stamps.get(version, ())
-                outcomes[key] = before.tried.get(key) or self._try(name, version, open_bundle)
-                if isinstance(outcomes[key], LoadedModel):
-                    break
-            return outcomes
-
-        models: dict[str, LoadedModel] = {}
-        tried: dict[_Key, LoadedModel | Refusal] = {}
+        models: dict[str, Model] = {}
+        tried: dict[_Key, Model | Refusal] = {}
+        refused = [Refusal(name, "active", it.fault) for name, it in installed.items() if it.fault]
         # One after another: where two threads make OpenVINO's first inference at the same time, its
         # bindings may wait for each other for ever (one start in some hundred did).
         for name, found in installed.items():
-            outcomes = open_newest(name, found)
-            tried |= outcomes
-            newest = next(reversed(outcomes.values()), None)
-            if isinstance(newest, LoadedModel):
-                models[name] = newest
-            elif name in before.models:
-                models[name] = before.models[name]
-        faults = [
-            Refusal(name, "active", one.fault) for name, one in installed.items() if one.fault
-        ]
-        refused = [outcome for outcome in tried.values() if isinstance(outcome, Refusal)]
-        return _Served(MappingProxyType(models), (*faults, *refused), installed, tried)
+            if name in before.models:
+                models[name] = before.models[name]  # unless a version is good
+            for version in found.candidates:
+                key = name, version, found.stamps.get(version, ())
+                outcome = before.tried.get(key) or self._try(name, version, open_bundle)
+                tried[key] = outcome
+                if isinstance(outcome, Model):
+                    models[name] = outcome
+                    break
+                refused.append(outcome)
+        self._served = _Served(MappingProxyType(models), tuple(refused), installed, tried)
+        self._report(before, self._served)
 
-    def _try(
-        self, name: str, version: int, open_bundle: Callable[[Path, Card], Engine]
-    ) -> LoadedModel | Refusal:
+    def _try(self, name: str, version: int, open_bundle: OpenBundle) -> Model | Refusal:
         try:
-            return open_model(self._models_dir / name / str(version), open_bundle)
+            return open_version(self._models_dir / name / str(version), open_bundle, _announce)
         except (BundleError, EngineError) as error:
             return Refusal(name, str(version), str(error))
 
     def _survey(self) -> dict[str, Installed] | None:
         """Look at what is installed; None where the folder cannot be read."""
-        reason = ""
         try:
-            return survey_bundles(self._models_dir)
+            found = survey_bundles(self._models_dir)
         except OSError as error:
-            reason = str(error)
-            if reason != self._unreadable:  # said once, not at every look
-                logger.error("The bundles in %s cannot be listed: %s", self._models_dir, reason)
+            if str(error) != self._unreadable:  # said once, not at every look
+                logger.error("The bundles in %s cannot be listed: %s", self._models_dir, error)
+            self._unreadable = str(error)
             return None
-        finally:
-            self._unreadable = reason
+        self._unreadable = ""
+        return found
 
     def _report(self, before: _Served, served: _Served) -> None:
         """Log what is new."""
@@ -197,7 +182,7 @@ class Catalog:
         return self._served or _Served()
 
     @property
-    def models(self) -> Mapping[str, LoadedModel]:
+    def models(self) -> Mapping[str, Model]:
         """The models that are served, by name; loads them on first use."""
         return self._read().models
 
@@ -216,57 +201,64 @@ class Catalog:
             return self._default if self._default in self.models else None
         return PREFERRED_MODEL if PREFERRED_MODEL in self.models else min(self.models, default=None)
 
-    def get(self, name: str | None = None) -> LoadedModel:
+    def get(self, name: str | None = None) -> Model:
         """Give the model of that name, or the default one.
 
         Raises:
-            NoModelError: nothing is served.
-            DefaultModelError: none was named, and the one set as the default is not served.
-            UnknownModelError: no model has that name; the message lists those there are.
+            Problem: nothing is served, no model has that name, or none was named and the one set as
+                the default is not served.
         """
         if not self.models:
-            raise NoModelError(
-                "No model is installed here, so nothing can be predicted. Whoever runs this "
-                "service finds the reason in its log; `flask train` makes a model."
-            )
+            raise Problem("no-model")
         names = sorted(self.models)
         chosen = name or self.default_name
         if chosen is None:
-            raise DefaultModelError(
-                f"The model {self._default}, which is to answer where none is named, is not "
-                f"served. Name one of: {', '.join(names)}. Whoever runs this service finds the "
-                "reason in its log.",
-                names,
+            raise Problem(
+                "default-model-missing",
+                accepted=names,
+                model=self._default or "",
+                models=", ".join(names),
             )
         model = self.models.get(chosen)
         if model is None:
-            raise UnknownModelError(
-                f"There is no model named {chosen!r}. Choose one of: {', '.join(names)}.", names
+            raise Problem(
+                "unknown-model", accepted=names, model=repr(chosen), models=", ".join(names)
             )
         return model
 
 
-def open_model(folder: Path, open_bundle: Callable[[Path, Card], Engine]) -> LoadedModel:
-    """Verify a bundle, open it, and check what it answers to one scan, which also warms it.
+def _announce(found: Sequence[Examination], seconds: Mapping[str, float]) -> None:
+    """Tell those who count and log what was predicted."""
+    labels = [examination.label for examination in found]
+    scans_predicted.send(found[0].card, labels=labels, seconds=seconds)
 
-    Raises:
-        BundleError: a file is missing or was changed.
-        EngineError: the graph cannot be run, or answers otherwise than its card says.
-    """
-    card = read_bundle(folder)
-    engine = open_bundle(folder, card)
-    try:
-        outputs = engine.predict(np.zeros((1, card.scan.size, card.scan.size, 1), np.uint8))
-    except RuntimeError as error:
-        raise EngineError(f"It fails on a scan as its card describes them: {error}") from error
-    expected = (1, len(card.classes))
-    if outputs.probabilities.shape != expected:
-        raise EngineError(
-            f"It gives probabilities of shape {outputs.probabilities.shape}; its card has "
-            f"{len(card.classes)} classes."
-        )
-    if not np.allclose(outputs.probabilities.sum(), 1, rtol=0, atol=0.01):  # nor NaN
-        raise EngineError("Its probabilities do not sum to 1.")
-    if (outputs.heatmaps is None) != (card.feature_layer is None):
-        raise EngineError("Its card and its graph disagree on whether there is a heat map.")
-    return LoadedModel(card, engine)
+
+def _init_app(app: "Flask") -> None:
+    config = app.config
+    app.extensions["catalog"] = Catalog(
+        config["MODELS_DIR"],
+        config["ENGINE"],
+        config["INFERENCE_THREADS"],
+        config["DEFAULT_MODEL"],
+        config["GRAPH"],
+    )
+
+
+def _start(app: "Flask") -> None:
+    catalog: Catalog = app.extensions["catalog"]
+    catalog.load()
+    watch(catalog)
+
+
+FEATURE = Feature(
+    "catalog",
+    init_app=_init_app,
+    start=_start,
+    settings=(
+        Setting("MODELS_DIR", ROOT / "instance" / "models", FOLDER),
+        Setting("DEFAULT_MODEL", None, Kind("the name of an installed model", str)),
+        Setting("ENGINE", "openvino", choice("openvino", "tensorflow")),
+        Setting("GRAPH", "auto", choice("auto", "fp16", "int8")),
+        Setting("INFERENCE_THREADS", 0, whole_number(0, 1024)),
+    ),
+)

@@ -56,6 +56,7 @@ class ProblemError(ClientError):
 
     Attributes:
         status: the HTTP status, 400 to 599.
+        code: names the kind of problem; empty where another than TumorApp answered.
         title: the kind of problem, in a few words.
         detail: what was wrong with this request and what to do about it.
         accepted: what would have been accepted; may be empty.
@@ -63,6 +64,7 @@ class ProblemError(ClientError):
     """
 
     status: int
+    code: str
     title: str
     detail: str
     accepted: tuple[str, ...]
@@ -70,6 +72,19 @@ class ProblemError(ClientError):
 
     def __str__(self) -> str:
         return self.detail or self.title
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What a reader of a prediction should know.
+
+    Attributes:
+        code: names it; it does not change.
+        detail: a sentence.
+    """
+
+    code: str
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -91,7 +106,7 @@ class Prediction:
     tumor: bool
     confidence: float
     probabilities: dict[str, float]
-    warnings: tuple[str, ...]
+    warnings: tuple[Remark, ...]
     heatmap: bytes | None
 
 
@@ -106,10 +121,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Failure:
-    """A file of a job that could not be predicted, and why."""
+    """A file of a job that could not be predicted, the code of the problem, and a sentence."""
 
     filename: str
-    error: str
+    code: str
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -131,7 +147,7 @@ class Job:
         total: how many files it has.
         done: how many of them have an outcome.
         failed: how many of those could not be predicted.
-        error: why it failed as a whole; empty where it did not.
+        error: why it failed as a whole; None where it did not.
     """
 
     id: str
@@ -139,7 +155,7 @@ class Job:
     total: int
     done: int
     failed: int
-    error: str
+    error: Remark | None
 
     @property
     def ended(self) -> bool:
@@ -356,12 +372,16 @@ def _read_scans(scans: Scan | Iterable[Scan]) -> list[tuple[str, tuple[str, byte
 
 def _read_job(body: Mapping[str, Any]) -> Job:
     names = ("id", "state", "total", "done", "failed")
-    return Job(**{name: body[name] for name in names}, error=body.get("error", ""))
+    return Job(**{name: body[name] for name in names}, error=_read_remark(body.get("error")))
+
+
+def _read_remark(fields: Mapping[str, str] | None) -> Remark | None:
+    return Remark(fields["code"], fields["detail"]) if fields else None
 
 
 def _read_results(body: Mapping[str, Any]) -> Results:
     found = tuple(
-        Failure(fields["filename"], fields["error"])
+        Failure(fields["filename"], **fields["error"])
         if "error" in fields
         else _read_prediction(fields)
         for fields in body["predictions"]
@@ -396,7 +416,7 @@ def _read_prediction(fields: Mapping[str, Any]) -> Prediction:
         tumor=fields["tumor"],
         confidence=fields["confidence"],
         probabilities=fields["probabilities"],
-        warnings=tuple(fields["warnings"]),
+        warnings=tuple(Remark(one["code"], one["detail"]) for one in fields["warnings"]),
         heatmap=base64.b64decode(picture.partition(",")[2]) if picture else None,
     )
 
@@ -409,6 +429,7 @@ def _read_problem(answer: requests.Response) -> ProblemError:
         fields = {}
     return ProblemError(
         answer.status_code,
+        fields.get("code", ""),
         fields.get("title", answer.reason),
         fields.get("detail", ""),
         tuple(fields.get("accepted", ())),

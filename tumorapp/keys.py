@@ -5,54 +5,43 @@ slow hash would only cost time at every request. The file is looked at for each,
 added or removed counts at once, in every worker.
 """
 
-import fcntl
 import hashlib
 import hmac
 import json
 import logging
-import os
 import secrets
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flask import Flask, g, request
-from werkzeug.datastructures import Headers
+from flask import Flask, current_app, g, request
 
-from tumorapp.errors import ConfigurationError, MissingKeyError, UnknownKeyError
+from brainscan.files import lock, write_text
+from brainscan.messages import Problem
+from tumorapp.errors import ConfigurationError
+from tumorapp.feature import feature_of
 from tumorapp.logs import ENVIRON_KEY
 
 HEADER = "X-API-Key"
-# What needs no key: the pages, what describes the API, and whatever asks for the service's health.
-# Everything else does, so that what is added later does, too.
-OPEN_BLUEPRINTS = frozenset(
-    {"how", "leaderboard", "many", "openapi", "ops", "pages", "report_page"}
-)
-OPEN_ENDPOINTS = frozenset(
-    {"static", "open_inference.check_health", "open_inference.check_readiness"}
-)
 
 _PREFIX = "tumorapp_"  # by which scanners for leaked secrets can know one
 _BYTES = 32
-_FORMAT = 1
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Key:
-    """What is kept of a key: its name, when it was made (ISO 8601), and its SHA-256."""
+    """What is kept of a key: when it was made (ISO 8601), and its SHA-256."""
 
-    name: str
     created: str
     sha256: str
 
 
 class KeyFile:
-    """The file of the keys' hashes.
+    """The file of the keys' hashes: a JSON object of `Key`s by name.
 
     Args:
         path: need not exist yet; there are no keys then, and nobody is let in.
@@ -60,9 +49,9 @@ class KeyFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._seen: tuple[object, Sequence[Key]] = (None, ())
+        self._seen: tuple[object, Mapping[str, Key]] = (None, {})
 
-    def read(self) -> list[Key]:
+    def read(self) -> dict[str, Key]:
         """Read the keys, by name.
 
         Raises:
@@ -70,24 +59,22 @@ class KeyFile:
         """
         try:
             stored = json.loads(self.path.read_text(encoding="utf-8"))
-            if stored["format"] != _FORMAT:
-                raise ValueError(f"its format is {stored['format']!r}, not {_FORMAT}")
-            return sorted((Key(**fields) for fields in stored["keys"]), key=lambda key: key.name)
+            return {name: Key(**fields) for name, fields in sorted(stored.items())}
         except FileNotFoundError:
-            return []
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            return {}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise ConfigurationError(
                 f"The keys in {self.path} cannot be read: {error}. Let the service's user read the "
-                "file, or move it away and add the keys anew."
+                "file, or move it away and add the keys again."
             ) from error
 
-    def find(self, secret: str) -> Key | None:
-        """Find the key that somebody shows, by a comparison that takes as long for any other."""
-        shown = hashlib.sha256(secret.encode()).hexdigest()
+    def find(self, secret: str) -> str | None:
+        """Find the name of a key that a request shows; takes the same time for every key."""
+        shown = _hash(secret)
         found = None
-        for key in self._current():
+        for name, key in self._current().items():
             if hmac.compare_digest(key.sha256, shown):
-                found = key
+                found = name
         return found
 
     def add(self, name: str) -> str:
@@ -99,105 +86,92 @@ class KeyFile:
             OSError: the file cannot be written.
         """
         secret = _PREFIX + secrets.token_urlsafe(_BYTES)
-        created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        with self._locked():
-            keys = self.read()
-            if name in {key.name for key in keys}:
+        with self._change() as keys:
+            if name in keys:
                 raise ValueError(f"There is a key named {name!r} already.")
-            self._write([*keys, Key(name, created, hashlib.sha256(secret.encode()).hexdigest())])
+            keys[name] = Key(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), _hash(secret))
         return secret
 
     def remove(self, name: str) -> None:
         """Remove a key; raises KeyError where there is none, else as `add`."""
-        with self._locked():
-            keys = self.read()
-            left = [key for key in keys if key.name != name]
-            if len(left) == len(keys):
-                raise KeyError(name)
-            self._write(left)
+        with self._change() as keys:
+            del keys[name]
 
-    def _current(self) -> Sequence[Key]:
+    @contextmanager
+    def _change(self) -> Iterator[dict[str, Key]]:
+        """Let nobody else change the keys meanwhile; what is made of them replaces the file."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with lock(self.path.with_name(f".{self.path.name}.lock")):
+            keys = self.read()
+            yield keys
+            stored = {name: asdict(key) for name, key in keys.items()}
+            write_text(self.path, json.dumps(stored, indent=2), mode=0o600)
+
+    def _current(self) -> Mapping[str, Key]:
         """Give the keys as they are now; the file is read again only where it was replaced."""
         try:
             found = self.path.stat()
         except OSError:
-            return ()
+            return {}
         stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
         if self._seen[0] != stamp:
             try:
                 self._seen = (stamp, self.read())
             except ConfigurationError as error:
                 logger.error("%s Until then, no key is accepted.", error)
-                self._seen = (stamp, ())
+                self._seen = (stamp, {})
         return self._seen[1]
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Wait until nobody else changes the file; its folder is made where there is none."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(folder)
 
-    def _write(self, keys: Sequence[Key]) -> None:
-        """Replace the file as a whole, to be read by its owner alone: the same as before."""
-        stored = {"format": _FORMAT, "keys": [asdict(key) for key in keys]}
-        descriptor, name = tempfile.mkstemp(prefix=".keys-", dir=self.path.parent)  # mode 0600
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(stored, file, indent=2)
-                file.flush()
-                os.fsync(file.fileno())
-            if os.geteuid() == 0 and self.path.exists():  # root does not take it from the service
-                owner = self.path.stat()
-                os.chown(temporary, owner.st_uid, owner.st_gid)
-            temporary.replace(self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def init_app(app: Flask) -> None:
-    """Ask every request of an application for a key, but for those to what is open."""
+    """Find out whose key each request of an application shows; `check` refuses it later."""
     keys = KeyFile(app.config["KEYS_FILE"])
 
-    def check() -> None:
-        if request.url_rule is None or is_open(request.blueprint, request.endpoint):
-            return
-        secret = read_secret(request.headers)
-        if not secret:
-            raise MissingKeyError
-        key = keys.find(secret)
-        if key is None:
-            raise UnknownKeyError
-        g.key = key.name
-        request.environ.get(ENVIRON_KEY, {})["key"] = key.name
+    def identify() -> None:
+        secret = _read_secret()
+        if secret and (name := keys.find(secret)) is not None:
+            g.key = name
+            request.environ.get(ENVIRON_KEY, {})["key"] = name
 
-    app.before_request(check)
-    if os.environ.get("FLASK_RUN_FROM_CLI") != "true":
-        if not keys.read():
-            logger.warning(
-                "TUMORAPP_API_KEYS is on and there is no key in %s yet: nobody can use the API. "
-                "`flask keys add NAME` makes one.",
-                keys.path,
-            )
-        if app.config["PAGES"] == "on":
-            logger.warning(
-                "TUMORAPP_API_KEYS is on, and the pages predict without a key for whoever can "
-                "reach them. TUMORAPP_PAGES=off turns them off."
-            )
+    app.before_request(identify)
 
 
-def is_open(blueprint: str | None, endpoint: str | None) -> bool:
-    """Tell whether an endpoint needs no key."""
-    return blueprint in OPEN_BLUEPRINTS or endpoint in OPEN_ENDPOINTS
+def check() -> None:
+    """Refuse a request without a valid key, unless its feature is open.
+
+    Raises:
+        Problem: it shows no key, or one that is not valid.
+    """
+    if request.url_rule is None or "key" in g:
+        return
+    if feature_of(current_app, request.endpoint).needs_key:
+        if _read_secret():
+            raise Problem("invalid-key")
+        raise Problem("missing-key", accepted=("Authorization: Bearer KEY", "X-API-Key: KEY"))
 
 
-def read_secret(headers: Headers) -> str:
-    """Read the key of a request: X-API-Key, or a bearer token; empty where there is none."""
-    given = headers.get(HEADER, "")
-    scheme, _, token = headers.get("Authorization", "").partition(" ")
+def warn(app: Flask) -> None:
+    """Warn of what is probably not meant; raises ConfigurationError as `KeyFile.read`."""
+    path: Path = app.config["KEYS_FILE"]
+    if not KeyFile(path).read():
+        logger.warning(
+            "TUMORAPP_API_KEYS is on and there is no key in %s yet: nobody can use the API. "
+            "`flask keys add NAME` makes one.",
+            path,
+        )
+    if app.config["PAGES"] == "on":
+        logger.warning(
+            "TUMORAPP_API_KEYS is on, but the pages predict without a key for anyone who can reach "
+            "them. TUMORAPP_PAGES=off turns them off."
+        )
+
+
+def _read_secret() -> str:
+    """Read the key of the request: X-API-Key, or a bearer token; empty where there is none."""
+    given = request.headers.get(HEADER, "")
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return (given or (token if scheme.lower() == "bearer" else "")).strip()

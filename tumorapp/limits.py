@@ -10,12 +10,10 @@ from flask.typing import ResponseReturnValue
 from flask_limiter import Limiter, RateLimitExceeded
 from limits.errors import ConfigurationError as StorageError
 
-from tumorapp.errors import ConfigurationError, RateLimitError
-from tumorapp.keys import OPEN_ENDPOINTS
+from brainscan.messages import Problem
+from tumorapp.errors import ConfigurationError
+from tumorapp.feature import feature_of
 
-# What whoever watches the service asks for, and files: /static and those of the API's page.
-_UNLIMITED_ENDPOINTS = OPEN_ENDPOINTS | {"metrics", "openapi.static"}
-_UNLIMITED_BLUEPRINTS = frozenset({"ops"})
 _IPV6_PREFIX = 64  # what one subscriber has, of which any address can be taken
 
 
@@ -32,39 +30,41 @@ def init_app(app: Flask) -> None:
             application_limits=[app.config["RATE_LIMIT"]],
             storage_uri=app.config["RATE_LIMIT_STORAGE"],
             strategy="sliding-window-counter",
-            in_memory_fallback_enabled=True,  # a storage that fails does not take the service along
+            in_memory_fallback_enabled=True,  # if the storage fails, the service goes on
+            # Never empty, so that requests to addresses that do not exist count as well.
+            request_identifier=lambda: request.endpoint or "unmatched",
         )
     except StorageError as error:
         raise ConfigurationError(
-            "What TUMORAPP_RATE_LIMIT_STORAGE names, which may hold a password, cannot be used: "
+            "The storage that TUMORAPP_RATE_LIMIT_STORAGE names cannot be used: "
             f"{str(error).rstrip(' .')}. A Redis needs the package redis."
         ) from error
 
-    # That the storage failed is told; the lines below that name clients' addresses.
+    # A storage that fails is logged; the lines below that level name clients' addresses.
     limiter.logger.setLevel(logging.WARNING)
-    limiter.request_filter(is_unlimited)
+    limiter.request_filter(lambda: not feature_of(app, request.endpoint).limited)
 
     def answer(error: RateLimitExceeded) -> ResponseReturnValue:
         found = limiter.current_limit
         seconds = max(1, math.ceil(found.reset_at - time.time())) if found else 1
-        refusal = RateLimitError(
-            f"More requests came from you than the {error.limit.limit} that are accepted. Send "
-            f"this one again in {seconds} s, and fewer at a time.",
-            error.limit.limit.amount,
-            seconds,
+        refusal = Problem(
+            "rate-limited",
+            limit=str(error.limit.limit),
+            seconds=seconds,
+            headers={
+                "Retry-After": str(seconds),
+                "RateLimit-Limit": str(error.limit.limit.amount),
+                "RateLimit-Remaining": "0",
+                "RateLimit-Reset": str(seconds),
+            },
         )
         return app.handle_user_exception(refusal)  # in the shape of the address it was for
 
     app.register_error_handler(RateLimitExceeded, answer)
 
 
-def is_unlimited() -> bool:
-    """Tell whether a request counts towards no limit."""
-    return request.blueprint in _UNLIMITED_BLUEPRINTS or request.endpoint in _UNLIMITED_ENDPOINTS
-
-
 def name_client() -> str:
-    """Name who asks: by the name of the key, else by the address, an IPv6 one by its network."""
+    """Name who asks: by a valid key, else by the address, an IPv6 one by its network."""
     if key := g.get("key"):
         return f"key {key}"
     try:

@@ -12,6 +12,9 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from tumorapp.config import Setting, choice
+from tumorapp.feature import Feature
+
 if TYPE_CHECKING:
     from flask import Flask, Request, Response
 
@@ -41,7 +44,7 @@ def init_app(app: "Flask") -> None:
     """Give each request of an application an id, and its answer the same; note what it was for."""
     from flask import request
 
-    from tumorapp.inference import scans_predicted
+    from tumorapp.signals import scans_predicted
 
     def begin() -> None:
         given = request.headers.get(ID_HEADER, "")
@@ -143,3 +146,10 @@ def choose_formatter(name: str) -> logging.Formatter:
         rename_fields={"levelname": "level", "name": "logger", "exc_info": "exception"},
         rename_fields_keep_missing=False,
     )
+
+
+FEATURE = Feature(
+    "logs",
+    init_app=init_app,
+    settings=(Setting("LOG_FORMAT", "text", choice("text", "json")),),
+)

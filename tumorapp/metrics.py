@@ -30,9 +30,8 @@ from prometheus_client.registry import Collector
 
 from brainscan.bundle import Card
 from tumorapp.catalog import Catalog
-from tumorapp.inference import scans_predicted
 from tumorapp.logs import name_method, name_route
-from tumorapp.problems import name_status
+from tumorapp.signals import scans_predicted
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # several workers have none either
 
@@ -61,7 +60,7 @@ _rejections = Counter(
 )
 _stage_seconds = Histogram(
     "tumorapp_stage_duration_seconds",
-    "A request's images together: prepare (decode, crop, resize), infer, encode (heat maps).",
+    "A request's images together: prepare (decode, crop, resize), infer.",
     ["stage"],
     buckets=_SECONDS,
 )
@@ -101,7 +100,7 @@ def _count_answer(response: Response) -> Response:
     endpoint = name_route(request)
     _count_request(endpoint, name_method(request), str(response.status_code)).inc()
     if response.status_code >= 400 and response.status_code != 500:
-        _rejections.labels(_name_reason(response)).inc()
+        _rejections.labels(g.get("problem", str(response.status_code))).inc()
     if "metrics_start" in g:  # else another refused the request before it came here
         _time_request(endpoint).observe(perf_counter() - g.metrics_start)
     return response
@@ -110,13 +109,6 @@ def _count_answer(response: Response) -> Response:
 def _end(_: BaseException | None) -> None:
     if g.pop("metrics_start", None) is not None:
         _in_progress.dec()
-
-
-def _name_reason(response: Response) -> str:
-    """Name the kind of a problem: by the title of one of ours, else by the status."""
-    if response.mimetype == "application/problem+json":
-        return str(response.get_json()["title"])
-    return name_status(response.status_code)
 
 
 def _count_predictions(card: Card, *, labels: Sequence[str], seconds: Mapping[str, float]) -> None:

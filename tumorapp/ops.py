@@ -1,10 +1,12 @@
-"""For whatever watches the service: is it alive, can it predict."""
+"""For whatever watches the service: is it alive, can it predict, and how much is asked of it."""
 
 from typing import Any
 
-from flask import Blueprint, current_app
+from flask import Blueprint, Flask, current_app
 
 from tumorapp.catalog import Catalog
+from tumorapp.config import ON_OFF, Setting
+from tumorapp.feature import Feature
 
 blueprint = Blueprint("ops", __name__)
 
@@ -26,3 +28,19 @@ def check_readiness() -> dict[str, Any]:
         "models": sorted(catalog.models),
         "refused": catalog.refused,
     }
+
+
+def _init_metrics(app: Flask) -> None:
+    from tumorapp import metrics  # counts from its import on, so only where it is on
+
+    metrics.init_app(app)
+
+
+HEALTH = Feature("ops", blueprint, open=True, limited=False)
+METRICS = Feature(
+    "metrics",
+    limited=False,
+    switch="METRICS",
+    init_app=_init_metrics,
+    settings=(Setting("METRICS", "on", ON_OFF),),
+)

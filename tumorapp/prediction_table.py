@@ -23,26 +23,24 @@ def open_table(classes: Sequence[str], file: TextIO) -> "csv.DictWriter[str]":
     """Begin a table of what a model with these classes says."""
     columns = ["file", "model", "version", "label", "tumor", "confidence"]
     columns += [_column(label) for label in classes]
-    writer = _Writer(file, [*columns, "warnings", "error"], lineterminator="\n")
+    writer = _Writer(file, [*columns, "warnings", "error", "codes"], lineterminator="\n")
     writer.writeheader()
     return writer
 
 
-def fill_row(
-    *,
-    label: str,
-    tumor: bool,
-    confidence: float,
-    probabilities: Mapping[str, float],
-    warnings: Sequence[str],
-) -> dict[str, object]:
-    """Give the cells of a prediction; its scan's are `file`, `model` and `version`."""
+def fill_row(prediction: Mapping[str, Any]) -> dict[str, object]:
+    """Give the cells of a prediction or of an error, as the API writes either.
+
+    Those of its file are `file`, `model` and `version`.
+    """
+    if error := prediction.get("error"):
+        detail = error["detail"].removeprefix(f"{prediction['filename']}: ")
+        return {"error": detail, "codes": error["code"]}
     return {
-        "label": label,
-        "tumor": tumor,
-        "confidence": confidence,
-        **{_column(label): value for label, value in probabilities.items()},
-        "warnings": " ".join(warnings),
+        **{name: prediction[name] for name in ("label", "tumor", "confidence")},
+        **{_column(label): value for label, value in prediction["probabilities"].items()},
+        "warnings": " ".join(one["detail"] for one in prediction["warnings"]),
+        "codes": " ".join(one["code"] for one in prediction["warnings"]),
     }
 
 

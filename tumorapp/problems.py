@@ -1,135 +1,116 @@
-"""How an error is told: problem+json (RFC 9457) to programs, a page to people.
+"""How an error is answered: its one handler, which chooses the shape by the request's path.
 
-Everything werkzeug raises (404, 405, 413, …) and every unforeseen exception, as a 500 that says
-nothing of the inside, takes the same shape as a `tumorapp.errors.ProblemError`.
+A page for people, the Open Inference Protocol's own form below /v2, problem+json (RFC 9457)
+elsewhere. What werkzeug raises (404, 405, 413, …) and every unforeseen exception, as a 500 that
+says nothing of the inside, become a `Problem` first.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from http import HTTPStatus
+from typing import Any
 
-from flask import Flask, Request, Response, current_app, json, render_template, request
+from flask import Flask, Request, Response, current_app, g, json, render_template, request
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed
 
-from tumorapp.errors import ProblemError, at_most
+from brainscan.messages import Problem
+from tumorapp.feature import Feature
+from tumorapp.language.translation import tell, translate
 
-_PAGE_HINT = " The page is at /."
-
-# As RFC 9110 names them, and Python from 3.13 on: a title is not to change with Python's version.
-_NAMES = {
-    413: "Content Too Large",
-    414: "URI Too Long",
-    416: "Range Not Satisfiable",
-    422: "Unprocessable Content",
-}
-
-
-@dataclass(frozen=True)
-class Problem:
-    """An error as it is answered; the fields of RFC 9457, and what would have been accepted.
-
-    Attributes:
-        type: a name for this kind of problem that does not change; `about:blank` where the status
-            says it all.
-        title: the kind of problem, in a few words.
-        status: the HTTP status, 400 to 599.
-        detail: what was wrong with this request and what to do about it.
-        accepted: what would have been accepted; may be empty.
-    """
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    accepted: tuple[str, ...] = ()
-
-
-def name_status(status: int) -> str:
-    """Name an HTTP status, such as "Not Found" for 404."""
-    return _NAMES.get(status) or HTTPStatus(status).phrase
-
-
-def describe(error: ProblemError | HTTPException) -> Problem:
-    """Describe an error for the one who sent the request."""
-    if isinstance(error, ProblemError):
-        kind = error.title.lower().replace(" ", "-")
-        return Problem(
-            type=f"urn:problem-type:tumorapp:{kind}",
-            title=error.title,
-            status=error.status,
-            detail=error.detail,
-            accepted=error.accepted,
-        )
-    status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
-    accepted = _list_accepted(error, status)
-    return Problem("about:blank", name_status(status), status, _explain(error, status), accepted)
-
-
-def _list_accepted(error: HTTPException, status: HTTPStatus) -> tuple[str, ...]:
-    if isinstance(error, MethodNotAllowed):
-        return tuple(sorted(error.valid_methods or ()))
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        config = current_app.config
-        return f"at most {config['MAX_UPLOAD_MB']} MB", at_most(config["MAX_IMAGES"], "image")
-    return ()
-
-
-def _explain(error: HTTPException, status: HTTPStatus) -> str:
-    if status == HTTPStatus.NOT_FOUND:
-        return (
-            f"There is nothing at {request.path}. Send scans to /api/predict, or list the models "
-            f"at /api/models.{_PAGE_HINT if current_app.config['PAGES'] == 'on' else ''}"
-        )
-    if isinstance(error, MethodNotAllowed):
-        methods = ", ".join(sorted(error.valid_methods or ()))
-        return f"{request.method} is not possible at {request.path}. It accepts: {methods}."
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        config = current_app.config
-        return (
-            f"The request is too large. At most {config['MAX_UPLOAD_MB']} MB and "
-            f"{config['MAX_IMAGES']} images are accepted at once, and short text fields beside "
-            "them. Send fewer or smaller images."
-        )
-    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        return (
-            "Something went wrong here, and it was not the request's fault. It has been logged. "
-            "Try again, and tell whoever runs this service if it happens again."
-        )
-    return error.description or status.description or f"{name_status(status)}."
-
-
-def wants_page(received: Request) -> bool:
-    """Tell whether a request is answered with a page: outside the API, for who asks for HTML."""
-    if current_app.config["PAGES"] == "off":
-        return False
-    if received.path == "/api" or received.path.startswith("/api/"):
-        return False
-    if isinstance(received.routing_exception, BadRequest):
-        return False  # the host's name is not valid, so that the page's links cannot be made
-    offered = ["application/problem+json", "application/json", "text/html"]
-    return received.accept_mimetypes.best_match(offered) == "text/html"
-
-
-def answer_problem(error: ProblemError | HTTPException) -> Response | HTTPException:
-    """Answer an error in the shape that the client reads."""
-    if isinstance(error, HTTPException) and (error.code or 0) < 400:
-        return error  # a redirect, or a response that was raised: no problem at all
-    problem = describe(error)
-    if wants_page(request):
-        response = Response(render_template("error.html", problem=problem), mimetype="text/html")
-    else:
-        fields = {name: value for name, value in asdict(problem).items() if value != ()}
-        response = Response(json.dumps(fields), mimetype="application/problem+json")
-    response.status_code = problem.status
-    if isinstance(error, ProblemError):
-        response.headers.update(error.headers)
-    else:  # such as Allow, Retry-After
-        for name, value in error.get_headers(request.environ):
-            if name not in ("Content-Type", "Content-Length"):
-                response.headers[name] = value
-    return response
+PROTOCOL_PREFIX = "/v2"
+PROBLEM_JSON = "application/problem+json"
 
 
 def init_app(app: Flask) -> None:
     """Answer every error of an application this way; unforeseen ones are logged by Flask."""
-    app.register_error_handler(ProblemError, answer_problem)
+    app.register_error_handler(Problem, answer_problem)
     app.register_error_handler(HTTPException, answer_problem)
+
+
+def answer_problem(error: Problem | HTTPException) -> Response | HTTPException:
+    """Answer an error in the shape that the client reads."""
+    if isinstance(error, HTTPException) and (error.code or 0) < HTTPStatus.BAD_REQUEST:
+        return error  # a redirect, or a response that was raised: not a problem
+    problem = to_problem(error)
+    g.problem = problem.code  # for those who count
+    fields = describe(problem)
+    if wants_page(request):
+        response = Response(render_template("error.html", problem=fields), mimetype="text/html")
+    elif f"{request.path}/".startswith(f"{PROTOCOL_PREFIX}/"):
+        response = Response(json.dumps(describe_for_protocol(problem)), mimetype="application/json")
+    else:
+        response = Response(json.dumps(fields), mimetype=PROBLEM_JSON)
+    response.status_code = problem.status
+    if isinstance(error, HTTPException):  # such as Allow, Retry-After
+        for name, value in error.get_headers(request.environ):
+            if name not in ("Content-Type", "Content-Length"):
+                response.headers[name] = value
+    response.headers.update(problem.headers)
+    return response
+
+
+def describe(problem: Problem) -> dict[str, Any]:
+    """Give the fields of RFC 9457, the code, and what would have been accepted where it is known.
+
+    Its words are in the language of the request: a program's are English.
+    """
+    fields = {
+        "type": f"urn:problem-type:tumorapp:{problem.code}",
+        "code": problem.code,
+        "title": translate(problem.message.kind.title),
+        "status": int(problem.status),
+        "detail": tell(problem.message),
+    }
+    return {**fields, "accepted": list(problem.accepted)} if problem.accepted else fields
+
+
+def describe_for_protocol(problem: Problem) -> dict[str, str]:
+    """Give the fields of an error of the Open Inference Protocol, and its code."""
+    return {"error": str(problem), "code": problem.code}
+
+
+def to_problem(error: Problem | HTTPException) -> Problem:
+    """Give the problem that an error of werkzeug means for the one who sent the request."""
+    if isinstance(error, Problem):
+        return error
+    status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
+    if status == HTTPStatus.NOT_FOUND:
+        return Problem("not-found", path=request.path)
+    if isinstance(error, MethodNotAllowed):
+        methods = sorted(error.valid_methods or ())
+        return Problem(
+            "method-not-allowed",
+            accepted=methods,
+            method=request.method,
+            path=request.path,
+            methods=", ".join(methods),
+        )
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return refuse_size()
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        problem = Problem("bad-request", reason=error.description or status.description)
+    else:
+        problem = Problem("internal-error")
+    problem.status = status
+    return problem
+
+
+def refuse_size() -> Problem:
+    """Say how much one request may hold."""
+    megabytes, images = current_app.config["MAX_UPLOAD_MB"], current_app.config["MAX_IMAGES"]
+    accepted: Sequence[str] = (f"at most {megabytes} MB", f"images: at most {images}")
+    return Problem("request-too-large", accepted=accepted, megabytes=megabytes, images=images)
+
+
+def wants_page(received: Request) -> bool:
+    """Tell whether a request gets a page: outside the API, from a client that reads HTML."""
+    if current_app.config["PAGES"] == "off":
+        return False
+    if f"{received.path}/".startswith(("/api/", f"{PROTOCOL_PREFIX}/")):
+        return False
+    if isinstance(received.routing_exception, BadRequest):
+        return False  # the host's name is not valid, so that the page's links cannot be made
+    offered = [PROBLEM_JSON, "application/json", "text/html"]
+    return received.accept_mimetypes.best_match(offered) == "text/html"
+
+
+FEATURE = Feature("problems", init_app=init_app)

@@ -8,16 +8,18 @@ waits for it.
 import logging
 import threading
 import weakref
+from typing import TYPE_CHECKING
 
-from tumorapp.catalog import Catalog
+if TYPE_CHECKING:
+    from tumorapp.catalog import Catalog
 
 logger = logging.getLogger(__name__)
 
+SECONDS = 2  # between two looks
 
-def watch(catalog: Catalog, seconds: float) -> None:
-    """Let a catalog look for changes every so many seconds, as long as it exists; 0 never."""
-    if not seconds:
-        return
+
+def watch(catalog: "Catalog", seconds: float = SECONDS) -> None:
+    """Let a catalog look for changes every so many seconds, as long as it exists."""
     ended = threading.Event()
     held = weakref.ref(catalog)
     thread = threading.Thread(
@@ -28,7 +30,7 @@ def watch(catalog: Catalog, seconds: float) -> None:
     thread.start()
 
 
-def _look_again(held: weakref.ref[Catalog], seconds: float, ended: threading.Event) -> None:
+def _look_again(held: "weakref.ref[Catalog]", seconds: float, ended: threading.Event) -> None:
     while not ended.wait(seconds):
         catalog = held()
         if catalog is None:

@@ -4,12 +4,16 @@ The headers are ours and not flask-talisman's: it would add a session cookie's s
 and nonces that nothing here uses.
 """
 
+import re
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from tumorapp.errors import CrossSiteError
+from brainscan.messages import Problem
+from tumorapp.cli.keys import keys_commands
+from tumorapp.config import FILE, ON_OFF, ROOT, Kind, Setting, matching, whole_number
+from tumorapp.feature import Feature
 
 _POLICY = {
     "default-src": "'none'",
@@ -36,6 +40,7 @@ HEADERS = {
 ENCRYPTED_ONLY = "max-age=31536000"
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_OWN_HOSTS = ("localhost", "127.0.0.1")  # health checks on the machine itself
 _OWN_SITES = ("same-origin", "none")  # the latter is a person's own doing, such as a bookmark
 
 
@@ -57,18 +62,18 @@ def refuse_other_sites() -> None:
     is no browser, and asks for nobody but itself.
 
     Raises:
-        CrossSiteError: it comes from another site.
+        Problem: it comes from another site.
     """
     if request.method in SAFE_METHODS:
         return
     site = request.environ.get("HTTP_SEC_FETCH_SITE")
     if site is not None:
         if site not in _OWN_SITES:
-            raise CrossSiteError
+            raise Problem("cross-site")
         return
     origin = request.environ.get("HTTP_ORIGIN")
     if origin is not None and _name_host(origin) != request.host.lower():
-        raise CrossSiteError
+        raise Problem("cross-site")
 
 
 def _name_host(origin: str) -> str | None:
@@ -83,15 +88,17 @@ def _name_host(origin: str) -> str | None:
 def init_app(app: Flask) -> None:
     """Protect an application; keys and limits are imported only where they are configured.
 
+    What is refused for its key or its origin counts towards the limit too.
+
     Raises:
-        ConfigurationError: the keys cannot be read, or the limits' storage cannot be used.
+        ConfigurationError: the limits' storage cannot be used.
     """
     if proxies := app.config["PROXIES"]:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies
         )
-    app.before_request(refuse_other_sites)
-    if app.config["API_KEYS"] == "on":
+    asks_for_keys = app.config["API_KEYS"] == "on"
+    if asks_for_keys:
         from tumorapp import keys
 
         keys.init_app(app)
@@ -99,4 +106,57 @@ def init_app(app: Flask) -> None:
         from tumorapp import limits
 
         limits.init_app(app)
+    app.before_request(refuse_other_sites)
+    if asks_for_keys:
+        app.before_request(keys.check)
     app.after_request(add_headers)
+
+
+def _start(app: Flask) -> None:
+    if app.config["API_KEYS"] == "on":
+        from tumorapp import keys
+
+        keys.warn(app)
+
+
+def _parse_hosts(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(re.fullmatch(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", name) for name in names):
+        raise ValueError
+    return [*names, *_OWN_HOSTS]
+
+
+FEATURE = Feature(
+    "security",
+    init_app=init_app,
+    start=_start,
+    commands=(keys_commands,),
+    settings=(
+        Setting("API_KEYS", "off", ON_OFF),
+        Setting("KEYS_FILE", ROOT / "instance" / "keys" / "keys.json", FILE),
+        Setting(
+            "RATE_LIMIT",
+            None,
+            matching(
+                r"[1-9]\d{0,8}/(second|minute|hour|day)",
+                "a number per second, minute, hour or day, such as 60/minute",
+            ),
+        ),
+        Setting(
+            "RATE_LIMIT_STORAGE",
+            "memory://",
+            matching(
+                "memory://|rediss?://.*", "memory:// or an address such as redis://127.0.0.1:6379"
+            ),
+        ),
+        Setting(
+            "TRUSTED_HOSTS",
+            None,
+            Kind(
+                "names separated by commas; one that starts with a dot includes all below it",
+                _parse_hosts,
+            ),
+        ),
+        Setting("PROXIES", 0, whole_number(0, 10)),
+    ),
+)

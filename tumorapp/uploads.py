@@ -1,19 +1,16 @@
 """From a request's body to the image files in it: bounded, and kept in memory only."""
 
 import io
+from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
 from flask import Flask, Request, Response, current_app, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from tumorapp.errors import (
-    IMAGE_TYPES,
-    MissingImageError,
-    TooManyImagesError,
-    UnsupportedBodyError,
-    at_most,
-)
-from tumorapp.inference import Upload
+from brainscan import ImageFile, Problem
+from brainscan.scan.formats import list_media_types
+from tumorapp.config import Setting, whole_number
+from tumorapp.feature import Feature
 
 FIELD = "image"
 # Text fields beside the images: far more than there are options, far fewer than could hurt.
@@ -24,7 +21,6 @@ DISCARDED_TIMES = 10
 _CHUNK = 2**16
 
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
-_ACCEPTED = (f"multipart/form-data with one or more parts named {FIELD}", *IMAGE_TYPES)
 
 
 class _Body:
@@ -83,35 +79,46 @@ def discard_rest(response: Response) -> Response:
     return response
 
 
-def read_uploads(received: Request, max_images: int) -> list[Upload]:
+def read_files(received: Request, max_images: int) -> list[ImageFile]:
     """Read the images of a request: a form's parts named `image`, or the body itself.
 
     Raises:
-        MissingImageError: there is none; the message names the fields that were received.
-        TooManyImagesError: there are more than `max_images`.
-        UnsupportedBodyError: the body is neither a form nor an image.
+        Problem: there is none, or more than `max_images`, or the body is neither a form nor an
+            image.
         RequestEntityTooLarge: the body exceeds the application's limits.
     """
     mimetype = received.mimetype
-    if mimetype.startswith("image/") or mimetype == "application/octet-stream":
-        uploads = [Upload("body", read_body(received))]
+    if mimetype.startswith("image/") or mimetype in (
+        "application/octet-stream",
+        *list_media_types(),
+    ):
+        files = [ImageFile("body", read_body(received))]
     elif mimetype in _FORMS or not mimetype:
         _check_form(received)
-        uploads = _read_form(received)
+        files = _read_form(received)
     else:
-        raise UnsupportedBodyError(
-            f"A body of type {mimetype} was received, which is no image. Send "
-            f"multipart/form-data with parts named {FIELD}, or the bytes of one image with its "
-            f"type, such as {IMAGE_TYPES[0]}.",
-            _ACCEPTED,
+        accepted = _list_accepted()
+        raise Problem(
+            "unsupported-body", accepted=accepted, type=mimetype[:100], choices="; ".join(accepted)
         )
-    if len(uploads) > max_images:
-        raise TooManyImagesError(
-            f"{len(uploads)} images were received; at most {max_images} can be answered at once. "
-            "Send them in several requests.",
-            [at_most(max_images, "image")],
-        )
-    return uploads
+    if len(files) > max_images:
+        raise refuse_number(len(files), max_images)
+    return files
+
+
+def read_file(received: Request) -> ImageFile:
+    """Read the one image of a request; raises as `read_files` does."""
+    [file] = read_files(received, max_images=1)
+    return file
+
+
+def refuse_number(count: int, most: int) -> Problem:
+    """Say that a request holds too many images."""
+    return Problem("too-many-images", accepted=[f"images: at most {most}"], count=count, most=most)
+
+
+def _list_accepted() -> tuple[str, ...]:
+    return (f"multipart/form-data with one or more parts named {FIELD}", *list_media_types())
 
 
 def _check_form(received: Request) -> None:
@@ -124,11 +131,7 @@ def _check_form(received: Request) -> None:
     data = read_body(received, keep=True)
     if data and not (received.mimetype and data.isascii()):
         kind = f"type {received.mimetype}" if received.mimetype else "no type"
-        raise UnsupportedBodyError(
-            f"{len(data):,} bytes of {kind} were received. Give the image's own type, as "
-            f"`curl --data-binary @scan.jpg -H 'Content-Type: {IMAGE_TYPES[0]}'` does.",
-            _ACCEPTED,
-        )
+        raise Problem("untyped-body", accepted=_list_accepted(), bytes=len(data), type=kind)
 
 
 def read_body(received: Request, *, keep: bool = False) -> bytes:
@@ -145,31 +148,42 @@ def read_body(received: Request, *, keep: bool = False) -> bytes:
     return data
 
 
-def _read_form(received: Request) -> list[Upload]:
+def _read_form(received: Request) -> list[ImageFile]:
     # A browser sends a part with neither name nor content where no file was chosen.
-    uploads = [
-        Upload(part.filename or f"{FIELD} {number}", data)
+    files = [
+        ImageFile(part.filename or f"{FIELD} {number}", data)
         for number, part in enumerate(received.files.getlist(FIELD), start=1)
         if (data := part.read()) or part.filename
     ]
-    if not uploads:
-        raise MissingImageError(_explain_missing(received), _ACCEPTED)
-    return uploads
+    if not files:
+        raise _explain_missing(received)
+    return files
 
 
-def _explain_missing(received: Request) -> str:
+def _explain_missing(received: Request) -> Problem:
+    accepted = _list_accepted()
     if FIELD in received.form:
-        return (
-            f"The field {FIELD} holds text, not a file. Send it as a file, as "
-            f"`curl -F {FIELD}=@scan.jpg` does."
-        )
+        return Problem("image-is-text", accepted=accepted)
     if FIELD in received.files:
-        return "No file was chosen. Choose an image."
+        return Problem("no-file-chosen", accepted=accepted)
     if received.mimetype == _FORMS[0] and "boundary" not in received.mimetype_params:
-        return (
-            "The form cannot be read: its Content-Type names no boundary. Leave that header to "
-            "your HTTP client; it adds one."
-        )
-    names = sorted(filter(None, {*received.files, *received.form}))  # a part may have no name
-    found = f"Fields received: {', '.join(names)[:200]}." if names else "It has no fields at all."
-    return f"The request has no file in a field named {FIELD}. {found}"
+        return Problem("no-boundary", accepted=accepted)
+    return missing_file(FIELD, {*received.files, *received.form}, accepted)
+
+
+def missing_file(field: str, received: Iterable[str], accepted: Sequence[str]) -> Problem:
+    """Say that a form has no file in a field, and which fields it has."""
+    names = sorted(filter(None, received))  # a part may have no name
+    fields = ", ".join(names)[:200] or "none"
+    return Problem("missing-image", accepted=accepted, field=field, fields=fields)
+
+
+FEATURE = Feature(
+    "uploads",
+    init_app=init_app,
+    settings=(
+        Setting("MAX_UPLOAD_MB", 20, whole_number(1, 2048)),
+        Setting("MAX_IMAGES", 16, whole_number(1, 1024)),
+        Setting("MAX_PIXELS", 50_000_000, whole_number(256, 150_000_000)),
+    ),
+)

@@ -1,6 +1,18 @@
 """What a published model is on disk, and how it is written and read: numpy and JSON only."""
 
-from brainscan.bundle.card import CARD_FORMAT, HEALTHY_CLASSES, Card
+from brainscan.bundle.card import CARD_FORMAT, HEALTHY_CLASSES, Card, Origin, Source, Training
+from brainscan.bundle.measurement import (
+    ClassFigures,
+    GraphFigures,
+    Graphs,
+    Int8Figures,
+    Intervals,
+    Leaks,
+    Measurement,
+    Mistake,
+    Parts,
+    UnnamedFigures,
+)
 from brainscan.bundle.store import (
     BundleError,
     PublishError,
@@ -21,8 +33,21 @@ __all__ = [
     "HEALTHY_CLASSES",
     "BundleError",
     "Card",
+    "ClassFigures",
+    "GraphFigures",
+    "Graphs",
     "Installed",
+    "Int8Figures",
+    "Intervals",
+    "Leaks",
+    "Measurement",
+    "Mistake",
+    "Origin",
+    "Parts",
     "PublishError",
+    "Source",
+    "Training",
+    "UnnamedFigures",
     "installed_versions",
     "pin_version",
     "pinned_version",

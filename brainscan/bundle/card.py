@@ -1,15 +1,102 @@
 """The card of a model: everything one must know to serve it, judge it and trust it."""
 
-import json
-from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import Annotated
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validate
-
+from brainscan.bundle.measurement import Graphs, Measurement
+from brainscan.bundle.plain import (
+    Amount,
+    Count,
+    Setting,
+    Slug,
+    from_plain,
+    matching,
+    parse_json,
+    within,
+    write_json,
+)
 from brainscan.scan import ScanSpecification
 
 CARD_FORMAT = 1
 HEALTHY_CLASSES = frozenset({"healthy", "notumor"})
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set: its title, link, licence, and how to cite it."""
+
+    title: str
+    url: str = ""
+    licence: str = ""
+    citation: str = ""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model was trained.
+
+    Attributes:
+        command: the command line that repeats it.
+        method: "fine-tune" or "frozen".
+        head: "softmax", "svm" or "knn".
+        recipe: the settings, by the names of `training.models.Recipe`.
+        seed: of the division and the order of the scans.
+        epochs: how many were trained.
+        best_epoch: the one that was published; 0 where there were none.
+        temperature: that the probabilities are calibrated at.
+        precision: of the computations, such as "float32".
+        device: in words.
+        versions: of Python and the packages that matter.
+        manifest: SHA-256 over the scans and their labels.
+        classes: how many scans each has, before the division.
+        notes: what else a reader should know.
+        contradictions: scans that were dropped, as a near-duplicate carries another label.
+        uncropped: scans that were kept whole, as no clear outline of a head was found.
+        skipped: scans that could not be read, and why.
+    """
+
+    command: str
+    method: str
+    head: str
+    recipe: dict[str, Setting]
+    seed: int
+    epochs: Count
+    best_epoch: Count
+    temperature: Amount
+    precision: str
+    device: str
+    versions: dict[str, str]
+    manifest: str
+    classes: dict[str, Count]
+    notes: tuple[str, ...] = ()
+    contradictions: tuple[str, ...] = ()
+    uncropped: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def planned_epochs(self) -> int:
+        """The most epochs; early stopping may have ended sooner."""
+        planned = self.recipe.get("epochs")
+        return planned if isinstance(planned, int) else self.epochs
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model that was made elsewhere is from.
+
+    Attributes:
+        file: its name.
+        sha256: of that file.
+        scale: the range of pixels it was trained on.
+        logits: whether a softmax or sigmoid was added.
+        moved_by_rounding: how far rounding its weights moved its probabilities, at most.
+    """
+
+    file: str
+    sha256: str
+    scale: str
+    logits: bool
+    moved_by_rounding: float
 
 
 @dataclass(frozen=True)
@@ -19,108 +106,77 @@ class Card:
     Attributes:
         name: the model's name, such as `mobilenet-v2`.
         version: 1, 2, …; the newest verified one is served.
-        classes: the classes in the order of the graph's outputs.
+        classes: the classes in the order of the graph's outputs, two or more.
         scan: how a scan is prepared for this model.
         architecture: a line on the network's layers.
         parameters: how many weights it has.
         feature_layer: the layer whose activations the heat map weighs; None without convolutions.
         created: the day it was published, ISO 8601.
-        training: data, manifest hash, seed, epochs, recipe, device and versions.
-        metrics: what was measured on the test part, with its protocol and intervals.
+        training: None for a model that was made elsewhere.
+        measurement: on the test part; None for a model that was made elsewhere.
         intended_use: who may use it for what.
         limits: what it must not be used for and where it fails.
-        sources: the data sets, their links and licences.
-        graphs: of a bundle that has an int8 graph too, by precision ("fp16", "int8"): what
-            `training.quantize` measured of both; else empty.
+        sources: the data sets.
+        origin: of a model that was made elsewhere, else None.
+        graph_difference: how far the probabilities of the fp16 graph are from the Keras model's at
+            most, 0 to 1; None before publishing.
+        graphs: of a bundle that has an int8 graph too, what was measured of both; else None.
         files: SHA-256 of every other file of the bundle, by relative path.
         format: version of this card's own layout.
+
+    Raises:
+        ValueError: fewer than two classes, or a measurement of other classes.
     """
 
-    name: str
-    version: int
+    name: Slug
+    version: Annotated[int, within(1, 10**9)]
     classes: tuple[str, ...]
     scan: ScanSpecification
     architecture: str
-    parameters: int
+    parameters: Count
     feature_layer: str | None
     created: str
-    training: dict[str, Any]
-    metrics: dict[str, Any]
+    training: Training | None
+    measurement: Measurement | None
     intended_use: str
     limits: str
-    sources: tuple[dict[str, str], ...]
-    graphs: dict[str, dict[str, float]] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
-    format: int = CARD_FORMAT
+    sources: tuple[Source, ...]
+    origin: Origin | None = None
+    graph_difference: Amount | None = None
+    graphs: Graphs | None = None
+    files: dict[Annotated[str, matching(r"[^\0]*")], str] = field(default_factory=dict)
+    format: Count = CARD_FORMAT
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            raise ValueError(f"classes: {len(self.classes)} where two or more are accepted")
+        if (measured := self.measurement) is None:
+            return
+        if set(measured.by_class) != set(self.classes):
+            raise ValueError("measurement.by_class: other classes than the model's")
+        if {len(measured.confusion), *map(len, measured.confusion)} != {len(self.classes)}:
+            raise ValueError(
+                "measurement.confusion: a row and a column for each class are accepted"
+            )
 
     def is_tumor(self, label: str) -> bool:
-        """Tell whether a class of this model stands for a tumour."""
+        """Tell whether a class of this model is a tumour."""
         return label not in HEALTHY_CLASSES
 
     def to_json(self) -> str:
         """Write the card as indented JSON."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        return write_json(self)
 
     @classmethod
     def from_json(cls, text: str) -> "Card":
         """Read a card; raises ValueError with the field that is wrong and why."""
         try:
-            raw = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"card.json is not valid JSON: {error}") from None
-        found = raw.get("format") if isinstance(raw, dict) else None
-        if found != CARD_FORMAT:
-            raise ValueError(
-                f"card.json has format {found!r}; this version of TumorApp reads {CARD_FORMAT}."
-            )
-        try:
-            return cast(Card, _CardSchema().load(raw))
-        except ValidationError as error:
-            raise ValueError(f"card.json: {error.messages_dict}") from None
-
-
-class _ScanSchema(Schema):
-    size = fields.Integer(required=True, strict=True)
-    crop = fields.Boolean(required=True)
-
-    @post_load
-    def _build(self, data: dict[str, Any], **_: Any) -> ScanSpecification:
-        try:
-            return ScanSpecification(**data)
+            raw = parse_json(text)
+            found = raw.get("format") if isinstance(raw, dict) else None
+            if found != CARD_FORMAT:
+                raise ValueError(
+                    f"format {found!r:.80}; this version of TumorApp reads {CARD_FORMAT}."
+                )
+            return from_plain(cls, raw)
         except ValueError as error:
-            raise ValidationError(str(error), "size") from None
-
-
-class _CardSchema(Schema):
-    class Meta:
-        unknown = EXCLUDE  # a later release may add fields without a new format
-
-    name = fields.String(required=True, validate=validate.Regexp(r"^[a-z0-9][a-z0-9.-]*$"))
-    version = fields.Integer(required=True, strict=True, validate=validate.Range(min=1))
-    classes = fields.List(fields.String(), required=True, validate=validate.Length(min=2))
-    scan = fields.Nested(_ScanSchema, required=True)
-    architecture = fields.String(required=True)
-    parameters = fields.Integer(required=True)
-    feature_layer = fields.String(required=True, allow_none=True)
-    created = fields.String(required=True)
-    training = fields.Dict(required=True)
-    metrics = fields.Dict(required=True)
-    intended_use = fields.String(required=True)
-    limits = fields.String(required=True)
-    sources = fields.List(fields.Dict(), required=True)
-    graphs = fields.Dict(
-        keys=fields.String(validate=validate.OneOf(["fp16", "int8"])),
-        values=fields.Dict(keys=fields.String(), values=fields.Float()),
-    )
-    files = fields.Dict(
-        keys=fields.String(validate=validate.ContainsNoneOf("\0")),
-        values=fields.String(),
-        required=True,
-    )
-    format = fields.Integer(required=True)
-
-    @post_load
-    def _build(self, data: dict[str, Any], **_: Any) -> Card:
-        data["classes"] = tuple(data["classes"])
-        data["sources"] = tuple(data["sources"])
-        return Card(**data)
+            raise ValueError(f"card.json: {error}") from None

@@ -1,25 +1,20 @@
 """Bundles on disk: `<root>/<name>/<version>/`, written whole or not at all, read only if intact."""
 
-import fcntl
 import hashlib
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from brainscan.bundle.card import Card
+from brainscan.files import lock, move_into_place, staging_folder, sweep, write_text
 
 CARD_FILE = "card.json"
 GRAPH_FILE = "graph.xml"
 WEIGHTS_FILE = "graph.bin"
 INT8_GRAPH_FILE = "graph-int8.xml"
 INT8_WEIGHTS_FILE = "graph-int8.bin"
-_STAGING_PREFIX = ".publishing-"
-REMOVED_PREFIX = ".removing-"
-_LOCK_FILE = ".publishing"
+STAGING_PREFIX = ".staging-"
+LOCK_FILE = ".lock"
 _LAST_FILE = "last"  # beside the versions: the highest number that was given, once it is removed
 
 
@@ -58,11 +53,7 @@ def last_version(root: Path, name: str) -> int:
 
 def note_last_version(root: Path, name: str) -> None:
     """Keep the highest version in mind before a version is removed; call it with the lock."""
-    path = root / name / _LAST_FILE
-    staging = path.with_name(f".{_LAST_FILE}")
-    staging.write_text(f"{last_version(root, name)}\n", encoding="ascii")
-    flush_to_disk(staging)
-    staging.replace(path)
+    write_text(root / name / _LAST_FILE, f"{last_version(root, name)}\n")
 
 
 def read_bundle(folder: Path) -> Card:
@@ -81,7 +72,7 @@ def read_bundle(folder: Path) -> Card:
         raise BundleError(f"Bundle {label}: {error}") from None
     if (card.name, str(card.version)) != (folder.parent.name, folder.name):
         raise BundleError(f"Bundle {label}: its card is that of {card.name}/{card.version}.")
-    int8 = (INT8_GRAPH_FILE, INT8_WEIGHTS_FILE) if "int8" in card.graphs else ()
+    int8 = (INT8_GRAPH_FILE, INT8_WEIGHTS_FILE) if card.graphs else ()
     for name in (GRAPH_FILE, WEIGHTS_FILE, *int8):
         if name not in card.files:
             raise BundleError(f"Bundle {label}: its card lists no {name}.")
@@ -118,7 +109,8 @@ def publish_bundle(root: Path, card: Card, write_files: Callable[[Path, Card], N
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with lock_root(root):
+        with lock(root / LOCK_FILE):
+            sweep(root, STAGING_PREFIX)
             return _publish(root, card, write_files)
     except OSError as error:
         raise PublishError(
@@ -128,53 +120,18 @@ def publish_bundle(root: Path, card: Card, write_files: Callable[[Path, Card], N
         ) from error
 
 
-@contextmanager
-def lock_root(root: Path) -> Iterator[None]:
-    """Wait until nobody else changes what is installed below `root`.
-
-    The system lets go of the lock when its process ends, however it ends.
-    """
-    with (root / _LOCK_FILE).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def _publish(root: Path, card: Card, write_files: Callable[[Path, Card], None]) -> Path:
-    sweep(root)
-    staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=root))
-    try:
-        card = replace(card, version=last_version(root, card.name) + 1)
+    card = replace(card, version=last_version(root, card.name) + 1)
+    target = root / card.name / str(card.version)
+    with staging_folder(root / card.name, STAGING_PREFIX) as staging:
         write_files(staging, card)
         files = sorted(path for path in staging.rglob("*") if path.is_file())
         hashes = {path.relative_to(staging).as_posix(): _sha256(path) for path in files}
-        card_path = staging / CARD_FILE
-        card_path.write_text(replace(card, files=hashes).to_json(), encoding="utf-8")
-        for path in [*files, card_path]:
-            flush_to_disk(path)
-        staging.chmod(0o755)
-        target = root / card.name / str(card.version)
+        text = replace(card, files=hashes).to_json()
+        (staging / CARD_FILE).write_text(text, encoding="utf-8")
         target.parent.mkdir(exist_ok=True)
-        staging.rename(target)
-        flush_to_disk(target.parent)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        move_into_place(staging, target)
     return target
-
-
-def sweep(root: Path) -> None:
-    """Delete what one who was killed left half written or half removed; call it with the lock."""
-    for prefix in (_STAGING_PREFIX, REMOVED_PREFIX):
-        for abandoned in root.glob(f"{prefix}*"):
-            shutil.rmtree(abandoned, ignore_errors=True)
-
-
-def flush_to_disk(path: Path) -> None:
-    """Wait until a file, or the names in a folder, would survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sha256(path: Path) -> str:

@@ -9,22 +9,19 @@ Without such a choice it is the newest one. No number is given twice.
 """
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from brainscan.bundle.store import (
-    REMOVED_PREFIX,
+    LOCK_FILE,
+    STAGING_PREFIX,
     BundleError,
     PublishError,
-    flush_to_disk,
     installed_versions,
-    lock_root,
     note_last_version,
-    sweep,
 )
+from brainscan.files import flush, lock, staging_folder, sweep, write_text
 
 ACTIVE_FILE = "active"
 _MOST_DIGITS = 9
@@ -104,7 +101,7 @@ def pin_version(root: Path, name: str, version: int | None) -> None:
         PublishError: the folder cannot be written; the choice is as it was.
     """
     try:
-        with lock_root(root):
+        with lock(root / LOCK_FILE):
             _find(root, name, version)
             _write_pin(root / name, version)
     except OSError as error:
@@ -121,16 +118,15 @@ def remove_version(root: Path, name: str, version: int) -> None:
         PublishError: the folder cannot be written; the version may be gone nevertheless.
     """
     try:
-        with lock_root(root):
+        with lock(root / LOCK_FILE):
             folder = _find(root, name, version)
-            sweep(root)
+            sweep(root, STAGING_PREFIX)
             if _is_pinned(root, name, version):
                 _write_pin(root / name, None)
             note_last_version(root, name)
-            hidden = Path(tempfile.mkdtemp(prefix=REMOVED_PREFIX, dir=root))
-            folder.rename(hidden / str(version))
-            flush_to_disk(folder.parent)
-            shutil.rmtree(hidden)
+            with staging_folder(root / name, STAGING_PREFIX) as hidden:
+                folder.rename(hidden / str(version))
+                flush(folder.parent)
     except OSError as error:
         raise PublishError(f"{name}/{version} could not be removed: {error}.") from error
 
@@ -159,12 +155,9 @@ def _find(root: Path, name: str, version: int | None) -> Path:
 def _write_pin(folder: Path, version: int | None) -> None:
     if version is None:
         (folder / ACTIVE_FILE).unlink(missing_ok=True)
+        flush(folder)
     else:
-        staging = folder / f".{ACTIVE_FILE}"  # the lock is held, so nobody else writes it
-        staging.write_text(f"{version}\n", encoding="ascii")
-        flush_to_disk(staging)
-        staging.replace(folder / ACTIVE_FILE)
-    flush_to_disk(folder)
+        write_text(folder / ACTIVE_FILE, f"{version}\n")
 
 
 def _stamp(folder: Path) -> Stamp:

@@ -37,9 +37,9 @@ def choose_precision(card: Card, wanted: str) -> str:
         wanted: "fp16"; "int8", where the bundle has one; or "auto", which is int8 where the
             processor has instructions for it and the two graphs seldom disagree.
     """
-    if wanted == "fp16" or "int8" not in card.graphs:
+    if wanted == "fp16" or card.graphs is None:
         return "fp16"
-    seldom = card.graphs["int8"].get("other_answers", 1.0) <= MOST_OTHER_ANSWERS
+    seldom = card.graphs.int8.other_answers <= MOST_OTHER_ANSWERS
     return "int8" if wanted == "int8" or (seldom and _has_int8_instructions()) else "fp16"
 
 

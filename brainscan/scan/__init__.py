@@ -1,20 +1,20 @@
-"""From the bytes of an image file to the array a model takes, for training and serving alike."""
+"""From the bytes of a file to the array a model takes, for training and serving alike."""
 
-from brainscan.scan.crop import Box, Outline, find_head, trace_head
-from brainscan.scan.decode import MAX_PIXELS, OversizedScanError, ScanError, decode_scan
+from brainscan.messages import ScanError
+from brainscan.scan.crop import Box, Outline
+from brainscan.scan.formats import MAX_PIXELS, read_picture
+from brainscan.scan.picture import Picture
 from brainscan.scan.prepare import PreparedScan, ScanSpecification, prepare_scan, read_scan
 
 __all__ = [
     "MAX_PIXELS",
     "Box",
     "Outline",
-    "OversizedScanError",
+    "Picture",
     "PreparedScan",
     "ScanError",
     "ScanSpecification",
-    "decode_scan",
-    "find_head",
     "prepare_scan",
+    "read_picture",
     "read_scan",
-    "trace_head",
 ]

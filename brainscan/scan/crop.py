@@ -49,22 +49,16 @@ class Outline(NamedTuple):
     box: Box | None
 
 
-def find_head(grey: NDArray[np.uint8]) -> Box | None:
-    """Find the rectangle around the biggest contour of a scan.
+def trace_head(grey: NDArray[np.uint8]) -> Outline:
+    """Find the biggest contour of a scan, and the box around it.
 
     Args:
         grey: uint8, shape (height, width).
 
     Returns:
-        The box between the contour's extreme points, or None where that crop is degenerate: no
-        contour, or one too small, too narrow or too long to be a head. Document 000 removed
-        such images by hand.
+        The search step by step. Its box is None where that crop is degenerate: no contour, or one
+        too small, too narrow or too long to be a head. Document 000 removed such images by hand.
     """
-    return trace_head(grey).box
-
-
-def trace_head(grey: NDArray[np.uint8]) -> Outline:
-    """Find the head as `find_head` does, and keep what leads to it."""
     height, width = grey.shape
     shrink = max(1.0, max(height, width) / _SEARCH_SIDE)
     small = grey

@@ -9,11 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-NOT_A_SCAN = (
-    "This does not look like an MRI slice of a head: such a slice is grey, with black around the "
-    "head. A model answers whatever it is shown, so this answer may mean nothing."
-)
-
 # Measured in docs/decisions.md, on real scans and on photographs.
 MAX_COLOURED_FRACTION = 0.1
 MIN_DARK_EDGE_FRACTION = 0.4
@@ -30,7 +25,7 @@ def looks_like_scan(grey: NDArray[np.uint8], coloured: float) -> bool:
     """Tell whether a picture may be a slice of a head.
 
     Args:
-        grey: uint8, shape (height, width), as `decode_scan` gives it.
+        grey: uint8, shape (height, width), as `read_picture` gives it.
         coloured: the share of its pixels that are coloured, 0 to 1.
     """
     return coloured <= MAX_COLOURED_FRACTION and _measure_edge(grey) >= MIN_DARK_EDGE_FRACTION

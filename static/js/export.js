@@ -8,7 +8,7 @@ export function writeCsv(rows) {
   const found = rows.flatMap(({ prediction }) => Object.keys(prediction?.probabilities ?? {}));
   const classes = [...new Set(found)];
   const names = ["file", "model", "version", "label", "tumor", "confidence"];
-  const header = [...names, ...classes.map((label) => `p_${label}`), "warnings", "error"];
+  const header = [...names, ...classes.map((label) => `p_${label}`), "warnings", "error", "codes"];
   const lines = rows.map(({ file, model, version, prediction, error }) => [
     file,
     model,
@@ -17,8 +17,9 @@ export function writeCsv(rows) {
     prediction && (prediction.tumor ? "True" : "False"),
     prediction?.confidence,
     ...classes.map((label) => prediction?.probabilities[label]),
-    prediction?.warnings.join(" "),
-    error,
+    prediction?.warnings.map(({ detail }) => detail).join(" "),
+    error?.detail,
+    (error ? [error] : (prediction?.warnings ?? [])).map(({ code }) => code).join(" "),
   ]);
   const text = [header, ...lines].map((cells) => `${cells.map(writeCell).join(",")}\n`).join("");
   return `\ufeff${text}`; // without this mark Excel takes UTF-8 for something else

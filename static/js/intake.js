@@ -1,7 +1,7 @@
 // How scans get into the page: the file field, a folder, a drop, or a paste. The field always holds
 // the scan in use, so the form could also be sent as it is.
 
-const IMAGES = /^[^.].*\.(jpe?g|png|tiff?|bmp|webp)$/i; // as `flask predict` takes them from a folder
+const endings = document.getElementById("image").dataset.endings.split(" ");
 const paths = new WeakMap(); // where in a dropped folder a File was
 
 /**
@@ -44,9 +44,14 @@ export function receiveFolder(button, onScans) {
   button.hidden = !("webkitdirectory" in field);
   button.addEventListener("click", () => field.click());
   field.addEventListener("change", () => {
-    onScans([...field.files].filter((file) => IMAGES.test(file.name)));
+    onScans([...field.files].filter((file) => isImage(file.name)));
     field.value = ""; // so that the same folder can be chosen again
   });
+}
+
+/** Tell whether a file of a folder is taken, as `flask predict` does. */
+function isImage(name) {
+  return !name.startsWith(".") && endings.some((ending) => name.toLowerCase().endsWith(ending));
 }
 
 /** Put a File, or nothing, into the file field. */
@@ -76,7 +81,7 @@ async function readEntry(entry, inside = false) {
     new Promise((resolve, reject) => method.call(...given, resolve, reject));
   try {
     if (entry.isFile) {
-      if (inside && !IMAGES.test(entry.name)) return [];
+      if (inside && !isImage(entry.name)) return [];
       const file = await fetched(entry.file, entry);
       paths.set(file, entry.fullPath.slice(1));
       return [file];

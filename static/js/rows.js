@@ -25,7 +25,7 @@ export class Row {
   state = "waiting";
   prediction = null;
   #made = {}; // the model and its version
-  #error = "";
+  #error = null; // its code and its detail
   #cells;
   #discarded = false;
 
@@ -69,9 +69,9 @@ export class Row {
   /** Put it into a state: one of the page's texts, or with an `error` that the server told. */
   set(state, error = null) {
     this.state = state;
-    this.#error = error ?? (FAILED.includes(state) ? write(state) : "");
+    this.#error = error ?? (FAILED.includes(state) ? { code: state, detail: write(state) } : null);
     this.#find(FAILED.includes(state) ? write("none") : "");
-    this.#say(error ?? write(state));
+    this.#say(error?.detail ?? write(state));
   }
 
   /** Show what the server answered about this scan. */
@@ -79,12 +79,12 @@ export class Row {
     this.#made = { model, version };
     if (error) return this.set("refused", error);
     this.state = "predicted";
-    this.#error = "";
+    this.#error = null;
     this.prediction = { ...prediction, words };
     this.#cells[2].dataset.key = prediction.confidence;
     this.#cells[2].textContent = words.confidence;
     this.#find(words.label, model);
-    this.#say(words.warnings.join(" "));
+    this.#say(prediction.warnings.map(({ detail }) => detail).join(" "));
   }
 
   /** Mark it as the one that is shown by itself, or not. */

@@ -65,7 +65,7 @@ export class Run {
       this.#silence = 0;
     } catch (error) {
       if (error instanceof RefusedError) {
-        for (const row of rows) row.set("failed", error.message);
+        for (const row of rows) row.set("failed", { code: "failed", detail: error.message });
       } else if (error instanceof UnansweredError) {
         this.#silence += 1;
         for (const row of rows) row.set(UNANSWERED);

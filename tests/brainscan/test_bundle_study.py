@@ -1,4 +1,4 @@
-"""The results file: whole lines only, whatever happens to it."""
+"""The study's rows on disk: whole ones only, whatever happens to them."""
 
 import json
 import subprocess
@@ -6,135 +6,108 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from brainscan.bundle.study import RESULTS_FILE, Result, ResultsError, append_result, read_results
+from brainscan.bundle.study import ROW_FILE, keep_result, read_study
+from tests.cards import MEASURED, RESULT, draw_up_card
 from tests.training.conftest import full_disk
 
 PROJECT = Path(__file__).parents[2]
-RESULT = Result(
-    id="000-ann-32-nodes-0-dense-quick-random-75-25",
-    document="000",
-    row="32-nodes-0-dense",
-    model="ann-32-nodes-0-dense",
-    method="fine-tune",
-    head="softmax",
-    budget="quick",
-    protocol="random-75-25",
-    data=("sartaj",),
-    size=96,
-    epochs=5,
-    epochs_run=4,
-    seconds_per_epoch=0.5,
-    parameters=295_044,
-    device="CPU, tensorflow",
-    date="2026-11-21",
-    test_scans=663,
-    accuracy=0.7,
-    balanced_accuracy=0.69,
-    f1_macro=0.68,
-    loss=0.9,
-    roc_auc=0.88,
-    interval=(0.66, 0.74),
-    leaks={"scans": 300, "accuracy_with": 0.8, "accuracy_without": 0.61},
-    published={"accuracy": 0.76, "loss": 213.54, "f1": 0.76},
-    command="flask study 000",
-)
-OTHER = replace(RESULT, id="other", loss=None, roc_auc=None, seconds_per_epoch=None)
+OTHER = replace(RESULT, id="other")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "study"
-    append_result(folder, RESULT)
-    append_result(folder, OTHER)
+    for result in (RESULT, OTHER):
+        keep_result(folder, result)
     return folder
 
 
-def test_what_is_written_is_read(folder: Path) -> None:
-    assert read_results(folder) == [RESULT, OTHER]
-    assert len((folder / RESULTS_FILE).read_text().splitlines()) == 2
-    assert {path.name for path in folder.iterdir()} == {RESULTS_FILE, ".lock"}
+def test_what_is_kept_is_read(folder: Path) -> None:
+    assert read_study(folder).results == (RESULT, OTHER)
+    assert read_study(folder).problems == ()
+    assert {path.name for path in folder.iterdir()} == {RESULT.id, OTHER.id, ".lock"}
 
 
-def test_no_folder_and_an_empty_file_hold_no_rows(tmp_path: Path) -> None:
-    assert read_results(tmp_path / "nowhere") == []
-    (tmp_path / RESULTS_FILE).touch()
-    assert read_results(tmp_path) == []
+def test_no_folder_holds_no_rows(tmp_path: Path) -> None:
+    assert read_study(tmp_path / "nowhere").results == ()
 
 
-def test_a_row_is_replaced_by_its_newer_self(folder: Path) -> None:
-    newer = replace(RESULT, accuracy=0.75)
-    append_result(folder, newer)
-    assert read_results(folder) == [OTHER, newer]
+def test_a_row_is_replaced_by_its_newer_self(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report/README.md").write_text("# Report")
+    newer = replace(RESULT, card=replace(RESULT.card, measurement=replace(MEASURED, accuracy=0.7)))
+    keep_result(folder, newer, tmp_path / "report")
+    assert read_study(folder).find(RESULT.id) == newer
+    assert (folder / RESULT.id / "report/README.md").read_text() == "# Report"
+    assert not list(folder.glob(".keeping-*"))
 
 
-@pytest.mark.parametrize("kept", [1, 40, 400])
-def test_a_last_line_cut_short_costs_that_row_alone(folder: Path, kept: int) -> None:
-    path = folder / RESULTS_FILE
-    first, last = path.read_text().splitlines()
-    path.write_text(f"{first}\n{last[:kept]}")
-    told: list[str] = []
-    assert read_results(folder, told.append) == [RESULT]
-    (warning,) = told
-    assert f"{path}, line 2: the last line was cut short" in warning
-    append_result(folder, OTHER)
-    assert read_results(folder, told.append) == [RESULT, OTHER]
-    assert len(told) == 1
+def test_a_row_is_read_again_only_when_it_changed(folder: Path) -> None:
+    first = read_study(folder).find(OTHER.id)
+    assert read_study(folder).find(OTHER.id) is first
 
 
-def _cut(line: str) -> str:
-    return line[:100]
+def _set(*path: str, value: Any) -> Callable[[str], str]:
+    def change(text: str) -> str:
+        raw = inner = json.loads(text)
+        for name in path[:-1]:
+            inner = inner[name]
+        inner[path[-1]] = value
+        return json.dumps(raw)
 
-
-def _drop_accuracy(line: str) -> str:
-    return json.dumps({key: value for key, value in json.loads(line).items() if key != "accuracy"})
-
-
-def _exceed(line: str) -> str:
-    return json.dumps({**json.loads(line), "accuracy": 70})
-
-
-def _leave_the_folder(line: str) -> str:
-    return json.dumps({**json.loads(line), "id": "../models"})
+    return change
 
 
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (_cut, "is not valid JSON"),
-        (_drop_accuracy, "accuracy"),
-        (_exceed, "accuracy"),
-        (_leave_the_folder, "id"),
-        (lambda _line: "[]", "Invalid input type"),
+        (lambda text: text[:100], "not valid JSON: "),
+        (lambda _: "", "not valid JSON: Expecting value"),
+        (lambda _: "[" * 100_000, "not valid JSON: maximum recursion"),
+        (lambda _: "[]", "[] is not an object"),
+        (_set("id", value="../models"), "id: '../models' is not a text"),
+        (_set("id", value="other"), "id: 'other' is not the folder's name"),
+        (_set("budget", value="tiny"), "budget: tiny"),
+        (_set("data", value="sartaj"), "data: 'sartaj' is not a list"),
+        (_set("published", "accuracy", value=97.8), "published.accuracy: 97.8 is not a number"),
+        (_set("card", "measurement", value=None), "card: of a model that was not trained"),
+        (_set("card", "measurement", "loss", value="low"), "card.measurement.loss: 'low'"),
     ],
 )
-def test_any_other_damage_is_named_and_nothing_is_written(
+def test_a_damaged_row_is_named_and_costs_no_other(
     folder: Path, damage: Callable[[str], str], reason: str
 ) -> None:
-    path = folder / RESULTS_FILE
-    first, last = path.read_text().splitlines()
-    path.write_text(f"{damage(first)}\n{last}\n")
-    before = path.read_bytes()
-    for attempt in (lambda: read_results(folder), lambda: append_result(folder, RESULT)):
-        with pytest.raises(ResultsError, match=rf"results\.jsonl, line 1 .*{reason}"):
-            attempt()
-    assert path.read_bytes() == before
+    path = folder / RESULT.id / ROW_FILE
+    path.write_text(damage(path.read_text()))
+    study = read_study(folder)
+    assert study.results == (OTHER,)
+    [problem] = study.problems
+    assert problem.startswith(f"{RESULT.id}/{ROW_FILE}: {reason}")
 
 
-def test_a_full_disk_leaves_the_old_file(folder: Path) -> None:
-    before = (folder / RESULTS_FILE).read_bytes()
+def test_a_folder_in_place_of_the_row(folder: Path) -> None:
+    (folder / RESULT.id / ROW_FILE).unlink()
+    assert read_study(folder).results == (OTHER,)
+    (folder / RESULT.id / ROW_FILE).mkdir()
+    assert "cannot be read: Is a directory" in read_study(folder).problems[0]
+
+
+def test_a_full_disk_leaves_the_old_row(folder: Path) -> None:
     with full_disk(after=1000), pytest.raises(OSError, match="File too large"):
-        append_result(folder, replace(RESULT, id="third"))
-    assert (folder / RESULTS_FILE).read_bytes() == before
-    assert read_results(folder) == [RESULT, OTHER]
+        keep_result(folder, replace(RESULT, row="ResNet"))
+    assert read_study(folder).results == (RESULT, OTHER)
+    assert not list(folder.glob(".keeping-*"))
 
 
-def test_what_is_no_number_is_not_written(folder: Path) -> None:
+def test_what_is_not_a_number_is_not_written(folder: Path) -> None:
+    card = draw_up_card("resnet18", measurement=replace(MEASURED, loss=float("nan")))
     with pytest.raises(ValueError, match="Out of range float"):
-        append_result(folder, replace(RESULT, id="third", loss=float("nan")))
-    assert read_results(folder) == [RESULT, OTHER]
+        keep_result(folder, replace(RESULT, card=card))
+    assert read_study(folder).results == (RESULT, OTHER)
 
 
 def test_reading_needs_no_training_framework() -> None:
@@ -145,4 +118,4 @@ def test_reading_needs_no_training_framework() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True
     )
-    assert not set(done.stdout.split()) & {"keras", "sklearn", "tensorflow", "matplotlib"}
+    assert not set(done.stdout.split()) & {"keras", "sklearn", "tensorflow"}

@@ -2,6 +2,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,13 @@ import pytest
 from brainscan.bundle import BundleError, Card, publish_bundle, read_bundle
 from brainscan.engine import EngineError, EngineUnavailableError, choose_engine
 from brainscan.engine.openvino import LARGEST_BATCH, OpenVINOEngine, choose_precision
-from tests.conftest import draw_up_card, write_graph
+from tests.cards import GRAPHS, draw_up_card
+from tests.conftest import write_graph
 from tumorapp import create_app
 
 PROJECT = Path(__file__).parents[2]
 Publish = Callable[..., Path]
 PAIR = ("fp16", "int8")
-GRAPHS = {name: {"accuracy": 0.9, "milliseconds": 1.0, "other_answers": 0.01} for name in PAIR}
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,8 @@ class TestPrecision:
     def test_int8_is_no_default_where_many_answers_change(
         self, make_card: Callable[..., Card]
     ) -> None:
-        card = make_card(graphs={"fp16": {}, "int8": {"other_answers": 0.02}})
+        graphs = replace(GRAPHS, int8=replace(GRAPHS.int8, other_answers=0.02))
+        card = make_card(graphs=graphs)
         assert choose_precision(card, "auto") == "fp16"
         assert choose_precision(card, "int8") == "int8"
 

@@ -56,9 +56,9 @@ def test_another_backend_trains_and_publishes(
     run, bundle = map(Path, (done.stdout.splitlines()[-2], done.stdout.splitlines()[-1]))
     assert len((run / "history.csv").read_text().splitlines()) == 3
     card = read_bundle(bundle)
-    assert card.training["device"].endswith(backend)
-    assert card.training["epochs"] == 2
-    assert backend in card.training["versions"]
-    assert card.metrics["graph_difference"] <= 1e-3
+    assert card.training.device.endswith(backend)
+    assert card.training.epochs == 2
+    assert backend in card.training.versions
+    assert card.graph_difference <= 1e-3
     assert card.feature_layer == "conv_2"
     assert done.stdout.count("Epoch 1/2") == 1  # the second call found a finished run

@@ -89,7 +89,8 @@ def test_images_beside_the_folders_of_the_classes_are_left_out_with_a_note(
     tree = read_tree(root)
     assert [scan.label for scan in tree.scans] == list(classes)
     assert tree.notes == (
-        f"Left out {root} (2 images): they are next to the folders of the classes, in none of them.",
+        f"Left out {root} (2 images): they are next to the folders of the classes, in none of "
+        "them.",
     )
 
 

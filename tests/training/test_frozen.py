@@ -225,13 +225,13 @@ class TestPipeline:
         outcome: TrainingOutcome = train(request_of(head=head))
         assert (outcome.bundle is None) == (head == "knn")
         training_of = outcome.card.training
-        assert (training_of["method"], training_of["head"]) == ("frozen", head)
-        assert training_of["epochs"] == 0
-        assert training_of["recipe"]["augmentation"] == 0
+        assert (training_of.method, training_of.head) == ("frozen", head)
+        assert training_of.epochs == 0
+        assert training_of.recipe["augmentation"] == 0
         page = (outcome.run / "report/README.md").read_text(encoding="utf-8")
         assert "neither augmented nor shown in variants" in page
         if outcome.bundle:
-            assert read_bundle(outcome.bundle).metrics["graph_difference"] <= 1e-3
+            assert read_bundle(outcome.bundle).graph_difference <= 1e-3
 
     def test_it_needs_a_pretrained_model(self, request_of: Callable[..., TrainingRequest]) -> None:
         with pytest.raises(ValueError, match=r"binary-cnn is trained from scratch.*: .*small"):

@@ -4,7 +4,7 @@ import fcntl
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brainscan.bundle import Card, read_bundle
+from brainscan.bundle import Card, Leaks, Parts, read_bundle
 from brainscan.scan import ScanSpecification, read_scan
 from tests.training.conftest import run_graph
 from training.data.sources import DataError
@@ -75,37 +75,36 @@ def test_a_bundle_is_published(training: Training) -> None:
     assert card.scan == ScanSpecification(32)
     assert card.feature_layer == "conv_2"
     assert card.parameters > 50_000
-    assert [source["title"] for source in card.sources] == ["Brian Tumor Dataset"]
-    assert card.training["command"] == "flask train --model binary-cnn"
-    assert card.training["recipe"]["epochs"] == card.training["epochs"] == 2
+    assert [source.title for source in card.sources] == ["Brian Tumor Dataset"]
+    assert card.training.command == "flask train --model binary-cnn"
+    assert card.training.planned_epochs == card.training.epochs == 2
     assert {"model.keras", "graph.xml", "graph.bin", "report/README.md"} <= set(card.files)
 
 
 def test_the_measures_are_of_the_test_part(training: Training) -> None:
-    metrics = training.card.metrics
-    assert metrics["protocol"] == "grouped"
+    measured = training.card.measurement
+    assert measured.protocol == "grouped"
     # 20 healthy heads, 6 of them twice; 20 with a tumour, and a speck; one pair contradicts.
-    assert sum(metrics["parts"].values()) == 46 - 1 + 1
-    assert metrics["scans"] == metrics["parts"]["test"]
-    assert np.sum(metrics["confusion"]) == metrics["scans"]
-    assert metrics["leaks"] == {"scans": 0, "accuracy_with": None,
-                                "accuracy_without": metrics["accuracy"]}  # fmt: skip
-    assert metrics["seconds_per_epoch"] > 0
-    assert metrics["graph_difference"] <= 1e-3
-    saved = json.loads((training.outcome.run / "metrics.json").read_text())
-    assert {**saved, "graph_difference": metrics["graph_difference"]} == metrics
+    assert sum(asdict(measured.parts).values()) == 46 - 1 + 1
+    assert measured.scans == measured.parts.test
+    assert np.sum(measured.confusion) == measured.scans
+    assert measured.leaks == Leaks(0, None, measured.accuracy)
+    assert measured.seconds_per_epoch > 0
+    assert training.card.graph_difference <= 1e-3
+    saved = Card.from_json((training.outcome.run / "card.json").read_text(encoding="utf-8"))
+    assert saved.measurement == measured
 
 
 def test_what_was_left_out_is_listed_in_card_and_report(training: Training) -> None:
     described = training.card.training
-    assert described["contradictions"] == [
+    assert described.contradictions == (
         "preetviradiya/Brain Tumor/mislabelled.png",
         "preetviradiya/Healthy/19.png",
-    ]
-    assert described["uncropped"] == ["preetviradiya/Brain Tumor/speck.png"]
-    (skipped,) = described["skipped"]
+    )
+    assert described.uncropped == ("preetviradiya/Brain Tumor/speck.png",)
+    (skipped,) = described.skipped
     assert skipped.startswith("preetviradiya/Healthy/notes.png: The file is not an image")
-    assert "pred (1 images)" in described["notes"][0]
+    assert "pred (1 images)" in described.notes[0]
     assert training.outcome.bundle is not None
     for folder in (training.outcome.bundle, training.outcome.run):
         page = (folder / "report/README.md").read_text(encoding="utf-8")
@@ -127,8 +126,8 @@ def test_the_run_keeps_its_history_and_configuration(training: Training) -> None
     assert run.parent == training.request.instance / "runs"
     configuration = json.loads((run / "configuration.json").read_text())
     assert configuration["model"] == "binary-cnn"
-    assert configuration["parts"] == training.card.metrics["parts"]
-    assert configuration["manifest"] == training.card.training["manifest"]
+    assert configuration["parts"] == asdict(training.card.measurement.parts)
+    assert configuration["manifest"] == training.card.training.manifest
     assert len((run / "history.csv").read_text().splitlines()) == 3
     assert any((run / "tensorboard").rglob("events.out.tfevents.*"))
 
@@ -145,8 +144,8 @@ def test_a_run_is_published_once(training: Training) -> None:
 def test_what_goes_on_is_told(training: Training) -> None:
     told: list[str] = []
     train(replace(training.request, publish=False), told.append)
-    parts = training.card.metrics["parts"]
-    protocol = f"Protocol grouped: {parts['train']} train, {parts['validation']} validation"
+    parts = training.card.measurement.parts
+    protocol = f"Protocol grouped: {parts.train} train, {parts.validation} validation"
     assert told[0] == "healthy: 25 scans"
     assert any(line.startswith(protocol) for line in told)
     assert told[-1] == "Calibrating, measuring on the test part and writing the report."
@@ -160,9 +159,7 @@ def test_the_same_request_goes_on_with_the_same_run(training: Training) -> None:
     assert outcome.run == training.outcome.run
     assert outcome.bundle is None
     assert state.stat().st_mtime_ns == written
-    expected = {**training.card.metrics}
-    del expected["graph_difference"]
-    assert json.loads(json.dumps(outcome.card.metrics)) == expected
+    assert outcome.card.measurement == training.card.measurement
 
 
 def test_a_run_can_be_started_anew(training: Training) -> None:
@@ -173,7 +170,7 @@ def test_a_run_can_be_started_anew(training: Training) -> None:
     second = train(replace(request, fresh=True))
     assert second.run == first.run
     assert (second.run / "state.json").stat().st_mtime_ns > written
-    assert second.card.metrics["accuracy"] == first.card.metrics["accuracy"]
+    assert second.card.measurement.accuracy == first.card.measurement.accuracy
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(training: Training) -> None:
@@ -189,11 +186,11 @@ def test_the_random_protocol_says_how_much_it_leaks(training: Training) -> None:
         replace(training.request, protocol="random-80-20", recipe=recipe, publish=False, seed=1)
     )
     assert outcome.run != training.outcome.run
-    leaks = outcome.card.metrics["leaks"]
-    assert leaks["scans"] > 0
-    assert 0 <= leaks["accuracy_with"] <= 1
+    leaks = outcome.card.measurement.leaks
+    assert leaks.scans > 0
+    assert 0 <= leaks.accuracy_with <= 1
     page = (outcome.run / "report/README.md").read_text(encoding="utf-8")
-    line = f"{leaks['scans']} test scans have a near-duplicate in the training or validation part."
+    line = f"{leaks.scans} test scans have a near-duplicate in the training or validation part."
     assert f"- {line}" in page
 
 
@@ -207,12 +204,12 @@ def test_tumours_without_a_name_teach_and_are_counted(
     request = make_request(tmp_path, named, nameless, model=model, publish=False)
     card = train(request, told.append).card
     assert card.classes == ("glioma", "meningioma", "notumor")
-    assert card.metrics["parts"] == {"train": 54, "validation": 7, "test": 11}
-    assert card.training["classes"] == {"glioma": 24, "meningioma": 24, "notumor": 24}
+    assert card.measurement.parts == Parts(54, 7, 11)
+    assert card.training.classes == {"glioma": 24, "meningioma": 24, "notumor": 24}
     assert any("24 further scans show a tumour" in line for line in told)
-    found = card.metrics["unnamed_tumors"]
-    assert found["scans"] == 4
-    assert 0 <= found["recognized"] <= 1
+    found = card.measurement.unnamed_tumors
+    assert found.scans == 4
+    assert 0 <= found.recognized <= 1
     (run,) = (tmp_path / "runs").iterdir()
     report = (run / "report/README.md").read_text(encoding="utf-8")
     assert "4 further test scans (4 near-duplicate groups) show a tumour" in report

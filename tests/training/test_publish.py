@@ -40,7 +40,7 @@ def write_graph(folder: Path, card: Card) -> None:
 
 def write_report(folder: Path, card: Card) -> None:
     folder.mkdir()
-    (folder / "README.md").write_text(f"{card.name} {card.version} {card.metrics}")
+    (folder / "README.md").write_text(f"{card.name} {card.version} {card.measurement}")
 
 
 def write_report_and_die(folder: Path, card: Card) -> None:
@@ -68,8 +68,8 @@ def dense_card() -> Card:
         "parameters": 514,
         "feature_layer": None,
         "created": "2026-11-21",
-        "training": {},
-        "metrics": {"protocol": "grouped", "accuracy": 0.5},
+        "training": None,
+        "measurement": None,
         "intended_use": "tests",
         "limits": "all",
         "sources": [],
@@ -93,17 +93,16 @@ def test_a_bundle_holds_model_graph_report_and_card(models: Path, dense_card: Ca
     assert set(card.files) == {"graph.xml", "graph.bin", "model.keras", "report/README.md"}
     assert card.version == 2
     assert card.feature_layer is None
-    assert 0 <= card.metrics["graph_difference"] <= AGREEMENT
-    assert card.metrics["accuracy"] == 0.5
+    assert 0 <= card.graph_difference <= AGREEMENT
     report = (folder / "report/README.md").read_text()
-    assert report == f"dense 2 {card.metrics}"
+    assert report == f"dense 2 {card.measurement}"
     expected = model.predict(scans, verbose=0)
     again = keras.models.load_model(folder / "model.keras")
     assert again.predict(scans, verbose=0) == pytest.approx(expected, abs=1e-6)
     outputs = run_graph(folder, scans)
     assert set(outputs) == {"probabilities"}
     assert outputs["probabilities"] == pytest.approx(expected, abs=AGREEMENT)
-    assert not list(models.glob(".publishing-*/"))
+    assert not list(models.glob(".staging-*/"))
 
 
 def test_a_graph_that_differs_is_refused(models: Path, dense_card: Card) -> None:
@@ -134,7 +133,7 @@ def test_killed_while_publishing(
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    (abandoned,) = models.glob(".publishing-*/")
+    (abandoned,) = models.glob(".staging-*/")
     assert {path.name for path in abandoned.iterdir()} >= {"graph.xml", "model.keras", "report"}
     assert_untouched(models)
     publish_bundle(models, dense_card, write_graph)

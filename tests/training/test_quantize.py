@@ -1,6 +1,5 @@
 """An int8 graph beside a bundle's own: NNCF itself, on a network that gains by it."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +9,10 @@ import openvino
 import pytest
 from openvino import opset13 as ops
 
-from brainscan.bundle import Card, publish_bundle, read_bundle
+from brainscan.bundle import Card, GraphFigures, Graphs, Parts, publish_bundle, read_bundle
 from brainscan.engine.openvino import OpenVINOEngine
 from brainscan.scan import ScanSpecification
+from tests.cards import GRAPHS, draw_measurement, draw_training
 from training.data.dataset import load_dataset
 from training.data.split import split_scans
 from training.quantize import QuantizationError, check_gain, quantize_bundle
@@ -53,8 +53,10 @@ def card(phantom_tree: Path, cache: Path, make_card: MakeCard) -> Card:
     split = split_scans(found, "grouped", 0)
     return make_card(
         "binary-cnn",
-        training={"seed": 0, "manifest": found.manifest, "command": "flask train --data phantoms"},
-        metrics={"protocol": "grouped", "accuracy": 0.5, "parts": split.sizes},
+        training=draw_training(
+            seed=0, manifest=found.manifest, command="flask train --data phantoms"
+        ),
+        measurement=draw_measurement(("healthy", "tumor"), parts=Parts(**split.sizes)),
     )
 
 
@@ -71,13 +73,13 @@ def test_both_graphs_are_published_as_a_new_version(
     assert folder == bundle.parent / "2"
     before, card = read_bundle(bundle), read_bundle(folder)
     assert set(card.files) == {*before.files, "graph-int8.xml", "graph-int8.bin"}
-    assert replace(card, version=1, files={}, graphs={}) == replace(before, files={})
+    assert replace(card, version=1, files={}, graphs=None) == replace(before, files={})
     report = (folder / "report/README.md").read_text()
     assert report.startswith("# binary-cnn, version 2\n\nMeasured once.\n\n## The int8 graph\n")
-    fp16, int8 = card.graphs["fp16"], card.graphs["int8"]
-    assert 0 < int8["milliseconds"] < fp16["milliseconds"]
-    assert int8["accuracy"] >= fp16["accuracy"] - 0.002
-    assert 0 < int8["largest_difference"] < 0.05
+    fp16, int8 = card.graphs.fp16, card.graphs.int8
+    assert 0 < int8.milliseconds < fp16.milliseconds
+    assert int8.accuracy >= fp16.accuracy - 0.002
+    assert 0 < int8.largest_difference < 0.05
     assert lines[0].startswith("2 of 2 convolutions in int8")
     text = (folder / "graph-int8.xml").read_text()
     assert 'element_type="i8"' in text
@@ -117,7 +119,9 @@ def test_other_scans_than_those_of_the_training(
 
 
 def test_an_imported_model(tmp_path: Path, make_card: MakeCard) -> None:
-    imported = publish_bundle(tmp_path, make_card("binary-cnn", metrics={}), write_graph)
+    imported = publish_bundle(
+        tmp_path, make_card("binary-cnn", training=None, measurement=None), write_graph
+    )
     with pytest.raises(QuantizationError, match="it was imported"):
         quantize_bundle(imported, (tmp_path,), tmp_path)
 
@@ -128,17 +132,15 @@ def test_an_imported_model(tmp_path: Path, make_card: MakeCard) -> None:
 def test_a_graph_that_is_not_good_enough(
     accuracy: float, milliseconds: float, make_card: MakeCard
 ) -> None:
-    graphs = {
-        "fp16": {"accuracy": 0.95, "milliseconds": 1.0},
-        "int8": {"accuracy": accuracy, "milliseconds": milliseconds},
-    }
+    int8 = replace(GRAPHS.int8, accuracy=accuracy, milliseconds=milliseconds)
+    graphs = Graphs(GraphFigures(0.95, 1.0), int8)
     with pytest.raises(QuantizationError, match=r"binary-cnn/1 is not good enough.*0\.9500 and 1"):
         check_gain(make_card("binary-cnn"), graphs)
 
 
 def test_a_graph_that_is(make_card: MakeCard) -> None:
-    good = {"accuracy": 0.9485, "milliseconds": 0.5}
-    check_gain(make_card(), {"fp16": {"accuracy": 0.95, "milliseconds": 1.0}, "int8": good})
+    good = replace(GRAPHS.int8, accuracy=0.9485, milliseconds=0.5)
+    check_gain(make_card(), Graphs(GraphFigures(0.95, 1.0), good))
 
 
 @pytest.mark.parametrize(
@@ -161,17 +163,3 @@ def test_the_reason_why_no_graph_will_do(
     message = rf"Of the nearest, .*{reason} accepted\. Nothing was published\."
     with pytest.raises(QuantizationError, match=message):
         quantize_bundle(bundle, (phantom_tree,), cache)
-
-
-def test_a_card_without_graphs_is_read(make_card: MakeCard) -> None:
-    """As the cards of earlier releases are."""
-    raw = json.loads(make_card().to_json())
-    del raw["graphs"]
-    assert Card.from_json(json.dumps(raw)).graphs == {}
-
-
-@pytest.mark.parametrize("graphs", [{"int4": {"accuracy": 1}}, {"int8": {"accuracy": "good"}}, []])
-def test_graphs_that_are_none(graphs: object, make_card: MakeCard) -> None:
-    raw = json.loads(make_card().to_json()) | {"graphs": graphs}
-    with pytest.raises(ValueError, match="graphs"):
-        Card.from_json(json.dumps(raw))

@@ -1,5 +1,4 @@
 import re
-import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,12 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brainscan.bundle import Card
+from brainscan.bundle import Card, Leaks, Parts
+from brainscan.bundle.figures import History, read_figures
 from brainscan.scan import ScanSpecification
+from tests.cards import draw_training, draw_up_card
 from training.evaluate import evaluate
-from training.report import TestResults, write_report
+from training.report import ROC_POINTS, TestResults, collect_figures, write_plots, write_report
 
-PLOTS = ("history.svg", "confusion.svg", "roc.svg", "reliability.svg")
 HISTORY = [
     {"loss": 0.7, "val_loss": 0.6, "accuracy": 0.5, "val_accuracy": 0.6, "seconds": 9.0},
     {"loss": 0.4, "val_loss": 0.3, "accuracy": 0.8, "val_accuracy": 0.9, "seconds": 8.0},
@@ -30,41 +30,32 @@ def draw_results(classes: int) -> TestResults:
 
 
 def make_card(results: TestResults, classes: tuple[str, ...], **training: Any) -> Card:
-    measured = evaluate(results.probabilities, results.labels, np.arange(40), classes)
-    return Card(
-        name="binary-cnn",
+    measured = evaluate(
+        results.probabilities,
+        results.labels,
+        np.arange(40),
+        classes,
+        protocol="grouped",
+        parts=Parts(1200, 130, 40),
+        leaked=np.zeros(40, bool),
+        seconds_per_epoch=8.5,
+    )
+    described: dict[str, Any] = {
+        "command": "flask train --model binary-cnn --data set",
+        "epochs": 2,
+        "classes": dict.fromkeys(classes, 100),
+        "notes": ("Left out pred (60 images).",),
+        "uncropped": ("set/speck.jpg",),
+        "skipped": ("set/broken.jpg: The file is empty.",),
+    }
+    return draw_up_card(
+        "binary-cnn",
         version=3,
         classes=classes,
         scan=ScanSpecification(96),
-        architecture="2 convolutions",
         parameters=1_234_567,
-        feature_layer=None,
-        created="2026-11-21",
-        training={
-            "command": "flask train --model binary-cnn --data set",
-            "epochs": 2,
-            "best_epoch": 2,
-            "temperature": 1.25,
-            "precision": "float32",
-            "device": "CPU, tensorflow",
-            "manifest": "abc123",
-            "classes": dict.fromkeys(classes, 100),
-            "notes": ["Left out pred (60 images)."],
-            "contradictions": [],
-            "uncropped": ["set/speck.jpg"],
-            "skipped": ["set/broken.jpg: The file is empty."],
-            **training,
-        },
-        metrics={
-            "protocol": "grouped",
-            **measured,
-            "parts": {"train": 1200, "validation": 130, "test": 40},
-            "leaks": {"scans": 0, "accuracy_with": None, "accuracy_without": 0.9},
-            "seconds_per_epoch": 8.5,
-        },
-        intended_use="Research.",
-        limits="Not a medical device.",
-        sources=(),
+        training=draw_training(**{**described, **training}),
+        measurement=measured,
     )
 
 
@@ -82,41 +73,56 @@ def page(written: tuple[Path, Card, TestResults]) -> str:
     return (written[0] / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_page_and_its_plots_are_there(written: tuple[Path, Card, TestResults]) -> None:
-    assert {path.name for path in written[0].iterdir()} == {"README.md", *PLOTS}
+def test_the_page_and_its_numbers_are_there(written: tuple[Path, Card, TestResults]) -> None:
+    assert {path.name for path in written[0].iterdir()} == {"README.md", "figures.json"}
 
 
-def test_every_picture_on_the_page_exists(
-    page: str, written: tuple[Path, Card, TestResults]
+def test_the_numbers_are_those_of_the_results(written: tuple[Path, Card, TestResults]) -> None:
+    folder, card, _ = written
+    figures = read_figures(folder)
+    assert figures is not None
+    assert figures.history == History((0.7, 0.4), (0.6, 0.3), (0.5, 0.8), (0.6, 0.9))
+    [(name, curve)] = figures.roc.items()
+    assert name == "tumor"
+    assert curve.area == pytest.approx(card.measurement.roc_auc, abs=1e-5)
+    assert np.trapezoid(curve.true_positives, curve.false_positives) == pytest.approx(curve.area)
+    assert sum(one.share for one in figures.reliability) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_long_curve_is_thinned_out() -> None:
+    random = np.random.default_rng(0)
+    labels = np.arange(4000) % 2
+    scores = (labels * 0.3 + random.uniform(0, 0.7, 4000)).astype(np.float32)
+    results = TestResults([], np.stack([1 - scores, scores], axis=1), labels)
+    curve = collect_figures(draw_up_card("binary-cnn"), [], results).roc["tumor"]
+    assert len(curve.false_positives) == ROC_POINTS
+    area = np.trapezoid(curve.true_positives, curve.false_positives)
+    assert area == pytest.approx(curve.area, abs=0.005)
+
+
+def test_the_plots_are_a_page_of_its_own(
+    tmp_path: Path, written: tuple[Path, Card, TestResults]
 ) -> None:
-    assert sorted(re.findall(r"!\[[^]]+\]\((.+?)\)", page)) == sorted(PLOTS)
-
-
-@pytest.mark.parametrize("plot", PLOTS)
-def test_plots_are_drawn(plot: str, written: tuple[Path, Card, TestResults]) -> None:
-    root = ET.parse(written[0] / plot).getroot()  # noqa: S314  our own file
-    assert root.tag.endswith("svg")
-    texts = " ".join(text.strip() for text in root.itertext())
-    expected = {
-        "history.svg": "published epoch",
-        "confusion.svg": "healthy",
-        "roc.svg": "false positive rate",
-        "reliability.svg": "confidence",
-    }
-    assert expected[plot] in texts
+    write_plots(tmp_path / "plots.html", written[1], HISTORY, written[2])
+    page = (tmp_path / "plots.html").read_text(encoding="utf-8")
+    for text in ("published epoch", "false positive rate", "tumor, area 0.", "confidence"):
+        assert text in page
+    assert page.count("<svg") == 4
 
 
 def test_the_page_says_what_was_measured(
     page: str, written: tuple[Path, Card, TestResults]
 ) -> None:
-    metrics = written[1].metrics
-    low, high = metrics["intervals"]["accuracy"]
+    measured = written[1].measurement
+    low, high = measured.intervals.accuracy
     assert "# binary-cnn, version 3" in page
     assert "40 untouched test scans (40 near-duplicate groups)" in page
     assert "protocol `grouped`" in page
-    assert f"| accuracy | {metrics['accuracy']:.4f} | {low:.4f} – {high:.4f} |" in page
-    tumor = metrics["by_class"]["tumor"]
-    assert f"| tumor | {tumor['precision']:.4f} | {tumor['recall']:.4f}" in page
+    assert f"| accuracy | {measured.accuracy:.4f} | {low:.4f} – {high:.4f} |" in page
+    tumor = measured.by_class["tumor"]
+    assert f"| tumor | {tumor.precision:.4f} | {tumor.recall:.4f}" in page
+    right, wrong = measured.confusion[0]
+    assert f"| healthy | {right} | {wrong} |" in page
     assert "graph" not in page
 
 
@@ -147,7 +153,7 @@ def test_the_worst_mistakes_come_first(page: str, written: tuple[Path, Card, Tes
 
 
 def test_the_notice_is_on_the_page(page: str) -> None:
-    assert page.endswith("Research.\n\nNot a medical device.\n")
+    assert page.endswith("Tests.\n\nKnows nothing.\n")
 
 
 def test_the_same_results_give_the_same_bytes(
@@ -165,26 +171,23 @@ def test_four_classes_a_published_graph_leaks_and_no_mistake(tmp_path: Path) -> 
     results = draw_results(4)
     perfect = np.eye(4, dtype=np.float32)[results.labels] * 0.9 + 0.025
     results = replace(results, probabilities=perfect)
-    card = make_card(results, classes, contradictions=["set/a.jpg", "set/b.jpg"])
-    leaks = {"scans": 12, "accuracy_with": 0.99, "accuracy_without": 0.91}
-    card = replace(card, metrics={**card.metrics, "leaks": leaks, "graph_difference": 2.5e-6})
+    card = make_card(results, classes, contradictions=("set/a.jpg", "set/b.jpg"))
+    measured = replace(card.measurement, leaks=Leaks(12, 0.99, 0.91))
+    card = replace(card, measurement=measured, graph_difference=2.5e-6)
     write_report(tmp_path, card, HISTORY, results)
     page = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "| largest difference of the fp16 graph | 2.5e-06 |" in page
     assert "part. Accuracy on them: 0.9900. Accuracy on the others: 0.9100." in page
     assert "another label:\n  - set/a.jpg\n  - set/b.jpg" in page
     assert "| scan | labelled | predicted | confidence |\n|---|---|---|---|\n\n## Use" in page
-    curves = (tmp_path / "roc.svg").read_text()
-    assert all(name in curves for name in classes)
+    assert set(read_figures(tmp_path).roc) == set(classes)
 
 
 def test_leaks_everywhere_leave_no_others(tmp_path: Path) -> None:
     results = draw_results(2)
     card = make_card(results, ("healthy", "tumor"))
-    leaks = {"scans": 40, "accuracy_with": 0.99, "accuracy_without": None}
-    write_report(
-        tmp_path, replace(card, metrics={**card.metrics, "leaks": leaks}), HISTORY, results
-    )
+    measured = replace(card.measurement, leaks=Leaks(40, 0.99, None))
+    write_report(tmp_path, replace(card, measurement=measured), HISTORY, results)
     page = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "- 40 test scans have a near-duplicate in the training or validation part." in page
     assert "Accuracy on them: 0.9900.\n" in page

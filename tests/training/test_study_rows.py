@@ -33,7 +33,7 @@ def test_every_row_of_every_table_is_there() -> None:
     }
     families = Counter(row.model.partition("-")[0] for row in choose_rows("000"))
     assert (families["ann"], families["cnn"]) == (9, 27)
-    measured = Counter(row.document for row in read_rows() if row.published["accuracy"] is not None)
+    measured = Counter(row.document for row in read_rows() if row.published.accuracy is not None)
     assert measured == {"000": 41, "001": 10, "002": 14}
 
 
@@ -67,12 +67,12 @@ def test_figures_are_the_printed_ones(
     slug: str, accuracy: float | None, loss: float | None, f1: float | None
 ) -> None:
     published = find_row(slug).published
-    assert (published["accuracy"], published["loss"], published["f1"]) == (accuracy, loss, f1)
+    assert (published.accuracy, published.loss, published.f1) == (accuracy, loss, f1)
 
 
 def test_document_002_prints_more() -> None:
     published = find_row("002-shufflenet-v2").published
-    assert (published["best_accuracy"], published["seconds_per_epoch"]) == (0.9832, 6.58)
+    assert (published.best_accuracy, published.seconds_per_epoch) == (0.9832, 6.58)
 
 
 @pytest.mark.skipif(not SOURCES.exists(), reason="the documents are not here")
@@ -82,7 +82,7 @@ def test_document_000_prints_these_very_lines() -> None:
     for row in choose_rows("000"):
         lines = [[float(cell) for cell in line[1:]] for line in printed if line[0] == row.name]
         figures = [[accuracy / 100, loss, f1 / 100] for accuracy, loss, f1 in lines]
-        wanted = [row.published[name] for name in ("accuracy", "loss", "f1")]
+        wanted = [getattr(row.published, name) for name in ("accuracy", "loss", "f1")]
         assert wanted in figures, row.name
 
 

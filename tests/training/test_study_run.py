@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from brainscan.bundle import Card
-from brainscan.bundle.study import RESULTS_FILE, Result, ResultsError, append_result, read_results
+from brainscan.bundle.study import ROW_FILE, keep_result, read_study
+from tests.cards import RESULT, draw_measurement, draw_up_card
 from training.study.plan import Plan, plan_row
 from training.study.rows import choose_rows
 from training.study.run import describe_seconds, run_study
@@ -63,24 +63,23 @@ def study(
 
 @pytest.mark.slow
 def test_finished_rows_are_kept(study: Study) -> None:
-    (ann,) = read_results(study.folder)
+    (ann,) = read_study(study.folder).results
+    measured = ann.measurement
     assert ann.id == study.plans[1].id
-    assert (ann.document, ann.row, ann.model) == ("000", "32-nodes-0-dense", ANN[4:])
-    assert (ann.budget, ann.protocol, ann.data) == ("quick", "grouped", ("phantoms",))
-    assert (ann.size, ann.epochs, ann.epochs_run) == (64, 2, 2)
-    assert ann.published["loss"] == 213.54
-    assert ann.interval[0] <= ann.accuracy <= ann.interval[1]
-    assert ann.seconds_per_epoch
-    assert ann.leaks["scans"] == 0
+    assert (ann.document, ann.row, ann.card.name) == ("000", "32-nodes-0-dense", ANN[4:])
+    assert (ann.budget, measured.protocol, ann.data) == ("quick", "grouped", ("phantoms",))
+    assert (ann.card.scan.size, ann.training.planned_epochs, ann.training.epochs) == (64, 2, 2)
+    assert ann.published.loss == 213.54
+    assert measured.intervals.accuracy[0] <= measured.accuracy <= measured.intervals.accuracy[1]
+    assert measured.seconds_per_epoch
+    assert measured.leaks.scans == 0
 
 
 @pytest.mark.slow
-def test_card_and_report_lie_beside_the_results(study: Study) -> None:
-    for result in read_results(study.folder):
-        card = Card.from_json((study.folder / result.id / "card.json").read_text(encoding="utf-8"))
-        assert card.metrics["accuracy"] == result.accuracy
-        assert (study.folder / result.id / "report/README.md").stat().st_size
-        assert (study.folder / result.id / "report/confusion.svg").stat().st_size
+def test_the_report_lies_next_to_the_row(study: Study) -> None:
+    for result in read_study(study.folder).results:
+        for name in ("README.md", "figures.json"):
+            assert (study.folder / result.id / "report" / name).stat().st_size
     assert not list(study.folder.glob(".keeping-*"))
 
 
@@ -99,11 +98,11 @@ def test_a_row_that_cannot_run_stops_no_other(study: Study) -> None:
 @pytest.mark.slow
 def test_the_tables_hold_what_was_measured_and_nothing_else(study: Study) -> None:
     page = (study.folder / "README.md").read_text(encoding="utf-8")
-    results = read_results(study.folder)
+    results = read_study(study.folder).results
     assert page == draw_tables(results)
     for result in results:
         (line,) = [line for line in page.splitlines() if f"({result.id}/report/" in line]
-        assert f"| {100 * result.accuracy:.2f} % |" in line
+        assert f"| {100 * result.measurement.accuracy:.2f} % |" in line
         assert "| quick |" in line
     lines = [line for line in page.splitlines() if line.startswith("| ")]
     assert sum("not run" in line for line in lines) == 41 + 12 + 16 + 1 + 4 - 1
@@ -113,11 +112,12 @@ def test_the_tables_hold_what_was_measured_and_nothing_else(study: Study) -> Non
 
 @pytest.mark.slow
 def test_finished_rows_are_not_trained_again(study: Study, processes: BaseContext) -> None:
-    before = (study.folder / RESULTS_FILE).read_bytes()
+    row = study.folder / study.plans[1].id / ROW_FILE
+    before = row.stat()
     told: list[str] = []
     assert run_study(study.plans[1:], study.folder, told.append, processes) == {}
     assert told == ["Rows: 1, of which 1 finished before."]
-    assert (study.folder / RESULTS_FILE).read_bytes() == before
+    assert row.stat() == before
 
 
 @pytest.mark.slow
@@ -130,8 +130,8 @@ def test_a_row_lost_from_the_results_is_only_measured_again(
     written = state.stat().st_mtime_ns
     assert run_study([plan], tmp_path, lambda _line: None, processes) == {}
     assert state.stat().st_mtime_ns == written
-    (again,) = read_results(tmp_path)
-    assert replace(again, date="") == replace(read_results(study.folder)[0], date="")
+    (again,) = read_study(tmp_path).results
+    assert again.measurement == read_study(study.folder).results[0].measurement
 
 
 @pytest.mark.slow
@@ -156,12 +156,12 @@ def test_a_study_that_is_stopped(
     with acting_after_epoch(tmp_path, 5, partial(os.kill, study.pid, signal.SIGINT)):
         study.join()
     assert study.exitcode == 1
-    assert read_results(tmp_path) == []
+    assert read_study(tmp_path).results == ()
     assert not multiprocessing.active_children()
 
     assert run_study([plan], tmp_path, lambda _line: None, processes) == {}
-    (result,) = read_results(tmp_path)
-    assert result.epochs_run == 12
+    (result,) = read_study(tmp_path).results
+    assert result.training.epochs == 12
     assert "Epoch 1/12" not in plan.log.read_text()  # it went on where it was
 
 
@@ -197,22 +197,22 @@ def test_data_that_is_not_there(tmp_path: Path) -> None:
     assert not plan.log.exists()
 
 
-def test_damaged_results_stop_a_study_before_it_trains(tmp_path: Path, phantom_tree: Path) -> None:
-    (tmp_path / RESULTS_FILE).write_text("{}\n{}\n")
-    plan = make_plan(tmp_path, ANN, phantom_tree)
-    with pytest.raises(ResultsError, match="line 1 is no result"):
-        run_study([plan], tmp_path, lambda _line: None)
-    assert not plan.log.exists()
+def test_a_damaged_row_counts_as_not_trained(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path, ANN)
+    keep_result(plan.study, replace(RESULT, id=plan.id))
+    (plan.study / plan.id / ROW_FILE).write_text("{}")
+    told: list[str] = []
+    assert set(run_study([plan], plan.study, told.append)) == {plan.id}  # its data is not there
+    assert f"{plan.id}/{ROW_FILE}: id: missing" in told[0]
 
 
-def test_a_row_with_several_results_has_several_lines(tmp_path: Path) -> None:
-    from tests.training.test_study_results import RESULT
-
-    results: list[Result] = []
+def test_a_row_with_several_results_has_several_lines() -> None:
+    (row,) = choose_rows("000", [ANN])
+    results = []
     for budget, protocol in (("full", "grouped"), ("quick", "random-75-25"), ("full", "official")):
-        result = replace(RESULT, id=f"{budget}-{protocol}", budget=budget, protocol=protocol)
-        append_result(tmp_path, result)
-        results.append(result)
+        card = draw_up_card(row.model, measurement=draw_measurement(protocol=protocol))
+        result = replace(RESULT, id=f"{budget}-{protocol}", document="000", budget=budget)
+        results.append(replace(result, card=card))
     lines = [line for line in draw_tables(results).splitlines() if "/report/README.md" in line]
     assert [line.split("](")[1].partition("/")[0] for line in lines] == [
         "quick-random-75-25",

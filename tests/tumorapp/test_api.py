@@ -1,6 +1,8 @@
 import base64
 import io
+import json
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.datastructures import FileStorage, MultiDict
 
+from tests.cards import draw_measurement
 from tumorapp import create_app
 from tumorapp.api.schemas import AnswerSchema, ModelsSchema
 
@@ -132,15 +135,15 @@ def test_models(client: FlaskClient) -> None:
         "heatmap": True,
         "scan": {"size": 64, "crop": True},
         "precision": "fp16",
-        "graphs": {},
+        "graphs": None,
         "architecture": "a small network with random weights",
         "parameters": 1000,
         "created": "2026-11-21",
         "protocol": "grouped",
-        "metrics": {"protocol": "grouped", "accuracy": 0.5, "scans": 10},
+        "measurement": json.loads(json.dumps(asdict(draw_measurement()))),
         "intended_use": "Tests.",
         "limits": "Knows nothing.",
-        "sources": [{"name": "phantoms", "licence": "none"}],
+        "sources": [],
     }
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tests.web.pages import (
+
+from tests.tumorapp.pages import (
     TEXT_FILE,
     Page,
     choose,

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from tests.web.pages import TEXT_FILE, Page, choose, hand_over, image
-from tests.web.test_pages_leaderboard import METRICS, RESULT, write_study
 
-from brainscan.bundle import Card
+from tests.cards import MEASURED, RESULT
+from tests.tumorapp.pages import TEXT_FILE, Page, choose, hand_over, image
+from tests.tumorapp.test_pages_leaderboard import write_study
 from tumorapp import create_app
 
 pytestmark = pytest.mark.browser
@@ -21,18 +21,14 @@ LOOKS = (("light", 1280), ("dark", 1280), ("dark", 360), ("light", 360))
 
 
 @pytest.fixture(scope="module")
-def app(
-    tmp_path_factory: pytest.TempPathFactory,
-    publish_model: Callable[..., Path],
-    make_card: Callable[..., Card],
-) -> Flask:
+def app(tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., Path]) -> Flask:
     """The application with two models, one of them measured, and a study."""
     root, study = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("study")
     publish_model(root, "binary-cnn")
-    publish_model(root, "mobilenet-v2", metrics=METRICS)
-    write_study(study, make_card)
+    publish_model(root, "mobilenet-v2", measurement=MEASURED)
+    write_study(study / "results")
     jobs = tmp_path_factory.mktemp("jobs")
-    return create_app({"MODELS_DIR": root, "STUDY_DIR": study, "JOBS_DIR": jobs})
+    return create_app({"MODELS_DIR": root, "STUDY_DIR": study / "results", "JOBS_DIR": jobs})
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from pypdf import PdfReader
-from tests.web.pages import TEXT_FILE, Page, choose, image
+
+from tests.tumorapp.pages import TEXT_FILE, Page, choose, image
 
 pytestmark = pytest.mark.browser
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.web.pages import Page
+
+from tests.tumorapp.pages import Page
 
 pytestmark = pytest.mark.browser
 

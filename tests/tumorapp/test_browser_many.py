@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.web.pages import TEXT_FILE, Page, choose, field_holds, hand_over, image, wait_for_result
+
+from tests.tumorapp.pages import (
+    TEXT_FILE,
+    Page,
+    choose,
+    field_holds,
+    hand_over,
+    image,
+    wait_for_result,
+)
 
 pytestmark = pytest.mark.browser
 

@@ -1,13 +1,15 @@
 """The models' pages in a real browser."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from flask import Flask
-from tests.web.pages import Page, wait_until
 
-from brainscan.bundle.study import Result, append_result
+from brainscan.bundle.study import Result, keep_result
+from tests.cards import RESULT, draw_measurement, draw_up_card
+from tests.tumorapp.pages import Page, wait_until
 from tumorapp import create_app
 
 pytestmark = pytest.mark.browser
@@ -20,40 +22,22 @@ def app(tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., P
     publish_model(root, "binary-cnn")
     publish_model(root, "mobilenet-v2")
     for number in range(12):
-        append_result(study, make_result(number))
+        keep_result(study, make_result(number))
     jobs = tmp_path_factory.mktemp("jobs")
     return create_app({"MODELS_DIR": root, "STUDY_DIR": study, "JOBS_DIR": jobs})
 
 
 def make_result(number: int) -> Result:
     accuracy = 0.6 + number / 40
-    return Result(
+    measured = draw_measurement(
+        accuracy=accuracy, loss=1 - accuracy, seconds_per_epoch=None if number == 5 else 1.5
+    )
+    return replace(
+        RESULT,
         id=f"row-{number}",
         document="001" if number % 2 else "000",
         row=f"row {number}",
-        model=f"cnn-{number}",
-        method="fine-tune",
-        head="softmax",
-        budget="quick",
-        protocol="random-80-20",
-        data=("nickparvar",),
-        size=96,
-        epochs=4,
-        epochs_run=4,
-        seconds_per_epoch=None if number == 5 else 1.5,
-        parameters=1000 * (12 - number),
-        device="CPU",
-        date="2026-11-21",
-        test_scans=100,
-        accuracy=accuracy,
-        balanced_accuracy=accuracy,
-        f1_macro=accuracy,
-        loss=1 - accuracy,
-        roc_auc=accuracy,
-        interval=(accuracy - 0.1, accuracy + 0.1),
-        leaks={"scans": 10, "accuracy_with": 1.0, "accuracy_without": accuracy},
-        published={"accuracy": 0.9, "loss": None, "f1": None},
-        command="flask study 000",
+        card=draw_up_card(f"cnn-{number}", measurement=measured, parameters=1000 * (12 - number)),
     )
 
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.web.pages import TEXT_FILE, Page, choose, field_holds, image, wait_for_result
+
+from tests.tumorapp.pages import TEXT_FILE, Page, choose, field_holds, image, wait_for_result
 
 pytestmark = pytest.mark.browser
 

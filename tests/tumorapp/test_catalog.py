@@ -168,7 +168,7 @@ def test_nothing_installed(tmp_path: Path, caplog: pytest.LogCaptureFixture, exi
 
 def test_stray_files_are_left_alone(models_dir: Path) -> None:
     (models_dir / "README.md").write_text("notes")
-    (models_dir / ".publishing-1-x").mkdir()
+    (models_dir / ".staging-1-x").mkdir()
     (models_dir / "empty").mkdir()
     (models_dir / "binary-cnn" / "draft").mkdir()
     (models_dir / "binary-cnn" / "notes.txt").write_text("x")

@@ -9,8 +9,9 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
-from brainscan.bundle import Card, installed_versions, publish_bundle
+from brainscan.bundle import Card, Parts, installed_versions, publish_bundle
 from brainscan.scan import ScanSpecification
+from tests.cards import draw_measurement, draw_training
 from tests.training.test_quantize import SIZE, write_graph
 from training.data.dataset import load_dataset
 from training.data.split import split_scans
@@ -75,8 +76,10 @@ def test_both_graphs_are_measured_and_published(
     split = split_scans(found, "random-80-20", 0)
     card = make_card(
         "binary-cnn",
-        training={"seed": 0, "manifest": found.manifest},
-        metrics={"protocol": "random-80-20", "parts": split.sizes},
+        training=draw_training(seed=0, manifest=found.manifest),
+        measurement=draw_measurement(
+            ("healthy", "tumor"), protocol="random-80-20", parts=Parts(**split.sizes)
+        ),
     )
     publish_bundle(root, card, write_graph)
     result = run(app, "binary-cnn", "--data", str(scans))

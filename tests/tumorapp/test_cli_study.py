@@ -1,6 +1,7 @@
 """`flask study` as a person types it, on phantoms."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-from brainscan.bundle.study import BUDGETS, RESULTS_FILE, read_results
+from brainscan.bundle.study import ROW_FILE, keep_result, read_study
+from tests.cards import RESULT
 from training.study.documents import DOCUMENTS
 from tumorapp import create_app
-from tumorapp.cli.study import STUDIES, STUDY_BUDGETS
+from tumorapp.cli.study import STUDIES
 
 Run = Callable[..., Result]
 ANN = "ann-32-nodes-0-dense"
@@ -56,7 +58,6 @@ def test_help_has_examples(run: Run) -> None:
 
 def test_the_choices_on_offer_are_those_there_are() -> None:
     assert (*DOCUMENTS, "all") == STUDIES
-    assert STUDY_BUDGETS == BUDGETS
 
 
 @pytest.mark.slow
@@ -64,11 +65,11 @@ def test_a_row_is_trained_and_then_found_finished(run: Run, data: Path, tmp_path
     command = ("study", "000", "--only", ANN, "--data", data, "--protocol", "grouped")
     result = run(*command)
     assert result.exit_code == 0, result.output
-    (row,) = read_results(tmp_path / "study")
+    (row,) = read_study(tmp_path / "study").results
     assert row.id == f"000-{ANN}-quick-grouped-on-heads"
-    assert row.epochs_run == row.epochs == 12
+    assert row.training.epochs == row.training.planned_epochs == 12
     assert f"[1/1] {row.id}" in result.stdout
-    assert f"accuracy {row.accuracy:.4f} (published 0.7600)" in result.stdout
+    assert f"accuracy {row.measurement.accuracy:.4f} (published 0.7600)" in result.stdout
     page = tmp_path / "study/README.md"
     assert result.stdout.splitlines()[-1] == f"Tables: {page}"
     assert "Epoch 1/5" not in result.stdout  # that is in the row's log
@@ -88,7 +89,7 @@ def test_rows_that_cannot_run_are_listed_at_the_end(run: Run, tmp_path: Path) ->
     assert "Error: 4 of 4 rows were not run:" in result.stderr
     assert result.stderr.count("There is no folder") == 4
     assert "flask data fetch nickparvar" in result.stderr
-    assert read_results(tmp_path / "study") == []
+    assert read_study(tmp_path / "study").results == ()
     page = (tmp_path / "study/README.md").read_text(encoding="utf-8")
     assert "| Sequential 1 | sequential-1 | 79.33 % | 0.5614 | not run |" in page
 
@@ -110,11 +111,15 @@ def test_what_is_not_accepted(run: Run, arguments: list[str], words: str, tmp_pa
 
 
 @pytest.mark.parametrize("option", [[], ["--tables-only"]])
-def test_damaged_results_are_named(run: Run, tmp_path: Path, option: list[str]) -> None:
-    path = tmp_path / "study" / RESULTS_FILE
-    path.parent.mkdir()
-    path.write_text("{}\n{}\n")
+def test_a_damaged_row_is_named_and_stops_no_other(
+    run: Run, tmp_path: Path, option: list[str]
+) -> None:
+    folder = tmp_path / "study"
+    keep_result(folder, replace(RESULT, id="other", row="Another"))
+    keep_result(folder, RESULT)
+    (folder / RESULT.id / ROW_FILE).write_text("{}")
     result = run("study", "004", *option)
-    assert result.exit_code == 1
-    assert f"{path}, line 1 is no result" in result.stderr
-    assert path.read_text() == "{}\n{}\n"
+    problem = f"{folder}/{RESULT.id}/{ROW_FILE}: id: missing"
+    assert problem in result.output
+    assert "The row counts as not trained." in result.output
+    assert "(other/report/README.md)" in (folder / "README.md").read_text(encoding="utf-8")

@@ -133,7 +133,9 @@ class TestWrongTraining:
         (tmp_path / "some.weights.h5").touch()
         options = ["--data", data, "--weights", tmp_path / "some.weights.h5"]
         result = run("train", "--model", "binary-cnn", *options)
-        assert_one_message(result, "binary-cnn is trained from scratch, so it takes no weights file.")
+        assert_one_message(
+            result, "binary-cnn is trained from scratch, so it takes no weights file."
+        )
 
     def test_an_unknown_key_of_a_file(self, run: Run, data: Path, tmp_path: Path) -> None:
         (tmp_path / "own.yaml").write_text(f"model: binary-cnn\ndata: {data}\nepoch: 3\n")
@@ -343,13 +345,15 @@ class TestTraining:
 
         bundle = tmp_path / "models/binary-cnn/1"
         card = read_bundle(bundle)
-        assert card.training["epochs"] == 15
-        assert card.training["command"].startswith("flask ")
-        assert "--model binary-cnn" in card.training["command"]
-        accuracy = f"accuracy {card.metrics['accuracy']:.4f} (95 % interval"
+        assert card.training.epochs == 15
+        assert card.training.command.startswith("flask ")
+        assert "--model binary-cnn" in card.training.command
+        accuracy = f"accuracy {card.measurement.accuracy:.4f} (95 % interval"
         assert accuracy in done.stdout
-        assert done.stdout.splitlines()[-4:-1] == [
+        [plots] = (tmp_path / "instance/runs").glob("*/plots.html")
+        assert done.stdout.splitlines()[-5:-1] == [
             f"Report: {bundle / 'report/README.md'}",
+            f"Plots: {plots}",
             f"Published: {bundle}",
             "A running service knows within 2 s.",
         ]

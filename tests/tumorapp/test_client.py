@@ -67,7 +67,7 @@ def test_models(client: Client) -> None:
     assert (binary.name, binary.version, binary.default) == ("binary-cnn", "1", False)
     assert binary.classes == ("healthy", "tumor")
     assert (default.name, default.default, default.heatmap) == ("mobilenet-v2", True, True)
-    assert default.description["metrics"]["protocol"] == "grouped"
+    assert default.description["measurement"]["protocol"] == "grouped"
 
 
 @pytest.mark.slow

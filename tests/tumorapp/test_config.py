@@ -5,56 +5,23 @@ from pathlib import Path
 import pytest
 
 from tumorapp import create_app
-from tumorapp.config import ROOT, SETTINGS, read_settings
+from tumorapp.config import ROOT, read_settings
 from tumorapp.errors import ConfigurationError
+from tumorapp.feature import find_features
 
+SETTINGS = [setting for feature in find_features() for setting in feature.settings]
 DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
-
-
-def test_defaults() -> None:
-    assert (
-        read_settings({}, {})
-        == DEFAULTS
-        == {
-            "MODELS_DIR": ROOT / "instance" / "models",
-            "STUDY_DIR": ROOT / "instance" / "study",
-            "DEFAULT_MODEL": None,
-            "RELOAD_SECONDS": 2,
-            "ENGINE": "openvino",
-            "GRAPH": "auto",
-            "INFERENCE_THREADS": 0,
-            "MAX_UPLOAD_MB": 20,
-            "MAX_IMAGES": 16,
-            "MAX_PIXELS": 50_000_000,
-            "MAX_WAITING": 128,
-            "JOBS": "on",
-            "JOBS_DIR": ROOT / "instance" / "jobs",
-            "MAX_JOB_MB": 200,
-            "MAX_JOB_IMAGES": 1000,
-            "MAX_JOBS": 8,
-            "JOB_HOURS": 24,
-            "API_KEYS": "off",
-            "KEYS_FILE": ROOT / "instance" / "keys" / "keys.json",
-            "PAGES": "on",
-            "RATE_LIMIT": None,
-            "RATE_LIMIT_STORAGE": "memory://",
-            "TRUSTED_HOSTS": None,
-            "PROXIES": 0,
-            "METRICS": "on",
-            "LOG_FORMAT": "text",
-        }
-    )
 
 
 def test_the_environment_goes_before_the_default_and_code_before_both() -> None:
     environment = {"TUMORAPP_MAX_IMAGES": " 3 ", "TUMORAPP_MAX_UPLOAD_MB": "7"}
-    settings = read_settings(environment, {"MAX_UPLOAD_MB": 9, "TESTING": True})
+    settings = read_settings(SETTINGS, environment, {"MAX_UPLOAD_MB": 9, "TESTING": True})
     assert (settings["MAX_IMAGES"], settings["MAX_UPLOAD_MB"]) == (3, 9)
     assert settings["TESTING"] is True
 
 
 def test_an_empty_variable_counts_as_none() -> None:
-    assert read_settings({setting.variable: "" for setting in SETTINGS}, {}) == DEFAULTS
+    assert read_settings(SETTINGS, {setting.variable: "" for setting in SETTINGS}, {}) == DEFAULTS
 
 
 @pytest.mark.parametrize(
@@ -65,26 +32,26 @@ def test_an_empty_variable_counts_as_none() -> None:
         ("TUMORAPP_max_images", ""),
     ],
 )
-def test_a_variable_that_is_no_setting_is_told(
+def test_an_unknown_variable_is_logged_as_a_warning(
     name: str, advice: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert read_settings({name: "secret"}, {}) == DEFAULTS
+    assert read_settings(SETTINGS, {name: "secret"}, {}) == DEFAULTS
     [message] = caplog.messages
     assert message == (
-        f"{name} is no setting and has no effect.{advice} docs/configuration.md lists all."
+        f"{name} is not a setting and has no effect.{advice} docs/configuration.md lists them all."
     )
 
 
 def test_other_variables_are_none_of_its_business(caplog: pytest.LogCaptureFixture) -> None:
     others = ("TUMORAPP_API_KEY", "TUMORAPP_FIGSHARE_URL", "TUMORAPP_HOST", "TUMORAPP_PORT", "PATH")
     cluster = ("TUMORAPP_SERVICE_HOST", "TUMORAPP_WEB_PORT_8000_TCP_ADDR")
-    read_settings({**dict.fromkeys([*others, *cluster], "x"), "TUMORAPP_EMPTY": ""}, {})
+    read_settings(SETTINGS, {**dict.fromkeys([*others, *cluster], "x"), "TUMORAPP_EMPTY": ""}, {})
     assert not caplog.messages
 
 
 def test_a_folder_becomes_a_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    settings = read_settings({"TUMORAPP_MODELS_DIR": "models"}, {})
+    settings = read_settings(SETTINGS, {"TUMORAPP_MODELS_DIR": "models"}, {})
     assert settings["MODELS_DIR"] == tmp_path.resolve() / "models"
 
 
@@ -138,7 +105,7 @@ def test_each_setting_is_documented() -> None:
     assert {variable for variable, _, _ in rows} == {setting.variable for setting in SETTINGS}
     for setting in SETTINGS:
         [(default, words)] = [(d, w) for variable, d, w in rows if variable == setting.variable]
-        assert words == f"{setting.help} Accepts {setting.accepted}."
+        assert words.endswith(f". Accepts {setting.kind.accepted}.")
         shown = setting.default
         if isinstance(shown, Path):
             shown = shown.relative_to(ROOT)

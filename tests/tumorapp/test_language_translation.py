@@ -15,16 +15,16 @@ from babel.messages.pofile import read_po
 from flask import Flask
 from flask.testing import FlaskClient
 from pypdf import PdfReader
-from tests.web.pages import Page as BrowserPage
-from tests.web.pages import choose
-from tests.web.test_pages_leaderboard import METRICS, RESULT, write_study
+from tumorapp.language.sentences import translate_sentence
 
-from brainscan.bundle import Card
 from brainscan.scan import ScanError, decode_scan
 from brainscan.scan.prepare import CROP_FELL_BACK
 from brainscan.scan.resemblance import NOT_A_SCAN
+from tests.cards import MEASURED, RESULT
+from tests.tumorapp.pages import Page as BrowserPage
+from tests.tumorapp.pages import choose
+from tests.tumorapp.test_pages_leaderboard import write_study
 from tumorapp import create_app, inference
-from tumorapp.language.sentences import translate_sentence
 from tumorapp.language.translation import FOLDER, list_languages, write_decimal, write_percent
 
 PROJECT = Path(__file__).parents[2]
@@ -75,16 +75,13 @@ class Texts(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def service(
-    tmp_path_factory: pytest.TempPathFactory,
-    publish_model: Callable[..., Path],
-    make_card: Callable[..., Card],
-) -> Flask:
+def service(tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., Path]) -> Flask:
     root, study = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("study")
-    publish_model(root, "mobilenet-v2", metrics=METRICS)
-    publish_model(root, "binary-cnn", metrics=METRICS)
-    write_study(study, make_card)
-    app = create_app({"MODELS_DIR": root, "STUDY_DIR": study, "MAX_UPLOAD_MB": 1})
+    publish_model(root, "mobilenet-v2", measurement=MEASURED)
+    publish_model(root, "binary-cnn")
+    write_study(study / "results")
+    folders = {"MODELS_DIR": root, "STUDY_DIR": study / "results"}
+    app = create_app({**folders, "MAX_UPLOAD_MB": 1})
     app.config["MAX_CONTENT_LENGTH"] = 200_000  # so that no test has to send a megabyte
     return app
 

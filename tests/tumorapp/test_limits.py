@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -87,6 +88,28 @@ def test_what_watches_the_service_and_files_are_not_limited(limited: Limited, pa
     for _ in range(6):
         with client.get(path) as response:
             assert response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        ({"path": "/api/models", "headers": {"X-API-Key": "wrong"}}, 401),
+        ({"path": "/api/models"}, 401),
+        ({"path": "/nothing"}, 404),
+        ({"path": "/", "method": "DELETE"}, 405),
+        ({"path": "/", "method": "POST", "headers": {"Origin": "https://evil.example"}}, 403),
+    ],
+    ids=["wrong key", "no key", "no such address", "wrong method", "another site"],
+)
+def test_what_is_refused_counts_too(
+    limited: Limited, tmp_path: Path, request_: dict[str, Any], status: int
+) -> None:
+    keys = KeyFile(tmp_path / "keys.json")
+    secret = keys.add("ward-3")
+    client = limited(API_KEYS="on", KEYS_FILE=keys.path).test_client()
+    assert [client.open(**request_).status_code for _ in range(5)] == [*[status] * 3, 429, 429]
+    # A valid key is a client of its own, wherever it comes from.
+    assert client.get("/api/models", headers={"X-API-Key": secret}).status_code == 200
 
 
 def test_behind_a_proxy_its_clients_are_told_apart(limited: Limited) -> None:

@@ -11,101 +11,55 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from brainscan.bundle import Card
-from brainscan.bundle.study import RESULTS_FILE, Result, append_result
+from brainscan.bundle import Card, Leaks, Source
+from brainscan.bundle.figures import FIGURES_FILE, Bin, Figures, History, RocCurve
+from brainscan.bundle.plain import write_json
+from brainscan.bundle.study import ROW_FILE, keep_result
+from tests.cards import GRAPHS, MEASURED, RESULT, draw_measurement, draw_training, draw_up_card
 from tumorapp import create_app
 from tumorapp.pages.rows import COLUMNS
-from tumorapp.pages.study import read_study
 from tumorapp.security import HEADERS
 
 HTML = {"Accept": "text/html"}
-DRAWING = '<svg xmlns="http://www.w3.org/2000/svg"/>'
-METRICS = {
-    "protocol": "random-80-20",
-    "accuracy": 0.9,
-    "balanced_accuracy": 0.89,
-    "f1_macro": 0.88,
-    "loss": 0.3,
-    "roc_auc": 0.99,
-    "scans": 200,
-    "intervals": {"accuracy": [0.85, 0.94], "roc_auc": [0.98, 0.995]},
-    "by_class": {
-        name: {"precision": 0.9, "recall": 0.8, "f1": 0.85, "scans": 50}
-        for name in ("glioma", "meningioma", "notumor", "pituitary")
-    },
-    "confusion": [[41, 3, 3, 3], [2, 42, 3, 3], [1, 1, 47, 1], [1, 1, 1, 47]],
-    "mistakes": [{"label": "glioma", "answer": "meningioma", "scans": 3, "confidence": 0.97}],
-    "parts": {"train": 700, "validation": 100, "test": 200},
-    "leaks": {"scans": 50, "accuracy_with": 0.99, "accuracy_without": 0.87},
-}
-RESULT = Result(
-    id="002-resnet18-quick-random-80-20",
-    document="002",
-    row="ResNet18",
-    model="resnet18",
-    method="frozen",
-    head="svm",
-    budget="quick",
-    protocol="random-80-20",
-    data=("nickparvar", "sartaj"),
-    size=96,
-    epochs=10,
-    epochs_run=7,
-    seconds_per_epoch=1.5,
-    parameters=11_178_564,
-    device="CPU, tensorflow",
-    date="2026-11-21",
-    test_scans=200,
-    accuracy=0.9,
-    balanced_accuracy=0.89,
-    f1_macro=0.88,
-    loss=0.3,
-    roc_auc=0.99,
-    interval=(0.85, 0.94),
-    leaks=METRICS["leaks"],
-    published={"accuracy": 0.9786, "loss": None, "f1": 0.97},
-    command="flask study 002 --budget quick --only resnet18",
+FIGURES = Figures(
+    History((0.9, 0.5), (0.8, 0.6), (0.5, 0.8), (0.6, 0.7)),
+    {"glioma": RocCurve(0.9123, (0, 0.1, 1), (0, 0.8, 1))},
+    (Bin(0.5, 0.4, 0.2), Bin(0.95, 0.9, 0.8)),
 )
 OTHERS = (
-    ("000-ann-128-full-grouped", "ann-128-nodes-0-dense", "000", "full", "grouped", 0.25, None),
-    ("000-ann-32-own-grouped", "ann-32-nodes-0-dense", "000", "own", "grouped", 0.95, 0.1),
+    ("000-ann-128-full-grouped", "ann-128-nodes-0-dense", "000", "full", 0.25, None),
+    ("000-ann-32-own-grouped", "ann-32-nodes-0-dense", "000", "own", 0.95, 0.1),
 )
 
 
-def write_study(folder: Path, make_card: Callable[..., Card]) -> None:
-    append_result(folder, RESULT)
-    report = folder / RESULT.id / "report"
-    report.mkdir(parents=True)
-    card = make_card("resnet18", metrics=METRICS, training={"seed": 7, "recipe": {"batch": 32}})
-    report.with_name("card.json").write_text(card.to_json(), encoding="utf-8")
-    for name in ("history", "confusion", "roc", "reliability"):
-        (report / f"{name}.svg").write_text(DRAWING, encoding="utf-8")
+def write_study(folder: Path) -> None:
+    report = folder.parent / "kept report"
+    report.mkdir()
+    (report / FIGURES_FILE).write_text(write_json(FIGURES), encoding="utf-8")
     (report / "README.md").write_text("# Übersicht", encoding="utf-8")
-    for identity, model, document, budget, protocol, accuracy, loss in OTHERS:
-        changes: dict[str, Any] = {
-            "id": identity,
-            "model": model,
-            "document": document,
-            "budget": budget,
-            "protocol": protocol,
-            "accuracy": accuracy,
-            "loss": loss,
-            "method": "fine-tune",
-        }
-        append_result(folder, replace(RESULT, **changes, head="softmax", leaks={"scans": 0}))
+    keep_result(folder, RESULT, report)
+    for identity, model, document, budget, accuracy, pace in OTHERS:
+        measured = draw_measurement(accuracy=accuracy, seconds_per_epoch=pace)
+        card = draw_up_card(model, measurement=measured)
+        keep_result(
+            folder,
+            replace(RESULT, id=identity, document=document, budget=budget, card=card),
+        )
 
 
 @pytest.fixture
-def study(tmp_path: Path, make_card: Callable[..., Card]) -> Path:
+def study(tmp_path: Path) -> Path:
     folder = tmp_path / "study"
-    write_study(folder, make_card)
+    write_study(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., Path]) -> Path:
     root = tmp_path_factory.mktemp("models")
-    publish_model(root, "mobilenet-v2", metrics={**METRICS, "accuracy": 0.5, "leaks": {}})
+    publish_model(
+        root, "mobilenet-v2", measurement=replace(MEASURED, accuracy=0.5, leaks=Leaks(0, None, 0.5))
+    )
     return root
 
 
@@ -163,15 +117,15 @@ class TestTable:
 
     @pytest.mark.parametrize("order", ["ascending", "descending"])
     def test_a_row_without_the_value_goes_last(self, client: FlaskClient, order: str) -> None:
-        found = list_models(read(client, f"/models?sort=loss&order={order}"))
+        found = list_models(read(client, f"/models?sort=seconds&order={order}"))
         assert found[-1] == "ann-128-nodes-0-dense"
 
     def test_a_header_links_to_the_other_order_and_keeps_the_filter(
         self, client: FlaskClient
     ) -> None:
-        html = read(client, "/models?document=000&sort=loss&order=ascending")
+        html = read(client, "/models?document=000&sort=seconds&order=ascending")
         links = [link.replace("&amp;", "&") for link in re.findall(r'"sort" href="(.*?)"', html)]
-        [link] = [link for link in links if "sort=loss" in link]
+        [link] = [link for link in links if "sort=seconds" in link]
         assert "order=descending" in link
         assert list_models(read(client, link)) == ["ann-32-nodes-0-dense", "ann-128-nodes-0-dense"]
 
@@ -217,39 +171,52 @@ class TestStudyFile:
         nothing = {"MODELS_DIR": tmp_path / "none", "STUDY_DIR": tmp_path / "none"}
         assert "flask train" in read(create_app(nothing).test_client(), "/models")
 
-    @pytest.mark.parametrize("damage", ["{", "[]", '{"id": 1}', "\x00\xff", "[" * 100_000])
-    @pytest.mark.parametrize("line", [0, 1, 3])
-    def test_a_damaged_line_is_told_and_costs_no_other(
-        self, client: FlaskClient, study: Path, damage: str, line: int
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("accuracy", "0.9"),
+            ("accuracy", 1e308),
+            ("loss", None),
+            ("by_class", []),
+            ("intervals", {"accuracy": "wide"}),
+            ("leaks", {"scans": "many"}),
+        ],
+    )
+    def test_a_damaged_row_is_named_and_costs_no_other(
+        self, client: FlaskClient, study: Path, name: str, value: Any
     ) -> None:
-        file = study / RESULTS_FILE
-        lines = file.read_text(encoding="utf-8").splitlines()
-        lines.insert(line, damage)
-        file.write_text("\n".join(lines), encoding="utf-8")
+        file = study / RESULT.id / ROW_FILE
+        raw = json.loads(file.read_text(encoding="utf-8"))
+        raw["card"]["measurement"][name] = value
+        file.write_text(json.dumps(raw), encoding="utf-8")
         html = read(client, "/models")
         assert "The study’s results are damaged" in html
-        assert f"{RESULTS_FILE}, line {line + 1}" in html
+        assert f"{RESULT.id}/{ROW_FILE}: card.measurement.{name}" in html
         assert str(study) not in html
-        assert len(list_models(html)) == 4
+        assert len(list_models(html)) == 3
+        read(client, f"/models/reports/{RESULT.id}", 404)
 
-    def test_a_file_that_is_no_file(self, models: Path, tmp_path: Path) -> None:
-        (tmp_path / RESULTS_FILE).mkdir()
-        app = create_app({"MODELS_DIR": models, "STUDY_DIR": tmp_path})
-        assert "cannot be read" in read(app.test_client(), "/models")
-
-    def test_the_file_is_read_again_only_when_it_changed(
-        self, client: FlaskClient, study: Path
-    ) -> None:
+    def test_a_new_row_is_shown_at_once(self, client: FlaskClient, study: Path) -> None:
         assert "another" not in list_models(read(client, "/models"))
-        assert read_study(study) is read_study(study)
-        append_result(study, replace(RESULT, id="another", model="another"))
+        keep_result(study, replace(RESULT, id="another", card=draw_up_card("another")))
         assert "another" in list_models(read(client, "/models"))
 
-    def test_figures_that_are_not_known(self, client: FlaskClient, study: Path) -> None:
-        bare = replace(RESULT, id="bare", leaks={}, published={}, loss=None, roc_auc=None, data=())
-        append_result(study, replace(bare, seconds_per_epoch=None, method="", head=""))
-        read(client, "/models?columns=all")
-        assert "–" in read(client, "/models/reports/bare")
+
+def test_a_bundle_whose_card_is_damaged_is_refused_and_the_others_are_served(
+    tmp_path: Path, publish_model: Callable[..., Path]
+) -> None:
+    publish_model(tmp_path / "models", "binary-cnn")
+    path = publish_model(tmp_path / "models", "mobilenet-v2") / "card.json"
+    raw = json.loads(path.read_text())
+    raw["measurement"]["accuracy"], raw["parameters"] = "0.9", 10**400
+    path.write_text(json.dumps(raw))
+    folders = {"MODELS_DIR": tmp_path / "models", "STUDY_DIR": tmp_path / "none"}
+    client = create_app(folders).test_client()
+    assert list_models(read(client, "/models")) == ["binary-cnn"]
+    read(client, "/")
+    [refused] = client.get("/api/models").get_json()["refused"]
+    assert "parameters: 1000" in refused["reason"]
+    assert "measurement.accuracy: '0.9' is not a number" in refused["reason"]
 
 
 class TestReports:
@@ -263,21 +230,23 @@ class TestReports:
         assert "On those its accuracy is 99.00%" in text
         assert "which are new to it, 87.00%" in text
         assert "Accuracy 90.00% 85.00 to 94.00% 97.86%" in text
-        assert "F1, mean of the classes 0.8800 0.97" in text
+        assert "F1, mean of the classes 0.8800 0.8300 to 0.9200 0.97" in text
         assert "Pituitary tumour 1 1 1 47" in text
         assert "7 of 10" in text
         assert "Seed 7" in text
         assert "no equal of the published ones" in text
         assert "Knows nothing." in text
-        assert RESULT.command in text
-        files = re.findall(r'<img src="(/models/.*?)"', html)
-        assert len(files) == 4
-        for file in files:
-            with client.get(file) as answer:
-                assert answer.get_data(as_text=True) == DRAWING
+        assert RESULT.training.command in text
+        assert re.findall(r'<svg viewBox.*? aria-label="(.*?)"', html) == [
+            "Loss",
+            "Accuracy",
+            "ROC",
+            "Reliability",
+        ]
+        assert "Glioma, area 0.9123" in text
 
     def test_published_figures_are_written_as_in_the_language(self, client: FlaskClient) -> None:
-        assert "0,8800 0,97" in words(read(client, f"{self.ADDRESS}?lang=de"))
+        assert "0,8800 0,8300 bis 0,9200 0,97" in words(read(client, f"{self.ADDRESS}?lang=de"))
 
     def test_of_a_bundle(self, client: FlaskClient) -> None:
         text = words(read(client, "/models/mobilenet-v2/1"))
@@ -292,16 +261,14 @@ class TestReports:
         self, app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         loaded = app.extensions["catalog"].models["mobilenet-v2"]
-        monkeypatch.setitem(loaded.card.metrics, "graph_difference", 6.13e-05)
-        measured = {"accuracy": 0.93, "milliseconds": 1.5}
-        more = {"largest_difference": 0.2214, "other_answers": 0.0075}
-        monkeypatch.setitem(loaded.card.graphs, "fp16", measured)
-        monkeypatch.setitem(loaded.card.graphs, "int8", measured | more)
+        card = replace(loaded.card, graphs=GRAPHS, graph_difference=6.13e-05)
+        models = {"mobilenet-v2": replace(loaded, card=card)}
+        monkeypatch.setattr("tumorapp.catalog.Catalog.models", models)
         fp16 = (
             "Graph in fp16 Its probabilities differ from the trained network’s by at most 0.000061."
         )
         int8 = "from the fp16 graph’s by at most 0.22, and 0.75% of its answers do."
-        served, other = " This one is served.", "; the int8 graph that is served: 93.0%"
+        served, other = " This one is served.", "; the int8 graph that is served: 94.3%"
         text = words(read(client, "/models/mobilenet-v2/1"))
         assert fp16 + served in text
         assert int8 in text
@@ -332,22 +299,34 @@ class TestReports:
         answer = client.get(link)
         assert answer.mimetype == "application/json"
         assert "attachment" in answer.headers["Content-Disposition"]
-        assert Card.from_json(answer.text).metrics["confusion"] == METRICS["confusion"]
+        measured = Card.from_json(answer.text).measurement
+        assert measured is not None
+        assert measured.confusion == MEASURED.confusion
 
-    @pytest.mark.parametrize("card", [None, "{", json.dumps({"format": 1})])
-    def test_without_a_whole_card_the_line_is_shown(
-        self, client: FlaskClient, study: Path, card: str | None
+    def test_its_plots_in_german(self, client: FlaskClient) -> None:
+        html = read(client, f"{self.ADDRESS}?lang=de")
+        assert "Fläche 0,9123" in html
+        assert ">Epoche<" in html
+
+    @pytest.mark.parametrize(
+        "figures", ["", "{}", '{"history": null, "roc": 1, "reliability": []}']
+    )
+    def test_damaged_numbers_leave_out_the_plots(
+        self, client: FlaskClient, study: Path, figures: str
     ) -> None:
-        path = study / RESULT.id / "card.json"
-        path.unlink() if card is None else path.write_text(card, encoding="utf-8")
-        text = words(read(client, self.ADDRESS))
-        assert "missing or damaged" in text
-        assert "near-duplicate in training" in text
-        assert RESULT.command in text
+        (study / RESULT.id / "report" / FIGURES_FILE).write_text(figures)
+        assert "<svg viewBox" not in read(client, self.ADDRESS)
+
+    def test_of_an_imported_model(self, tmp_path: Path, publish_model: Callable[..., Path]) -> None:
+        publish_model(tmp_path, "imported", training=None, measurement=None)
+        client = create_app({"MODELS_DIR": tmp_path}).test_client()
+        assert "imported" in words(read(client, "/models"))
+        text = words(read(client, "/models/imported/1"))
+        assert "Nothing was measured here" in text
 
     def test_without_plots_none_is_promised(self, client: FlaskClient) -> None:
         html = read(client, f"/models/reports/{OTHERS[0][0]}")
-        assert '<img src="/models' not in html
+        assert "<svg viewBox" not in html
         assert "The written report" not in html
 
     @pytest.mark.parametrize(
@@ -355,16 +334,16 @@ class TestReports:
         [
             "reports/none",
             "reports/..",
-            "reports/none/roc.svg",
+            f"reports/none/{FIGURES_FILE}",
             "reports/none/card.json",
-            f"reports/{OTHERS[0][0]}/card.json",
             f"reports/{RESULT.id}/..%2fcard.json",
             f"reports/{RESULT.id}/%2e%2e/card.json",
-            f"reports/{OTHERS[0][0]}/roc.svg",
+            f"reports/{OTHERS[0][0]}/{FIGURES_FILE}",
+            f"reports/{RESULT.id}/row.json",
             "mobilenet-v2/2",
             "mobilenet-v2/1/graph.bin",
             "mobilenet-v2/1/..%2fcard.json",
-            "mobilenet-v2/1/roc.svg",
+            f"mobilenet-v2/1/{FIGURES_FILE}",
             "absent/1",
         ],
     )
@@ -375,20 +354,21 @@ class TestReports:
 class TestFiles:
     ADDRESS = f"/models/reports/{RESULT.id}"
 
-    def test_a_plot_is_sent_again_only_when_it_changed(
+    def test_the_numbers_are_sent_again_only_when_they_changed(
         self, client: FlaskClient, study: Path
     ) -> None:
-        with client.get(f"{self.ADDRESS}/roc.svg") as first:
-            assert first.mimetype == "image/svg+xml"
+        address = f"{self.ADDRESS}/{FIGURES_FILE}"
+        with client.get(address) as first:
+            assert first.get_json()["roc"]["glioma"]["area"] == 0.9123
             assert first.cache_control.no_cache
         again = {"If-None-Match": first.headers["ETag"]}
-        with client.get(f"{self.ADDRESS}/roc.svg", headers=again) as same:
+        with client.get(address, headers=again) as same:
             assert same.status_code == 304
-        (study / RESULT.id / "report" / "roc.svg").write_text(DRAWING + "\n", encoding="utf-8")
-        with client.get(f"{self.ADDRESS}/roc.svg", headers=again) as changed:
+        (study / RESULT.id / "report" / FIGURES_FILE).write_text("{}", encoding="utf-8")
+        with client.get(address, headers=again) as changed:
             assert changed.status_code == 200
 
-    @pytest.mark.parametrize("file", ["", "/roc.svg", "/README.md"])
+    @pytest.mark.parametrize("file", ["", "/figures.json", "/README.md"])
     def test_it_comes_with_the_strict_policy(self, client: FlaskClient, file: str) -> None:
         with client.get(self.ADDRESS + file) as answer:
             policies = answer.headers.getlist("Content-Security-Policy")
@@ -400,13 +380,24 @@ class TestFiles:
             assert answer.get_data(as_text=True) == "# Übersicht"
 
 
-def test_what_a_file_holds_is_never_markup(
-    client: FlaskClient, study: Path, make_card: Callable[..., Card]
-) -> None:
+def test_what_a_file_holds_is_never_markup(client: FlaskClient, study: Path) -> None:
     bold = "<b>bold</b>"
-    append_result(study, replace(RESULT, row=bold, device=bold, command=bold))
-    card = make_card("resnet18", sources=({"title": bold, "url": "javascript:alert(1)"},))
-    (study / RESULT.id / "card.json").write_text(card.to_json(), encoding="utf-8")
+    classes = (bold, "notumor")
+    card = draw_up_card(
+        "resnet18",
+        classes=classes,
+        architecture=bold,
+        training=draw_training(device=bold, command=bold, notes=(bold,), recipe={bold: bold}),
+        measurement=draw_measurement(classes, protocol=bold),
+        sources=(Source(bold, "javascript:alert(1)"),),
+    )
+    figures = replace(FIGURES, roc={bold: FIGURES.roc["glioma"]})
+    report = study / RESULT.id / "report"
+    (report / FIGURES_FILE).write_text(write_json(figures), encoding="utf-8")
+    damaged = study / OTHERS[0][0] / ROW_FILE
+    damaged.write_text(damaged.read_text().replace('"full"', f'"{bold}"'), encoding="utf-8")
+    row = replace(RESULT, row=bold, data=(bold,), card=card)
+    (study / RESULT.id / ROW_FILE).write_text(write_json(row), encoding="utf-8")
     for address in ("/models?text=<b>", f"/models/reports/{RESULT.id}"):
         html = read(client, address)
         assert "<b>" not in html

@@ -4,6 +4,7 @@ import base64
 import io
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,15 +14,13 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
+from brainscan.bundle import Intervals
+from tests.cards import GRAPHS, draw_measurement
 from tumorapp import create_app
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-METRICS = {
-    "protocol": "grouped",
-    "accuracy": 0.9512,
-    "scans": 1234,
-    "intervals": {"accuracy": [0.941, 0.9634]},
-}
+INTERVALS = Intervals(*4 * ((0.941, 0.9634),))
+FIGURES = {"accuracy": 0.9512, "scans": 1234, "intervals": INTERVALS}
 
 Attributes = dict[str, str]
 
@@ -76,9 +75,10 @@ def draw_photograph() -> bytes:
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., Path]) -> Flask:
     root = tmp_path_factory.mktemp("models")
-    publish_model(root, "binary-cnn", metrics=METRICS)
-    publish_model(root, "mobilenet-v2", metrics=METRICS)
-    publish_model(root, "plain-ann", feature_layer=None, metrics={})
+    binary = draw_measurement(("healthy", "tumor"), **FIGURES)
+    publish_model(root, "binary-cnn", measurement=binary)
+    publish_model(root, "mobilenet-v2", measurement=draw_measurement(**FIGURES))
+    publish_model(root, "plain-ann", feature_layer=None, measurement=None)
     app = create_app({"MODELS_DIR": root, "MAX_UPLOAD_MB": 1})
     app.config["MAX_CONTENT_LENGTH"] = 200_000  # so that no test has to send a megabyte
     return app
@@ -256,8 +256,10 @@ class TestPrecision:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         loaded = app.extensions["catalog"].models["binary-cnn"]
-        monkeypatch.setitem(loaded.card.graphs, "int8", {"accuracy": 0.9431})
         monkeypatch.setattr(loaded.engine, "precision", precision)
+        both = replace(loaded, card=replace(loaded.card, graphs=GRAPHS))
+        models = {**app.extensions["catalog"].models, "binary-cnn": both}
+        monkeypatch.setattr("tumorapp.catalog.Catalog.models", models)
         for page in (
             client.get("/"),
             send(client, scan, model="binary-cnn"),

@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.web.test_server_gunicorn import Server, start, stop
 
 from brainscan.bundle import pin_version, remove_version
+from tests.tumorapp.test_server_gunicorn import Server, start, stop
 from tumorapp.catalog import Catalog
 from tumorapp.reload import watch
 
@@ -215,12 +215,6 @@ def test_a_look_that_fails_is_told_and_not_the_last(
     assert "no luck" in caplog.text
 
 
-def test_zero_switches_it_off(catalog: Catalog) -> None:
-    before = set(reload_threads())
-    watch(catalog, 0)
-    assert set(reload_threads()) == before
-
-
 @pytest.fixture
 def service(models_dir: Path, tmp_path: Path) -> Iterator[Server]:
     running = start(
@@ -228,7 +222,6 @@ def service(models_dir: Path, tmp_path: Path) -> Iterator[Server]:
         tmp_path / "log",
         WEB_CONCURRENCY="2",
         THREADS="4",
-        TUMORAPP_RELOAD_SECONDS="1",
     )
     yield running
     stop(running)

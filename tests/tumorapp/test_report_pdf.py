@@ -15,11 +15,12 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from pypdf import PdfReader
-
-from brainscan.bundle import Card
-from brainscan.scan import Box, PreparedScan, ScanSpecification
-from tumorapp import create_app
 from tumorapp.inference import Prediction
+
+from brainscan.bundle import Card, Intervals
+from brainscan.scan import Box, PreparedScan, ScanSpecification
+from tests.cards import GRAPHS, draw_measurement
+from tumorapp import create_app
 from tumorapp.language import translation
 from tumorapp.report.api import name_report
 from tumorapp.report.pdf import CAUTION, NOTICE, Report, draw_report
@@ -166,9 +167,9 @@ def make_report(card: Card, filename: str = "scan.jpg", **changes: Any) -> Repor
         (
             "en",
             "and 14 less probable classes",
-            "(95% interval 89.0% to 91.0%); the int8 graph that is served: 91.0%",
+            "(95% interval 89.0% to 91.0%); the int8 graph that is served: 94.3%",
         ),
-        ("de", "und 14 weniger wahrscheinliche", "; der laufende int8-Graph: 91,0"),
+        ("de", "und 14 weniger wahrscheinliche", "; der laufende int8-Graph: 94,3"),
     ],
 )
 def test_everything_fits_onto_the_page(
@@ -185,17 +186,19 @@ def test_everything_fits_onto_the_page(
     monkeypatch.setattr(
         Sheet, "finish", lambda sheet, foot: (left.append(sheet.left), finish(sheet, foot))[1]
     )
+    classes = tuple(f"a-kind-of-tumour-with-a-long-name-{number}" for number in range(20))
     card = make_card(
-        classes=tuple(f"a-kind-of-tumour-with-a-long-name-{number}" for number in range(20)),
+        classes=classes,
         architecture="layers and layers " * 40,
         scan=ScanSpecification(64),
-        metrics={
-            "accuracy": 0.9,
-            "scans": 1_000_000,
-            "protocol": "random-80-20",
-            "intervals": {"accuracy": [0.89, 0.91]},
-        },
-        graphs={"int8": {"accuracy": 0.91}},
+        measurement=draw_measurement(
+            classes,
+            accuracy=0.9,
+            scans=1_000_000,
+            protocol="random-80-20",
+            intervals=Intervals(*4 * ((0.89, 0.91),)),
+        ),
+        graphs=GRAPHS,
     )
     warnings = tuple("A warning of many words that goes on and on. " * 6 for _ in range(9))
     report = make_report(card, "name " * 100, warnings=warnings)
@@ -207,7 +210,7 @@ def test_everything_fits_onto_the_page(
 
 
 def test_no_accuracy_and_no_crop(make_card: Callable[..., Card]) -> None:
-    report = make_report(make_card(metrics={}))
+    report = make_report(make_card(measurement=None))
     whole = replace(report, scan=replace(report.scan, box=Box(0, 0, 900, 300)))
     _, text = read(draw_report(whole))
     assert "none on its card" in text

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 import brainscan.scan
 from brainscan.files import lock, move_into_place, staging_folder, sweep
-from brainscan.scan import ScanError, ScanSpecification, decode_scan, prepare_scan
+from brainscan.scan import ScanError, ScanSpecification, prepare_scan, read_picture
 from training.processes import end_with_parent
 
 THUMBNAIL_SIDE = 32
@@ -135,12 +135,12 @@ def _begin_process() -> None:
 
 def _prepare_one(specification: ScanSpecification, path: Path) -> _Prepared:
     try:
-        grey = decode_scan(path.read_bytes())
+        picture = read_picture(path.read_bytes())
     except (ScanError, OSError) as error:
         return str(error)
-    prepared = prepare_scan(grey, specification)
-    thumbnail = cv2.resize(grey, 2 * (THUMBNAIL_SIDE,), interpolation=cv2.INTER_AREA)
-    return prepared.pixels, np.asarray(thumbnail, np.uint8), bool(prepared.warnings)
+    prepared = prepare_scan(picture, specification)
+    thumbnail = cv2.resize(picture.grey, 2 * (THUMBNAIL_SIDE,), interpolation=cv2.INTER_AREA)
+    return prepared.pixels, np.asarray(thumbnail, np.uint8), not prepared.found_head
 
 
 def _file_digest(path: Path) -> str:

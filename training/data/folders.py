@@ -9,9 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+from brainscan.scan.formats import list_endings
 from training.data.sources import CANONICAL_CLASSES, DataError, canonical_class
-
-ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 
 # A validation folder takes part in development, so it counts as training: `test` stays untouched.
 _PARTS: dict[str, Literal["train", "test"]] = {
@@ -36,7 +35,7 @@ Expected a folder for each class, with or without parts above them:
         ├── glioma/
         └── no_tumor/
 
-Images end in {", ".join(ENDINGS)}."""
+Images end in {", ".join(list_endings())}."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +125,7 @@ def read_tree(root: Path, *, exclude: Sequence[str] = ()) -> ScanTree:
 def _images(root: Path) -> Iterator[Path]:
     """Yield the image files below a folder, as paths relative to it."""
     seen = set()
+    endings = list_endings()
     for folder, subfolders, files in os.walk(root, followlinks=True):
         real = Path(folder).resolve()
         if real in seen:  # a link back up, or a second way to the same scans
@@ -134,7 +134,7 @@ def _images(root: Path) -> Iterator[Path]:
         seen.add(real)
         subfolders[:] = sorted(f for f in subfolders if not f.startswith((".", "__MACOSX")))
         for file in files:
-            if not file.startswith(".") and file.lower().endswith(ENDINGS):
+            if not file.startswith(".") and file.lower().endswith(endings):
                 yield (Path(folder) / file).relative_to(root)
 
 

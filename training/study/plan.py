@@ -3,8 +3,9 @@
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
+from brainscan.bundle.study import Budget
 from training.study.documents import DOCUMENTS
 from training.study.rows import Row
 
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
     from training.data.split import Protocol
     from training.models import Architecture, Recipe
     from training.run import TrainingRequest
-
-Budget = Literal["quick", "full", "own"]
 
 
 @dataclass(frozen=True)

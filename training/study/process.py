@@ -4,24 +4,16 @@ Starting a process and loading Keras costs a row about 7 s on two cores. In retu
 stays in memory, on the GPU either, and a row killed for want of memory takes no other along.
 """
 
-import math
 import os
 import signal
 import sys
 import traceback
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
-from typing import TYPE_CHECKING
 
-from brainscan.bundle.study import Result, append_result
+from brainscan.bundle.study import REPORT_FOLDER, Result, keep_result
 from training.processes import end_with_parent
 from training.study.plan import Plan, build_request
-from training.study.shelf import keep_report
-
-if TYPE_CHECKING:
-    from brainscan.bundle import Card
-    from training.run import TrainingRequest
-
 
 _SECONDS_TO_END = 10
 
@@ -86,51 +78,18 @@ def _work(plan: Plan, sender: Connection) -> None:
 
 
 def train_row(plan: Plan) -> Result:
-    """Train a row, or go on with it where it was cut off, and keep its result, card and report."""
+    """Train a row, or go on with it where it was cut off, and keep it with its report."""
     from training.pipeline import train
 
-    request = build_request(plan)
-    outcome = train(request, lambda line: print(line, flush=True))  # noqa: T201  into the log
-    result = describe(plan, request, outcome.card)
-    keep_report(plan.study / plan.id, outcome.card.to_json(), outcome.run / "report")
-    append_result(plan.study, result)
-    return result
-
-
-def describe(plan: Plan, request: "TrainingRequest", card: "Card") -> Result:
-    """Put what a row's training measured into a result."""
-    metrics, training = card.metrics, card.training
-    low, high = metrics["intervals"]["accuracy"]
-    return Result(
+    outcome = train(build_request(plan), lambda line: print(line, flush=True))  # noqa: T201  a log
+    result = Result(
         id=plan.id,
         document=plan.row.document,
         row=plan.row.name,
-        model=plan.row.model,
-        method=plan.row.method,
-        head=plan.row.head,
         budget=plan.budget,
-        protocol=plan.protocol,
         data=plan.names,
-        size=request.size,
-        epochs=request.recipe.epochs,
-        epochs_run=training["epochs"],
-        seconds_per_epoch=_finite(metrics.get("seconds_per_epoch")),
-        parameters=card.parameters,
-        device=training["device"],
-        date=card.created,
-        test_scans=metrics["scans"],
-        accuracy=metrics["accuracy"],
-        balanced_accuracy=metrics["balanced_accuracy"],
-        f1_macro=metrics["f1_macro"],
-        loss=_finite(metrics.get("loss")),
-        roc_auc=_finite(metrics.get("roc_auc")),
-        interval=(low, high),
-        leaks=metrics["leaks"],
         published=plan.row.published,
-        command=plan.command,
+        card=outcome.card,
     )
-
-
-def _finite(value: object) -> float | None:
-    """Give a number, or None where none was measured."""
-    return value if isinstance(value, float) and math.isfinite(value) else None
+    keep_result(plan.study, result, outcome.run / REPORT_FOLDER)
+    return result

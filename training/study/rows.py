@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, cast
 
+from brainscan.bundle.study import Published
+
 if TYPE_CHECKING:
     from training.run import HeadName, Method
 
@@ -28,8 +30,7 @@ class Row:
         method: "frozen" trains only the head, "fine-tune" every layer.
         head: what classifies a frozen backbone's features.
         epochs: how many the document trains; None where it does not say.
-        published: `accuracy`, `loss`, `f1`, `best_accuracy` and `seconds_per_epoch` as the
-            document prints them, percentages as fractions; None where it prints none.
+        published: the document's figures.
         note: what is odd about the printed row.
     """
 
@@ -39,7 +40,7 @@ class Row:
     method: "Method"
     head: "HeadName"
     epochs: int | None
-    published: dict[str, float | None]
+    published: Published
     note: str
 
     @property
@@ -83,14 +84,12 @@ def _matches(row: Row, pattern: str) -> bool:
 
 
 def _build(line: dict[str, str]) -> Row:
-    figures = {name: _number(line[name]) for name in ("accuracy", "loss", "f1", "best_accuracy")}
+    f1, loss = _number(line["f1"]), _number(line["loss"])
     if line["f1_by_class"]:  # document 002 prints no mean of them
-        figures["f1"] = mean(float(value) for value in line["f1_by_class"].split())
-    for name in ("accuracy", "f1", "best_accuracy"):
-        figures[name] = _divide_by_hundred(figures[name])
+        f1 = mean(float(value) for value in line["f1_by_class"].split())
     if line["document"] == "001":
-        # 1.39 beside 99.77 % is a hundredth of that: its losses are printed like its percentages.
-        figures["loss"] = _divide_by_hundred(figures["loss"])
+        # 1.39 next to 99.77 % is a hundredth of that: its losses are printed like its percentages.
+        loss = _divide_by_hundred(loss)
     return Row(
         document=line["document"],
         name=line["row"],
@@ -98,7 +97,13 @@ def _build(line: dict[str, str]) -> Row:
         method=cast("Method", line["method"]),
         head=cast("HeadName", line["head"]),
         epochs=int(line["epochs"]) if line["epochs"] else None,
-        published={**figures, "seconds_per_epoch": _number(line["seconds_per_epoch"])},
+        published=Published(
+            accuracy=_divide_by_hundred(_number(line["accuracy"])),
+            loss=loss,
+            f1=_divide_by_hundred(f1),
+            best_accuracy=_divide_by_hundred(_number(line["best_accuracy"])),
+            seconds_per_epoch=_number(line["seconds_per_epoch"]),
+        ),
         note=line["note"],
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
-from brainscan.bundle.study import Result, read_results
+from brainscan.bundle.study import Result, read_study
 from training.study.plan import Plan
 from training.study.process import RowError, train_apart
 from training.study.table import write_tables
@@ -30,10 +30,12 @@ def run_study(
         Why rows were not trained, by their id.
 
     Raises:
-        ResultsError: the results file is damaged; nothing was trained.
         KeyboardInterrupt: the caller stopped it; finished rows are kept.
     """
-    finished = {result.id for result in read_results(folder, tell)}
+    study = read_study(folder)
+    for problem in study.problems:
+        tell(f"{folder}/{problem}. The row counts as not trained.")
+    finished = {result.id for result in study.results}
     waiting = [plan for plan in plans if plan.fresh or plan.id not in finished]
     tell(f"Rows: {len(plans)}, of which {len(plans) - len(waiting)} finished before.")
     write_tables(folder)
@@ -80,10 +82,10 @@ def describe_seconds(seconds: float) -> str:
 
 
 def _summarise(result: Result) -> str:
-    published = result.published.get("accuracy")
+    measured, published = result.measurement, result.published.accuracy
     beside = "none published" if published is None else f"published {published:.4f}"
-    pace = result.seconds_per_epoch
+    pace = measured.seconds_per_epoch
     return (
-        f"accuracy {result.accuracy:.4f} ({beside}), F1 {result.f1_macro:.4f}, "
-        f"{result.epochs_run} epochs" + ("" if pace is None else f" of {pace:.1f} s")
+        f"accuracy {measured.accuracy:.4f} ({beside}), F1 {measured.f1_macro:.4f}, "
+        f"{result.training.epochs} epochs" + ("" if pace is None else f" of {pace:.1f} s")
     )

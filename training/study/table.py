@@ -1,9 +1,10 @@
-"""The comparison as Markdown: what the documents print, and beside it what was measured here."""
+"""The comparison as Markdown: what the documents print, and next to it what was measured here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from brainscan.bundle.study import BUDGETS, Result, read_results, write_atomically, writing_alone
+from brainscan.bundle.study import BUDGETS, REPORT_FOLDER, Result, lock_study, read_study
+from brainscan.files import write_text
 from training.study.documents import DOCUMENTS
 from training.study.rows import Row, read_rows
 
@@ -11,8 +12,8 @@ NOT_RUN = "not run"
 _INTRODUCTION = """\
 # The study, row by row
 
-Written by `flask study`, from `results.jsonl`; do not edit it. A figure stands here only if it was
-measured; a row without one says *not run*.
+Written by `flask study`, from the `row.json` of each row; do not edit it. A figure stands here only
+if it was measured; a row without one says *not run*.
 
 - *Published* is what the document prints; *ours* was measured once, on scans that had no part in \
 training or in any choice, and its loss after calibration. The interval holds 95 % of 1,000 draws \
@@ -45,19 +46,11 @@ _MEASURED = (
 )
 
 
-def write_tables(folder: Path, warn: Callable[[str], None] = lambda _line: None) -> None:
-    """Write `README.md` of the study's folder anew from its results.
-
-    Args:
-        folder: the study's.
-        warn: takes a sentence where the last line of the results was cut short.
-
-    Raises:
-        ResultsError: the results file is damaged.
-    """
+def write_tables(folder: Path) -> None:
+    """Write `README.md` of the study's folder again from its results."""
     folder.mkdir(parents=True, exist_ok=True)
-    with writing_alone(folder):
-        write_atomically(folder / "README.md", draw_tables(read_results(folder, warn)))
+    with lock_study(folder):
+        write_text(folder / "README.md", draw_tables(read_study(folder).results))
 
 
 def draw_tables(results: Sequence[Result]) -> str:
@@ -80,8 +73,14 @@ def draw_tables(results: Sequence[Result]) -> str:
 
 def _results_of(row: Row, results: Sequence[Result]) -> list[Result]:
     key = (row.document, row.model, row.method, row.head)
-    found = [one for one in results if (one.document, one.model, one.method, one.head) == key]
-    return sorted(found, key=lambda one: (BUDGETS.index(one.budget), one.protocol, one.id))
+    found = [
+        one
+        for one in results
+        if (one.document, one.card.name, one.training.method, one.training.head) == key
+    ]
+    return sorted(
+        found, key=lambda one: (BUDGETS.index(one.budget), one.measurement.protocol, one.id)
+    )
 
 
 def _draw_table(rows: Sequence[Row], results: Sequence[Result]) -> str:
@@ -106,33 +105,34 @@ def _name(row: Row) -> str:
 def _list_published(row: Row) -> dict[str, str]:
     figures = row.published
     return {
-        "Published accuracy": _percent(figures["accuracy"]),
-        "Published best accuracy": _percent(figures["best_accuracy"]),
-        "Published loss": _plain(figures["loss"]),
-        "Published F1": _percent(figures["f1"]),
-        "Published seconds an epoch": _plain(figures["seconds_per_epoch"]),
+        "Published accuracy": _percent(figures.accuracy),
+        "Published best accuracy": _percent(figures.best_accuracy),
+        "Published loss": _plain(figures.loss),
+        "Published F1": _percent(figures.f1),
+        "Published seconds an epoch": _plain(figures.seconds_per_epoch),
     }
 
 
 def _list_measured(result: Result) -> dict[str, str]:
-    low, high = result.interval
-    pace = result.seconds_per_epoch
+    card, training, measured = result.card, result.training, result.measurement
+    low, high = measured.intervals.accuracy
+    pace = measured.seconds_per_epoch
     cells = (
-        f"{100 * result.accuracy:.2f} %",
+        f"{100 * measured.accuracy:.2f} %",
         f"{100 * low:.1f}–{100 * high:.1f} %",
-        _percent(result.leaks.get("accuracy_without")),
-        "" if result.loss is None else f"{result.loss:.4f}",
-        f"{100 * result.f1_macro:.2f} %",
+        _percent(measured.leaks.accuracy_without),
+        f"{measured.loss:.4f}",
+        f"{100 * measured.f1_macro:.2f} %",
         result.budget,
-        result.protocol,
+        measured.protocol,
         ", ".join(result.data),
-        f"{result.size} px",
-        f"{result.epochs_run} of {result.epochs}",
+        f"{card.scan.size} px",
+        f"{training.epochs} of {training.planned_epochs}",
         "" if pace is None else f"{pace:.1f}",
-        f"{result.parameters:,}",
-        result.device,
-        result.date,
-        f"[report]({result.id}/report/README.md)",
+        f"{card.parameters:,}",
+        training.device,
+        card.created,
+        f"[report]({result.id}/{REPORT_FOLDER}/README.md)",
     )
     return dict(zip(_MEASURED, cells, strict=True))
 

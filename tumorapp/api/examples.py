@@ -2,39 +2,58 @@
 
 from typing import Any
 
-from tumorapp.errors import IMAGE_TYPES
+from brainscan.scan.formats import list_media_types, list_names
 
-_FILE = {"type": "string", "format": "binary"}
-_MODEL = {
+FILE = {"type": "string", "format": "binary"}
+MODEL = {
     "type": "string",
     "maxLength": 100,
     "description": "The model that answers; the default one where none is named.",
 }
 _HEATMAP = {"type": "boolean", "description": "Whether each prediction comes with a heat map."}
-_FORM = {
-    "type": "object",
-    "required": ["image"],
-    "additionalProperties": False,
-    "properties": {
-        "image": {
-            "type": "array",
-            "items": _FILE,
-            "minItems": 1,
-            "description": "Image files: JPEG, PNG, TIFF, BMP or WebP. Repeat it for several.",
-        },
-        "model": {**_MODEL, "default": ""},
-        "heatmap": {**_HEATMAP, "default": False},
-    },
-}
 # Without defaults: a page that fills them in would contradict what is chosen in the form.
-PREDICT_PARAMETERS: list[dict[str, Any]] = [
-    {"in": "query", "name": name, "description": schema["description"], "schema": schema}
-    for name, schema in (("model", _MODEL), ("heatmap", _HEATMAP))
-]
-PREDICT_BODY: dict[str, Any] = {
-    "multipart/form-data": {"schema": _FORM},
-    **{kind: {"schema": _FILE} for kind in (*IMAGE_TYPES, "application/octet-stream")},
+MODEL_PARAMETER: dict[str, Any] = {
+    "in": "query",
+    "name": "model",
+    "description": MODEL["description"],
+    "schema": MODEL,
 }
+PREDICT_PARAMETERS: list[dict[str, Any]] = [
+    MODEL_PARAMETER,
+    {
+        "in": "query",
+        "name": "heatmap",
+        "description": _HEATMAP["description"],
+        "schema": _HEATMAP,
+    },
+]
+
+
+def describe_body(*, several: bool = True) -> dict[str, Any]:
+    """Describe a body that holds an image, or several and whether heat maps are wanted."""
+    accepted = f"Accepted: {', '.join(list_names())}."
+    one = {**FILE, "description": f"An image file. {accepted}"}
+    many = {
+        "type": "array",
+        "items": FILE,
+        "minItems": 1,
+        "description": f"Image files; repeat it for several. {accepted}",
+    }
+    form = {
+        "type": "object",
+        "required": ["image"],
+        "additionalProperties": False,
+        "properties": {
+            "image": many if several else one,
+            "model": {**MODEL, "default": ""},
+            **({"heatmap": {**_HEATMAP, "default": False}} if several else {}),
+        },
+    }
+    return {
+        "multipart/form-data": {"schema": form},
+        **{kind: {"schema": FILE} for kind in (*list_media_types(), "application/octet-stream")},
+    }
+
 
 ANSWER = {
     "model": "mobilenet-v2",

@@ -5,35 +5,18 @@ first asked for: neither the start nor any other request pays for it.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from http import HTTPStatus
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask import Blueprint, Flask, Response, abort, current_app, render_template
+from flask import Blueprint, Flask, Response, current_app, render_template
 from marshmallow import Schema, fields
-from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge
 from werkzeug.routing import Rule
 
+from brainscan.messages import KINDS, Kind
 from tumorapp.api.schemas import ProblemSchema
-from tumorapp.errors import (
-    CrossSiteError,
-    DefaultModelError,
-    InvalidOptionError,
-    MissingImageError,
-    MissingKeyError,
-    NoModelError,
-    OverloadedError,
-    OversizedImageError,
-    ProblemError,
-    RateLimitError,
-    TooManyImagesError,
-    UnknownKeyError,
-    UnknownModelError,
-    UnreadableScanError,
-    UnsupportedBodyError,
-)
-from tumorapp.problems import describe, name_status
+from tumorapp.feature import Feature, Menu, feature_of
+from tumorapp.problems import PROBLEM_JSON
 
 if TYPE_CHECKING:
     from apispec import APISpec
@@ -53,20 +36,28 @@ _KEY_SCHEMES = {
 }
 
 View = TypeVar("View", bound=Callable[..., Any])
-ErrorKind = type[ProblemError] | type[HTTPException]
 
-# Of an operation that reads images and predicts them.
-PREDICTION_ERRORS: tuple[ErrorKind, ...] = (
-    MissingImageError,
-    InvalidOptionError,
-    UnknownModelError,
-    RequestEntityTooLarge,
-    TooManyImagesError,
-    OversizedImageError,
-    UnsupportedBodyError,
-    UnreadableScanError,
-    NoModelError,
-    DefaultModelError,
+# The codes of the problems that a file may have, and an operation that predicts images.
+FILE_PROBLEMS = tuple(
+    code
+    for code, kind in KINDS.items()
+    if kind.title in (KINDS["image-too-large"].title, KINDS["empty-file"].title)
+    and code not in ("file-too-large", "not-unpacked")  # a job's
+)
+MODEL_PROBLEMS = ("unknown-model", "no-model", "default-model-missing")
+OPTION_PROBLEMS = ("unknown-option", "repeated-option", "invalid-option")
+PREDICTION_PROBLEMS = (
+    "missing-image",
+    "no-file-chosen",
+    "image-is-text",
+    "no-boundary",
+    *OPTION_PROBLEMS,
+    "request-too-large",
+    "too-many-images",
+    "unsupported-body",
+    "untyped-body",
+    *FILE_PROBLEMS,
+    *MODEL_PROBLEMS,
 )
 
 
@@ -87,16 +78,29 @@ class Answer:
     others: Mapping[str, str] = field(default_factory=dict)
 
 
+def _write_problem(kind: Kind) -> dict[str, Any]:
+    return {
+        "type": f"urn:problem-type:tumorapp:{kind.code}",
+        "code": kind.code,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": show_text(kind),
+    }
+
+
+@dataclass(frozen=True)
 class ErrorShape:
-    """How the errors of an operation look: problem+json (RFC 9457)."""
+    """How the errors of an operation look.
 
-    content_type = "application/problem+json"
+    Attributes:
+        content_type: of the answer.
+        schema: of its JSON.
+        write: gives an example of a kind of problem.
+    """
+
+    content_type: str = PROBLEM_JSON
     schema: type[Schema] = ProblemSchema
-
-    @staticmethod
-    def write(error: ProblemError | HTTPException) -> dict[str, Any]:
-        """Give the JSON that answers an error."""
-        return {name: value for name, value in asdict(describe(error)).items() if value != ()}
+    write: Callable[[Kind], dict[str, Any]] = _write_problem
 
 
 @dataclass(frozen=True)
@@ -106,28 +110,41 @@ class Operation:
     Attributes:
         summary: what it does, in a few words; the view's docstring says more.
         tag: the group it is shown in.
-        answers: by status, those that are no errors of `errors`.
-        errors: the exceptions it may end with; a 500 is always possible.
+        answers: by status, those that are not errors.
+        problems: the codes of those it may end with; an internal error is always possible.
         error_shape: how they are written.
-        body: what it takes, by content type; OpenAPI's media type objects.
+        body: gives what it takes, by content type: OpenAPI's media type objects.
         parameters: OpenAPI's parameter objects; those in a path count where it has them.
     """
 
     summary: str
     tag: str
     answers: Mapping[int, Answer]
-    errors: Sequence[ErrorKind] = ()
-    error_shape: type[ErrorShape] = ErrorShape
-    body: Mapping[str, Any] = field(default_factory=dict)
+    problems: Sequence[str] = ()
+    error_shape: ErrorShape = field(default_factory=ErrorShape)
+    body: Callable[[], Mapping[str, Any]] = dict
     parameters: Sequence[Mapping[str, Any]] = ()
+
+
+def show_text(kind: Kind) -> str:
+    """Write the text of a kind of problem with the names of its values in their places."""
+    return re.sub(r"%\((\w+)\)s", r"<\1>", kind.text)
 
 
 _OPERATIONS: dict[Callable[..., Any], Operation] = {}
 
-# The page's own files are large: they lie apart from those of the other pages.
-blueprint = Blueprint(
-    "openapi", __name__, static_folder="swagger_ui", static_url_path="/docs/swagger-ui"
+blueprint = Blueprint("openapi", __name__, url_prefix="/api")
+DOCUMENT = Feature("openapi", blueprint, open=True)
+
+# Its own files are large: they lie apart from those of the other pages.
+page_blueprint = Blueprint(
+    "api_page",
+    __name__,
+    url_prefix="/api/docs",
+    static_folder="swagger_ui",
+    static_url_path="/swagger-ui",
 )
+PAGE = Feature("api_page", page_blueprint, page=True, menu=Menu("API", "show_page", 40))
 
 
 def document(operation: Operation) -> Callable[[View], View]:
@@ -169,11 +186,9 @@ def show_document() -> Response:
     return Response(text, mimetype="application/json")
 
 
-@blueprint.get("/docs")
+@page_blueprint.get("")
 def show_page() -> str:
     """Show the document as a page to read and to try the operations on."""
-    if current_app.config["PAGES"] == "off":
-        abort(404)
     return render_template("api.html")
 
 
@@ -186,6 +201,7 @@ def build_document(app: Flask) -> dict[str, Any]:
         title="TumorApp",
         version=VERSION,
         openapi_version="3.1.0",
+        tags=[{"name": "images"}],  # the page shows it first, and the others as they come
         plugins=[MarshmallowPlugin(schema_name_resolver=_name_schema)],
         info={"description": _DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}},
     )
@@ -206,6 +222,7 @@ def _name_schema(schema: Schema | type[Schema]) -> str:
 
 
 def _add_operation(spec: "APISpec", rule: Rule, operation: Operation, text: str) -> None:
+    refusals = _list_refusals(rule)
     answers = {
         str(status): _describe_answer(answer, "application/json")
         for status, answer in operation.answers.items()
@@ -220,12 +237,12 @@ def _add_operation(spec: "APISpec", rule: Rule, operation: Operation, text: str)
             for parameter in operation.parameters
             if parameter["in"] != "path" or parameter["name"] in rule.arguments
         ],
-        "responses": {**answers, **_describe_errors(operation, _list_refusals(rule))},
+        "responses": {**answers, **_describe_errors(operation, refusals)},
     }
-    if MissingKeyError in _list_refusals(rule):
+    if "missing-key" in refusals:
         described["security"] = [{name: []} for name in _KEY_SCHEMES]
-    if operation.body:
-        content = {kind: dict(media) for kind, media in operation.body.items()}
+    if body := operation.body():
+        content = {kind: dict(media) for kind, media in body.items()}
         described["requestBody"] = {"required": True, "content": content}
     path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
     for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
@@ -242,53 +259,40 @@ def _describe_answer(answer: Answer, content_type: str) -> dict[str, Any]:
     return {"description": answer.description, **({"content": content} if content else {})}
 
 
-def _list_refusals(rule: Rule) -> list[ErrorKind]:
-    """List the errors that an operation may end with before its view is called."""
-    from tumorapp.keys import is_open
+def _list_refusals(rule: Rule) -> list[str]:
+    """List the problems that an operation may end with before its view is called."""
     from tumorapp.security import SAFE_METHODS
 
-    blueprint = rule.endpoint.rpartition(".")[0] or None
-    refusals: list[ErrorKind] = []
-    if current_app.config["API_KEYS"] == "on" and not is_open(blueprint, rule.endpoint):
-        refusals += [MissingKeyError, UnknownKeyError]
+    feature = feature_of(current_app, rule.endpoint)
+    refusals = []
+    if current_app.config["API_KEYS"] == "on" and feature.needs_key:
+        refusals += ["missing-key", "invalid-key"]
     if (rule.methods or set()) - SAFE_METHODS:
-        refusals.append(CrossSiteError)
-    if current_app.config["RATE_LIMIT"] is not None:
-        refusals.append(RateLimitError)
+        refusals.append("cross-site")
+    if current_app.config["RATE_LIMIT"] is not None and feature.limited:
+        refusals.append("rate-limited")
     return refusals
 
 
-def _describe_errors(operation: Operation, refusals: Sequence[ErrorKind]) -> dict[str, Any]:
+def _describe_errors(operation: Operation, refusals: Sequence[str]) -> dict[str, Any]:
     """Describe an operation's errors by status, with one of each kind as its examples."""
     shape = operation.error_shape
-    responses: dict[str, Any] = {}
-    for status, kinds in _group_by_status(
-        (*refusals, *operation.errors, OverloadedError, InternalServerError)
-    ).items():
-        examples = {
-            kind.__name__: {"summary": title, "value": shape.write(error)}
-            for kind, title, error in kinds
+    by_status: dict[int, list[Kind]] = {}
+    for code in (*refusals, *operation.problems, "overloaded", "internal-error"):
+        kind = KINDS[code]
+        by_status.setdefault(int(kind.status or 0), []).append(kind)
+    return {
+        str(status): {
+            "description": f"{'; '.join(dict.fromkeys(kind.title for kind in kinds))}.",
+            "content": {
+                shape.content_type: {
+                    "schema": shape.schema,
+                    "examples": {
+                        kind.code: {"summary": kind.title, "value": shape.write(kind)}
+                        for kind in kinds
+                    },
+                }
+            },
         }
-        responses[str(status)] = {
-            "description": "; ".join(title for _, title, _ in kinds) + ".",
-            "content": {shape.content_type: {"schema": shape.schema, "examples": examples}},
-        }
-    return responses
-
-
-_Kinds = dict[int, list[tuple[ErrorKind, str, ProblemError | HTTPException]]]
-
-
-def _group_by_status(kinds: Iterable[ErrorKind]) -> _Kinds:
-    grouped: _Kinds = {}
-    for kind in kinds:
-        error: ProblemError | HTTPException
-        if issubclass(kind, ProblemError):
-            error = kind((kind.__doc__ or "").partition("\n")[0])
-            status, title = int(kind.status), kind.title
-        else:
-            error = kind()
-            status = kind.code or HTTPStatus.INTERNAL_SERVER_ERROR
-            title = name_status(status)
-        grouped.setdefault(status, []).append((kind, title, error))
-    return grouped
+        for status, kinds in by_status.items()
+    }

@@ -4,14 +4,17 @@ from typing import Any
 
 from flask import Blueprint, current_app, request
 
+from brainscan import Model
+from brainscan.bundle.plain import to_plain
 from tumorapp.api import examples
-from tumorapp.api.openapi import PREDICTION_ERRORS, Answer, Operation, document
-from tumorapp.api.schemas import AnswerSchema, ModelsSchema, read_options
-from tumorapp.catalog import Catalog, LoadedModel
-from tumorapp.inference import predict_uploads
-from tumorapp.uploads import read_uploads
+from tumorapp.api.openapi import PREDICTION_PROBLEMS, Answer, Operation, document
+from tumorapp.api.schemas import AnswerSchema, ModelsSchema, answer_schema, read_options
+from tumorapp.catalog import Catalog
+from tumorapp.feature import Feature
+from tumorapp.uploads import read_files
 
-blueprint = Blueprint("api", __name__)
+blueprint = Blueprint("api", __name__, url_prefix="/api")
+FEATURE = Feature("api", blueprint)
 
 
 @blueprint.post("/predict")
@@ -20,8 +23,8 @@ blueprint = Blueprint("api", __name__)
         summary="Predict scans",
         tag="images",
         answers={200: Answer("The predictions.", AnswerSchema, examples.ANSWER)},
-        errors=PREDICTION_ERRORS,
-        body=examples.PREDICT_BODY,
+        problems=PREDICTION_PROBLEMS,
+        body=examples.describe_body,
         parameters=examples.PREDICT_PARAMETERS,
     )
 )
@@ -32,10 +35,15 @@ def predict() -> dict[str, Any]:
     images and how many megabytes are accepted is said where there are more.
     """
     config = current_app.config
-    uploads = read_uploads(request, config["MAX_IMAGES"])
+    files = read_files(request, config["MAX_IMAGES"])
     options = read_options(request.values)
     model = _catalog().get(options.model)
-    return predict_uploads(model, uploads, heatmap=options.heatmap, max_pixels=config["MAX_PIXELS"])
+    readings = [model.read(file, max_pixels=config["MAX_PIXELS"]) for file in files]
+    found = model.conclude(readings, want_heatmaps=options.heatmap)
+    answer: dict[str, Any] = answer_schema(heatmap=options.heatmap).dump(
+        {"model": model.card.name, "version": str(model.card.version), "predictions": found}
+    )
+    return answer
 
 
 @blueprint.get("/models")
@@ -60,8 +68,9 @@ def list_models() -> dict[str, Any]:
     }
 
 
-def _describe(model: LoadedModel, *, default: bool) -> dict[str, Any]:
+def _describe(model: Model, *, default: bool) -> dict[str, Any]:
     card = model.card
+    facts = to_plain(card)
     return {
         "name": card.name,
         "version": str(card.version),
@@ -70,15 +79,15 @@ def _describe(model: LoadedModel, *, default: bool) -> dict[str, Any]:
         "heatmap": card.feature_layer is not None,
         "scan": card.scan,
         "precision": model.engine.precision,
-        "graphs": card.graphs,
+        "graphs": facts["graphs"],
         "architecture": card.architecture,
         "parameters": card.parameters,
         "created": card.created,
-        "protocol": card.metrics.get("protocol"),
-        "metrics": card.metrics,
+        "protocol": card.measurement.protocol if card.measurement else None,
+        "measurement": facts["measurement"],
         "intended_use": card.intended_use,
         "limits": card.limits,
-        "sources": card.sources,
+        "sources": facts["sources"],
     }
 
 

@@ -1,6 +1,7 @@
 """What goes into the API and what comes out of it."""
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
@@ -8,7 +9,8 @@ from typing import Any, cast
 from marshmallow import Schema, ValidationError, fields, post_load, validate
 from werkzeug.datastructures import MultiDict
 
-from tumorapp.errors import InvalidOptionError
+from brainscan.messages import KINDS, Message, Problem
+from tumorapp.language.translation import tell
 
 ACCEPTED_OPTIONS = ("model: the name of a served model", "heatmap: 1, true, 0 or false")
 
@@ -46,33 +48,35 @@ def read_options(values: MultiDict[str, str]) -> Options:
     """Read the options of a request, such as `request.values`.
 
     Raises:
-        InvalidOptionError: an unknown option, one given twice, or a value that is not accepted.
+        Problem: an unknown option, one given twice, or a value that is not accepted.
     """
     options = {name: value for name, value in values.items() if name not in _OTHER_FIELDS}
     for name in options:
-        if name not in _OPTIONS.fields:
-            # A form's part may have no name at all.
-            raise InvalidOptionError(
-                f"There is no option {(name or '')[:100]!r}. "
-                f"Accepted: {'; '.join(ACCEPTED_OPTIONS)}.",
-                ACCEPTED_OPTIONS,
+        if name not in _OPTIONS.fields:  # a form's part may have no name at all
+            raise Problem(
+                "unknown-option",
+                accepted=ACCEPTED_OPTIONS,
+                option=repr((name or "")[:100]),
+                choices="; ".join(ACCEPTED_OPTIONS),
             )
-        given = values.getlist(name)
-        if len(given) > 1 and len(set(given)) > 1:
-            raise InvalidOptionError(
-                f"The option {name} was given {len(given)} times with different values. "
-                "Give it once.",
-                ACCEPTED_OPTIONS,
-            )
+        if len(set(values.getlist(name))) > 1:
+            raise Problem("repeated-option", accepted=ACCEPTED_OPTIONS, option=name)
     try:
         return cast(Options, _OPTIONS.load(options))
     except ValidationError as error:
-        name, reasons = next(iter(error.messages_dict.items()))
-        raise InvalidOptionError(
-            f"The option {name} is {values[name][:100]!r}. {' '.join(reasons)} "
-            f"Accepted: {'; '.join(ACCEPTED_OPTIONS)}.",
-            ACCEPTED_OPTIONS,
-        ) from None
+        name = next(iter(error.messages_dict))
+        raise refuse_option(name, values[name], ACCEPTED_OPTIONS) from None
+
+
+def refuse_option(name: str, value: str, accepted: Sequence[str]) -> Problem:
+    """Say that an option does not take a value, and what it takes."""
+    return Problem(
+        "invalid-option",
+        accepted=accepted,
+        option=name,
+        value=repr(value[:100]),
+        choices="; ".join(accepted),
+    )
 
 
 class _Picture(fields.Field[bytes]):
@@ -84,10 +88,39 @@ class _Picture(fields.Field[bytes]):
         return "data:image/png;base64," + base64.b64encode(value).decode("ascii")
 
 
-class PredictionSchema(Schema):
-    """One scan's prediction."""
+class _Warning(fields.Field[Message]):
+    """A message, as programs read it and as people do."""
 
-    filename = fields.String(required=True, metadata={"description": "The name its sender gave."})
+    def _serialize(self, value: Message | None, *_: Any, **__: Any) -> dict[str, str] | None:
+        return None if value is None else describe_message(value)
+
+
+def describe_message(message: Message) -> dict[str, str]:
+    """Give a warning or a problem as the API writes it next to others."""
+    return {"code": message.code, "detail": tell(message)}
+
+
+# A problem of one of many files, or of a job.
+MESSAGE_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["code", "detail"],
+    "properties": {"code": {"type": "string"}, "detail": {"type": "string"}},
+}
+_WARNINGS = [code for code, kind in KINDS.items() if kind.status is None]
+_WARNING_SCHEMA: dict[str, Any] = {
+    **MESSAGE_SCHEMA,
+    "properties": {**MESSAGE_SCHEMA["properties"], "code": {"type": "string", "enum": _WARNINGS}},
+}
+
+
+class PredictionSchema(Schema):
+    """What a model says of one scan; takes a `brainscan.Examination`."""
+
+    filename = fields.String(
+        required=True,
+        attribute="name",
+        metadata={"description": "The name its sender gave."},
+    )
     label = fields.String(required=True, metadata={"description": "The most probable class."})
     tumor = fields.Boolean(
         required=True, metadata={"description": "Whether that class is a tumour."}
@@ -102,16 +135,15 @@ class PredictionSchema(Schema):
         metadata={"description": "Of every class, in the model's order, summing to 1."},
     )
     warnings = fields.List(
-        fields.String(),
+        _Warning(metadata=_WARNING_SCHEMA),
         required=True,
         metadata={"description": "What a reader of the prediction should know."},
     )
     heatmap = _Picture(
-        allow_none=True,
         metadata={
             "type": ["string", "null"],
-            "description": "Only where it was asked for: a PNG, as a data URI, to lay over the "
-            "scan; null where the model gives none.",
+            "description": "Only if it was asked for: a PNG, as a data URI, to lay over the scan; "
+            "null if the model cannot give one.",
         },
     )
 
@@ -125,10 +157,17 @@ class AnswerSchema(Schema):
 
 
 class ProblemSchema(Schema):
-    """An error, as RFC 9457 has it; `tumorapp.errors` writes it."""
+    """An error, as RFC 9457 has it; `tumorapp.problems` writes it."""
 
     type = fields.String(
-        required=True, metadata={"description": "A name for this kind of problem; it stays."}
+        required=True, metadata={"description": "The code as a URN; it does not change."}
+    )
+    code = fields.String(
+        required=True,
+        metadata={
+            "enum": [code for code, kind in KINDS.items() if kind.status],
+            "description": "Names this kind of problem; it does not change.",
+        },
     )
     title = fields.String(required=True, metadata={"description": "The kind, in a few words."})
     status = fields.Integer(required=True, metadata={"minimum": 400, "maximum": 599})
@@ -168,11 +207,12 @@ class ModelSchema(Schema):
     )
     graphs = fields.Dict(
         keys=fields.String(),
-        values=fields.Dict(keys=fields.String(), values=fields.Float()),
+        values=fields.Dict(keys=fields.String(), values=fields.Float(allow_none=True)),
         required=True,
+        allow_none=True,
         metadata={
             "description": "Of a model that has an int8 graph, what was measured of both on the "
-            "test scans; `metrics` are those of the fp16 graph."
+            "test scans, else null; `measurement` is that of the fp16 graph."
         },
     )
     architecture = fields.String(required=True)
@@ -183,7 +223,11 @@ class ModelSchema(Schema):
         allow_none=True,
         metadata={"description": "How the scans of its figures were kept from training."},
     )
-    metrics = fields.Dict(required=True)
+    measurement = fields.Dict(
+        required=True,
+        allow_none=True,
+        metadata={"description": "What its card says was measured; null for an imported model."},
+    )
     intended_use = fields.String(required=True)
     limits = fields.String(required=True)
     sources = fields.List(fields.Dict(), required=True)

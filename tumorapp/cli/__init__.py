@@ -5,15 +5,14 @@ from functools import wraps
 from typing import Any
 
 import click
-from flask import Flask
 
 from tumorapp.cli.data import data_commands
-from tumorapp.cli.keys import keys_commands
 from tumorapp.cli.models import models_commands
 from tumorapp.cli.predict import predict_command
 from tumorapp.cli.quantize import quantize_command
 from tumorapp.cli.study import study_command
 from tumorapp.cli.train import train_command
+from tumorapp.feature import Feature
 
 
 def _explain_missing_packages(command: click.Command) -> None:
@@ -41,20 +40,15 @@ def _explained(callback: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+models_commands.add_command(quantize_command)
 _COMMANDS: tuple[click.Command, ...] = (
     data_commands,
     train_command,
     models_commands,
     predict_command,
     study_command,
-    keys_commands,
 )
-models_commands.add_command(quantize_command)
 for _command in _COMMANDS:
     _explain_missing_packages(_command)
 
-
-def init_app(app: Flask) -> None:
-    """Add the commands to an application."""
-    for command in _COMMANDS:
-        app.cli.add_command(command)
+FEATURE = Feature("commands", commands=_COMMANDS)

@@ -6,6 +6,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
+from brainscan import Message
 from brainscan.scan import ScanError, ScanSpecification, read_scan
 
 _PREVIEW_SIDE = 224  # document 000's
@@ -112,6 +113,6 @@ def augment_command(scan: Path, preview: Path) -> None:
         raise click.ClickException(
             f"{error}. Check that {scan} can be read and {preview} can be written."
         ) from error
-    for warning in prepared.warnings:
-        click.echo(f"{scan}: {warning}", err=True)
+    if not prepared.found_head:
+        click.echo(f"{scan}: {Message('no-head-outline')}", err=True)
     click.echo(f"The variants of {scan} are in {preview}")

@@ -3,9 +3,8 @@
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from flask import current_app
-
 from brainscan.bundle import BundleError, Card, Installed, read_bundle, survey_bundles
+from tumorapp.reload import SECONDS
 
 COLUMNS = ("name", "version", "served", "accuracy", "protocol", "size", "files")
 
@@ -17,15 +16,14 @@ def describe_versions(root: Path, name: str, found: Installed) -> Iterator[tuple
     why = "newest good" if active != first else "newest" if found.pinned is None else "chosen"
     for version in sorted({*found.stamps, first}):
         card = _read(root, name, version)
-        metrics = card.metrics if isinstance(card, Card) else {}
-        accuracy = metrics.get("accuracy")
+        measured = card.measurement if isinstance(card, Card) else None
         size = sum(one[2] for one in found.stamps.get(version, ()))
         yield (
             name,
             str(version),
             why if version == active else "",
-            "" if accuracy is None else f"{accuracy:.4f}",
-            str(metrics.get("protocol", "")),
+            f"{measured.accuracy:.4f}" if measured else "",
+            measured.protocol if measured else "",
             f"{size / 1e6:.1f} MB",
             "verified" if isinstance(card, Card) else card,
         )
@@ -57,8 +55,7 @@ def describe_change(bundle: Path) -> str:
 
 def describe_reload() -> str:
     """Say when a running service takes up what has changed."""
-    seconds = current_app.config["RELOAD_SECONDS"]
-    return f"A running service knows within {seconds} s." if seconds else "Restart the service."
+    return f"A running service knows within {SECONDS} s."
 
 
 def _read(root: Path, name: str, version: int) -> Card | str:

@@ -20,13 +20,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 @keys_commands.command("add")
 @click.argument("name")
 def add_command(name: str) -> None:
-    """Make a key for NAME and show it, this once.
+    """Make a key for NAME and show it; it cannot be shown again.
 
-    It counts at once where TUMORAPP_API_KEYS=on. NAME says whose it is; logs and limits use it.
+    A service with TUMORAPP_API_KEYS=on accepts it immediately. NAME says whose it is; the log and
+    the rate limit use it.
     """
     if not _NAME.fullmatch(name):
         raise click.ClickException(
-            f"{name!r} is no name for a key. Give at most 64 letters, digits, dots, dashes and "
+            f"{name!r} is not a name for a key. Give at most 64 letters, digits, dots, dashes and "
             "underscores, a letter or digit first."
         )
     try:
@@ -42,7 +43,7 @@ def add_command(name: str) -> None:
         err=True,
     )
     if current_app.config["API_KEYS"] == "off":
-        click.echo("No key is asked for yet: TUMORAPP_API_KEYS is off.", err=True)
+        click.echo("The service does not ask for keys yet: TUMORAPP_API_KEYS is off.", err=True)
 
 
 @keys_commands.command("list")
@@ -55,15 +56,15 @@ def list_command() -> None:
     if not keys:
         click.echo("There are no keys. `flask keys add NAME` makes one.")
         return
-    width = max(len(key.name) for key in keys)
-    for key in keys:
-        click.echo(f"{key.name:{width}}  {key.created}")
+    width = max(map(len, keys))
+    for name, key in keys.items():
+        click.echo(f"{name:{width}}  {key.created}")
 
 
 @keys_commands.command("remove")
 @click.argument("name")
 def remove_command(name: str) -> None:
-    """Remove the key of NAME; it is refused from now on."""
+    """Remove the key of NAME; the service refuses it from now on."""
     try:
         _file().remove(name)
     except KeyError:

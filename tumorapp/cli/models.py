@@ -22,7 +22,7 @@ from brainscan.bundle import (
     survey_bundles,
 )
 from brainscan.engine import Engine, EngineError, EngineUnavailableError, choose_engine
-from tumorapp.catalog import open_model
+from brainscan.examine import open_version
 from tumorapp.cli.backend import check_backend, load_backend
 from tumorapp.cli.installed import (
     COLUMNS,
@@ -102,7 +102,7 @@ def activate_command(name: str, version: str) -> None:
     number = None if version == "newest" else _read_number(version)
     try:
         if number is not None:
-            open_model(_find(name, number), _opener())
+            open_version(_find(name, number), _opener())
         pin_version(_root(), name, number)
     except (BundleError, EngineError, PublishError) as error:
         raise click.ClickException(f"{error} Nothing was changed.") from error
@@ -149,7 +149,7 @@ def verify_command(context: click.Context, name: str | None, version: int | None
     for each, versions in installed.items():
         for number in versions:
             try:
-                card = open_model(_root() / each / str(number), opener).card
+                card = open_version(_root() / each / str(number), opener).card
             except (BundleError, EngineError) as error:
                 wrong += 1
                 click.echo(f"{each}/{number}: {error}")

@@ -3,31 +3,33 @@
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from flask import current_app
 from flask.cli import with_appcontext
 from tqdm import tqdm
 
+from brainscan import ImageFile, Model, Problem, ScanError
 from brainscan.heatmap import lay_over
-from brainscan.scan import decode_scan
+from brainscan.scan import read_picture
+from brainscan.scan.folders import find_images
+from brainscan.scan.formats import list_endings
+from tumorapp.api.schemas import PredictionSchema
 from tumorapp.catalog import Catalog
-from tumorapp.errors import ConfigurationError, ProblemError
-from tumorapp.inference import Prediction, Upload, predict_scans
+from tumorapp.errors import ConfigurationError
 from tumorapp.prediction_table import fill_row, open_table
 
 if TYPE_CHECKING:
     from tumorapp import client
 
-_ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
-_LISTED = ", ".join(_ENDINGS)
 _ENDINGS_NAMED = 5
 _ABOUT_THE_FILE = (400, 413, 415, 422)
+_PREDICTION = PredictionSchema(exclude=("heatmap",))
 _EXAMPLES = """
 \b
 Examples:
@@ -37,9 +39,9 @@ Examples:
   flask predict scans/ --server http://127.0.0.1:8000
 """
 
-
-class _SkippedError(Exception):
-    """A server refused a file; the message says why."""
+# A prediction or an error, as the API writes either; and the scan with its heat map over it, a
+# PNG, where that was asked for and the model gives one.
+_Found = tuple[Mapping[str, Any], bytes | None]
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,13 @@ class _Predictor:
     """A model, here or on a server.
 
     Attributes:
-        predict: gives the prediction of a file's bytes, with its heat map where that is wanted.
+        predict: a file, and whether its picture is wanted → what was found.
     """
 
     name: str
     version: str
     classes: Sequence[str]
-    predict: Callable[[bytes, bool], "Prediction | client.Prediction"]
+    predict: Callable[[ImageFile, bool], _Found]
 
 
 @click.command("predict", epilog=_EXAMPLES)
@@ -98,18 +100,19 @@ def predict_command(
     A file that cannot be read is listed and skipped; the exit code is then 1. Of a folder's files
     that are no images by their names, the end says how many there are.
     """
-    files, others = _find_files(paths)
+    files, others = find_images(paths)
+    listed = ", ".join(list_endings())
     left_out = f"Files left out: {others.total()} ({_list_endings(others)})." if others else ""
     if not files:
         raise click.ClickException(
-            f"No images were found: their names end in {_LISTED}. {left_out}".rstrip()
+            f"No images were found. Accepted: names that end in {listed}. {left_out}".rstrip()
         )
     with contextlib.ExitStack() as stack:
         there = _ask_server(server, model, api_key) if server else None
         chosen = stack.enter_context(there) if there else _open_model(model)
         skipped = _predict_files(chosen, files, table, heatmaps)
     if left_out:
-        click.echo(f"{left_out} Names of images end in {_LISTED}.", err=True)
+        click.echo(f"{left_out} Names of images end in {listed}.", err=True)
     if skipped:
         raise click.ClickException(f"{skipped} of {len(files)} files were skipped; see above.")
 
@@ -119,15 +122,23 @@ def _open_model(name: str | None) -> _Predictor:
     catalog: Catalog = current_app.extensions["catalog"]
     try:
         model = catalog.get(name)
-    except (ProblemError, ConfigurationError) as error:
+    except (Problem, ConfigurationError) as error:
         raise click.ClickException(str(error)) from error
-    max_pixels = current_app.config["MAX_PIXELS"]
+    card = model.card
+    return _Predictor(card.name, str(card.version), card.classes, partial(_predict_here, model))
 
-    def predict(data: bytes, heatmap: bool) -> Prediction:
-        uploads = [Upload("image", data)]
-        return predict_scans(model, uploads, heatmap=heatmap, max_pixels=max_pixels)[0]
 
-    return _Predictor(model.card.name, str(model.card.version), model.card.classes, predict)
+def _predict_here(model: Model, file: ImageFile, wants_picture: bool) -> _Found:
+    max_pixels: int = current_app.config["MAX_PIXELS"]
+    try:
+        reading = model.read(file, max_pixels=max_pixels, keep_picture=wants_picture)
+    except ScanError as error:
+        return _describe_problem(file, error.code, str(error)), None
+    [found] = model.conclude([reading], want_heatmaps=wants_picture)
+    picture = None
+    if wants_picture and found.heatmap is not None:
+        picture = lay_over(found.picture.grey, found.heatmap)
+    return _PREDICTION.dump(found), picture
 
 
 @contextlib.contextmanager
@@ -145,44 +156,33 @@ def _ask_server(url: str, name: str | None, api_key: str | None) -> Iterator[_Pr
                     return
     except client.ClientError as error:
         raise click.ClickException(str(error)) from error
+    wanted = f"model named {name!r}" if name else "default model"
     raise click.ClickException(
-        f"{url} serves no {f'model named {name!r}' if name else 'default model'}. "
-        f"It serves: {', '.join(model.name for model in models) or 'none'}."
+        f"{url} has no {wanted}. It serves: {', '.join(model.name for model in models) or 'none'}."
     )
 
 
 def _predict_there(
-    server: "client.Client", model: str, data: bytes, heatmap: bool
-) -> "client.Prediction":
+    server: "client.Client", model: str, file: ImageFile, wants_picture: bool
+) -> _Found:
     from tumorapp.client import ProblemError
 
     try:
-        return server.predict(data, model=model, heatmap=heatmap).predictions[0]
+        [found] = server.predict(file.data, model=model, heatmap=wants_picture).predictions
     except ProblemError as error:
         if error.status not in _ABOUT_THE_FILE:
             raise
-        raise _SkippedError(str(error).removeprefix("image 1: ")) from error
+        return _describe_problem(file, error.code, str(error).removeprefix("image 1: ")), None
+    picture = None
+    if found.heatmap is not None:
+        max_pixels: int = current_app.config["MAX_PIXELS"]
+        picture = lay_over(read_picture(file.data, max_pixels=max_pixels).grey, found.heatmap)
+    return asdict(found), picture
 
 
-def _find_files(paths: Sequence[Path]) -> tuple[list[Path], Counter[str]]:
-    """List the files that were named, and the images in the folders that were.
-
-    Links that lead nowhere count as files: somebody will miss them.
-
-    Returns:
-        The files, and how often each ending comes among the folders' other files.
-    """
-    found: dict[Path, None] = {}  # as sets that keep the order
-    others: dict[Path, None] = {}
-    for path in paths:
-        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        for file in inside:
-            if file == path:
-                found[file] = None
-            elif not file.name.startswith(".") and (file.is_file() or not file.exists()):
-                known = file.suffix.lower() in _ENDINGS
-                (found if known else others)[file] = None
-    return list(found), Counter(file.suffix.lower() for file in others if file not in found)
+def _describe_problem(file: ImageFile, code: str, detail: str) -> dict[str, Any]:
+    detail = detail.removeprefix(f"{file.name}: ")
+    return {"filename": file.name, "error": {"code": code, "detail": detail}}
 
 
 def _list_endings(counts: Counter[str]) -> str:
@@ -203,42 +203,30 @@ def _predict_files(
     top = Path(os.path.commonpath([file.resolve().parent for file in files]))
     skipped = 0
     click.echo(f"{'file':{width}}  label         confidence  warnings")
-    for file, name in zip(tqdm(files, unit="scan"), names, strict=True):
-        row: dict[str, object] = {"file": name, "model": model.name, "version": model.version}
+    for path, name in zip(tqdm(files, unit="scan"), names, strict=True):
+        found: Mapping[str, Any]
         try:
-            found = _predict_file(
-                model, file, heatmaps and heatmaps / file.resolve().relative_to(top)
-            )
-        except (ProblemError, _SkippedError, OSError) as error:
+            found, picture = model.predict(ImageFile(name, path.read_bytes()), bool(heatmaps))
+            if heatmaps and picture is not None:
+                _write_picture(heatmaps / path.resolve().relative_to(top), picture)
+        except OSError as error:
+            found = {"filename": name, "error": {"code": "not-read", "detail": str(error)}}
+        cells = fill_row(found)
+        if reason := cells.get("error"):
             skipped += 1
-            own = isinstance(error, ProblemError)
-            reason = str((own and error.__cause__) or error)  # without the name before it
-            row["error"] = reason
             line = f"{name:{width}}  skipped: {reason}"
         else:
-            row |= fill_row(
-                label=found.label,
-                tumor=found.tumor,
-                confidence=found.confidence,
-                probabilities=found.probabilities,
-                warnings=found.warnings,
+            line = (
+                f"{name:{width}}  {cells['label']:12}  {cells['confidence']:10.4f}  "
+                f"{cells['warnings']}"
             )
-            warnings = " ".join(found.warnings)
-            line = f"{name:{width}}  {found.label:12}  {found.confidence:10.4f}  {warnings}"
         tqdm.write(line.rstrip())
         if writer:
-            writer.writerow(row)
+            writer.writerow({"file": name, "model": model.name, "version": model.version, **cells})
     return skipped
 
 
-def _predict_file(
-    model: _Predictor, file: Path, picture: Path | None
-) -> "Prediction | client.Prediction":
-    """Predict one file; where a picture is asked for, write it beside its neighbours' ones."""
-    data = file.read_bytes()
-    found = model.predict(data, picture is not None)
-    if picture is not None and found.heatmap is not None:
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        grey = decode_scan(data, max_pixels=current_app.config["MAX_PIXELS"])
-        picture.with_name(f"{picture.name}.png").write_bytes(lay_over(grey, found.heatmap))
-    return found
+def _write_picture(path: Path, picture: bytes) -> None:
+    """Write the picture of a file below the folder of pictures, where the file is below its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_name(f"{path.name}.png").write_bytes(picture)

@@ -56,9 +56,11 @@ def quantize_command(name: str, data: tuple[Path, ...], exclude: tuple[str, ...]
         )
     except (BundleError, PublishError, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    for precision, found in read_bundle(bundle).graphs.items():
+    graphs = read_bundle(bundle).graphs
+    for precision in ("fp16", "int8"):
+        found = getattr(graphs, precision)
         click.echo(
-            f"{precision}: accuracy {found['accuracy']:.4f}, "
-            f"{found['milliseconds']:.2f} ms of processor time a scan."
+            f"{precision}: accuracy {found.accuracy:.4f}, "
+            f"{found.milliseconds:.2f} ms of processor time a scan."
         )
     click.echo(f"Published {bundle}. {describe_change(bundle)}")

@@ -6,15 +6,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import click
 from flask import current_app
 
+from brainscan.bundle.study import BUDGETS, Budget, read_study
 from tumorapp.cli.backend import check_backend
 from tumorapp.cli.train import PROTOCOLS
 
 STUDIES = ("000", "001", "002", "004", "beyond", "all")
-STUDY_BUDGETS = ("quick", "full", "own")
 _EXAMPLES = """
 \b
 Examples:
@@ -38,7 +39,7 @@ Examples:
 )
 @click.option(
     "--budget",
-    type=click.Choice(STUDY_BUDGETS),
+    type=click.Choice(BUDGETS),
     default="quick",
     show_default=True,
     help="full: the document's own settings; quick: 64 or 96 px and few epochs, labelled so; "
@@ -63,8 +64,8 @@ Examples:
     metavar="imagenet|none|FOLDER",
     help="What pretrained networks start from; a folder is searched for each network's own file.",
 )
-@click.option("--fresh", is_flag=True, help="Train the rows anew, finished ones too.")
-@click.option("--tables-only", is_flag=True, help="Train nothing, write the tables anew.")
+@click.option("--fresh", is_flag=True, help="Train finished rows again, too.")
+@click.option("--tables-only", is_flag=True, help="Train nothing, only write the tables.")
 def study_command(
     document: str,
     data: tuple[Path, ...],
@@ -77,12 +78,11 @@ def study_command(
 ) -> None:
     """Train every row of DOCUMENT's tables that has no result yet, and compare.
 
-    Each row that is finished is kept at once, with its report, and the tables are written anew.
+    Each row that is finished is kept at once, with its report, and the tables are written again.
     Stopped at any moment, the same command goes on where it was. A row that cannot be trained does
     not stop the others: the end lists it, with the reason.
     """
     check_backend()
-    from brainscan.bundle.study import ResultsError
     from training.study.plan import plan_row
     from training.study.rows import choose_rows
     from training.study.run import run_study
@@ -91,14 +91,16 @@ def study_command(
     study = Path(current_app.config["STUDY_DIR"])
     try:
         if tables_only:
-            write_tables(study, lambda line: click.echo(line, err=True))
+            for problem in read_study(study).problems:
+                click.echo(f"{study}/{problem}. The row counts as not trained.", err=True)
+            write_tables(study)
             click.echo(f"Tables: {study / 'README.md'}")
             return
         _check_weights(weights)
         plans = [
             plan_row(
                 row,
-                budget,  # type: ignore[arg-type]  # click.Choice allows no other
+                cast(Budget, budget),  # click.Choice allows no other
                 Path(current_app.instance_path),
                 study,
                 data=data,
@@ -114,7 +116,7 @@ def study_command(
     except KeyboardInterrupt:
         click.echo("\nStopped. Finished rows are kept; the same command goes on.", err=True)
         sys.exit(128 + signal.SIGINT)
-    except (ResultsError, ValueError) as error:
+    except ValueError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(

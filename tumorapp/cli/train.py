@@ -208,14 +208,15 @@ def _train(request: "TrainingRequest") -> "TrainingOutcome":
 def _tell_outcome(outcome: "TrainingOutcome", request: "TrainingRequest") -> None:
     from training.heads import HEADS
 
-    metrics = outcome.card.metrics
-    low, high = metrics["intervals"]["accuracy"]
-    click.echo(
-        f"\n{request.model} on {metrics['scans']} test scans ({request.protocol}): accuracy "
-        f"{metrics['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f}), "
-        f"F1 {metrics['f1_macro']:.4f}, ROC AUC {metrics['roc_auc']:.4f}."
-    )
+    if measured := outcome.card.measurement:
+        low, high = measured.intervals.accuracy
+        click.echo(
+            f"\n{request.model} on {measured.scans} test scans ({request.protocol}): accuracy "
+            f"{measured.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), "
+            f"F1 {measured.f1_macro:.4f}, ROC AUC {measured.roc_auc:.4f}."
+        )
     click.echo(f"Report: {(outcome.bundle or outcome.run) / 'report' / 'README.md'}")
+    click.echo(f"Plots: {outcome.run / 'plots.html'}")
     if obstacle := HEADS[request.head].obstacle:
         click.echo(obstacle)
     if outcome.bundle is None:

@@ -1,28 +1,40 @@
-"""Jobs: many scans at once, answered later.
+"""Jobs: many scans in one request, predicted in the background.
 
-A job's images are on disk while it waits and runs, and its results some hours longer. Every worker
-answers for every job. Nothing is opened or started before there is one.
+A job's images are on disk while it waits and runs; its results stay some hours longer. Every worker
+process answers for every job. Nothing is opened or started before the first job.
 """
-
-import os
-import threading
 
 from flask import Flask
 
+from tumorapp.config import FOLDER, ON_OFF, ROOT, Setting, whole_number
+from tumorapp.feature import Feature
 from tumorapp.jobs import api
-from tumorapp.jobs.service import EXTENSION, Jobs
+from tumorapp.jobs.runner import Jobs
 
 
-def init_app(app: Flask) -> None:
-    """Let an application take jobs, and go on with those it was left with.
+def _init_app(app: Flask) -> None:
+    app.extensions["jobs"] = Jobs(app.config, app.extensions["catalog"])
 
-    Under the `flask` command nothing goes on: a server that runs has them.
-    """
-    if app.config["JOBS"] == "off":
-        return
-    jobs = Jobs(app.config, app.extensions["catalog"])
-    app.extensions[EXTENSION] = jobs
-    app.register_blueprint(api.blueprint, url_prefix="/api/jobs")
-    if jobs.exist() and os.environ.get("FLASK_RUN_FROM_CLI") != "true":
-        # The start waits neither for the queue nor for the models, which may not be loaded yet.
-        threading.Thread(target=jobs.resume, name="jobs", daemon=True).start()
+
+def _start(app: Flask) -> None:
+    """Continue the jobs that an earlier process left."""
+    jobs: Jobs = app.extensions["jobs"]
+    if any(jobs.folder.glob("jobs.db")):  # `exists` would raise where it may not be entered
+        jobs.start()
+
+
+FEATURE = Feature(
+    "jobs",
+    api.blueprint,
+    switch="JOBS",
+    init_app=_init_app,
+    start=_start,
+    settings=(
+        Setting("JOBS", "on", ON_OFF),
+        Setting("JOBS_DIR", ROOT / "instance" / "jobs", FOLDER),
+        Setting("MAX_JOB_MB", 200, whole_number(1, 2048)),
+        Setting("MAX_JOB_IMAGES", 1000, whole_number(1, 10_000)),
+        Setting("MAX_JOBS", 8, whole_number(1, 1000)),
+        Setting("JOB_HOURS", 24, whole_number(1, 8760)),
+    ),
+)

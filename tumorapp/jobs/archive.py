@@ -1,20 +1,15 @@
-"""The archive of a job, judged by its directory before anything in it is unpacked.
-
-The names in it are names only: its files are unpacked one at a time, in memory.
-"""
+"""A job's ZIP, judged by its directory before anything in it is unpacked."""
 
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any, BinaryIO, cast
 
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from tumorapp.errors import at_most
-from tumorapp.jobs.errors import OversizedJobError, UnreadableArchiveError
+from brainscan import Problem
 from tumorapp.jobs.store import Scan
 from tumorapp.uploads import FIELD
 
@@ -30,12 +25,12 @@ _LONGEST_NAME = 255
 # An archive's directory holds 46 bytes and the name for each file, some more for other fields.
 _DIRECTORY_BYTES_PER_IMAGE = 1024
 _ENCRYPTED = 0x1
+# What zipfile raises, depending on where the archive is broken.
 BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
     EOFError,
-    NotImplementedError,
     OSError,
     OverflowError,
     RuntimeError,
@@ -57,13 +52,26 @@ class Limits:
     images: int
     image_bytes: int
 
-    def describe(self) -> list[str]:
-        """Say it in words."""
-        return [f"at most {self.bytes // 2**20} MB", at_most(self.images, "image")]
+    def refuse(self, found: str) -> Problem:
+        """Say that what was found is more than a job may hold."""
+        megabytes = self.bytes // 2**20
+        accepted = [f"at most {megabytes} MB", f"images: at most {self.images}"]
+        return Problem(
+            "job-too-large",
+            accepted=accepted,
+            found=found,
+            megabytes=megabytes,
+            images=self.images,
+        )
+
+    def check_number(self, images: int) -> None:
+        """Raise Problem where there are more images than a job may hold."""
+        if images > self.images:
+            raise self.refuse(f"{images} images")
 
 
 class _BoundedReads:
-    """A file of which nobody reads more at once than an archive's directory may have.
+    """A file of which no read takes more than an archive's directory may have.
 
     zipfile reads the directory in one piece, whatever size the archive claims for it.
     """
@@ -85,68 +93,39 @@ def list_archive(file: BinaryIO, limits: Limits) -> list[Scan]:
     """List the files of a ZIP by its directory: no folders, nothing hidden, no __MACOSX.
 
     Raises:
-        UnreadableArchiveError: it is broken, encrypted, packed in an unusual way, or empty.
-        OversizedJobError: it has more files than are accepted, or more bytes once unpacked.
+        Problem: it is broken, encrypted, packed in an unusual way, or empty, or it has more files
+            than are accepted, or more bytes when unpacked.
     """
     most = 2**16 + limits.images * _DIRECTORY_BYTES_PER_IMAGE
     try:
         with zipfile.ZipFile(cast("IO[bytes]", _BoundedReads(file, most))) as archive:
             entries = archive.infolist()
     except BROKEN as error:
-        raise UnreadableArchiveError(
-            f"The archive cannot be read as a ZIP: {error}. Make it anew, or send the images as "
-            f"parts named {FIELD}.",
-            ACCEPTED,
-        ) from error
+        raise Problem("unreadable-archive", accepted=ACCEPTED, reason=str(error)) from error
     scans = [
         Scan(shorten(entry.filename), position, entry.file_size)
         for position, entry in enumerate(entries)
         if not entry.is_dir() and not _is_hidden(entry.filename)
     ]
     if not scans:
-        raise UnreadableArchiveError("The archive has no files. Put images into it.", ACCEPTED)
-    check_number(len(scans), limits)
-    _check_packing(entries[scan.position] for scan in scans)
+        raise Problem("empty-archive", accepted=ACCEPTED)
+    limits.check_number(len(scans))
+    packed = [entries[scan.position] for scan in scans]
+    if any(entry.flag_bits & _ENCRYPTED for entry in packed):
+        raise Problem("encrypted-archive", accepted=ACCEPTED)
+    if {entry.compress_type for entry in packed} - {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise Problem("unsupported-archive", accepted=ACCEPTED)
     unpacked = sum(scan.size for scan in scans)
     if unpacked > limits.bytes:
-        raise refuse(f"The archive’s files have {unpacked / 2**20:.1f} MB once unpacked.", limits)
+        raise limits.refuse(f"{unpacked / 2**20:.1f} MB when unpacked")
     return scans
-
-
-def _is_hidden(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in parts)
-
-
-def _check_packing(entries: Iterable[zipfile.ZipInfo]) -> None:
-    for entry in entries:
-        if entry.flag_bits & _ENCRYPTED:
-            raise UnreadableArchiveError(
-                "The archive is encrypted. Send one without a password.", ACCEPTED
-            )
-        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise UnreadableArchiveError(
-                "The archive is packed in a way that is not accepted. Make it with the usual "
-                "method of ZIP, deflate.",
-                ACCEPTED,
-            )
-
-
-def check_number(number: int, limits: Limits) -> None:
-    """Raise OversizedJobError where there are more images than a job may hold."""
-    if number > limits.images:
-        raise refuse(f"{number} images were received.", limits)
-
-
-def refuse(found: str, limits: Limits) -> OversizedJobError:
-    """Say that what was found is more than a job may hold."""
-    words = " and ".join(limits.describe())
-    return OversizedJobError(
-        f"{found} A job holds {words}, also once unpacked. Send it as several jobs.",
-        limits.describe(),
-    )
 
 
 def shorten(name: str) -> str:
     """Give the end of a name, which tells most, in characters that can be stored."""
     return name.encode("utf-8", "replace").decode("utf-8")[-_LONGEST_NAME:]
+
+
+def _is_hidden(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in parts)

@@ -2,57 +2,40 @@
 
 import shutil
 import zipfile
-from dataclasses import dataclass
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, NamedTuple, cast
 
 from flask import Request
-from werkzeug.datastructures import CombinedMultiDict, FileStorage, MultiDict
+from werkzeug.datastructures import CombinedMultiDict, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 from werkzeug.wsgi import get_input_stream
 
-from tumorapp.errors import (
-    InvalidOptionError,
-    MissingImageError,
-    UnreadableScanError,
-    UnsupportedBodyError,
-)
-from tumorapp.inference import Upload
+from brainscan import ImageFile, Problem, ScanError
 from tumorapp.jobs.archive import (
     ACCEPTED,
     ARCHIVE_FIELD,
     BROKEN,
     ZIP_TYPES,
     Limits,
-    check_number,
     list_archive,
-    refuse,
     shorten,
 )
-from tumorapp.jobs.errors import UnreadableArchiveError
 from tumorapp.jobs.store import Scan
-from tumorapp.uploads import FIELD, OTHER_PARTS
+from tumorapp.uploads import FIELD, OTHER_PARTS, missing_file
 
 _FORM_TEXT = 500_000  # bytes of a form's text fields, as Flask has it
 
 
-@dataclass(frozen=True)
-class Material:
-    """What a request for a job holds.
+class Material(NamedTuple):
+    """What a request for a job holds."""
 
-    Attributes:
-        options: the text fields of its form, and of its query.
-        archive: whether the file that was written is a ZIP.
-        scans: where its images are in that file.
-    """
-
-    options: MultiDict[str, str]
-    archive: bool
-    scans: list[Scan]
+    options: MultiDict[str, str]  # the text fields of its query and its form
+    archive: bool  # whether the file that was written is a ZIP
+    scans: list[Scan]  # where the images are in that file
 
 
 class _Part:
-    """A form's file, written behind the one before it; werkzeug writes one after another."""
+    """A form's file, written behind the one before it: werkzeug writes one after another."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -71,29 +54,24 @@ def receive(received: Request, file: BinaryIO, limits: Limits) -> Material:
     """Write the images of a request into a job's file, without holding them in memory.
 
     Raises:
-        UnsupportedBodyError: the body is neither a form nor an archive.
-        MissingImageError, InvalidOptionError: the form has no files, or more than one archive.
-        OversizedJobError: a limit is exceeded.
-        UnreadableArchiveError: the archive is broken, encrypted or empty.
+        Problem: the body is neither a form nor an archive, the form has no files or more than one
+            archive, a limit is exceeded, or the archive is broken, encrypted or empty.
     """
     kind = received.mimetype
     try:
         if kind in ZIP_TYPES:
             stream = get_input_stream(received.environ, max_content_length=limits.bytes)
             shutil.copyfileobj(stream, file)
-            file.flush()
             return Material(received.args, True, list_archive(file, limits))
         if kind == "multipart/form-data":
             return _receive_form(received, file, limits)
     except RequestEntityTooLarge:
-        raise refuse(
-            f"The request holds more than {' and '.join(limits.describe())}.", limits
-        ) from None
-    raise UnsupportedBodyError(
-        f"A body of type {kind[:100] or 'none'} was received. Send a form with parts named "
-        f"{FIELD}, or a ZIP as a part named {ARCHIVE_FIELD} or as the body, with the type "
-        f"{ZIP_TYPES[0]}.",
-        ACCEPTED,
+        raise limits.refuse("the request exceeds a limit") from None
+    raise Problem(
+        "unsupported-body",
+        accepted=ACCEPTED,
+        type=kind[:100] or "none",
+        choices="; ".join(ACCEPTED),
     )
 
 
@@ -105,71 +83,52 @@ def _receive_form(received: Request, file: BinaryIO, limits: Limits) -> Material
         max_form_parts=limits.images + OTHER_PARTS,
     )
     _, form, files = parser.parse_from_environ(received.environ)
-    file.flush()
     options: Any = CombinedMultiDict([received.args, form])
-    # A browser sends a part with neither name nor content where no file was chosen.
     sent = [
-        (name, part)
-        for name, part in files.items(multi=True)
-        if part.filename or cast("_Part", part.stream).size
+        (name, part.filename, cast("_Part", part.stream)) for name, part in files.items(multi=True)
     ]
-    if [name for name, _ in sent] == [ARCHIVE_FIELD]:
+    # A browser sends a part with neither name nor content where no file was chosen.
+    sent = [part for part in sent if part[1] or part[2].size]
+    if [name for name, _, _ in sent] == [ARCHIVE_FIELD]:
         return Material(options, True, list_archive(file, limits))
-    if any(name == ARCHIVE_FIELD for name, _ in sent):
-        raise InvalidOptionError(
-            f"A job is one {ARCHIVE_FIELD}, or parts named {FIELD}; {len(sent)} files were "
-            f"received together with an {ARCHIVE_FIELD}. Send them as jobs of their own.",
-            ACCEPTED,
-        )
+    if any(name == ARCHIVE_FIELD for name, _, _ in sent):
+        raise Problem("mixed-job", accepted=ACCEPTED)
     scans = [
-        _note_part(part, number) for number, (name, part) in enumerate(sent, 1) if name == FIELD
+        Scan(shorten(filename or f"{FIELD} {number}"), part.start, part.size)
+        for number, (name, filename, part) in enumerate(sent, 1)
+        if name == FIELD
     ]
     if not scans:
-        names = sorted(filter(None, {*form, *files}))
-        found = f"Fields received: {', '.join(names)[:200]}." if names else "It has no fields."
-        raise MissingImageError(
-            f"The request has no file in a field named {FIELD} or {ARCHIVE_FIELD}. {found}",
-            ACCEPTED,
-        )
-    check_number(len(scans), limits)
+        raise missing_file(f"{FIELD} or {ARCHIVE_FIELD}", {*form, *files}, ACCEPTED)
+    limits.check_number(len(scans))
     return Material(options, False, scans)
 
 
-def _note_part(part: FileStorage, number: int) -> Scan:
-    stream = cast("_Part", part.stream)
-    return Scan(shorten(part.filename or f"{FIELD} {number}"), stream.start, stream.size)
-
-
 class MaterialReader:
-    """Reads the scans of a job's file.
-
-    Raises:
-        UnreadableArchiveError: the file is no longer the archive that was accepted.
-    """
+    """Reads the scans of a job's file."""
 
     def __init__(self, file: BinaryIO, *, archive: bool, limits: Limits) -> None:
         self._file = file
         self._limits = limits
-        try:
-            self._archive = zipfile.ZipFile(file) if archive else None
-        except BROKEN as error:
-            raise UnreadableArchiveError(f"The archive cannot be read: {error}") from error
+        self._archive = zipfile.ZipFile(file) if archive else None
 
-    def read(self, scan: Scan) -> Upload:
+    def read(self, scan: Scan) -> ImageFile:
         """Read a scan's bytes, unpacked.
 
         Raises:
-            UnreadableScanError: it is larger than one image may be, or cannot be unpacked.
+            ScanError: it is larger than one image may be, or cannot be unpacked.
         """
         if scan.size > self._limits.image_bytes:
-            raise UnreadableScanError(
-                f"{scan.name}: It has {scan.size / 2**20:.1f} MB. At most "
-                f"{self._limits.image_bytes // 2**20} MB are accepted for one image."
+            raise ScanError(
+                "file-too-large",
+                subject=scan.name,
+                megabytes=f"{scan.size / 2**20:.1f}",
+                most=self._limits.image_bytes // 2**20,
             )
         if self._archive is None:
             self._file.seek(scan.position)
-            return Upload(scan.name, self._file.read(scan.size))
+            return ImageFile(scan.name, self._file.read(scan.size))
         try:
-            return Upload(scan.name, self._archive.read(self._archive.infolist()[scan.position]))
+            return ImageFile(scan.name, self._archive.read(self._archive.infolist()[scan.position]))
         except BROKEN as error:
-            raise UnreadableScanError(f"{scan.name}: It cannot be unpacked: {error}") from error
+            raise ScanError("not-unpacked", subject=scan.name, reason=str(error)) from error

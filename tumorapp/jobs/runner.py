@@ -1,130 +1,184 @@
-"""The story of a job: hold its file, predict batch by batch, store each, erase the file."""
+"""How jobs are run: hold one, predict and store batch by batch, erase its images."""
 
+import atexit
 import logging
+import sqlite3
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from tumorapp.api.schemas import PredictionSchema
-from tumorapp.catalog import Catalog, LoadedModel
-from tumorapp.errors import ProblemError, UnreadableScanError
-from tumorapp.inference import Upload, predict_scans
+from brainscan import Message, Model, Problem
+from brainscan.files import LockedError
+from tumorapp.api.schemas import PredictionSchema, describe_message
+from tumorapp.catalog import Catalog
 from tumorapp.jobs.archive import Limits
-from tumorapp.jobs.files import find_file, hold_file, remove_strays
+from tumorapp.jobs.files import find_images, hold, list_jobs
 from tumorapp.jobs.material import MaterialReader
-from tumorapp.jobs.store import UNFINISHED, Job, Outcome, Scan, Store
+from tumorapp.jobs.store import Job, Outcome, Scan, Store
 
 logger = logging.getLogger(__name__)
 
 # Small: a request that arrives meanwhile waits for one batch at most.
 BATCH = 2
-# A job's next scan is given up where so many workers have died with it, some of them alone with it.
+# A job's next scan is given up where so many workers have died with it.
 MOST_STARTS = 3
 # Ended jobs beyond this number are erased before their time, the oldest first.
 MOST_KEPT = 1000
 
+_SECONDS_BETWEEN_LOOKS = 0.25
+_SECONDS_AFTER_A_FAULT = 5.0
+_SECONDS_BETWEEN_SWEEPS = 60.0
+_SECONDS_TO_STOP = 10.0
+
 _OUTCOME = PredictionSchema(exclude=("heatmap",))
 
 
-@dataclass(frozen=True)
-class Runner:
-    """Runs jobs, in whichever worker finds them.
+class Jobs:
+    """The jobs in a folder, and the thread of this process that runs them one at a time.
 
     Attributes:
-        folder: of the jobs' files.
-        max_pixels: of one image.
-        hours: how long a job is kept after its end.
-        stopping: set when this worker ends; a job is then released after its current batch.
+        folder: where they are kept.
+        limits: of one job.
+        most: how many may be unfinished at once.
+        hours: how long one is kept after its end.
+        store: what is known of them.
     """
 
-    folder: Path
-    store: Store
-    catalog: Catalog
-    limits: Limits
-    max_pixels: int
-    hours: int
-    stopping: threading.Event
+    def __init__(self, config: Mapping[str, Any], catalog: Catalog) -> None:
+        self.folder: Path = config["JOBS_DIR"]
+        self.limits = Limits(
+            bytes=config["MAX_JOB_MB"] * 2**20,
+            images=config["MAX_JOB_IMAGES"],
+            image_bytes=config["MAX_UPLOAD_MB"] * 2**20,
+        )
+        self.most: int = config["MAX_JOBS"]
+        self.hours: int = config["JOB_HOURS"]
+        self.store = Store(self.folder)
+        self._max_pixels: int = config["MAX_PIXELS"]
+        self._catalog = catalog
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._stopping = threading.Event()
+        self._started: str | None = None  # the job that this process started last
 
-    def run(self, job_id: str) -> None:
-        """Run a job to its end, from where another left it; nothing where that is not needed."""
-        path = find_file(self.folder, job_id)
-        with hold_file(path) as file:
-            job = self.store.find(job_id)
-            if file is None or job is None or job.state not in UNFINISHED:
-                return  # another has it, or had it
+    def start(self) -> None:
+        """Start the thread, unless it runs already."""
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
+                self._thread.start()
+                # An engine must not be taken down while a thread is using it.
+                atexit.register(self.close)
+
+    def close(self) -> None:
+        """Stop after the current batch; another process does what is left."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(_SECONDS_TO_STOP)
+
+    def _work(self) -> None:
+        fault, next_sweep = "", 0.0
+        while not self._stopping.is_set():
             try:
-                model = self.catalog.get(job.model)
-                reader = MaterialReader(file, archive=job.archive, limits=self.limits)
-                self.store.begin(job_id, str(model.card.version))
-                ended = self._predict(job, model, reader)
-            except ProblemError as error:
-                self.store.finish(job_id, error.detail)
-            else:
-                if not ended:
-                    return
-                self.store.finish(job_id)
-            path.unlink(missing_ok=True)
+                due = time.monotonic() >= next_sweep
+                if due:
+                    self.sweep()
+                    next_sweep = time.monotonic() + _SECONDS_BETWEEN_SWEEPS
+                # An idle service opens the store with each sweep only.
+                ran = (due or list_jobs(self.folder)) and self.run_next()
+                pause = 0.0 if ran else _SECONDS_BETWEEN_LOOKS
+                fault = ""
+            except (OSError, sqlite3.Error) as error:
+                pause = _SECONDS_AFTER_A_FAULT
+                last, fault = fault, describe_fault(error)
+                if fault != last:  # logged once, not each time
+                    logger.error("Jobs in %s cannot go on: %s", self.folder, fault)
+            self._stopping.wait(pause)
 
-    def _predict(self, job: Job, model: LoadedModel, reader: MaterialReader) -> bool:
-        """Predict what is left of a job; False where it was cancelled or released."""
-        if job.starts >= MOST_STARTS:
+    def sweep(self) -> None:
+        """Erase jobs that were kept long enough, and the images of jobs that are over."""
+        self.store.erase_old(time.time() - self.hours * 3600, MOST_KEPT)
+        for job_id in list_jobs(self.folder) - set(self.store.list_unfinished()):
+            with suppress(LockedError), hold(self.folder, job_id):
+                job = self.store.find(job_id)  # it may have been added meanwhile
+                if job is None or job.finished is not None:
+                    find_images(self.folder, job_id).unlink(missing_ok=True)
+
+    def run_next(self) -> bool:
+        """Run the oldest job that no other process runs; False where there is none."""
+        for job_id in self.store.list_unfinished():
+            with suppress(LockedError), hold(self.folder, job_id):
+                job = self.store.find(job_id)
+                if job is not None and job.finished is None:
+                    self._run(job)
+                    return True
+        return False
+
+    def _run(self, job: Job) -> None:
+        error: Message | None = None
+        images = find_images(self.folder, job.id)
+        try:
+            with images.open("rb") as file:
+                reader = MaterialReader(file, archive=job.archive, limits=self.limits)
+                if not self._predict(job, reader):
+                    return
+        except FileNotFoundError:
+            error = Message("job-images-missing")
+        except Problem as problem:
+            error = problem.message
+        except (OSError, sqlite3.Error):
+            raise
+        except Exception:
+            logger.exception("A job failed.")
+            error = Message("internal-error")
+        self.store.finish(job.id, describe_message(error) if error else None)
+        images.unlink(missing_ok=True)
+
+    def _predict(self, job: Job, reader: MaterialReader) -> bool:
+        """Predict what is left of a job; False where it was erased or this process ends."""
+        model = self._catalog.get(job.model)
+        # Where the disk was full, this process goes on with a job that it has not died with.
+        again = self._started == job.id
+        self.store.start(job.id, str(model.card.version), again=again)
+        self._started = job.id
+        if job.starts >= MOST_STARTS and not again:
             logger.error("A scan of a job is given up: %d workers have died with it.", job.starts)
             for number, scan in self.store.next_scans(job.id, 1).items():  # none, if all are done
-                reason = f"{scan.name}: It could not be predicted: the service stopped at each try."
-                self.store.save(job.id, {number: _refuse(scan.name, reason)})
+                given_up = _refuse(scan.name, Message("given-up", subject=scan.name))
+                self.store.save(job.id, {number: given_up})
         batch = 1 if job.starts else BATCH
         while scans := self.store.next_scans(job.id, batch):
             start = time.monotonic()
-            if not self.store.save(job.id, self._predict_batch(model, reader, scans)):
+            outcomes = {
+                number: self._examine(model, reader, scan) for number, scan in scans.items()
+            }
+            if not self.store.save(job.id, outcomes):
                 return False
-            # As long again as it took: those who wait for an answer at once have half the time.
-            if self.stopping.wait(time.monotonic() - start):
-                self.store.release(job.id)
+            # As long again as it took: requests that somebody waits for have half the time.
+            if self._stopping.wait(time.monotonic() - start):
                 return False
         return True
 
-    def _predict_batch(
-        self, model: LoadedModel, reader: MaterialReader, scans: Mapping[int, Scan]
-    ) -> dict[int, Outcome]:
-        outcomes: dict[int, Outcome] = {}
-        uploads: dict[int, Upload] = {}
-        for number, scan in scans.items():
-            try:
-                uploads[number] = reader.read(scan)
-            except UnreadableScanError as error:
-                outcomes[number] = _refuse(scan.name, error.detail)
-        if uploads:
-            found = self._predict_uploads(model, list(uploads.values()))
-            outcomes |= dict(zip(uploads, found, strict=True))
-        return outcomes
-
-    def _predict_uploads(self, model: LoadedModel, uploads: Sequence[Upload]) -> list[Outcome]:
-        """Predict scans together; where one of them is bad, each alone."""
+    def _examine(self, model: Model, reader: MaterialReader, scan: Scan) -> Outcome:
         try:
-            found = predict_scans(model, uploads, heatmap=False, max_pixels=self.max_pixels)
-        except Exception as error:
-            if len(uploads) > 1:
-                return [
-                    outcome
-                    for upload in uploads
-                    for outcome in self._predict_uploads(model, [upload])
-                ]
-            name = uploads[0].filename
-            if isinstance(error, ProblemError):
-                return [_refuse(name, error.detail)]
+            reading = model.read(reader.read(scan), max_pixels=self._max_pixels)
+            [found] = model.conclude([reading])
+        except Problem as problem:
+            return _refuse(scan.name, problem.message)
+        except Exception:
             logger.exception("A scan of a job could not be predicted.")
-            return [_refuse(name, f"{name}: Something went wrong here. It has been logged.")]
-        return [_OUTCOME.dump(prediction) for prediction in found]
-
-    def sweep(self) -> list[str]:
-        """Erase what has been kept long enough; gives the jobs that are not done, oldest first."""
-        self.store.erase_old(time.time() - self.hours * 3600, MOST_KEPT)
-        unfinished = self.store.list_ids(*UNFINISHED)
-        remove_strays(self.folder, set(unfinished))
-        return unfinished
+            return _refuse(scan.name, Message("internal-error", subject=scan.name))
+        outcome: Outcome = _OUTCOME.dump(found)
+        return outcome
 
 
-def _refuse(name: str, reason: str) -> Outcome:
-    return {"filename": name, "error": reason}
+def describe_fault(error: OSError | sqlite3.Error) -> str:
+    """Say what is wrong with the folder, without a path: it may hold a job's id."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
+def _refuse(name: str, message: Message) -> Outcome:
+    return {"filename": name, "error": describe_message(message)}

@@ -5,49 +5,50 @@ from typing import Any
 from marshmallow import Schema, fields
 
 from tumorapp.api import examples
+from tumorapp.api.schemas import MESSAGE_SCHEMA
 from tumorapp.jobs.archive import ARCHIVE_FIELD, ZIP_TYPES
 from tumorapp.uploads import FIELD
 
-_FILE = {"type": "string", "format": "binary"}
-_MODEL = {
-    "type": "string",
-    "maxLength": 100,
-    "description": "The model that answers; the default one where none is named.",
-}
 _FORM = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
         FIELD: {
             "type": "array",
-            "items": _FILE,
+            "items": examples.FILE,
             "minItems": 1,
             "description": "Image files. Repeat it for several.",
         },
-        ARCHIVE_FIELD: {**_FILE, "description": "A ZIP of image files, in place of images."},
-        "model": _MODEL,
+        ARCHIVE_FIELD: {
+            **examples.FILE,
+            "description": "A ZIP of image files, in place of images.",
+        },
+        "model": examples.MODEL,
     },
 }
 BODY: dict[str, Any] = {
     "multipart/form-data": {"schema": _FORM},
-    ZIP_TYPES[0]: {"schema": _FILE},
+    ZIP_TYPES[0]: {"schema": examples.FILE},
 }
-SUBMIT_PARAMETERS: list[dict[str, Any]] = [
-    {"in": "query", "name": "model", "description": _MODEL["description"], "schema": _MODEL}
-]
+_EXAMPLE_ID = "nX0gk1aUV9uXr5m0Zq1c2Q"
 ID_PARAMETER: dict[str, Any] = {
     "in": "path",
     "name": "job",
     "required": True,
     "description": "The job's id.",
     "schema": {"type": "string"},
-    "example": "nX0gk1aUV9uXr5m0Zq1c2Q",
+    "example": _EXAMPLE_ID,
 }
 FORMAT_PARAMETER: dict[str, Any] = {
     "in": "query",
     "name": "format",
     "description": "How the results are written; without it, as the Accept header asks.",
     "schema": {"type": "string", "enum": ["json", "csv"]},
+}
+_FAILURE = {
+    "type": "object",
+    "required": ["filename", "error"],
+    "properties": {"filename": {"type": "string"}, "error": MESSAGE_SCHEMA},
 }
 
 
@@ -58,34 +59,33 @@ class JobLinksSchema(Schema):
     results = fields.String(required=True)
 
 
-class JobSchema(Schema):
-    """A job and how far it is."""
+def _describe(text: str) -> dict[str, Any]:
+    return {"required": True, "metadata": {"description": text}}
 
-    id = fields.String(
-        required=True,
-        metadata={"description": "It cannot be guessed; who knows it may read and erase the job."},
-    )
+
+class JobSchema(Schema):
+    """A job and its progress."""
+
+    id = fields.String(**_describe("It cannot be guessed; it lets you read and erase the job."))
     state = fields.String(
         required=True,
         metadata={
             "enum": ["waiting", "running", "done", "failed"],
-            "description": "failed: the job as a whole; a scan that cannot be read is no reason.",
+            "description": "A job fails as a whole where, say, its model is gone; a file that "
+            "cannot be read does not fail it.",
         },
     )
     model = fields.String(required=True)
     version = fields.String(required=True)
-    total = fields.Integer(required=True, metadata={"description": "Its files."})
-    done = fields.Integer(required=True, metadata={"description": "Those with an outcome."})
-    failed = fields.Integer(
-        required=True, metadata={"description": "Those of them that could not be predicted."}
-    )
+    total = fields.Integer(**_describe("Its files."))
+    done = fields.Integer(**_describe("Those with an outcome."))
+    failed = fields.Integer(**_describe("Those of them that could not be predicted."))
     created = fields.DateTime(required=True)
     finished = fields.DateTime(required=True, allow_none=True)
     expires = fields.DateTime(
-        required=True,
-        metadata={"description": "When it is erased, with its results; moves until it is done."},
+        **_describe("When it is erased, with its results; moves until it is done.")
     )
-    error = fields.String(metadata={"description": "Why it failed, where it did."})
+    error = fields.Dict(metadata={**MESSAGE_SCHEMA, "description": "Why the job failed."})
     links = fields.Nested(JobLinksSchema, required=True)
 
 
@@ -98,27 +98,14 @@ class JobResultsSchema(Schema):
         required=True,
         metadata={
             "type": "array",
-            "items": {
-                "anyOf": [
-                    {"$ref": "#/components/schemas/Prediction"},
-                    {
-                        "type": "object",
-                        "required": ["filename", "error"],
-                        "properties": {
-                            "filename": {"type": "string"},
-                            "error": {"type": "string"},
-                        },
-                    },
-                ]
-            },
-            "description": "One for each file; where a file could not be predicted, its name and "
-            "the reason.",
+            "items": {"anyOf": [{"$ref": "#/components/schemas/Prediction"}, _FAILURE]},
+            "description": "One for each file, or its name and why it could not be predicted.",
         },
     )
 
 
 JOB: dict[str, Any] = {
-    "id": ID_PARAMETER["example"],
+    "id": _EXAMPLE_ID,
     "state": "running",
     "model": "mobilenet-v2",
     "version": "2",
@@ -129,8 +116,8 @@ JOB: dict[str, Any] = {
     "finished": None,
     "expires": "2026-11-22T14:00:00+00:00",
     "links": {
-        "self": f"/api/jobs/{ID_PARAMETER['example']}",
-        "results": f"/api/jobs/{ID_PARAMETER['example']}/results",
+        "self": f"/api/jobs/{_EXAMPLE_ID}",
+        "results": f"/api/jobs/{_EXAMPLE_ID}/results",
     },
 }
 NEW_JOB = {**JOB, "state": "waiting", "done": 0, "failed": 0}
@@ -138,11 +125,17 @@ RESULTS: dict[str, Any] = {
     **examples.ANSWER,
     "predictions": [
         *examples.ANSWER["predictions"],
-        {"filename": "notes.txt", "error": "notes.txt: The file is no image."},
+        {
+            "filename": "notes.txt",
+            "error": {
+                "code": "not-an-image",
+                "detail": "notes.txt: The file is not an image that can be read. Accepted: …",
+            },
+        },
     ],
 }
 RESULTS_TABLE = (
     "file,model,version,label,tumor,confidence,p_glioma,p_meningioma,p_notumor,p_pituitary,"
-    "warnings,error\n"
-    "scan.jpg,mobilenet-v2,2,glioma,True,0.973374,0.973374,0.00438,0.011912,0.010334,,\n"
+    "warnings,error,codes\n"
+    "scan.jpg,mobilenet-v2,2,glioma,True,0.973374,0.973374,0.00438,0.011912,0.010334,,,\n"
 )

@@ -11,17 +11,26 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from babel import Locale
+from babel import Locale, negotiate_locale
+from babel.lists import format_list
 from babel.numbers import format_decimal, format_percent
-from flask import Flask, Response, after_this_request, has_request_context, request, url_for
+from flask import (
+    Flask,
+    Response,
+    after_this_request,
+    current_app,
+    has_request_context,
+    request,
+    url_for,
+)
 from flask_babel import Babel, get_locale, gettext
+
+from brainscan.messages import Message, Value
+from tumorapp.feature import Feature, feature_of
 
 PARAMETER = "lang"
 SOURCE = "en"
 FOLDER = Path(__file__).with_name("translations")
-
-_PAGES = frozenset({"pages", "many", "leaderboard", "how", "report_page"})  # blueprints
-_API_PAGE = "openapi.show_page"
 
 
 def init_app(app: Flask) -> None:
@@ -40,6 +49,25 @@ def mark(text: str) -> str:
 def translate(text: str, **values: object) -> str:
     """Give a text in the language of the request, with values for its `%(name)s`."""
     return str(gettext(text, **values))
+
+
+def tell(message: Message) -> str:
+    """Write a problem or a warning in the language of the request."""
+    if name_language() == SOURCE:
+        return str(message)
+    values = {name: _write_value(value) for name, value in message.values.items()}
+    text = translate(message.kind.text, **values)
+    return f"{message.subject}: {text}" if message.subject else text
+
+
+def _write_value(value: Value) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return write_percent(value, 0)
+    if isinstance(value, int):
+        return write_decimal(value, 0)
+    return format_list(value, locale=_locale()) if value else translate("none")
 
 
 def name_language() -> str:
@@ -80,28 +108,22 @@ def _choose_language() -> str:
     if not has_request_context() or _is_for_programs():
         return SOURCE
     after_this_request(_tell_caches)
-    return _asked_language() or _first_accepted() or SOURCE
+    # werkzeug's own `best_match` puts an exact tag before a better one with a region.
+    accepted = [tag.lower() for tag, quality in request.accept_languages if quality > 0]
+    return _asked_language() or negotiate_locale(accepted, list_languages(), sep="-") or SOURCE
 
 
 def _is_for_programs() -> bool:
-    return request.path.startswith(("/api/", "/v2/")) and request.endpoint != _API_PAGE
+    return request.path.startswith(("/api/", "/v2")) and not _feature().page
+
+
+def _feature() -> Feature:
+    return feature_of(current_app, request.endpoint)
 
 
 def _asked_language() -> str | None:
     asked = request.args.get(PARAMETER)
     return asked if asked in list_languages() else None
-
-
-def _first_accepted() -> str | None:
-    """Find the first language of Accept-Language that there is; "de-AT" counts as "de".
-
-    werkzeug's own `best_match` puts an exact tag before a better one with a region.
-    """
-    for tag, quality in request.accept_languages:
-        for name in (tag, tag.partition("-")[0].lower()):
-            if quality > 0 and name in list_languages():
-                return name
-    return None
 
 
 def _tell_caches(response: Response) -> Response:
@@ -113,7 +135,7 @@ def _keep_language(endpoint: str, values: dict[str, Any]) -> None:
     """Let an address of a page say the language, where the one of this page does."""
     if not has_request_context() or PARAMETER not in request.args:
         return
-    if endpoint == _API_PAGE or endpoint.partition(".")[0] in _PAGES:
+    if feature_of(current_app, endpoint).page:
         values.setdefault(PARAMETER, _asked_language())
 
 
@@ -130,6 +152,6 @@ def _describe_language() -> dict[str, Any]:
 
 def _link_to(tag: str) -> str:
     """Give the address of the same page in another language; a scan that was sent is not kept."""
-    if request.blueprint == "pages":
-        return url_for("pages.show_form", lang=tag)
+    if request.method == "POST" and (home := _feature().home):
+        return url_for(home, lang=tag)
     return f"?{urlencode({**request.args.to_dict(), PARAMETER: tag})}"

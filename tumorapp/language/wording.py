@@ -80,10 +80,10 @@ def int8_accuracy(card: Card, precision: str) -> str:
 
     The other figures of a card are those of the fp16 graph.
     """
-    accuracy = card.graphs.get("int8", {}).get("accuracy")
-    if precision != "int8" or accuracy is None:
+    if precision != "int8" or card.graphs is None:
         return ""
-    return translate("the int8 graph that is served: %(share)s", share=percent(accuracy))
+    share = percent(card.graphs.int8.accuracy)
+    return translate("the int8 graph that is served: %(share)s", share=share)
 
 
 FILTERS = (class_name, finding, int8_accuracy, meaning, percent, probability, protocol_meaning)

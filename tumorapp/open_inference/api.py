@@ -4,84 +4,66 @@ https://github.com/kserve/open-inference-protocol describes it. Clients made for
 with any other server; for images, the operations under /api say more.
 """
 
-from time import perf_counter
 from typing import Any, cast
 
-from flask import Blueprint, Flask, Response, current_app, json, request
+from flask import Blueprint, current_app, json, request
 from marshmallow import ValidationError
-from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import RequestEntityTooLarge
 
+from brainscan import Examination, Model, Problem
 from brainscan.bundle import Card
-from tumorapp.api.openapi import VERSION, Answer, ErrorShape, Operation, document
-from tumorapp.catalog import Catalog, LoadedModel
-from tumorapp.errors import (
-    DefaultModelError,
-    NoModelError,
-    OversizedImageError,
-    ProblemError,
-    TooManyImagesError,
-    UnknownModelError,
-    UnreadableScanError,
+from brainscan.messages import Kind
+from tumorapp.api.openapi import (
+    FILE_PROBLEMS,
+    VERSION,
+    Answer,
+    ErrorShape,
+    Operation,
+    document,
+    show_text,
 )
-from tumorapp.inference import scans_predicted
+from tumorapp.catalog import Catalog
+from tumorapp.feature import Feature
+from tumorapp.language.translation import tell
 from tumorapp.open_inference import schemas, tensors
-from tumorapp.problems import answer_problem, describe
+from tumorapp.open_inference.tensors import refuse
+from tumorapp.problems import PROTOCOL_PREFIX
 from tumorapp.uploads import read_body
 
-PREFIX = "/v2"
 # A request has few values beside those of its tensor: names, shapes, parameters.
 _OTHER_VALUES = 1000
 _BINARY_HEADER = "Inference-Header-Content-Length"  # of an extension that is not known here
 _PLATFORMS = {"openvino": "openvino_ir", "tensorflow": "tensorflow_keras"}
 
-_MODEL_ERRORS = (UnknownModelError, NoModelError)
-_INFER_ERRORS = (
-    BadRequest,
-    RequestEntityTooLarge,
-    TooManyImagesError,
-    OversizedImageError,
-    UnreadableScanError,
+_MODEL_PROBLEMS = ("unknown-model", "unknown-version", "no-model")
+_INFER_PROBLEMS = (
+    "invalid-inference-request",
+    "request-too-large",
+    "too-many-images",
+    *FILE_PROBLEMS,
 )
 
-blueprint = Blueprint("open_inference", __name__, url_prefix=PREFIX)
+
+def _write_error(kind: Kind) -> dict[str, Any]:
+    return {"error": show_text(kind), "code": kind.code}
 
 
-class _ProtocolErrors(ErrorShape):
-    """How the protocol writes errors."""
+_ERRORS = ErrorShape("application/json", schemas.ErrorSchema, _write_error)
 
-    content_type = "application/json"
-    schema = schemas.ErrorSchema
-
-    @staticmethod
-    def write(error: ProblemError | HTTPException) -> dict[str, Any]:
-        return {"error": describe(error).detail}
+blueprint = Blueprint("open_inference", __name__, url_prefix=PROTOCOL_PREFIX)
+health = Blueprint("open_inference_health", __name__, url_prefix=f"{PROTOCOL_PREFIX}/health")
 
 
-def _operation(summary: str, answer: Answer, *errors: Any, **more: Any) -> Operation:
+def _operation(summary: str, answer: Answer, *problems: str, **more: Any) -> Operation:
     return Operation(
         summary,
         "Open Inference Protocol",
         {200: answer, **more.pop("answers", {})},
-        errors,
-        _ProtocolErrors,
+        problems,
+        _ERRORS,
         parameters=[schemas.NAME, schemas.VERSION],  # those that are in its path
         **more,
     )
-
-
-def init_app(app: Flask) -> None:
-    """Serve the protocol, and answer errors under its prefix in its own shape."""
-    app.register_blueprint(blueprint)
-    app.register_error_handler(ProblemError, _answer_error)
-    app.register_error_handler(HTTPException, _answer_error)
-
-
-def _answer_error(error: ProblemError | HTTPException) -> Response | HTTPException:
-    response = answer_problem(error)
-    if isinstance(response, Response) and f"{request.path}/".startswith(f"{PREFIX}/"):
-        response.data = json.dumps(_ProtocolErrors.write(error))
-        response.mimetype = _ProtocolErrors.content_type
-    return response
 
 
 @blueprint.get("", strict_slashes=False)
@@ -91,14 +73,14 @@ def describe_server() -> dict[str, Any]:
     return {"name": "tumorapp", "version": VERSION, "extensions": []}
 
 
-@blueprint.get("/health/live")
+@health.get("/live")
 @document(_operation("Ask whether the server lives", schemas.LIVE))
 def check_health() -> dict[str, Any]:
     """Answer as long as the process answers at all."""
     return {"live": True}
 
 
-@blueprint.get("/health/ready")
+@health.get("/ready")
 @document(
     _operation(
         "Ask whether the server can predict", schemas.READY, answers={400: schemas.NOT_READY}
@@ -107,15 +89,15 @@ def check_health() -> dict[str, Any]:
 def check_readiness() -> tuple[dict[str, Any], int]:
     """Tell whether the default model is served; the protocol wants a 4xx where it is not."""
     try:
-        _catalog().get()
-    except (DefaultModelError, NoModelError):
+        current_app.extensions["catalog"].get()
+    except Problem:
         return {"ready": False}, 400
     return {"ready": True}, 200
 
 
 @blueprint.get("/models/<name>")
 @blueprint.get("/models/<name>/versions/<version>", endpoint="describe_version")
-@document(_operation("Describe a model", schemas.MODEL, *_MODEL_ERRORS))
+@document(_operation("Describe a model", schemas.MODEL, *_MODEL_PROBLEMS))
 def describe_model(name: str, version: str | None = None) -> dict[str, Any]:
     """Describe a model's tensors: it takes one of the inputs, and gives the outputs asked for."""
     return _describe(_find(name, version).card)
@@ -123,7 +105,7 @@ def describe_model(name: str, version: str | None = None) -> dict[str, Any]:
 
 @blueprint.get("/models/<name>/ready")
 @blueprint.get("/models/<name>/versions/<version>/ready", endpoint="check_version")
-@document(_operation("Ask whether a model can predict", schemas.MODEL_READY, *_MODEL_ERRORS))
+@document(_operation("Ask whether a model can predict", schemas.MODEL_READY, *_MODEL_PROBLEMS))
 def check_model(name: str, version: str | None = None) -> dict[str, Any]:
     """Answer 200 where the model, in that version, is served, else 404."""
     return {"name": _find(name, version).card.name, "ready": True}
@@ -133,7 +115,11 @@ def check_model(name: str, version: str | None = None) -> dict[str, Any]:
 @blueprint.post("/models/<name>/versions/<version>/infer", endpoint="infer_version")
 @document(
     _operation(
-        "Predict", schemas.INFERENCE, *_MODEL_ERRORS, *_INFER_ERRORS, body=schemas.INFERENCE_BODY
+        "Predict",
+        schemas.INFERENCE,
+        *_MODEL_PROBLEMS,
+        *_INFER_PROBLEMS,
+        body=lambda: schemas.INFERENCE_BODY,
     )
 )
 def infer(name: str, version: str | None = None) -> dict[str, Any]:
@@ -142,19 +128,26 @@ def infer(name: str, version: str | None = None) -> dict[str, Any]:
     config, card = current_app.config, model.card
     sent = _read_request(config["MAX_IMAGES"] * card.scan.size**2 + _OTHER_VALUES)
     names = tensors.choose_outputs(card, [output["name"] for output in sent.get("outputs") or ()])
-    start = perf_counter()
-    batch = tensors.read_batch(sent["inputs"][0], card, config["MAX_IMAGES"], config["MAX_PIXELS"])
-    prepared = perf_counter()
-    outputs = model.engine.predict(batch.pixels)
-    seconds = {"prepare": prepared - start, "infer": perf_counter() - prepared}
-    scans_predicted.send(card, labels=tensors.name_classes(card, outputs), seconds=seconds)
+    readings = tensors.read_batch(
+        sent["inputs"][0], model, config["MAX_IMAGES"], config["MAX_PIXELS"]
+    )
+    found = model.conclude(readings)
     answer: dict[str, Any] = {"model_name": card.name, "model_version": str(card.version)}
     if sent.get("id"):
         answer["id"] = sent["id"]
-    if batch.warnings:
-        answer["parameters"] = {"warnings": "\n".join(batch.warnings)}
-    answer["outputs"] = tensors.write_outputs(card, outputs, names)
+    # The protocol's parameters are texts and numbers, so this is JSON within JSON.
+    if warnings := [_describe_warnings(one) for one in found if one.warnings]:
+        answer["parameters"] = {"warnings": json.dumps(warnings)}
+    answer["outputs"] = tensors.write_outputs(found, names)
     return answer
+
+
+def _describe_warnings(examination: Examination) -> dict[str, Any]:
+    """Give the warnings of a scan, as the API writes them."""
+    return {
+        "name": examination.name,
+        "warnings": [{"code": one.code, "detail": tell(one)} for one in examination.warnings],
+    }
 
 
 def _read_request(most_values: int) -> dict[str, Any]:
@@ -163,12 +156,12 @@ def _read_request(most_values: int) -> dict[str, Any]:
     Its values are counted before they are parsed: each takes more memory than its text.
 
     Raises:
-        BadRequest: it is no JSON, or not as the protocol has it.
+        Problem: it is not JSON, or not as the protocol has it.
         RequestEntityTooLarge: it is larger, or holds more values, than is accepted.
     """
     if _BINARY_HEADER in request.headers:
-        raise BadRequest(
-            "The tensors come as binary data. Only JSON is accepted: with tritonclient, give "
+        raise refuse(
+            "The tensors come as binary data. Accepted: JSON. With tritonclient, give "
             "set_data_from_numpy(…, binary_data=False)."
         )
     body = read_body(request)
@@ -177,15 +170,15 @@ def _read_request(most_values: int) -> dict[str, Any]:
     try:
         sent = json.loads(body)
     except (ValueError, RecursionError):
-        raise BadRequest(
-            f"The body is no JSON: {len(body):,} bytes of {request.mimetype or 'no type'} were "
+        raise refuse(
+            f"The body is not JSON: {len(body):,} bytes of {request.mimetype or 'no type'} were "
             "received. Send an inference request of the Open Inference Protocol, with its tensors "
             "in JSON and uncompressed."
         ) from None
     try:
         return cast(dict[str, Any], schemas.REQUEST.load(sent))
     except ValidationError as error:
-        raise BadRequest(f"The request is not as it should be: {_name_fault(error)}") from None
+        raise refuse(f"The request is not valid: {_name_fault(error)}") from None
 
 
 def _name_fault(error: ValidationError) -> str:
@@ -209,16 +202,20 @@ def _describe(card: Card) -> dict[str, Any]:
     }
 
 
-def _find(name: str, version: str | None = None) -> LoadedModel:
-    model = _catalog().get(name)
+def _find(name: str, version: str | None = None) -> Model:
+    catalog: Catalog = current_app.extensions["catalog"]
+    model = catalog.get(name)
     served = str(model.card.version)
     if version is not None and version != served:
-        raise UnknownModelError(
-            f"{name} has no version {version[:100]!r} here. Version {served} is served.", [served]
+        raise Problem(
+            "unknown-version",
+            accepted=[served],
+            model=name,
+            version=repr(version[:100]),
+            served=served,
         )
     return model
 
 
-def _catalog() -> Catalog:
-    catalog: Catalog = current_app.extensions["catalog"]
-    return catalog
+FEATURE = Feature("open_inference", blueprint)
+HEALTH = Feature("open_inference_health", health, open=True, limited=False)

@@ -13,6 +13,7 @@ class ErrorSchema(Schema):
     """An error, as the protocol has it."""
 
     error = fields.String(required=True)
+    code = fields.String(metadata={"description": "Names this kind of problem."})
 
 
 class _ServerSchema(Schema):
@@ -109,7 +110,10 @@ class _InferenceSchema(Schema):
     model_version = fields.String(required=True)
     id = fields.String()
     parameters = fields.Dict(
-        metadata={"description": "warnings: what a reader of the outputs should know."}
+        metadata={
+            "description": "warnings: JSON with the warnings of each scan that has some, as "
+            "/api/predict writes them."
+        }
     )
     outputs = fields.List(fields.Nested(_OutputTensorSchema), required=True)
 

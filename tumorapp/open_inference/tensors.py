@@ -7,35 +7,26 @@ files in base64 that are decoded, cropped and resized here.
 import base64
 import binascii
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from werkzeug.exceptions import BadRequest
 
+from brainscan import Examination, ImageFile, Model, Problem
 from brainscan.bundle import Card
-from brainscan.engine import Outputs
-from tumorapp.errors import TooManyImagesError, at_most
-from tumorapp.inference import NO_HEATMAP, Upload, prepare_upload
+from brainscan.examine import Reading
+from brainscan.messages import KINDS
+from brainscan.scan import Box, PreparedScan
+from tumorapp.uploads import refuse_number
 
 SCANS, IMAGE = "scans", "image"
 PROBABILITIES, LABEL, HEATMAP = "probabilities", "label", "heatmap"
 _BASE64 = {"content_type": "base64"}
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """The scans of one request.
-
-    Attributes:
-        pixels: uint8, shape (scans, size, size, 1), 0 to 255.
-        warnings: what a reader of the predictions should know.
-    """
-
-    pixels: NDArray[np.uint8]
-    warnings: tuple[str, ...] = ()
+def refuse(reason: str) -> Problem:
+    """Say what is wrong with a request of the protocol."""
+    return Problem("invalid-inference-request", reason=reason)
 
 
 def describe_inputs(card: Card) -> list[dict[str, Any]]:
@@ -62,66 +53,61 @@ def choose_outputs(card: Card, names: Sequence[str]) -> tuple[str, ...]:
     """Give the names of the outputs to answer with: those asked for, else all but the heat map.
 
     Raises:
-        BadRequest: the model gives no output of that name, or one is named twice.
+        Problem: the model gives no output of that name, or one is named twice.
     """
     for name in names:
         if name == HEATMAP and card.feature_layer is None:
-            raise BadRequest(f"{NO_HEATMAP} Ask for {PROBABILITIES} or {LABEL}.")
+            raise refuse(f"{KINDS['no-heatmap'].text} Ask for {PROBABILITIES} or {LABEL}.")
         known = [output["name"] for output in describe_outputs(card)]
         if name not in known:
-            raise BadRequest(
+            raise refuse(
                 f"There is no output named {name[:100]!r}. {card.name} gives: {', '.join(known)}."
             )
         if names.count(name) > 1:
-            raise BadRequest(f"The output {name} is asked for more than once. Name it once.")
+            raise refuse(f"The output {name} is asked for more than once. Name it once.")
     return tuple(names) or (PROBABILITIES, LABEL)
 
 
-def read_batch(tensor: dict[str, Any], card: Card, max_images: int, max_pixels: int) -> Batch:
+def read_batch(
+    tensor: dict[str, Any], model: Model, max_images: int, max_pixels: int
+) -> list[Reading]:
     """Read the one input tensor of a request.
 
     Args:
         tensor: name, shape, datatype, data and perhaps parameters, as the protocol has them.
-        card: the model's.
+        model: the one that is asked.
         max_images: how many scans are accepted.
         max_pixels: how many pixels one image may have.
 
     Raises:
-        BadRequest: the tensor is none that the model takes, or its data does not fit its shape.
-        TooManyImagesError: there are more scans than accepted.
-        UnreadableScanError: an image is no scan; OversizedImageError: it has too many pixels.
+        Problem: the tensor is not one that the model takes, its data does not fit its shape, there
+            are more scans than accepted, or an image is not a scan.
     """
-    name = _check_tensor(tensor, card)
+    name = _check_tensor(tensor, model.card)
     count = tensor["shape"][0]
     if count > max_images:
-        raise TooManyImagesError(
-            f"{count} scans were received; at most {max_images} can be answered at once. Send "
-            "them in several requests.",
-            [at_most(max_images, "image")],
-        )
+        raise refuse_number(count, max_images)
     values = _flatten(tensor["data"], tensor["shape"])
     if name == SCANS:
         return _read_scans(values, tensor["shape"])
-    return _read_images(values, card, max_pixels)
+    files = [
+        ImageFile(name, _decode(name, text))
+        for name, text in zip(_name_all("image", len(values)), values, strict=True)
+    ]
+    return [model.read(file, max_pixels=max_pixels) for file in files]
 
 
-def name_classes(card: Card, outputs: Outputs) -> list[str]:
-    """Name the most probable class of each scan."""
-    return [card.classes[index] for index in outputs.probabilities.argmax(axis=1)]
-
-
-def write_outputs(card: Card, outputs: Outputs, names: Sequence[str]) -> list[dict[str, Any]]:
+def write_outputs(found: Sequence[Examination], names: Sequence[str]) -> list[dict[str, Any]]:
     """Write the outputs of those names, their data flat and row by row."""
     tensors = []
     for name in names:
         if name == LABEL:
-            labels = name_classes(card, outputs)
+            labels = [one.label for one in found]
             tensors.append(_write_tensor(LABEL, "BYTES", [len(labels)], labels))
             continue
-        values = outputs.heatmaps if name == HEATMAP else outputs.probabilities
-        if values is not None:  # choose_outputs() lets only those through that there are
-            flat = values.astype(np.float32).ravel().tolist()
-            tensors.append(_write_tensor(name, "FP32", list(values.shape), flat))
+        rows = [one.heat if name == HEATMAP else list(one.probabilities.values()) for one in found]
+        values = np.stack([np.asarray(row, np.float32) for row in rows])
+        tensors.append(_write_tensor(name, "FP32", list(values.shape), values.ravel().tolist()))
     return tensors
 
 
@@ -133,25 +119,25 @@ def _check_tensor(tensor: dict[str, Any], card: Card) -> str:
     inputs = {described["name"]: described for described in describe_inputs(card)}
     name: str = tensor["name"]
     if name not in inputs:
-        raise BadRequest(
+        raise refuse(
             f"There is no input named {name[:100]!r}. {card.name} takes {SCANS} (UINT8, prepared "
             f"arrays) or {IMAGE} (BYTES, image files in base64)."
         )
     datatype, shape = inputs[name]["datatype"], inputs[name]["shape"]
     if tensor["datatype"] != datatype:
-        raise BadRequest(
+        raise refuse(
             f"The input {name} has datatype {tensor['datatype'][:100]!r}. Accepted: {datatype}."
         )
     found = tensor["shape"]
     fits = found[1:] == shape[1:] or (name == IMAGE and found[1:] == [1])
     if not fits:
-        raise BadRequest(
+        raise refuse(
             f"The input {name} has shape {found[:8]}. Accepted: {shape}, where -1 is the number of "
             "scans."
         )
     content_type = (tensor.get("parameters") or {}).get("content_type", "base64")
     if name == IMAGE and content_type != "base64":
-        raise BadRequest(
+        raise refuse(
             f"The input {IMAGE} has content_type {str(content_type)[:100]!r}. Accepted: base64."
         )
     return name
@@ -165,7 +151,7 @@ def _flatten(data: list[Any], shape: Sequence[int]) -> list[Any]:
         for length in shape[1:]:
             for row in values:
                 if not isinstance(row, list):
-                    raise BadRequest(f"The data is not nested as its shape {shape} says.")
+                    raise refuse(f"The data is not nested as its shape {shape} says.")
                 _check_length(row, length, shape)
             values = list(chain.from_iterable(values))
     _check_length(values, int(np.prod(shape, dtype=object)), shape)
@@ -174,30 +160,29 @@ def _flatten(data: list[Any], shape: Sequence[int]) -> list[Any]:
 
 def _check_length(values: list[Any], expected: int, shape: Sequence[int]) -> None:
     if len(values) != expected:
-        raise BadRequest(
+        raise refuse(
             f"The data does not fit its shape {shape}: {len(values)} values where {expected} are "
             "expected. Give it flat, row by row, or nested as the shape says."
         )
 
 
-def _read_scans(values: list[Any], shape: Sequence[int]) -> Batch:
+def _read_scans(values: list[Any], shape: Sequence[int]) -> list[Reading]:
     try:
-        pixels = bytes(values)  # refuses whatever is no whole number of 0 to 255
+        data = bytes(values)  # refuses what is not a whole number of 0 to 255
     except (TypeError, ValueError):
-        raise BadRequest(
-            f"The input {SCANS} holds a value that is no whole number from 0 to 255."
+        raise refuse(
+            f"The input {SCANS} has a value that is not a whole number from 0 to 255."
         ) from None
-    return Batch(np.frombuffer(pixels, np.uint8).reshape(shape))
+    pixels = np.frombuffer(data, np.uint8).reshape(shape)
+    whole = shape[2], shape[1]
+    return [
+        Reading(name, PreparedScan(scan, Box(0, 0, *whole), whole))
+        for name, scan in zip(_name_all("scan", len(pixels)), pixels, strict=True)
+    ]
 
 
-def _read_images(values: list[Any], card: Card, max_pixels: int) -> Batch:
-    scans, warnings = [], []
-    for number, text in enumerate(values, start=1):
-        name = f"image {number}"
-        scan = prepare_upload(Upload(name, _decode(name, text)), card.scan, max_pixels)
-        scans.append(scan.pixels)
-        warnings += [f"{name}: {warning}" for warning in scan.warnings]
-    return Batch(np.stack(scans), tuple(warnings))
+def _name_all(kind: str, count: int) -> list[str]:
+    return [f"{kind} {number}" for number in range(1, count + 1)]
 
 
 def _decode(name: str, text: object) -> bytes:
@@ -206,7 +191,7 @@ def _decode(name: str, text: object) -> bytes:
             return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         pass
-    raise BadRequest(
+    raise refuse(
         f"{name}: it is not base64. Send the bytes of an image file in standard base64 (A–Z, a–z, "
         "0–9, + and /, padded with =), without line breaks and without a data: prefix."
     )

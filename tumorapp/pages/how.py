@@ -7,29 +7,38 @@ from flask import Blueprint, Flask, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
+from brainscan import ImageFile, Problem
 from brainscan.bundle import Card
 from tumorapp.api.schemas import Options, read_options
 from tumorapp.catalog import Catalog
-from tumorapp.errors import IMAGE_TYPES, MissingImageError, ProblemError
-from tumorapp.inference import Upload
+from tumorapp.feature import Feature, Menu
+from tumorapp.language.translation import mark
 from tumorapp.pages import samples
 from tumorapp.pages.layers import LayerReader, LayerReaders, LayersError
 from tumorapp.pages.steps import show_steps
-from tumorapp.problems import describe, wants_page
-from tumorapp.uploads import read_uploads
+from tumorapp.pages.views import describe_formats
+from tumorapp.problems import describe, to_problem, wants_page
+from tumorapp.uploads import read_file
 
 logger = logging.getLogger(__name__)
 
 blueprint = Blueprint("how", __name__)
 
 
-def init_app(app: Flask) -> None:
-    """Add the page to an application; needs its models' folder and engine to be set."""
+def _init_app(app: Flask) -> None:
     if app.config["ENGINE"] == "openvino":
         app.extensions["layers"] = LayerReaders(
             app.config["MODELS_DIR"], app.config["INFERENCE_THREADS"]
         )
-    app.register_blueprint(blueprint)
+
+
+FEATURE = Feature(
+    "how",
+    blueprint,
+    page=True,
+    menu=Menu(mark("How it works"), "show_page", 30),
+    init_app=_init_app,
+)
 
 
 @blueprint.get("/how")
@@ -48,38 +57,39 @@ def _answer() -> ResponseReturnValue:
     """Show the steps; an error is told at the form.
 
     Raises:
-        ProblemError, HTTPException: for a client that does not read HTML.
+        Problem, HTTPException: for a client that does not read HTML.
     """
     options = Options()
     try:
         options = read_options(request.values)
         return _render(options, **_explain(options.model, _read_scan()))
-    except (ProblemError, HTTPException) as error:
+    except (Problem, HTTPException) as error:
         if not wants_page(request):
             raise
-        problem = describe(error)
-        return _render(options, problem=problem), problem.status
+        problem = to_problem(error)
+        return _render(options, problem=describe(problem)), problem.status
 
 
-def _read_scan() -> Upload | None:
+def _read_scan() -> ImageFile | None:
     """Give the scan that was sent, where one was."""
     if request.method != "POST":
         return None
     try:
-        [upload] = read_uploads(request, max_images=1)
-    except MissingImageError:
-        return None
-    return upload
+        return read_file(request)
+    except Problem as problem:
+        if problem.code in ("missing-image", "no-file-chosen"):
+            return None
+        raise
 
 
-def _explain(name: str | None, upload: Upload | None) -> dict[str, Any]:
+def _explain(name: str | None, file: ImageFile | None) -> dict[str, Any]:
     catalog: Catalog = current_app.extensions["catalog"]
     model = catalog.get(name)
     reader = _find_reader(model.card)
     sample = request.values.get("sample") or samples.NAMES[0]
-    scan = upload or samples.read_sample(sample)
+    scan = file or samples.read_sample(sample)
     steps = show_steps(model, scan, reader, current_app.config["MAX_PIXELS"])
-    return {"steps": steps, "precision": model.engine.precision, "sample": upload is None}
+    return {"steps": steps, "precision": model.engine.precision, "sample": file is None}
 
 
 def _find_reader(card: Card) -> LayerReader | None:
@@ -99,7 +109,7 @@ def _render(options: Options, **names: Any) -> str:
         "how.html",
         models=[model.card for _, model in sorted(catalog.models.items())],
         chosen=options.model or catalog.default_name,
-        accepted_types=",".join(IMAGE_TYPES),
+        **describe_formats(),
         max_megabytes=current_app.config["MAX_UPLOAD_MB"],
         shows_layers="layers" in current_app.extensions,
         **names,

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from flask import (
     Blueprint,
@@ -15,60 +14,35 @@ from flask import (
 )
 from werkzeug.datastructures import MultiDict
 
+from brainscan import Model
 from brainscan.bundle import Card
-from tumorapp.catalog import Catalog, LoadedModel
-from tumorapp.errors import InvalidOptionError
-from tumorapp.language.translation import mark
+from brainscan.bundle.figures import FIGURES_FILE, read_figures
+from brainscan.bundle.study import REPORT_FOLDER, Result, read_study
+from brainscan.plots import Words, draw_plots
+from tumorapp.api.schemas import refuse_option
+from tumorapp.catalog import Catalog
+from tumorapp.config import FOLDER, ROOT, Setting
+from tumorapp.feature import Feature, Menu
+from tumorapp.language import wording
+from tumorapp.language.translation import mark, translate, write_decimal
 from tumorapp.pages import figures, rows
 from tumorapp.pages.mistakes import count_mistakes
 from tumorapp.pages.rows import BUDGETS, COLUMNS, Row, describe_card, describe_result, sort_rows
-from tumorapp.pages.study import Study, read_card, read_study
 
 _ORDERS = ("ascending", "descending")
 _PAGE = "README.md"
 _CARD = "card.json"
+_FILES = {_PAGE: "text/plain", FIGURES_FILE: "application/json"}  # browsers save text/markdown
 
-
-@dataclass(frozen=True)
-class Plot:
-    """A drawing of a report: its words in English, and its size in CSS pixels.
-
-    Room is kept for it while it loads.
-    """
-
-    file: str
-    title: str
-    explanation: str
-    width: int = 480
-    height: int = 432
-
-
-PLOTS = (
-    Plot(
-        "history.svg",
-        mark("Learning curves"),
-        mark("Loss and accuracy after each epoch."),
-        864,
-        336,
-    ),
-    Plot(
-        "confusion.svg",
-        mark("Confusion matrix"),
-        mark("Each row is a label, each column an answer."),
-    ),
-    Plot(
-        "roc.svg",
-        mark("ROC"),
-        mark("Cases that are found against false alarms, at every threshold."),
-    ),
-    Plot(
-        "reliability.svg",
-        mark("Reliability"),
-        mark("How often it is right when it is that sure."),
-    ),
-)
 
 blueprint = Blueprint("leaderboard", __name__, url_prefix="/models")
+FEATURE = Feature(
+    "leaderboard",
+    blueprint,
+    page=True,
+    menu=Menu(mark("Models"), "show_models", 20),
+    settings=(Setting("STUDY_DIR", ROOT / "instance" / "study", FOLDER),),
+)
 for _filter in (
     figures.write_share,
     figures.write_number,
@@ -106,7 +80,7 @@ class _Choice:
 def show_models() -> str:
     """Show every model that is served or was studied, as a table."""
     choice = _read_choice(request.args)
-    study = _study()
+    study = read_study(_study_folder())
     cards = [model.card for _, model in sorted(_catalog().models.items())]
     found = [*map(describe_card, cards), *map(describe_result, study.results)]
     column = next(column for column in COLUMNS if column.name == choice.sort)
@@ -127,38 +101,28 @@ def show_models() -> str:
 @blueprint.get("/reports/<slug>")
 def show_study_report(slug: str) -> str:
     """Show the report of a row of the study."""
-    result = _study().find(slug) or abort(404)
-    card = read_card(_study_folder(), slug)
-    folder = _study_folder() / slug / "report"
-    return _render_report(describe_result(result), card, folder, result=result)
+    return _render_report(describe_result(_find_result(slug)), _study_folder() / slug)
 
 
 @blueprint.get("/reports/<slug>/<file>")
 def send_study_file(slug: str, file: str) -> Response:
-    """Send the card, a plot or the written report of a row of the study."""
-    if _study().find(slug) is None:
-        abort(404)
-    if file == _CARD:
-        return _send_card(read_card(_study_folder(), slug) or abort(404), slug)
-    return _send(_study_folder(), f"{slug}/report", file)
+    """Send the card, the written report or its numbers of a row of the study."""
+    return _send(_find_result(slug).card, slug, _study_folder() / slug, file)
 
 
 @blueprint.get("/<model>/<int:version>")
 def show_bundle_report(model: str, version: int) -> str:
     """Show the report of a model that is served."""
     loaded = _find_model(model, version)
-    folder = _models_folder() / model / str(version) / "report"
-    precision = loaded.engine.precision
-    return _render_report(describe_card(loaded.card), loaded.card, folder, precision=precision)
+    folder = _models_folder() / model / str(version)
+    return _render_report(describe_card(loaded.card), folder, loaded.engine.precision)
 
 
 @blueprint.get("/<model>/<int:version>/<file>")
 def send_bundle_file(model: str, version: int, file: str) -> Response:
-    """Send the card, a plot or the written report of a model that is served."""
+    """Send the card, the written report or its numbers of a model that is served."""
     card = _find_model(model, version).card
-    if file == _CARD:
-        return _send_card(card, f"{model}-{version}")
-    return _send(_models_folder(), f"{model}/{version}/report", file)
+    return _send(card, f"{model}-{version}", _models_folder() / model / str(version), file)
 
 
 def _read_choice(values: MultiDict[str, str]) -> _Choice:
@@ -167,44 +131,48 @@ def _read_choice(values: MultiDict[str, str]) -> _Choice:
     accepted = {"sort": tuple(column.name for column in COLUMNS), "order": _ORDERS}
     for name, names in accepted.items():
         if given[name] and given[name] not in names:
-            raise InvalidOptionError(
-                f"The option {name} is {given[name][:100]!r}. Accepted: {', '.join(names)}.", names
-            )
+            raise refuse_option(name, given[name], names)
     return _Choice(**{name: value for name, value in given.items() if value})
 
 
-def _render_report(row: Row, card: Card | None, folder: Path, **more: Any) -> str:
+def _render_report(row: Row, folder: Path, precision: str | None = None) -> str:
+    """Show the report of a row; a model that is served has a graph in some precision."""
+    report, training = folder / REPORT_FOLDER, row.card.training
+    numbers = read_figures(report)
+    words = Words(translate, write_decimal, wording.class_name)
     return render_template(
         "report.html",
         row=row,
-        card=card,
+        card=row.card,
+        measured=row.card.measurement,
+        training=training,
+        precision=precision,
         meaning=BUDGETS[row.budget],
         epochs=rows.write_epochs(row),
-        plots=[plot for plot in PLOTS if (folder / plot.file).is_file()],
-        page=_PAGE if (folder / _PAGE).is_file() else None,
+        plots=draw_plots(numbers, training.best_epoch, words) if numbers and training else [],
+        numbers_file=FIGURES_FILE,
+        page=_PAGE if (report / _PAGE).is_file() else None,
         card_file=_CARD,
-        mistakes=count_mistakes(card) if card else None,
-        **more,
+        mistakes=count_mistakes(row.card),
     )
 
 
-def _send(root: Path, folder: str, file: str) -> Response:
-    """Send a file of a report; a browser asks each time whether it changed."""
-    if file == _PAGE:  # as text: browsers save Markdown instead of showing it
-        return send_from_directory(root, f"{folder}/{file}", mimetype="text/plain")
-    if file not in {plot.file for plot in PLOTS}:
+def _send(card: Card, name: str, folder: Path, file: str) -> Response:
+    """Send a card to be saved, or a file of a report; a browser asks each time if it changed."""
+    if file == _CARD:
+        answer = Response(card.to_json(), mimetype="application/json")
+        answer.headers.set("Content-Disposition", "attachment", filename=f"{name}-{_CARD}")
+        return answer
+    if file not in _FILES:
         abort(404)
-    return send_from_directory(root, f"{folder}/{file}", mimetype="image/svg+xml")
+    return send_from_directory(folder / REPORT_FOLDER, file, mimetype=_FILES[file])
 
 
-def _send_card(card: Card, name: str) -> Response:
-    """Send a card to be saved under a name that says whose it is."""
-    answer = Response(card.to_json(), mimetype="application/json")
-    answer.headers.set("Content-Disposition", "attachment", filename=f"{name}-{_CARD}")
-    return answer
+def _find_result(slug: str) -> Result:
+    return read_study(_study_folder()).find(slug) or abort(404)
 
 
-def _find_model(model: str, version: int) -> LoadedModel:
+def _find_model(model: str, version: int) -> Model:
     loaded = _catalog().models.get(model)
     if loaded is None or loaded.card.version != version:
         abort(404)
@@ -224,7 +192,3 @@ def _models_folder() -> Path:
 def _study_folder() -> Path:
     folder: Path = current_app.config["STUDY_DIR"]
     return folder
-
-
-def _study() -> Study:
-    return read_study(_study_folder())

@@ -1,6 +1,6 @@
 """What a model gets wrong, counted from its confusion matrix, for a page to say in words."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from brainscan.bundle import Card
@@ -55,15 +55,21 @@ class Mistakes:
 
 
 def count_mistakes(card: Card) -> Mistakes | None:
-    """Count the mistakes on a card; None where it has no confusion matrix of its classes."""
-    matrix = card.metrics.get("confusion")
-    width = len(card.classes)
-    if not matrix or len(matrix) != width or any(len(counts) != width for counts in matrix):
+    """Count the mistakes on a card; None where nothing was measured."""
+    measured = card.measurement
+    if measured is None:
         return None
-    labels = range(width)
+    matrix, labels = measured.confusion, range(len(card.classes))
+    surest = {(one.label, one.answer): one.confidence for one in measured.mistakes}
     confusions = sorted(
         (
-            _describe(card, label, answer)
+            Confusion(
+                matrix[label][answer],
+                sum(matrix[label]),
+                card.classes[label],
+                card.classes[answer],
+                surest.get((card.classes[label], card.classes[answer])),
+            )
             for label in labels
             for answer in labels
             if label != answer
@@ -77,23 +83,13 @@ def count_mistakes(card: Card) -> Mistakes | None:
     wrong = sum(one.count for one in confusions)
     return Mistakes(
         wrong=Share(wrong, sum(map(sum, matrix))),
-        missed=_share(card, tumors, healthy) if both else None,
-        false_alarms=_share(card, healthy, tumors) if both else None,
+        missed=_share(matrix, tumors, healthy) if both else None,
+        false_alarms=_share(matrix, healthy, tumors) if both else None,
         confusions=shown,
         rest=wrong - sum(one.count for one in shown),
     )
 
 
-def _describe(card: Card, label: int, answer: int) -> Confusion:
-    counts = card.metrics["confusion"][label]
-    names = card.classes[label], card.classes[answer]
-    known = {
-        (one["label"], one["answer"]): one["confidence"] for one in card.metrics.get("mistakes", ())
-    }
-    return Confusion(counts[answer], sum(counts), *names, known.get(names))
-
-
-def _share(card: Card, labels: Iterable[int], answers: Iterable[int]) -> Share:
-    matrix, answers = card.metrics["confusion"], list(answers)
+def _share(matrix: Sequence[Sequence[int]], labels: list[int], answers: list[int]) -> Share:
     rows = [matrix[label] for label in labels]
     return Share(sum(row[answer] for row in rows for answer in answers), sum(map(sum, rows)))

@@ -1,15 +1,14 @@
 """The leaderboard's rows and columns: what is shown of a model, and how rows are put in order."""
 
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from flask import url_for
 
 from brainscan.bundle import Card
-from brainscan.bundle.study import Result
+from brainscan.bundle.study import Published, Result
 from tumorapp.language.translation import mark, translate, write_percent
 from tumorapp.pages.figures import NONE, write_interval, write_number, write_published, write_share
 
@@ -22,43 +21,42 @@ BUDGETS = {
     ),
     "own": mark("The model’s own recipe in this project, and no document’s."),
 }
+_IMPORTED = mark("imported")
 _METHODS = {"fine-tune": mark("all layers trained"), "frozen": mark("frozen backbone")}
 _HEADS = {"svm": mark("SVM head"), "knn": mark("k-nearest-neighbour head")}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One model as it was measured once; None stands for what is not known.
+    """One model of the leaderboard: its card, and what the card does not say.
 
     Attributes:
-        budget: a key of `BUDGETS`.
+        card: with all that was measured.
         url: its report page.
-        leaked: share of the test scans with a near-duplicate in training, 0 to 1.
-        published: the document's accuracy, loss and f1, where it states them.
+        budget: a key of `BUDGETS`.
+        name: what the document calls it, or its version.
+        data: names of the data sets.
+        document: "" for a model that is served.
+        published: the document's figures; None for a model that is served.
     """
 
-    model: str
+    card: Card
     url: str
     budget: str
+    name: str
+    data: tuple[str, ...]
     document: str = ""
-    name: str = ""
-    method: str = ""
-    head: str = ""
-    protocol: str = ""
-    data: tuple[str, ...] = ()
-    size: int | None = None
-    epochs: int | None = None
-    epochs_run: int | None = None
-    seconds_per_epoch: float | None = None
-    parameters: int | None = None
-    accuracy: float | None = None
-    interval: tuple[float, float] | None = None
-    leaked: float | None = None
-    loss: float | None = None
-    f1: float | None = None
-    published: Mapping[str, float | None] = field(default_factory=dict)
-    date: str = ""
-    device: str = ""
+    published: Published | None = None
+
+    @property
+    def protocol(self) -> str:
+        """How the scans were divided; "" where nothing was measured."""
+        return self.card.measurement.protocol if self.card.measurement else ""
+
+    @property
+    def device(self) -> str:
+        """What it was trained on; "" where that is not known."""
+        return self.card.training.device if self.card.training else ""
 
     @property
     def way(self) -> str:
@@ -68,7 +66,10 @@ class Row:
     @property
     def _ways(self) -> tuple[str, ...]:
         """The parts of `way`, in English."""
-        ways = _METHODS.get(self.method, self.method), _HEADS.get(self.head, "")
+        training = self.card.training
+        if training is None:
+            return (_IMPORTED,)
+        ways = _METHODS.get(training.method, training.method), _HEADS.get(training.head, "")
         return tuple(filter(None, ways))
 
     @property
@@ -79,80 +80,60 @@ class Row:
     @property
     def text(self) -> str:
         """What a search looks through, in lower case; English words are found in any language."""
-        words = (self.model, self.document, self.name, self.budget, self.protocol)
+        words = (self.card.name, self.document, self.name, self.budget, self.protocol)
         ways = (self.way, *self._ways)
-        return " ".join((*words, *ways, *self.data, self.device, self.date)).lower()
+        return " ".join((*words, *ways, *self.data, self.device, self.card.created)).lower()
 
 
 def describe_result(result: Result) -> Row:
     """Give the row of a study's result."""
-    leaked = result.leaks.get("scans")
     return Row(
-        model=result.model,
+        card=result.card,
         url=url_for("leaderboard.show_study_report", slug=result.id),
         budget=result.budget,
-        document=result.document,
         name=result.row,
-        method=result.method,
-        head=result.head,
-        protocol=result.protocol,
-        data=tuple(result.data),
-        size=result.size,
-        epochs=result.epochs,
-        epochs_run=result.epochs_run,
-        seconds_per_epoch=result.seconds_per_epoch,
-        parameters=result.parameters,
-        accuracy=result.accuracy,
-        interval=result.interval,
-        leaked=leaked / result.test_scans if leaked and result.test_scans else None,
-        loss=result.loss,
-        f1=result.f1_macro,
+        data=result.data,
+        document=result.document,
         published=result.published,
-        date=result.date[:10],
-        device=result.device,
     )
 
 
 def describe_card(card: Card) -> Row:
     """Give the row of a bundle that is served."""
-    metrics, training = card.metrics, card.training
-    interval = metrics.get("intervals", {}).get("accuracy")
-    leaked, scans = metrics.get("leaks", {}).get("scans"), metrics.get("scans")
     return Row(
-        model=card.name,
+        card=card,
         url=url_for("leaderboard.show_bundle_report", model=card.name, version=card.version),
         budget="served",
         name=translate("version %(number)s", number=card.version),
-        method=training.get("method", ""),
-        head=training.get("head", ""),
-        protocol=metrics.get("protocol", ""),
-        data=tuple(source["title"] for source in card.sources if "title" in source),
-        size=card.scan.size,
-        epochs=training.get("recipe", {}).get("epochs"),
-        epochs_run=training.get("epochs"),
-        seconds_per_epoch=metrics.get("seconds_per_epoch"),
-        parameters=card.parameters,
-        accuracy=metrics.get("accuracy"),
-        interval=(interval[0], interval[1]) if interval else None,
-        leaked=leaked / scans if leaked and scans else None,
-        loss=metrics.get("loss"),
-        f1=metrics.get("f1_macro"),
-        date=card.created[:10],
-        device=training.get("device", ""),
+        data=tuple(source.title for source in card.sources),
     )
 
 
 def write_epochs(row: Row) -> str:
     """Write how many epochs ran, and of how many where it stopped early: "18 of 40"."""
-    if row.epochs_run is None or row.epochs in (None, row.epochs_run):
-        return write_number(row.epochs_run)
-    return translate("%(some)s of %(all)s", some=row.epochs_run, all=row.epochs)
+    training = row.card.training
+    if training is None or training.epochs == training.planned_epochs:
+        return write_number(training.epochs if training else None)
+    return translate("%(some)s of %(all)s", some=training.epochs, all=training.planned_epochs)
+
+
+def _measured(name: str) -> Callable[[Row], float | None]:
+    """Read a figure of the measurement; None where nothing was measured."""
+    return lambda row: getattr(row.card.measurement, name, None)
+
+
+def _published(name: str) -> Callable[[Row], float | None]:
+    return lambda row: getattr(row.published, name, None)
+
+
+def _write_accuracy_interval(row: Row) -> str:
+    measured = row.card.measurement
+    return write_interval(measured.intervals.accuracy) if measured else ""
 
 
 def _write_leak(row: Row) -> str:
-    if not row.leaked:
-        return ""
-    return translate("%(share)s leaked", share=write_percent(row.leaked, 0))
+    leaked = row.card.measurement.leaked if row.card.measurement else 0
+    return translate("%(share)s leaked", share=write_percent(leaked, 0)) if leaked else ""
 
 
 @dataclass(frozen=True)
@@ -185,7 +166,7 @@ class Column:
         if isinstance(value, str):
             folded = value.lower()
             return re.sub(r"\d+", lambda digits: digits[0].zfill(9), folded) or None
-        return value if value is not None and math.isfinite(value) else None
+        return value
 
     def initial_order(self) -> str:
         """Give the order of the first click on its header."""
@@ -203,43 +184,45 @@ def _number(
     return Column(name, title, value, number=True, **more)
 
 
-def _published(name: str) -> Callable[[Row], float | None]:
-    return lambda row: row.published.get(name)
-
-
 COLUMNS = (
-    _text("model", mark("Model"), lambda row: row.model, note=lambda row: row.way),
+    _text("model", mark("Model"), lambda row: row.card.name, note=lambda row: row.way),
     _text("budget", mark("Setting"), lambda row: row.budget),
     _number(
         "accuracy",
         mark("Accuracy"),
-        lambda row: row.accuracy,
-        write=lambda row: write_share(row.accuracy),
-        note=lambda row: write_interval(row.interval),
+        _measured("accuracy"),
+        write=lambda row: write_share(_measured("accuracy")(row)),
+        note=_write_accuracy_interval,
         falling=True,
     ),
     _number(
         "published",
         mark("Published"),
         _published("accuracy"),
-        write=lambda row: write_published(row.published.get("accuracy")),
+        write=lambda row: write_published(_published("accuracy")(row)),
         falling=True,
     ),
-    _number("f1", mark("F1"), lambda row: row.f1, 3, falling=True),
+    _number("f1", mark("F1"), _measured("f1_macro"), 3, falling=True),
     _number(
         "published_f1", mark("Published F1"), _published("f1"), digits=3, falling=True, extra=True
     ),
-    _number("loss", mark("Loss"), lambda row: row.loss, 3),
+    _number("loss", mark("Loss"), _measured("loss"), 3),
     _number("published_loss", mark("Published loss"), _published("loss"), digits=3, extra=True),
     _text("document", mark("Document"), lambda row: row.document),
     _text("protocol", mark("Protocol"), lambda row: row.protocol, note=_write_leak),
-    _number("parameters", mark("Parameters"), lambda row: row.parameters),
-    _number("size", mark("Pixels"), lambda row: row.size, extra=True),
-    _number("epochs", mark("Epochs"), lambda row: row.epochs_run, write=write_epochs, extra=True),
-    _number("seconds", mark("Seconds an epoch"), lambda row: row.seconds_per_epoch, 1, extra=True),
+    _number("parameters", mark("Parameters"), lambda row: row.card.parameters),
+    _number("size", mark("Pixels"), lambda row: row.card.scan.size, extra=True),
+    _number(
+        "epochs",
+        mark("Epochs"),
+        lambda row: row.card.training.epochs if row.card.training else None,
+        write=write_epochs,
+        extra=True,
+    ),
+    _number("seconds", mark("Seconds an epoch"), _measured("seconds_per_epoch"), 1, extra=True),
     _text("data", mark("Data"), lambda row: ", ".join(row.data), extra=True),
     _text("device", mark("Device"), lambda row: row.device, extra=True),
-    _text("date", mark("Date"), lambda row: row.date, falling=True, extra=True),
+    _text("date", mark("Date"), lambda row: row.card.created[:10], falling=True, extra=True),
 )
 
 

@@ -4,21 +4,19 @@ from pathlib import Path
 
 from flask import current_app
 
-from tumorapp.errors import InvalidOptionError
-from tumorapp.inference import Upload
+from brainscan import ImageFile
+from tumorapp.api.schemas import refuse_option
 
 NAMES = ("slice-1", "slice-2", "slice-3", "slice-4")
 
 
-def read_sample(name: str) -> Upload:
+def read_sample(name: str) -> ImageFile:
     """Read a sample scan as if it had been uploaded.
 
     Raises:
-        InvalidOptionError: there is none of that name.
+        Problem: there is none of that name.
     """
     if name not in NAMES:
-        raise InvalidOptionError(
-            f"There is no sample scan {name[:100]!r}. Choose one of: {', '.join(NAMES)}.", NAMES
-        )
+        raise refuse_option("sample", name, NAMES)
     path = Path(str(current_app.static_folder), "samples", f"{name}.webp")
-    return Upload(path.name, path.read_bytes())
+    return ImageFile(path.name, path.read_bytes())

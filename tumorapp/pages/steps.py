@@ -10,10 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from brainscan.bundle import Card
-from brainscan.scan import Box, decode_scan, trace_head
-from tumorapp.catalog import LoadedModel
-from tumorapp.inference import Prediction, Upload, examine_scans
+from brainscan import Examination, ImageFile, Model
+from brainscan.scan import Box, Picture
 from tumorapp.pages.layers import FeatureMaps, Layer, LayerReader, LayersError, choose_channels
 
 PICTURE_SIDE = 640
@@ -67,8 +65,7 @@ class Steps:
     """Every step of a prediction.
 
     Attributes:
-        card: the model's.
-        prediction: what it came to.
+        examination: what it came to.
         picture: the scan as a data URI, its longest side at most 640 pixels.
         whole: width and height of the scan, in pixels.
         tracing: how the head was found; None where the model takes the whole scan.
@@ -79,8 +76,7 @@ class Steps:
         heatmap: a PNG to lay over the scan, as a data URI.
     """
 
-    card: Card
-    prediction: Prediction
+    examination: Examination
     picture: str
     whole: tuple[int, int]
     tracing: Tracing | None
@@ -91,43 +87,37 @@ class Steps:
     heatmap: str | None
 
 
-def show_steps(
-    model: LoadedModel, upload: Upload, reader: LayerReader | None, max_pixels: int
-) -> Steps:
+def show_steps(model: Model, file: ImageFile, reader: LayerReader | None, max_pixels: int) -> Steps:
     """Predict a scan and keep every step.
 
     Args:
         model: the one that predicts.
-        upload: the scan's file.
+        file: the scan's.
         reader: of the model's layers; None where they cannot be shown.
         max_pixels: the largest scan accepted.
 
     Raises:
-        UnreadableScanError, OversizedImageError: as `predict_uploads` does.
+        ScanError: the file is not a scan.
     """
-    wanted = model.card.feature_layer is not None
-    found = examine_scans(model, [upload], heatmap=wanted, max_pixels=max_pixels)
-    prepared, prediction = found.scans[0], found.predictions[0]
-    heatmaps, heatmap = found.outputs.heatmaps, prediction.heatmap
-    grey = decode_scan(upload.data, max_pixels=max_pixels)
+    reading = model.read(file, max_pixels=max_pixels, keep_picture=True)
+    [found] = model.conclude([reading])
     return Steps(
-        card=model.card,
-        prediction=prediction,
-        picture=_write_small(grey),
-        whole=prepared.whole,
-        tracing=_trace(grey) if model.card.scan.crop else None,
-        box=prepared.box,
-        pixels=_write_exactly(prepared.pixels),
-        layers=_show_layers(reader, prepared.pixels) if reader else None,
-        cells=None if heatmaps is None else (heatmaps.shape[1], heatmaps.shape[2]),
-        heatmap=_link("png", heatmap) if heatmap else None,
+        examination=found,
+        picture=_write_small(found.picture.grey),
+        whole=found.scan.whole,
+        tracing=_trace(found.picture) if model.card.scan.crop else None,
+        box=found.scan.box,
+        pixels=_write_exactly(found.scan.pixels),
+        layers=_show_layers(reader, found.scan.pixels) if reader else None,
+        cells=None if found.heat is None else (found.heat.shape[0], found.heat.shape[1]),
+        heatmap=_link("png", found.heatmap) if found.heatmap else None,
     )
 
 
-def _trace(grey: NDArray[np.uint8]) -> Tracing:
-    outline = trace_head(grey)
+def _trace(picture: Picture) -> Tracing:
+    outline = picture.outline
     rows, columns = outline.mask.shape
-    height, width = grey.shape
+    width, height = picture.size
     found = (
         np.empty((0, 2)) if outline.contour is None else outline.contour[:, 0].astype(np.float64)
     )

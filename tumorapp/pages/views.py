@@ -15,24 +15,34 @@ from flask import Blueprint, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from brainscan.scan import Box, PreparedScan, decode_scan
+from brainscan import ImageFile, Problem, ScanError
+from brainscan.scan import Picture, PreparedScan, read_picture
+from brainscan.scan.formats import list_endings, list_media_types, list_names
 from tumorapp.api.schemas import Options, PredictionSchema, read_options
 from tumorapp.catalog import Catalog
-from tumorapp.errors import IMAGE_TYPES, ProblemError
-from tumorapp.inference import Upload, examine_scans
-from tumorapp.language import sentences, wording
+from tumorapp.config import ON_OFF, Setting
+from tumorapp.feature import Feature, Menu
+from tumorapp.language import wording
+from tumorapp.language.translation import mark, tell
 from tumorapp.pages import samples
 from tumorapp.pages.comparison import compare_models
-from tumorapp.problems import describe, wants_page
-from tumorapp.uploads import read_uploads
+from tumorapp.problems import describe, to_problem, wants_page
+from tumorapp.uploads import read_file
 
 PREVIEW_SIDE = 1024
 # What a form adds to its file: names, boundaries and the other fields.
 _FORM_OVERHEAD = 4096
-_PREDICTION = PredictionSchema()
+_PREDICTIONS = {True: PredictionSchema(), False: PredictionSchema(exclude=("heatmap",))}
 
 blueprint = Blueprint("pages", __name__)
-for _filter in (*wording.FILTERS, sentences.translate_sentence):
+FEATURE = Feature(
+    "pages",
+    blueprint,
+    page=True,
+    menu=Menu(mark("Predict"), "show_form", 10),
+    settings=(Setting("PAGES", "on", ON_OFF),),
+)
+for _filter in (*wording.FILTERS, tell):
     blueprint.add_app_template_filter(_filter)
 
 
@@ -46,7 +56,7 @@ class _Outcome:
 
 
 # What a form asks for: the template's names for what became of its scan.
-_Step = Callable[[Options, Upload], dict[str, Any]]
+_Step = Callable[[Options, ImageFile], dict[str, Any]]
 
 
 @blueprint.get("/")
@@ -92,82 +102,95 @@ def _render_page(options: Options, **names: Any) -> str:
         chosen=options.model or catalog.default_name,
         samples=samples.NAMES,
         wants_heatmap=options.heatmap,
-        accepted_types=",".join(IMAGE_TYPES),
+        **describe_formats(),
         max_megabytes=current_app.config["MAX_UPLOAD_MB"],
         max_bytes=current_app.config["MAX_CONTENT_LENGTH"] - _FORM_OVERHEAD,
         **names,
     )
 
 
+def describe_formats() -> dict[str, Any]:
+    """Give a template what a file field accepts, and the formats' names."""
+    return {
+        "accepted_types": ",".join((*list_media_types(), *list_endings())),
+        "endings": list_endings(),
+        "formats": list_names(),
+    }
+
+
 def _answer(*steps: _Step) -> _Outcome:
     """Do with the scan of a form what it asks for; an error becomes part of the outcome.
 
     Raises:
-        ProblemError, HTTPException: for a client that does not read HTML.
+        Problem, HTTPException: for a client that does not read HTML.
     """
     options = Options(heatmap=True)
     try:
         options = read_options(request.form)
-        upload = _read_upload()
-        names = [step(options, upload) for step in steps]
+        file = _read_file()
+        names = [step(options, file) for step in steps]
         return _Outcome(options, {name: value for each in names for name, value in each.items()})
-    except (ProblemError, HTTPException) as error:
+    except (Problem, HTTPException) as error:
         if not wants_page(request):
             raise
-        problem = describe(error)
-        return _Outcome(options, {"problem": problem}, problem.status)
+        problem = to_problem(error)
+        return _Outcome(options, {"problem": describe(problem)}, problem.status)
 
 
-def _read_upload() -> Upload:
+def _read_file() -> ImageFile:
     """Give the scan of a form, or the sample that it names."""
     if name := request.form.get("sample"):
         return samples.read_sample(name)
-    [upload] = read_uploads(request, max_images=1)
-    return upload
+    return read_file(request)
 
 
-def _predict(options: Options, upload: Upload) -> dict[str, Any]:
+def _predict(options: Options, file: ImageFile) -> dict[str, Any]:
     catalog: Catalog = current_app.extensions["catalog"]
-    max_pixels: int = current_app.config["MAX_PIXELS"]
     start = time.perf_counter()
     model = catalog.get(options.model)
-    found = examine_scans(model, [upload], heatmap=options.heatmap, max_pixels=max_pixels)
+    reading = model.read(file, max_pixels=current_app.config["MAX_PIXELS"], keep_picture=True)
+    [found] = model.conclude([reading], want_heatmaps=options.heatmap)
+    prediction = _PREDICTIONS[options.heatmap].dump(found)
     seconds = time.perf_counter() - start
     # The script shows the scan itself, and asks for a preview only where the browser cannot.
     preview = "preview" in request.form
     return {
         "card": model.card,
-        "precision": model.engine.precision,
-        "prediction": _PREDICTION.dump(found.predictions[0]),
-        "crop": _outline_crop(found.scans[0]),
+        "precision": found.precision,
+        "prediction": prediction,
+        "crop": _outline_crop(found.scan),
         "milliseconds": max(1, round(seconds * 1000)),
-        "preview": _draw_preview(upload.data, max_pixels) if preview else None,
+        "preview": _draw_preview(found.picture) if preview else None,
     }
 
 
-def _compare(options: Options, upload: Upload) -> dict[str, Any]:
+def _compare(options: Options, file: ImageFile) -> dict[str, Any]:
     catalog: Catalog = current_app.extensions["catalog"]
     catalog.get(options.model)  # refused as for a prediction: where there is none, or not this one
-    return {"comparison": compare_models(catalog, upload, current_app.config["MAX_PIXELS"])}
+    try:
+        picture = read_picture(file.data, max_pixels=current_app.config["MAX_PIXELS"])
+    except ScanError as error:
+        raise error.about(file.name) from error
+    models = [model for _, model in sorted(catalog.models.items())]
+    return {"comparison": compare_models(models, file.name, picture)}
 
 
 def _outline_crop(scan: PreparedScan) -> dict[str, Any] | None:
     """Give the part of a scan that the model saw, in its pixels; None where it saw all of it."""
     width, height = scan.whole
-    if scan.box == Box(0, 0, width, height):
+    if scan.box == (0, 0, width, height):
         return None
     return {"box": scan.box, "width": width, "height": height}
 
 
-def _draw_preview(data: bytes, max_pixels: int) -> str:
+def _draw_preview(picture: Picture) -> str:
     """Draw the scan as it was decoded: any accepted format, grey, the right way up.
 
     Returns:
         A PNG as a data URI, its longest side at most 1024 pixels.
     """
-    grey = decode_scan(data, max_pixels=max_pixels)
-    height, width = grey.shape
+    width, height = picture.size
     scale = min(1.0, PREVIEW_SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    png = cv2.imencode(".png", cv2.resize(grey, size, interpolation=cv2.INTER_AREA))[1]
+    png = cv2.imencode(".png", cv2.resize(picture.grey, size, interpolation=cv2.INTER_AREA))[1]
     return f"data:image/png;base64,{base64.b64encode(png.tobytes()).decode('ascii')}"

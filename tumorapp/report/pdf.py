@@ -6,15 +6,12 @@ from datetime import datetime
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from brainscan.bundle import Card
+from brainscan import Examination
+from brainscan.bundle import Card, Measurement
 from brainscan.heatmap import lay_over
-from brainscan.scan import PreparedScan
-from tumorapp.inference import Prediction
 from tumorapp.language import wording
-from tumorapp.language.sentences import translate_sentence
-from tumorapp.language.translation import mark, name_language, translate, write_decimal
+from tumorapp.language.translation import mark, name_language, tell, translate, write_decimal
 from tumorapp.report.sheet import GAP, PICTURE, Sheet, shorten
 
 NOTICE = mark("For research and teaching only. Not for diagnosis.")
@@ -36,21 +33,13 @@ class Report:
     """What a report tells.
 
     Attributes:
-        card: the model's.
-        precision: of the graph that answered.
-        prediction: what it said.
-        scan: as the model got it.
-        grey: uint8, shape (height, width): as it was decoded.
+        examination: what a model says of a scan, its picture kept.
         sha256: of the file.
         made: when, in UTC.
         software: its name and version.
     """
 
-    card: Card
-    precision: str
-    prediction: Prediction
-    scan: PreparedScan
-    grey: NDArray[np.uint8]
+    examination: Examination
     sha256: str
     made: datetime
     software: str
@@ -58,38 +47,38 @@ class Report:
 
 def draw_report(report: Report) -> bytes:
     """Draw a report; gives the PDF."""
-    prediction = report.prediction
+    found = report.examination
     sheet = Sheet(translate("TumorApp report"), name_language())
     sheet.head("TumorApp", f"{report.made:%Y-%m-%d, %H:%M} UTC")
     sheet.warn([translate(NOTICE)])
-    sheet.write(shorten(prediction.filename, LONGEST_NAME), 9, quiet=True)
-    sheet.write(shorten(wording.finding(prediction.label), 35), 23, bold=True)
+    sheet.write(shorten(found.name, LONGEST_NAME), 9, quiet=True)
+    sheet.write(shorten(wording.finding(found.label), 35), 23, bold=True)
     sheet.space(2)
-    share = wording.probability(prediction.confidence)
+    share = wording.probability(found.confidence)
     sheet.write(translate("%(share)s confidence", share=share), 12)
     sheet.space(2)
-    sheet.write(wording.meaning(prediction.label), 9.5, quiet=True)
+    sheet.write(wording.meaning(found.label), 9.5, quiet=True)
     sheet.space(4)
-    _draw_pictures(sheet, report)
-    if prediction.warnings:
-        told = map(translate_sentence, prediction.warnings[:MOST_WARNINGS])
+    _draw_pictures(sheet, found)
+    if found.warnings:
+        told = map(tell, found.warnings[:MOST_WARNINGS])
         sheet.warn([shorten(one, LONGEST_TEXT) for one in told])
-    _draw_bars(sheet, prediction)
+    _draw_bars(sheet, found)
     for name, value in _list_facts(report):
         sheet.state(name, shorten(value, LONGEST_TEXT))
     return sheet.finish(translate(CAUTION))
 
 
-def _draw_pictures(sheet: Sheet, report: Report) -> None:
+def _draw_pictures(sheet: Sheet, found: Examination) -> None:
     """Draw the scan with its crop outlined, and the heat map over it where there is one."""
-    height, width = report.grey.shape
+    width, height = found.picture.size
     scale = min(1.0, _PICTURE_PIXELS / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = np.asarray(cv2.resize(report.grey, size, interpolation=cv2.INTER_AREA), np.uint8)
-    box = report.scan.box
+    small = np.asarray(cv2.resize(found.picture.grey, size, interpolation=cv2.INTER_AREA), np.uint8)
+    box = found.scan.box
     part = (box.left / width, box.top / height, box.right / width, box.bottom / height)
     sheet.picture(small, translate("The scan, and the part that the model saw"), column=0, box=part)
-    if heatmap := report.prediction.heatmap:
+    if heatmap := found.heatmap:
         laid = np.frombuffer(lay_over(small, heatmap), np.uint8)
         over = np.asarray(cv2.imdecode(laid, cv2.IMREAD_COLOR), np.uint8)
         sheet.picture(
@@ -98,9 +87,9 @@ def _draw_pictures(sheet: Sheet, report: Report) -> None:
     sheet.space(PICTURE + GAP + 4)
 
 
-def _draw_bars(sheet: Sheet, prediction: Prediction) -> None:
+def _draw_bars(sheet: Sheet, found: Examination) -> None:
     """Draw a bar for each class; of very many, those for the most probable ones."""
-    shares = prediction.probabilities
+    shares = found.probabilities
     shown = sorted(shares, key=lambda label: -shares[label])[:MOST_CLASSES]
     sheet.space(4)
     for label in shares:
@@ -110,7 +99,7 @@ def _draw_bars(sheet: Sheet, prediction: Prediction) -> None:
                 wording.class_name(label),
                 share,
                 wording.probability(share),
-                top=label == prediction.label,
+                top=label == found.label,
             )
     if len(shares) > len(shown):
         rest = translate("and %(count)s less probable classes", count=len(shares) - len(shown))
@@ -119,35 +108,34 @@ def _draw_bars(sheet: Sheet, prediction: Prediction) -> None:
 
 
 def _list_facts(report: Report) -> Iterator[tuple[str, str]]:
-    card, (width, height) = report.card, report.scan.whole
+    found, card = report.examination, report.examination.card
+    width, height = found.scan.whole
     name = shorten(card.name, 40)
     yield (
         translate("Model"),
         translate("%(name)s, version %(number)s", name=name, number=card.version),
     )
     yield translate("Architecture"), card.architecture
-    yield translate("Measured accuracy"), _describe_accuracy(card, report.precision)
-    if protocol := card.metrics.get("protocol"):
-        yield translate("Protocol"), f"{protocol}: {_describe_protocol(card)}"
+    yield translate("Measured accuracy"), _describe_accuracy(card, found.precision)
+    if card.measurement:
+        protocol = card.measurement.protocol
+        yield translate("Protocol"), f"{protocol}: {_describe_protocol(card.measurement)}"
     yield translate("File, SHA-256"), report.sha256
     yield translate("Scan"), translate("%(size)s pixels", size=f"{width} × {height}")
-    yield translate("Crop"), _describe_crop(report)
+    yield translate("Crop"), _describe_crop(found)
     yield translate("Made by"), report.software
 
 
-def _describe_protocol(card: Card) -> str:
-    scans = card.metrics.get("scans")
-    meaning = wording.protocol_meaning(card.metrics["protocol"])
-    if not isinstance(scans, int):
-        return translate("measured on scans %(meaning)s", meaning=meaning)
-    number = write_decimal(scans, 0)
+def _describe_protocol(measurement: Measurement) -> str:
+    meaning = wording.protocol_meaning(measurement.protocol)
+    number = write_decimal(measurement.scans, 0)
     return translate("measured on %(number)s scans %(meaning)s", number=number, meaning=meaning)
 
 
-def _describe_crop(report: Report) -> str:
-    box, side = report.scan.box, report.card.scan.size
+def _describe_crop(found: Examination) -> str:
+    box, side = found.scan.box, found.card.scan.size
     size = f"{side} × {side}"
-    if (box.left, box.top, box.right, box.bottom) == (0, 0, *report.scan.whole):
+    if (box.left, box.top, box.right, box.bottom) == (0, 0, *found.scan.whole):
         return translate("none: the whole scan, resized to %(size)s", size=size)
     return translate(
         "%(part)s pixels, from column %(column)s and row %(row)s, resized to %(size)s",
@@ -159,13 +147,13 @@ def _describe_crop(report: Report) -> str:
 
 
 def _describe_accuracy(card: Card, precision: str) -> str:
-    accuracy = card.metrics.get("accuracy")
-    if accuracy is None:
+    if card.measurement is None:
         return translate("none on its card")
-    told = wording.percent(accuracy)
-    if interval := (card.metrics.get("intervals") or {}).get("accuracy"):
-        low, high = map(wording.percent, interval)
-        told = translate(
-            "%(share)s (95%% interval %(low)s to %(high)s)", share=told, low=low, high=high
-        )
+    low, high = map(wording.percent, card.measurement.intervals.accuracy)
+    told = translate(
+        "%(share)s (95%% interval %(low)s to %(high)s)",
+        share=wording.percent(card.measurement.accuracy),
+        low=low,
+        high=high,
+    )
     return "; ".join(filter(None, (told, wording.int8_accuracy(card, precision))))

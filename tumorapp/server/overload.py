@@ -8,6 +8,9 @@ gunicorn's master reads this module, so it imports nothing heavy.
 
 from typing import TYPE_CHECKING
 
+from tumorapp.config import Setting, whole_number
+from tumorapp.feature import Feature
+
 if TYPE_CHECKING:
     from flask import Flask
 
@@ -19,10 +22,17 @@ def init_app(app: "Flask") -> None:
     """Refuse the requests of an application that its server has marked."""
     from flask import request
 
-    from tumorapp.errors import OverloadedError
+    from brainscan.messages import Problem
 
     def refuse() -> None:
         if request.environ.get(ENVIRON_KEY):
-            raise OverloadedError
+            raise Problem("overloaded")
 
     app.before_request(refuse)
+
+
+FEATURE = Feature(
+    "overload",
+    init_app=init_app,
+    settings=(Setting("MAX_WAITING", 128, whole_number(0, 400)),),
+)

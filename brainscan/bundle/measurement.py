@@ -1,0 +1,166 @@
+"""What was measured of a model: the one shape of it, from the training to the pages and the API."""
+
+from dataclasses import dataclass
+
+from brainscan.bundle.plain import Amount, Count, Share
+
+Interval = tuple[Share, Share]
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """95 % intervals: the 2.5 % and 97.5 % quantiles over draws of whole near-duplicate groups."""
+
+    accuracy: Interval
+    balanced_accuracy: Interval
+    f1_macro: Interval
+    roc_auc: Interval
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """The figures of one class, 0 to 1, and how many test scans carry its label."""
+
+    precision: Share
+    recall: Share
+    f1: Share
+    scans: Count
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A pair of classes that was confused.
+
+    Attributes:
+        label: what the scans show.
+        answer: what the model said of them.
+        scans: how many.
+        confidence: its probability for the scan it was surest of, 0 to 1.
+    """
+
+    label: str
+    answer: str
+    scans: Count
+    confidence: Share
+
+
+@dataclass(frozen=True)
+class Parts:
+    """How many scans each part of the division has."""
+
+    train: Count
+    validation: Count
+    test: Count
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """Test scans with a near-duplicate in the training or validation part.
+
+    Attributes:
+        scans: how many.
+        accuracy_with: of those scans, 0 to 1; None where there are none.
+        accuracy_without: of the other test scans; None where there are none.
+    """
+
+    scans: Count
+    accuracy_with: Share | None
+    accuracy_without: Share | None
+
+
+@dataclass(frozen=True)
+class UnnamedFigures:
+    """Test scans that show a tumour of a kind that is not named.
+
+    Attributes:
+        scans: how many.
+        groups: of near-duplicates among them.
+        recognized: the share that was taken for a tumour of any kind, 0 to 1.
+        interval: its 95 % interval.
+    """
+
+    scans: Count
+    groups: Count
+    recognized: Share
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a model is worth, measured once on the test part.
+
+    Attributes:
+        protocol: how the scans were divided.
+        scans: of the test part.
+        groups: of near-duplicates among them.
+        accuracy: share of the scans, 0 to 1, as are the next three.
+        balanced_accuracy: mean recall of the classes.
+        f1_macro: mean F1 of the classes.
+        roc_auc: mean of the classes, each against the others.
+        loss: cross-entropy after calibration, natural logarithm.
+        calibration_error: expected, 0 to 1.
+        intervals: 95 % intervals.
+        bootstrap_rounds: how many draws they are from.
+        by_class: figures of each class.
+        confusion: how many scans; rows are labels and columns answers, in the classes' order.
+        mistakes: pairs that were confused, the one it was surest of first.
+        parts: sizes of the parts.
+        leaks: what the test part shares with the others.
+        seconds_per_epoch: the median; None where there were no epochs.
+        unnamed_tumors: None where the data has none.
+    """
+
+    protocol: str
+    scans: Count
+    groups: Count
+    accuracy: Share
+    balanced_accuracy: Share
+    f1_macro: Share
+    roc_auc: Share
+    loss: Amount
+    calibration_error: Share
+    intervals: Intervals
+    bootstrap_rounds: Count
+    by_class: dict[str, ClassFigures]
+    confusion: tuple[tuple[Count, ...], ...]
+    mistakes: tuple[Mistake, ...]
+    parts: Parts
+    leaks: Leaks
+    seconds_per_epoch: Amount | None
+    unnamed_tumors: UnnamedFigures | None = None
+
+    @property
+    def leaked(self) -> float:
+        """The share of the test scans with a near-duplicate in training, 0 to 1."""
+        return self.leaks.scans / self.scans if self.scans else 0.0
+
+
+@dataclass(frozen=True)
+class GraphFigures:
+    """What was measured of a graph: accuracy, 0 to 1, and milliseconds of processor time a scan."""
+
+    accuracy: Share
+    milliseconds: Amount
+
+
+@dataclass(frozen=True)
+class Int8Figures(GraphFigures):
+    """What was measured of an int8 graph, compared with the fp16 graph on the test part.
+
+    Attributes:
+        other_answers: the share of the scans that it answers differently.
+        largest_difference: of a scan's probabilities, 0 to 1.
+        mean_difference: likewise.
+    """
+
+    other_answers: Share
+    largest_difference: Share
+    mean_difference: Share
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """What was measured of the two graphs of a bundle."""
+
+    fp16: GraphFigures
+    int8: Int8Figures

@@ -1,0 +1,42 @@
+"""A picture as a reader of films would see it, whatever file it came from."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainscan.messages import Message
+from brainscan.scan.crop import Outline, trace_head
+from brainscan.scan.resemblance import looks_like_scan
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded file.
+
+    Attributes:
+        grey: uint8, shape (height, width), 0 (black) to 255, the right way up.
+        coloured: the share of its pixels that were coloured, 0 to 1.
+        warnings: what was left out of the file.
+    """
+
+    grey: NDArray[np.uint8]
+    coloured: float = 0.0
+    warnings: tuple[Message, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, in pixels."""
+        height, width = self.grey.shape
+        return width, height
+
+    @cached_property
+    def outline(self) -> Outline:
+        """Where the head is; searched once, whoever asks for it."""
+        return trace_head(self.grey)
+
+    @cached_property
+    def resembles_scan(self) -> bool:
+        """Whether it may be an MRI slice of a head at all."""
+        return looks_like_scan(self.grey, self.coloured)

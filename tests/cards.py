@@ -1,0 +1,123 @@
+"""What tests put into cards: measurements, trainings, rows of a study."""
+
+from typing import Any
+
+from brainscan.bundle import (
+    Card,
+    ClassFigures,
+    GraphFigures,
+    Graphs,
+    Int8Figures,
+    Intervals,
+    Leaks,
+    Measurement,
+    Mistake,
+    Parts,
+    Training,
+)
+from brainscan.bundle.study import Published, Result
+from brainscan.scan import ScanSpecification
+
+FOUR_CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
+GRAPHS = Graphs(GraphFigures(0.93, 1.5), Int8Figures(0.9431, 0.9, 0.0075, 0.2214, 0.001, 0.99))
+
+
+def draw_measurement(classes: tuple[str, ...] = FOUR_CLASSES, **changes: Any) -> Measurement:
+    """Make up a measurement: half of its ten scans are right unless changes say otherwise."""
+    count = len(classes)
+    fields: dict[str, Any] = {
+        "protocol": "grouped",
+        "scans": 10,
+        "groups": 8,
+        "accuracy": 0.5,
+        "balanced_accuracy": 0.49,
+        "f1_macro": 0.48,
+        "roc_auc": 0.6,
+        "loss": 0.9,
+        "calibration_error": 0.1,
+        "intervals": Intervals((0.3, 0.7), (0.29, 0.69), (0.28, 0.68), (0.5, 0.7)),
+        "bootstrap_rounds": 1000,
+        "by_class": {name: ClassFigures(0.5, 0.5, 0.5, 10 // count) for name in classes},
+        "confusion": tuple(
+            tuple(2 if row == column else 1 for column in range(count)) for row in range(count)
+        ),
+        "mistakes": (),
+        "parts": Parts(30, 5, 10),
+        "leaks": Leaks(0, None, 0.5),
+        "seconds_per_epoch": 1.5,
+    }
+    return Measurement(**{**fields, **changes})
+
+
+def draw_training(**changes: Any) -> Training:
+    """Make up a training of ten epochs at the most, of which seven ran."""
+    fields: dict[str, Any] = {
+        "command": "flask train --model mobilenet-v2",
+        "method": "fine-tune",
+        "head": "softmax",
+        "recipe": {"epochs": 10, "batch": 32},
+        "seed": 7,
+        "epochs": 7,
+        "best_epoch": 2,
+        "temperature": 1.25,
+        "precision": "float32",
+        "device": "CPU, tensorflow",
+        "versions": {"python": "3.12"},
+        "manifest": "abc123",
+        "classes": dict.fromkeys(FOUR_CLASSES, 100),
+    }
+    return Training(**{**fields, **changes})
+
+
+def draw_up_card(name: str = "mobilenet-v2", **changes: Any) -> Card:
+    """Draw up the card of a made-up model."""
+    binary = name.startswith("binary")
+    classes = changes.get("classes", ("healthy", "tumor") if binary else FOUR_CLASSES)
+    fields: dict[str, Any] = {
+        "name": name,
+        "version": 1,
+        "classes": classes,
+        "scan": ScanSpecification(size=48 if binary else 64),
+        "architecture": "a small network with random weights",
+        "parameters": 1000,
+        "feature_layer": "convolution",
+        "created": "2026-11-21",
+        "training": draw_training(),
+        "measurement": draw_measurement(classes),
+        "intended_use": "Tests.",
+        "limits": "Knows nothing.",
+        "sources": (),
+    }
+    return Card(**{**fields, **changes})
+
+
+# A measurement of which much can be said.
+MEASURED = draw_measurement(
+    protocol="random-80-20",
+    accuracy=0.9,
+    balanced_accuracy=0.89,
+    f1_macro=0.88,
+    loss=0.3,
+    roc_auc=0.99,
+    scans=200,
+    intervals=Intervals((0.85, 0.94), (0.84, 0.93), (0.83, 0.92), (0.98, 0.995)),
+    confusion=((41, 3, 3, 3), (2, 42, 3, 3), (1, 1, 47, 1), (1, 1, 1, 47)),
+    mistakes=(Mistake("glioma", "meningioma", 3, 0.97),),
+    parts=Parts(700, 100, 200),
+    leaks=Leaks(50, 0.99, 0.87),
+)
+RESULT = Result(
+    id="002-resnet18-quick-random-80-20",
+    document="002",
+    row="ResNet18",
+    budget="quick",
+    data=("nickparvar", "sartaj"),
+    published=Published(accuracy=0.9786, f1=0.97),
+    card=draw_up_card(
+        "resnet18",
+        measurement=MEASURED,
+        training=draw_training(
+            method="frozen", head="svm", command="flask study 002 --budget quick --only resnet18"
+        ),
+    ),
+)
