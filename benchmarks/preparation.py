@@ -51,7 +51,7 @@ def time_preparation(files: Sequence[Path], specification: ScanSpecification) ->
     """Seconds of preparing into an empty cache."""
     with tempfile.TemporaryDirectory() as cache:
         start = time.perf_counter()
-        prepare_arrays(files, specification, Path(cache), progress=False)
+        prepare_arrays(files, specification, Path(cache))
         return time.perf_counter() - start
 
 

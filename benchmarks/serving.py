@@ -51,7 +51,7 @@ def make_efficientnet(folder: Path) -> None:
     from training.models import architecture
 
     file = folder / "network.keras"
-    architecture("efficientnet-b0").build(224, 4, None).save(file)
+    architecture("efficientnet-b0").build(224, 4).save(file)
     classes = ("glioma", "meningioma", "notumor", "pituitary")
     import_model(ImportRequest(file, "efficientnet-b0", classes, "0..255", folder, crop=True))
     file.unlink()

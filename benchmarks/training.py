@@ -27,11 +27,13 @@ from training.augment import build_augmentation
 from training.batches import ScanBatches
 from training.data.cache import prepare_arrays
 from training.data.folders import find_scans
+from training.data.split import Part
 from training.frozen import FEATURES, build_head, compute_features
-from training.models import architecture
+from training.models import Recipe, architecture
+from training.task import BINARY_CLASSES, Task
 
 _BATCH = 32
-_CLASSES = 2
+_RECIPE = Recipe(every_copy=True)
 
 
 def draw_scans(folder: Path, count: int) -> list[Path]:
@@ -76,12 +78,12 @@ def train_epoch(model: keras.Model, *data: Any) -> None:
 def compare_input(name: str, pixels: NDArray[np.uint8], rounds: int) -> None:
     """Print the throughput on prepared arrays against that on arrays in memory."""
     size = pixels.shape[1]
-    network = architecture(name).build(size, _CLASSES, None)
-    binary = network.output_shape[1] == 1
+    task = Task(BINARY_CLASSES, binary=architecture(name).binary)
+    network = architecture(name).build(size, task.outputs)
     augmentation = build_augmentation(1.0, 0)
     model = compile_model(keras.Sequential([network.input, *augmentation, network]))
-    labels = np.arange(len(pixels)) % _CLASSES
-    batches = ScanBatches(pixels, labels, classes=_CLASSES, batch=_BATCH, binary=binary, seed=0)
+    labels = np.arange(len(pixels)) % 2
+    batches = ScanBatches(Part(pixels, labels, labels), task, _RECIPE, _BATCH, seed=0)
     random = np.random.default_rng(0)
     made_up = random.integers(0, 256, pixels.shape).astype(np.uint8)
 
@@ -105,11 +107,13 @@ def compare_input(name: str, pixels: NDArray[np.uint8], rounds: int) -> None:
 
 def compare_frozen(name: str, pixels: NDArray[np.uint8], rounds: int) -> None:
     """Print the seconds of an epoch through a frozen backbone against those of its head."""
-    network = architecture(name).build(pixels.shape[1], _CLASSES, None)
-    labels = np.arange(len(pixels)) % _CLASSES
-    batches: Callable[..., ScanBatches] = partial(
-        ScanBatches, classes=_CLASSES, batch=_BATCH, binary=False, seed=0
-    )
+    task = Task(BINARY_CLASSES)
+    network = architecture(name).build(pixels.shape[1], task.outputs)
+    labels = np.arange(len(pixels)) % 2
+
+    def draw(inputs: NDArray[Any]) -> ScanBatches:
+        return ScanBatches(Part(inputs, labels, labels), task, _RECIPE, _BATCH, seed=0)
+
     with tempfile.TemporaryDirectory() as folder:
         vectors = compute_features(network, pixels, Path(folder), "training")
     head = compile_model(build_head(network))
@@ -119,8 +123,8 @@ def compare_frozen(name: str, pixels: NDArray[np.uint8], rounds: int) -> None:
     compile_model(network)
     seconds = time_turns(
         rounds,
-        whole=partial(train_epoch, network, batches(pixels, labels)),
-        head=partial(train_epoch, head, batches(vectors, labels)),
+        whole=partial(train_epoch, network, draw(pixels)),
+        head=partial(train_epoch, head, draw(vectors)),
     )
     whole, head_alone = min(seconds["whole"]), min(seconds["head"])
     print(f"{name} {pixels.shape[1]} px, through the frozen backbone {whole:.3f} s")
@@ -148,7 +152,7 @@ def main() -> None:
         else:
             files = draw_scans(folder, arguments.scans)
         specification = ScanSpecification(arguments.size)
-        prepared = prepare_arrays(files, specification, folder / "cache", progress=False)
+        prepared = prepare_arrays(files, specification, folder / "cache")
         compare_input(arguments.model, prepared.pixels, arguments.rounds)
         compare_frozen(arguments.frozen, prepared.pixels, arguments.rounds)
 

@@ -19,7 +19,7 @@ from brainscan.bundle.study import Published, Result
 from brainscan.scan import ScanSpecification
 
 FOUR_CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
-GRAPHS = Graphs(GraphFigures(0.93, 1.5), Int8Figures(0.9431, 0.9, 0.0075, 0.2214, 0.001, 0.99))
+GRAPHS = Graphs(GraphFigures(0.93, 1.5), Int8Figures(0.9431, 0.9, 0.0075, 0.2214, 0.001))
 
 
 def draw_measurement(classes: tuple[str, ...] = FOUR_CLASSES, **changes: Any) -> Measurement:

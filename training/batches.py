@@ -8,7 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.audit import list_members
+from training.data.split import Part
 from training.data.variants import VARIANTS, draw_variant
+from training.models import Recipe
+from training.task import Task
 
 
 class ScanBatches(keras.utils.PyDataset):
@@ -16,58 +19,49 @@ class ScanBatches(keras.utils.PyDataset):
 
     So a run that was cut off and resumed sees the scans in the order it would have seen them.
 
+    The recipe says what an epoch is: `every_copy` takes every scan; otherwise an epoch draws the
+    square root of the size of each near-duplicate group, so a scan that the data sets hold fifty
+    times does not count fifty times. Each scan is shown in as many of the 21 `variants`; the next
+    epoch goes on with the numbers after them, so each gets its turn. With `mixup`, each scan and
+    its target is blended with another's of its batch, by a share drawn from Beta(mixup, mixup)
+    (Zhang et al., 2018). With `balanced`, every class weighs the same, however many scans of it an
+    epoch holds.
+
     Args:
-        pixels: uint8, shape (scans, size, size, 1).
-        labels: int64, shape (scans,); `classes` itself is a tumour whose kind is not named.
-        groups: int64, shape (scans,): near-duplicate groups. Where given, an epoch draws the
-            square root of the size of each group, so a scan that the data sets hold fifty times
-            does not count fifty times. None takes every scan.
-        classes: how many there are.
+        part: scans, or features, with labels and groups.
+        task: gives the targets.
+        recipe: see above.
         batch: scans a batch.
-        binary: whether targets are (batch, 1) for one sigmoid neuron, else one-hot.
-        unnamed: whether one-hot targets have a last column more, as `training.losses` takes them.
-        seed: of the draw, the order and the mixing; None keeps the given order.
-        mixup: where above 0, each scan and its target is blended with another's of its batch, by
-            a share drawn from Beta(mixup, mixup) (Zhang et al., 2018).
-        variants: in how many of the 21 variants an epoch shows each scan it draws; the next epoch
-            goes on with the numbers after them, so each gets its turn. 0 shows the scan itself.
-        balanced: whether every class weighs the same, however many scans of it an epoch holds;
-            else every scan does.
+        seed: of the draw, the order and the mixing. None takes every scan as it is, in order.
         epoch: the epoch to begin with.
 
     Raises:
         ValueError: no such number of variants.
     """
 
-    def __init__(  # noqa: PLR0913  an epoch is that many choices
+    def __init__(
         self,
-        pixels: NDArray[Any],
-        labels: NDArray[np.int64],
-        groups: NDArray[np.int64] | None = None,
-        *,
-        classes: int,
+        part: Part,
+        task: Task,
+        recipe: Recipe,
         batch: int,
-        binary: bool,
-        unnamed: bool = False,
         seed: int | None = None,
-        mixup: float = 0.0,
-        variants: int = 0,
-        balanced: bool = True,
         epoch: int = 0,
     ) -> None:
         super().__init__()
-        if not 0 <= variants <= VARIANTS:
+        if not 0 <= recipe.variants <= VARIANTS:
             raise ValueError(
-                f"An epoch shows 0 to {VARIANTS} variants of each scan. Received: {variants}"
+                f"An epoch shows 0 to {VARIANTS} variants of each scan. Received: {recipe.variants}"
             )
-        self.pixels, self.batch, self.seed, self.epoch = pixels, batch, seed, epoch
-        self.mixup, self.variants = mixup, variants
-        one_hot = np.eye(classes + unnamed, dtype=np.float32)[labels]
-        self.targets = one_hot[:, 1:] if binary else one_hot
-        self.members = _list_members(groups, len(labels))
-        self.weights = np.ones(len(labels), np.float32)
-        if balanced:
-            self.weights = _balance_classes(labels, self.members)
+        self.inputs, self.batch, self.seed, self.epoch = part.inputs, batch, seed, epoch
+        self.mixup, self.variants = (0.0, 0) if seed is None else (recipe.mixup, recipe.variants)
+        self.targets = task.encode(part.labels)
+        self.members = list(np.arange(len(part.labels)).reshape(-1, 1))
+        if seed is not None and not recipe.every_copy:
+            self.members = list_members(part.groups)
+        self.weights = np.ones(len(part.labels), np.float32)
+        if recipe.balanced:
+            self.weights = _balance_classes(part.labels, self.members)
         self._draw_order()
 
     def __len__(self) -> int:
@@ -76,7 +70,7 @@ class ScanBatches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         here = slice(index * self.batch, (index + 1) * self.batch)
         rows = self.order[here]
-        pixels = self.pixels[rows]
+        pixels = self.inputs[rows]
         if self.variants:
             for scan, number in zip(pixels, self.numbers[here].tolist(), strict=True):
                 scan[:] = draw_variant(scan, number)
@@ -101,14 +95,10 @@ class ScanBatches(keras.utils.PyDataset):
         # Each scan brings its own weight into the blend, so rare classes keep their share.
         return blend(pixels), blend(weights[:, None] * targets) / mixed[:, None], mixed
 
-    def begin_at(self, epoch: int) -> None:
-        """Draw the scans of an epoch, counted from 0."""
-        self.epoch = epoch
-        self._draw_order()
-
     def on_epoch_end(self) -> None:
         """Draw the next epoch; Keras calls it after each."""
-        self.begin_at(self.epoch + 1)
+        self.epoch += 1
+        self._draw_order()
 
     def _draw_order(self) -> None:
         """Set the row of each scan of the epoch, and the number of the variant that is shown."""
@@ -122,13 +112,6 @@ class ScanBatches(keras.utils.PyDataset):
         numbers = (rows + self.epoch * times + np.arange(len(rows)) % times) % VARIANTS
         order = random.permutation(len(rows)) if random else np.arange(len(rows))
         self.order, self.numbers = rows[order], numbers[order]
-
-
-def _list_members(groups: NDArray[np.int64] | None, scans: int) -> list[NDArray[np.int64]]:
-    """Give the rows of each group; without groups every scan is one of its own, in order."""
-    if groups is None:
-        return list(np.arange(scans).reshape(-1, 1))
-    return list_members(groups)
 
 
 def _balance_classes(

@@ -1,13 +1,75 @@
 """Makes a model's probabilities mean what they say: temperature scaling (Guo et al., 2017)."""
 
+from typing import Any, Protocol
+
 import keras
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from training.compress import round_weights
+
 _SMALLEST = 1e-7
 _BOUNDS = (0.5, 5.0)
+
+
+class Model(Protocol):
+    """What answers for scans: a `keras.Model`, or what is called like one."""
+
+    def predict(self, pixels: NDArray[np.uint8], *, batch_size: int, verbose: int) -> Any:
+        """Give outputs of scans (scans, size, size, 1), 0 to 255: (scans, width)."""
+        ...
+
+    def count_params(self) -> int:
+        """Count its weights."""
+        ...
+
+
+class Calibrator(Protocol):
+    """What makes a model's probabilities mean what they say."""
+
+    def calibrate(
+        self, model: Any, probabilities: NDArray[np.float32], labels: NDArray[np.int64]
+    ) -> float:
+        """Change a model in place, and give the temperature its logits are divided by.
+
+        Args:
+            model: the trained one.
+            probabilities: float32, shape (scans, classes): its answers to the validation part.
+            labels: int64, shape (scans,): of that part.
+        """
+        ...
+
+
+class TemperatureScaling:
+    """Divides the logits of a network, within its last dense layer, and rounds its weights.
+
+    It is rounded to half precision here because this is the last change to its weights: what is
+    measured next is what will be served.
+    """
+
+    def calibrate(
+        self,
+        model: keras.Model,
+        probabilities: NDArray[np.float32],
+        labels: NDArray[np.int64],
+    ) -> float:
+        """Calibrate a network; see `Calibrator`."""
+        temperature = find_temperature(probabilities, labels)
+        apply_temperature(model, temperature)
+        round_weights(model)
+        return temperature
+
+
+class NoCalibration:
+    """Leaves a model as it is: its probabilities were fitted on the validation part already."""
+
+    def calibrate(
+        self, _model: Any, _probabilities: NDArray[np.float32], _labels: NDArray[np.int64]
+    ) -> float:
+        """Give 1; see `Calibrator`."""
+        return 1.0
 
 
 def find_temperature(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
@@ -38,14 +100,3 @@ def apply_temperature(model: keras.Model, temperature: float) -> None:
     """Divide the logits of a model by the temperature, within its last dense layer."""
     kernel, bias = model.layers[-1].get_weights()
     model.layers[-1].set_weights([kernel / temperature, bias / temperature])
-
-
-def predict_probabilities(
-    model: keras.Model, pixels: NDArray[np.uint8], batch: int = 128
-) -> NDArray[np.float32]:
-    """Give the probabilities of all classes: float32, shape (scans, classes).
-
-    A binary model's one sigmoid neuron becomes two columns, healthy and tumour.
-    """
-    outputs = np.asarray(model.predict(pixels, batch_size=batch, verbose=0), dtype=np.float32)
-    return np.hstack([1 - outputs, outputs]) if outputs.shape[1] == 1 else outputs

@@ -1,6 +1,5 @@
 """Everything a training run needs to go on after a kill, written so that no kill can spoil it."""
 
-import contextlib
 import csv
 import io
 import json
@@ -12,6 +11,7 @@ from typing import Any
 
 import keras
 
+from brainscan.files import write_text
 from training.memory import DeviceMemoryError, accumulate_gradients
 
 Epoch = dict[str, float]
@@ -155,14 +155,13 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _read_state(self) -> None:
         """Go back to the last epoch that was kept, or to none."""
-        state = _load_state(self.folder)
-        self.history, self.finished = state["history"], state["finished"]
-        self.batch, self.random = state.get("batch", self.batch), state["random"]
+        self.history, self.finished, self.random = [], False, []
+        for name, value in _load_state(self.folder).items():
+            setattr(self, name, value)
 
     def _write_state(self) -> None:
-        names = ("batch", "finished", "history", "random")
-        state = {name: getattr(self, name) for name in names}
-        _replace_text(self.folder / "state.json", json.dumps(state))
+        state = {name: getattr(self, name) for name in ("batch", "finished", "history", "random")}
+        write_text(self.folder / "state.json", json.dumps(state))
 
     def _write_csv(self) -> None:
         text = io.StringIO(newline="")
@@ -171,13 +170,15 @@ class Checkpoint(keras.callbacks.Callback):
         writer.writerows(
             {"epoch": number, **values} for number, values in enumerate(self.history, 1)
         )
-        _replace_text(self.folder / "history.csv", text.getvalue())
+        write_text(self.folder / "history.csv", text.getvalue())
 
     def _remove_others(self) -> None:
         """Remove what belongs to other epochs, or was cut off while it was written."""
         for pattern, current in (
             ("state-*.keras", self._state_path),
             ("best-*.weights.h5", self.best_path),
+            (".state.json-*", None),
+            (".history.csv-*", None),
         ):
             for path in self.folder.glob(pattern):
                 if path != current:
@@ -186,13 +187,15 @@ class Checkpoint(keras.callbacks.Callback):
 
 def count_epochs(folder: Path) -> int:
     """Count the epochs that a run has kept, after which it goes on."""
-    return len(_load_state(folder)["history"])
+    return len(_load_state(folder).get("history", []))
 
 
 def _load_state(folder: Path) -> dict[str, Any]:
-    state: dict[str, Any] = {"history": [], "finished": False, "random": []}
-    with contextlib.suppress(FileNotFoundError):
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    """Give what was kept: batch, finished, history and random; nothing before the first epoch."""
+    try:
+        state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
     return state
 
 
@@ -205,9 +208,3 @@ def _count_accumulated(optimizer: keras.Optimizer) -> int | None:
     inner = getattr(optimizer, "inner_optimizer", optimizer)  # mixed precision wraps it
     steps: int | None = inner.gradient_accumulation_steps
     return steps
-
-
-def _replace_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8", newline="")
-    partial.replace(path)

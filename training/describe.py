@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from brainscan.bundle import Card, Measurement, Parts, Source, Training
 from brainscan.scan import ScanSpecification
 from training.data.audit import find_leaks
-from training.data.dataset import Dataset
 from training.data.split import Split
 from training.device import describe_device
 from training.evaluate import evaluate
-from training.fit import FitResult
-from training.models import Architecture
+from training.fit import Fitted
+from training.models import architecture
 from training.run import TrainingRequest, list_versions
 
 _INTENDED_USE = (
@@ -32,10 +31,8 @@ _LIMITS = (
 
 def draw_up_card(
     request: TrainingRequest,
-    network: Architecture,
-    dataset: Dataset,
     split: Split,
-    fitted: FitResult,
+    fitted: Fitted,
     temperature: float,
     probabilities: NDArray[np.float32],
 ) -> Card:
@@ -43,9 +40,7 @@ def draw_up_card(
 
     Args:
         request: what was asked for.
-        network: what was trained.
-        dataset: on what.
-        split: its division.
+        split: the scans and their division.
         fitted: the model.
         temperature: that its probabilities were calibrated at.
         probabilities: float32, shape (test scans, classes): its answers.
@@ -54,17 +49,18 @@ def draw_up_card(
         Everything but the version, the files, the feature layer and the graph's difference, which
         publishing adds.
     """
+    dataset = split.dataset
     return Card(
         name=request.model,
         version=1,  # publishing numbers it
         classes=dataset.classes,
         scan=ScanSpecification(request.size),
-        architecture=network.summary,
+        architecture=architecture(request.model).summary,
         parameters=fitted.model.count_params(),
         feature_layer=None,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        training=_describe_training(request, dataset, fitted, temperature),
-        measurement=_measure(dataset, split, probabilities, fitted),
+        training=_describe_training(request, split, fitted, temperature),
+        measurement=_measure(split, probabilities, fitted),
         intended_use=_INTENDED_USE,
         limits=_LIMITS,
         sources=tuple(
@@ -73,9 +69,8 @@ def draw_up_card(
     )
 
 
-def _measure(
-    dataset: Dataset, split: Split, probabilities: NDArray[np.float32], fitted: FitResult
-) -> Measurement:
+def _measure(split: Split, probabilities: NDArray[np.float32], fitted: Fitted) -> Measurement:
+    dataset = split.dataset
     # The validation part has a say in the model too.
     seen = np.concatenate([split.train, split.validation])
     return evaluate(
@@ -93,8 +88,9 @@ def _measure(
 
 
 def _describe_training(
-    request: TrainingRequest, dataset: Dataset, fitted: FitResult, temperature: float
+    request: TrainingRequest, split: Split, fitted: Fitted, temperature: float
 ) -> Training:
+    dataset = split.dataset
     counts = Counter(dataset.labels.tolist())
     return Training(
         command=request.command,

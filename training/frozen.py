@@ -6,7 +6,6 @@ through a head of one layer, and no scan through the backbone. So scans cannot b
 """
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -15,75 +14,31 @@ from keras import layers
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from training.fit import FitResult, FitSettings, Labelled, Scans, build_at_size, fit
+from brainscan.files import move_into_place, staging_folder, sweep
 from training.memory import DeviceMemoryError, is_out_of_memory
-from training.models import Architecture
 
 FEATURES = "pool"
-NOTE = (
-    "Only the head was trained, on features that the frozen backbone computed once: scans were "
-    "neither augmented nor shown in variants, and seconds an epoch are of the head alone."
-)
 _BATCH = 64
+_STAGING_PREFIX = ".features-"
 
 
-def fit_head(
-    architecture: Architecture,
-    training: Labelled,
-    validation: Scans,
-    settings: FitSettings,
-    folder: Path,
-) -> FitResult:
-    """Train the head of a pretrained model, or go on with the run that `folder` holds.
-
-    Args:
-        architecture: pretrained, with a layer named "pool".
-        training: pixels, labels and groups, as `training.fit.fit` takes them.
-        validation: pixels and labels.
-        settings: how; its augmentation, variants, normalisation and precision are not used.
-        folder: keeps the features, and what `training.fit.fit` keeps.
-
-    Returns:
-        The whole model, its backbone as it was.
-
-    Raises:
-        DivergenceError, DeviceMemoryError: as `training.fit.fit`.
-    """
-    network = build_network(architecture, settings)
-    pixels, labels, groups = training
-    vectors = compute_features(network, pixels, folder, "training")
-    known = compute_features(network, validation[0], folder, "validation")
-    recipe = replace(settings.recipe, augmentation=0.0, variants=0, normalisation="kept")
-    fitted = fit(
-        # To `fit`, the head is a network like any other.
-        replace(architecture, build=lambda _size, _classes, _weights: build_head(network)),
-        (vectors, labels, groups),
-        (known, validation[1]),
-        replace(settings, recipe=recipe, precision="float32"),
-        folder,
-    )
-    for layer, trained in zip(_list_head(network), fitted.model.layers[1:], strict=True):
-        layer.set_weights(trained.get_weights())
-    return replace(fitted, model=network, batch=_BATCH, notes=(NOTE,))
+def get_backbone(network: keras.Model) -> keras.Model:
+    """Give the layers up to "pool", as a model of scans to features."""
+    return keras.Model(network.inputs, network.get_layer(FEATURES).output)
 
 
-def build_network(architecture: Architecture, settings: FitSettings) -> keras.Model:
-    """Build the whole model in float32; random weights are the same for the same seed."""
-    keras.utils.set_random_seed(settings.seed)
-    return build_at_size(architecture, settings, settings.weights)
+def list_head(network: keras.Model) -> list[keras.Layer]:
+    """Give the layers after "pool"."""
+    position = [layer.name for layer in network.layers].index(FEATURES)
+    return list(network.layers[position + 1 :])
 
 
 def build_head(network: keras.Model) -> keras.Model:
     """Copy the layers after "pool", with fresh weights, as a model of feature vectors."""
     vectors = outputs = layers.Input(network.get_layer(FEATURES).output.shape[1:])
-    for layer in _list_head(network):
+    for layer in list_head(network):
         outputs = type(layer).from_config(layer.get_config())(outputs)
     return keras.Model(vectors, outputs, name=network.name)
-
-
-def _list_head(network: keras.Model) -> list[keras.Layer]:
-    position = [layer.name for layer in network.layers].index(FEATURES)
-    return list(network.layers[position + 1 :])
 
 
 def compute_features(
@@ -104,15 +59,14 @@ def compute_features(
     Raises:
         DeviceMemoryError: the device has no memory for even one scan.
     """
-    backbone = keras.Model(network.inputs, network.get_layer(FEATURES).output)
+    backbone = get_backbone(network)
     path = folder / f"features-{part}-{_digest(backbone)}.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        vectors = _pass_through(backbone, pixels, part)
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("wb") as file:
-            np.save(file, vectors)
-        partial.replace(path)
+        sweep(folder, _STAGING_PREFIX)
+        with staging_folder(path, _STAGING_PREFIX) as staging:
+            np.save(staging / path.name, _pass_through(backbone, pixels, part))
+            move_into_place(staging / path.name, path)
     read: NDArray[np.float32] = np.load(path)
     return read
 

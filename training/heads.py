@@ -1,9 +1,8 @@
-"""Classifiers of scikit-learn on a frozen backbone's features (document 002's future work)."""
+"""What a frozen backbone's features are classified by: three heads behind one protocol."""
 
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -16,18 +15,174 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from training.fit import FitResult, FitSettings, Labelled, Scans
-from training.frozen import FEATURES, build_network, compute_features
-from training.models import Architecture
+from training.calibrate import NoCalibration
+from training.data.split import Part
+from training.fit import FitSettings, Fitted, fit
+from training.frozen import build_head, compute_features, get_backbone, list_head
 
+_BATCH = 64  # scans a step of predictions
 _PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2)
 _NEIGHBOURS = (1, 3, 5, 9, 15, 25)
-_BATCH = 64
 _ROUNDS = 20_000  # many more than the smaller penalties need
 _NOTE = (
     "It takes the features of the frozen backbone, computed once: scans were neither augmented "
     "nor shown in variants, and there were no epochs."
 )
+
+
+class Head(Protocol):
+    """A classifier of feature vectors.
+
+    Attributes:
+        learns_unnamed: whether it can learn from tumours whose kind is not named.
+        obstacle: why no bundle can be made of it; empty where one can.
+    """
+
+    learns_unnamed: bool
+    obstacle: str
+
+    def fit(
+        self, network: keras.Model, training: Part, validation: Part, settings: FitSettings
+    ) -> Fitted:
+        """Fit it on features, and give the whole model of scans.
+
+        Args:
+            network: the whole network, the head of which is replaced. It is changed in place.
+            training: float32 features, shape (rows, width of "pool").
+            validation: the same; chooses between candidates.
+            settings: what and how.
+
+        Raises:
+            ValueError: it cannot learn from these features.
+        """
+        ...
+
+
+class SoftmaxHead:
+    """The network's own layers after "pool", trained as any network is."""
+
+    learns_unnamed = True
+    obstacle = ""
+    _note = (
+        "Only the head was trained, on features that the frozen backbone computed once: scans were "
+        "neither augmented nor shown in variants, and seconds an epoch are of the head alone."
+    )
+
+    def fit(
+        self, network: keras.Model, training: Part, validation: Part, settings: FitSettings
+    ) -> Fitted:
+        """Train the layers, or go on with the folder's run; see `Head`."""
+        recipe = replace(settings.recipe, augmentation=0.0, variants=0, normalisation="kept")
+        # To `fit`, the head is a network like any other.
+        head = replace(
+            settings.network, make=lambda _size, _outputs: build_head(network), load=None
+        )
+        fitted = fit(
+            training,
+            validation,
+            replace(settings, network=head, recipe=recipe, weights=None, precision="float32"),
+        )
+        trained: Any = fitted.model
+        for layer, source in zip(list_head(network), trained.layers[1:], strict=True):
+            layer.set_weights(source.get_weights())
+        return replace(fitted, model=network, notes=(self._note,))
+
+
+class MachineHead:
+    """A linear support vector machine, whose decisions the last dense layer computes as logits."""
+
+    learns_unnamed = False
+    obstacle = ""
+
+    def fit(
+        self, network: keras.Model, training: Part, validation: Part, settings: FitSettings
+    ) -> Fitted:
+        """Fit one for each penalty and keep the best; see `Head`."""
+        weight = "balanced" if settings.recipe.balanced else None
+        make = partial(LinearSVC, class_weight=weight, random_state=settings.seed, max_iter=_ROUNDS)
+        # Of equals, the one with the widest margin.
+        best, name = _choose(
+            {f"a linear support vector machine (C = {c:g})": make(C=c) for c in _PENALTIES},
+            training,
+            validation,
+        )
+        kernel, bias = express_as_layer(best)
+        scale = find_scale(validation.inputs @ kernel + bias, validation.labels)
+        if np.abs(scale * kernel).max() > np.finfo(np.float16).max:  # what a bundle keeps
+            raise ValueError(
+                "The backbone's features hardly differ from scan to scan, so a machine on them "
+                "takes weights beyond half precision. Start from pretrained weights (--weights "
+                "imagenet, or a file), or pass --head softmax."
+            )
+        network.layers[-1].set_weights([scale * kernel, scale * bias])
+        return Fitted(network, settings.task, [], 0, "float32", 1, notes=(_describe(name),))
+
+
+class NeighboursHead:
+    """Nearest neighbours among the features of the training scans."""
+
+    learns_unnamed = False
+    obstacle = "Nearest neighbours are not a network, so there is no bundle to publish."
+
+    def fit(
+        self, network: keras.Model, training: Part, validation: Part, settings: FitSettings
+    ) -> Fitted:
+        """Keep the features, and choose how many neighbours vote; see `Head`."""
+        # Of equals, the fewest.
+        best, name = _choose(
+            {
+                f"the nearest of their neighbours ({count})": KNeighborsClassifier(count)
+                for count in _NEIGHBOURS
+                if count <= len(training.labels)
+            },
+            training,
+            validation,
+        )
+        plain = NeighboursModel(get_backbone(network), best)
+        scale = find_scale(plain.weigh(validation.inputs), validation.labels)
+        return Fitted(
+            replace(plain, scale=scale),
+            settings.task,
+            [],
+            0,
+            "float32",
+            1,
+            NoCalibration(),
+            (_describe(name),),
+        )
+
+
+HEADS: dict[str, Head] = {
+    "softmax": SoftmaxHead(),
+    "svm": MachineHead(),
+    "knn": NeighboursHead(),
+}
+
+
+def fit_frozen(training: Part, validation: Part, settings: FitSettings, head: Head) -> Fitted:
+    """Train a head on the features of a pretrained model, or go on with the folder's run.
+
+    Args:
+        training: scans.
+        validation: scans.
+        settings: what and how; its network is pretrained, and its augmentation, variants,
+            normalisation and precision are not used.
+        head: what is trained.
+
+    Returns:
+        The whole model, its backbone as it was.
+
+    Raises:
+        DivergenceError, DeviceMemoryError: as `training.fit.fit`.
+        ValueError: the head cannot learn from these features.
+    """
+    keras.utils.set_random_seed(settings.seed)  # random weights are the same for the same seed
+    network = settings.build(settings.weights)
+    known, unseen = (
+        replace(part, inputs=compute_features(network, part.inputs, settings.folder, name))
+        for name, part in (("training", training), ("validation", validation))
+    )
+    return replace(head.fit(network, known, unseen, settings), batch=_BATCH)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +201,7 @@ class NeighboursModel:
     scale: float = 1.0
 
     def predict(
-        self, pixels: NDArray[np.uint8], batch_size: int, verbose: int
+        self, pixels: NDArray[np.uint8], *, batch_size: int, verbose: int
     ) -> NDArray[np.float32]:
         """Give the probabilities of all classes: float32, shape (scans, classes)."""
         vectors = self.backbone.predict(pixels, batch_size=batch_size, verbose=verbose)
@@ -66,78 +221,23 @@ class NeighboursModel:
         return int(self.backbone.count_params())
 
 
-def fit_vectors(
-    architecture: Architecture,
-    training: Labelled,
-    validation: Scans,
-    settings: FitSettings,
-    folder: Path,
-    head: Literal["svm", "knn"],
-) -> FitResult:
-    """Fit a linear support vector machine, or nearest neighbours, on a backbone's features.
-
-    The machine's penalty, or the number of neighbours, is the one with the best balanced accuracy
-    on the validation part, which also calibrates the probabilities.
-
-    Args:
-        architecture: pretrained, with a layer "pool" and, at the end, a dense softmax.
-        training: pixels, labels and groups; every scan counts, copies too.
-        validation: pixels and labels.
-        settings: how; of the recipe only `balanced` matters, and that to the machine.
-        folder: of the run; keeps the features.
-        head: which of the two.
-
-    Returns:
-        With the machine a Keras model, whose last layer computes the machine's decisions, scaled
-        to be logits; with neighbours a `NeighboursModel`.
-
-    Raises:
-        ValueError: the machine's weights are beyond half precision.
-    """
-    network = build_network(architecture, settings)
-    vectors = compute_features(network, training[0], folder, "training")
-    known = compute_features(network, validation[0], folder, "validation")
-    labels = validation[1]
+def _choose(candidates: dict[str, Any], training: Part, validation: Part) -> tuple[Pipeline, str]:
+    """Fit all; give the one with the best balanced accuracy on validation scans, and its name."""
     fitted = {
-        name: make_pipeline(StandardScaler(), classifier).fit(vectors, training[1])
-        for name, classifier in _list_candidates(head, settings, len(vectors))
+        name: make_pipeline(StandardScaler(), one).fit(training.inputs, training.labels)
+        for name, one in candidates.items()
     }
-    # Of equals, the first: the machine with the widest margin, the fewest neighbours.
-    name = max(fitted, key=lambda one: balanced_accuracy_score(labels, fitted[one].predict(known)))
-    model: keras.Model | NeighboursModel = network
-    if head == "knn":
-        backbone = keras.Model(network.inputs, network.get_layer(FEATURES).output)
-        plain = NeighboursModel(backbone, fitted[name])
-        model = replace(plain, scale=find_scale(plain.weigh(known), labels))
-    else:
-        kernel, bias = express_as_layer(fitted[name])
-        scale = find_scale(known @ kernel + bias, labels)
-        if np.abs(scale * kernel).max() > np.finfo(np.float16).max:  # what a bundle keeps
-            raise ValueError(
-                "The backbone's features hardly differ from scan to scan, so a machine on them "
-                "takes weights beyond half precision. Start from pretrained weights (--weights "
-                "imagenet, or a file), or pass --head softmax."
-            )
-        network.layers[-1].set_weights([scale * kernel, scale * bias])
-    note = f"Scans are classified by {name}, chosen on the validation part. {_NOTE}"
-    return FitResult(model, [], 0, "float32", _BATCH, (note,))
+
+    def judge(name: str) -> float:
+        answers = fitted[name].predict(validation.inputs)
+        return float(balanced_accuracy_score(validation.labels, answers))
+
+    best = max(fitted, key=judge)
+    return fitted[best], best
 
 
-def _list_candidates(
-    head: Literal["svm", "knn"], settings: FitSettings, scans: int
-) -> list[tuple[str, Any]]:
-    if head == "knn":
-        return [
-            (f"the nearest of their neighbours ({count})", KNeighborsClassifier(count))
-            for count in _NEIGHBOURS
-            if count <= scans
-        ]
-    weight = "balanced" if settings.recipe.balanced else None
-    machine = partial(LinearSVC, class_weight=weight, random_state=settings.seed, max_iter=_ROUNDS)
-    return [
-        (f"a linear support vector machine (C = {penalty:g})", machine(C=penalty))
-        for penalty in _PENALTIES
-    ]
+def _describe(name: str) -> str:
+    return f"Scans are classified by {name}, chosen on the validation part. {_NOTE}"
 
 
 def express_as_layer(machine: Pipeline) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -2,7 +2,8 @@
 
 import datetime
 import hashlib
-from dataclasses import dataclass, replace
+import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -17,7 +18,7 @@ from brainscan.scan import ScanSpecification
 from training.compress import round_weights
 from training.data.sources import canonical_class
 from training.export import ExportError
-from training.foreign import ImportModelError, call_copies, load_safely
+from training.models.copies import call_copies
 from training.publish import publish
 
 # What each range of pixels is made with, as arguments of a Rescaling layer.
@@ -30,8 +31,12 @@ _INTENDED_USE = "Research and teaching. It was made elsewhere and imported here.
 _LIMITS = (
     "Not a medical device and not for diagnosis. It was made elsewhere: neither its accuracy nor "
     "its calibration was measured here, nothing is known of the scans it was trained on, and an "
-    "image that is no brain MRI gets an answer all the same."
+    "image that is not a brain MRI gets an answer all the same."
 )
+
+
+class ImportModelError(ValueError):
+    """A file cannot be made a bundle; the message says why and what is accepted."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class ImportRequest:
         scale: the range of pixels it was trained on, a key of `SCALES`.
         models: the folder of all bundles.
         size: width and height of its input; needed only where its file leaves them open.
-        tumor_free: the class that is no tumour, where its name does not tell.
+        tumor_free: the class that is not a tumour, where its name does not tell.
         logits: whether its last layer has no softmax or sigmoid.
         crop: whether scans are cropped around the head first.
     """
@@ -68,7 +73,7 @@ def import_model(request: ImportRequest) -> Path:
         The folder of the bundle. It has heat maps where the model's layers allow them.
 
     Raises:
-        ImportModelError: the file is no whole model of Keras's own layers, or does not fit.
+        ImportModelError: the file is not a whole model of Keras's own layers, or does not fit.
         ExportError, PublishError: it could not be converted, checked or written.
     """
     classes = name_classes(request.classes, request.tumor_free)
@@ -95,6 +100,28 @@ def import_model(request: ImportRequest) -> Path:
         return publish(_seal(flat), card, pictures, request.models, _write_report)
 
 
+def load_safely(file: Path) -> keras.Model:
+    """Load a Keras model that consists of Keras's own layers; no code of the file is run.
+
+    Raises:
+        ImportModelError: the file is not such a model, or holds code.
+    """
+    try:
+        model = keras.saving.load_model(file, compile=False, safe_mode=True)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        # Keras goes on with how to run the code all the same.
+        reason = " ".join(str(error).split()).partition(" If you trust")[0]
+        raise ImportModelError(
+            f"Keras cannot load {file.name}: {reason or type(error).__name__} Accepted: a whole "
+            "model of Keras's own layers, saved as .keras, .h5 or .hdf5."
+        ) from error
+    if isinstance(model, keras.Sequential) and model.built:
+        model = keras.Model(model.inputs[0], model.outputs[0])
+    if not hasattr(model, "inputs") or len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise ImportModelError(f"{file.name} is not a model of one input and one output.")
+    return model
+
+
 def name_classes(given: tuple[str, ...], tumor_free: str | None = None) -> tuple[str, ...]:
     """Give classes the names that this project knows: `No_Tumor` → `notumor`.
 
@@ -102,7 +129,7 @@ def name_classes(given: tuple[str, ...], tumor_free: str | None = None) -> tuple
         ImportModelError: fewer than two, one twice, or no such class as `tumor_free`.
     """
     if tumor_free is not None and tumor_free not in given:
-        raise ImportModelError(f"{tumor_free!r} is none of the classes {', '.join(given)}.")
+        raise ImportModelError(f"{tumor_free!r} is not one of the classes {', '.join(given)}.")
     names = tuple(
         "notumor" if one == tumor_free else canonical_class(one) or one.strip() for one in given
     )
@@ -152,7 +179,7 @@ def _ask(
         (answers >= 0).all() and (answers <= 1).all() and (one or np.allclose(sums, 1, 0, 0.01))
     ):
         raise ImportModelError(
-            f"Its answers are no probabilities: they go from {answers.min():.3g} to "
+            f"Its answers are not probabilities: they go from {answers.min():.3g} to "
             f"{answers.max():.3g}, and a scan's sum to {sums.min():.3g} to {sums.max():.3g}. Pass "
             "--logits where its last layer has no softmax or sigmoid, and check --scale."
         )
@@ -167,7 +194,7 @@ def _wrap(theirs: keras.Model, size: int, request: ImportRequest) -> keras.Model
         x = layers.Concatenate()([scans, scans, scans])
     if request.scale != "0..255":
         x = layers.Rescaling(*SCALES[request.scale])(x)
-    x = call_copies(theirs, x)
+    x = call_copies(theirs, x, "float32")
     if request.logits:
         x = layers.Activation("sigmoid" if theirs.output_shape[1] == 1 else "softmax")(x)
     return keras.Model(scans, x)
@@ -220,7 +247,7 @@ def _draw_up_card(
         ),
     )
     try:
-        return replace(Card.from_json(card.to_json()))
+        return Card.from_json(card.to_json())
     except ValueError as error:
         raise ImportModelError(f"No card can be made of this: {error}") from error
 

@@ -1,31 +1,62 @@
-"""The story of a training, top to bottom: data → split → fit → calibrate → evaluate → publish."""
+"""The story of a training, top to bottom.
+
+Dataset → Split → Fitted → Calibrated → Measured → bundle
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from brainscan.bundle import Card, read_bundle
+from brainscan.files import write_text
 from brainscan.scan import ScanSpecification
-from training.calibrate import apply_temperature, find_temperature, predict_probabilities
 from training.checkpoint import count_epochs
-from training.compress import round_weights
-from training.data.dataset import Dataset, UnnamedTumors, describe_problems, load_dataset
-from training.data.split import Split, split_scans, split_unnamed
+from training.data.dataset import Dataset, describe_problems, load_dataset
+from training.data.split import Split, split_scans
 from training.describe import draw_up_card
 from training.device import describe_device
 from training.evaluate import evaluate_unnamed
-from training.fit import FitResult, FitSettings, Labelled, Scans, fit
-from training.frozen import fit_head
-from training.heads import fit_vectors
-from training.models import Architecture, architecture, architectures
+from training.fit import FitSettings, Fitted, fit
+from training.heads import HEADS, fit_frozen
+from training.models import architecture, architectures
 from training.publish import publish
 from training.report import TestResults, write_plots, write_report
 from training.run import Run, TrainingRequest, find_run
 
 _CHECKED_SCANS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """A fitted model whose probabilities mean what they say, as it will be served.
+
+    Attributes:
+        fitted: the model.
+        temperature: that its logits were divided by.
+    """
+
+    fitted: Fitted
+    temperature: float
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A model and what it is worth on the test part.
+
+    Attributes:
+        fitted: the model.
+        card: everything but the version, the files, the feature layer and the graph's difference,
+            which publishing adds.
+        results: its answers to the test part.
+    """
+
+    fitted: Fitted
+    card: Card
+    results: TestResults
+
+    def write_report(self, folder: Path, card: Card) -> None:
+        """Write the report into a folder, with a card that may have been numbered since."""
+        write_report(folder, card, self.fitted.history, self.results)
 
 
 @dataclass(frozen=True)
@@ -53,43 +84,103 @@ def train(
         DeviceMemoryError: the device has too little memory for the model.
         ValueError: the model is not known, or cannot be trained by this method and head.
     """
-    network = architecture(request.model)
-    request = _settle(request, network)
-    scan = ScanSpecification(request.size)
-    dataset = load_dataset(
-        request.data,
-        scan,
-        request.instance / "cache",
-        binary=network.binary,
-        exclude=request.exclude,
-    )
-    split = split_scans(
-        request.protocol, dataset.labels, dataset.groups, dataset.parts, request.seed
-    )
-    run = find_run(request, dataset, split)
+    request = _settle(request)
+    dataset = load(request)
+    split = split_scans(dataset, request.protocol, request.seed)
+    run = find_run(request, split)
     for line in describe_problems(dataset):
         tell(line)
     sizes = ", ".join(f"{count:,} {name}" for name, count in split.sizes.items())
     tell(f"Protocol {request.protocol}: {sizes}. The run is kept in {run.folder}.")
-    with run.claim(fresh=request.fresh):
+    with run.claim():
         if request.publish and run.bundle:
-            tell("This run has been published already; --fresh trains it anew.")
+            tell("This run has been published already; --fresh trains it again from scratch.")
             return TrainingOutcome(run.folder, run.bundle, read_bundle(run.bundle))
-        run.write_configuration(request, dataset, split)
+        run.write_configuration(split)
         tell(f"Device: {describe_device()}.")
         if kept := count_epochs(run.folder):
             tell(f"Going on after epoch {kept}.")
-        fitted = _fit(request, network, dataset, split, run)
+        fitted = fit_split(split, run)
         tell("Calibrating, measuring on the test part and writing the report.")
-        temperature = 1.0
-        if request.head != "knn":  # whose classifier is calibrated already, and has no weights
-            temperature = _calibrate(fitted, *_take(dataset, split.validation))
-            round_weights(fitted.model)
-        return _measure_and_publish(request, network, dataset, split, fitted, temperature, run)
+        calibrated = calibrate(fitted, split)
+        measured = measure(calibrated, split, run)
+        if not request.publish:
+            return TrainingOutcome(run.folder, None, measured.card)
+        bundle = publish_measured(measured, split, run)
+        return TrainingOutcome(run.folder, bundle, read_bundle(bundle))
 
 
-def _settle(request: TrainingRequest, network: Architecture) -> TrainingRequest:
+def load(request: TrainingRequest) -> Dataset:
+    """Read the scans that a request names, as its network takes them."""
+    return load_dataset(
+        request.data,
+        ScanSpecification(request.size),
+        request.instance / "cache",
+        binary=architecture(request.model).binary,
+        exclude=request.exclude,
+    )
+
+
+def fit_split(split: Split, run: Run) -> Fitted:
+    """Train on the training part, or go on with the run; the validation part steers."""
+    request, head = run.request, HEADS[run.request.head]
+    settings = FitSettings(
+        architecture(request.model),
+        split.dataset.task,
+        request.recipe,
+        request.size,
+        run.folder,
+        request.seed,
+        request.weights,
+        request.precision,
+    )
+    unnamed = split.unnamed_train if head.learns_unnamed else split.unnamed_train[:0]
+    training, validation = split.take(split.train, unnamed), split.take(split.validation)
+    if request.method == "frozen":
+        return fit_frozen(training, validation, settings, head)
+    return fit(training, validation, settings)
+
+
+def calibrate(fitted: Fitted, split: Split) -> Calibrated:
+    """Let confidence be what it says, on the validation part."""
+    validation = split.take(split.validation)
+    probabilities = fitted.predict(validation.inputs)
+    temperature = fitted.calibrator.calibrate(fitted.model, probabilities, validation.labels)
+    return Calibrated(fitted, temperature)
+
+
+def measure(calibrated: Calibrated, split: Split, run: Run) -> Measured:
+    """Look at the test part, once, and write the run's report."""
+    fitted, dataset = calibrated.fitted, split.dataset
+    test = split.take(split.test)
+    probabilities = fitted.predict(test.inputs)
+    card = draw_up_card(run.request, split, fitted, calibrated.temperature, probabilities)
+    if card.measurement and len(split.unnamed_test) and dataset.task.healthy is not None:
+        unnamed = split.take(split.unnamed_test)
+        found = evaluate_unnamed(
+            fitted.predict(unnamed.inputs), unnamed.groups, dataset.task.healthy
+        )
+        card = replace(card, measurement=replace(card.measurement, unnamed_tumors=found))
+    names = [dataset.names[row] for row in split.test]
+    measured = Measured(fitted, card, TestResults(names, probabilities, test.labels))
+    measured.write_report(run.folder / "report", card)
+    write_plots(run.folder / "plots.html", card, fitted.history, measured.results)
+    write_text(run.folder / "card.json", card.to_json())
+    return measured
+
+
+def publish_measured(measured: Measured, split: Split, run: Run) -> Path:
+    """Convert the model, check it and publish it; give the bundle's folder."""
+    scans = split.take(split.test[:: max(1, len(split.test) // _CHECKED_SCANS)]).inputs
+    model, card = measured.fitted.model, measured.card
+    bundle = publish(model, card, scans, run.request.models, measured.write_report)
+    run.mark_published(bundle)
+    return bundle
+
+
+def _settle(request: TrainingRequest) -> TrainingRequest:
     """Refuse what cannot be trained; leave out of a request what would have no effect."""
+    network = architecture(request.model)
     if request.method != "frozen":
         if request.head != "softmax":
             raise ValueError(
@@ -100,102 +191,11 @@ def _settle(request: TrainingRequest, network: Architecture) -> TrainingRequest:
     if not network.pretrained:
         names = ", ".join(name for name, one in architectures().items() if one.pretrained)
         raise ValueError(
-            f"{request.model} learns from nothing: it has no pretrained backbone to freeze. Pass "
-            f"--method fine-tune, or one of the pretrained models: {names}."
+            f"{request.model} is trained from scratch: it has no pretrained backbone to freeze. "
+            f"Pass --method fine-tune, or one of the pretrained models: {names}."
         )
     return replace(
         request,
         recipe=replace(request.recipe, augmentation=0.0, variants=0, normalisation="kept"),
-        publish=request.publish and request.head != "knn",
+        publish=request.publish and not HEADS[request.head].obstacle,
     )
-
-
-def _fit(
-    request: TrainingRequest, network: Architecture, dataset: Dataset, split: Split, run: Run
-) -> FitResult:
-    training: Labelled = (*_take(dataset, split.train), dataset.groups[split.train])
-    unnamed = dataset.unnamed if request.head == "softmax" else None
-    settings = FitSettings(
-        request.recipe,
-        request.size,
-        len(dataset.classes),
-        unnamed.healthy if unnamed else None,
-        request.seed,
-        request.weights,
-        request.precision,
-    )
-    if unnamed:
-        training = _add_unnamed(training, unnamed, len(dataset.classes), request.seed)
-    validation: Scans = _take(dataset, split.validation)
-    if request.head != "softmax":
-        return fit_vectors(network, training, validation, settings, run.folder, request.head)
-    train_it = fit_head if request.method == "frozen" else fit
-    return train_it(network, training, validation, settings, run.folder)
-
-
-def _add_unnamed(training: Labelled, unnamed: UnnamedTumors, label: int, seed: int) -> Labelled:
-    rows, _ = split_unnamed(unnamed.groups, seed)
-    pixels, labels, groups = training
-    return (
-        np.concatenate([pixels, unnamed.pixels[rows]]),
-        np.concatenate([labels, np.full(len(rows), label)]),
-        np.concatenate([groups, unnamed.groups[rows]]),
-    )
-
-
-def _take(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    return dataset.pixels[rows], dataset.labels[rows]
-
-
-def _measure_unnamed(card: Card, dataset: Dataset, fitted: FitResult, seed: int) -> Card:
-    """Add how often the model recognises a tumour whose kind is not named."""
-    unnamed = dataset.unnamed
-    if unnamed is None or card.measurement is None:
-        return card
-    _, rows = split_unnamed(unnamed.groups, seed)
-    if not len(rows):
-        return card
-    probabilities = predict_probabilities(fitted.model, unnamed.pixels[rows], fitted.batch)
-    found = evaluate_unnamed(probabilities, unnamed.groups[rows], unnamed.healthy)
-    return replace(card, measurement=replace(card.measurement, unnamed_tumors=found))
-
-
-def _calibrate(fitted: FitResult, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
-    probabilities = predict_probabilities(fitted.model, pixels, fitted.batch)
-    temperature = find_temperature(probabilities, labels)
-    apply_temperature(fitted.model, temperature)
-    return temperature
-
-
-def _measure_and_publish(
-    request: TrainingRequest,
-    network: Architecture,
-    dataset: Dataset,
-    split: Split,
-    fitted: FitResult,
-    temperature: float,
-    run: Run,
-) -> TrainingOutcome:
-    pixels, labels = _take(dataset, split.test)
-    probabilities = predict_probabilities(fitted.model, pixels, fitted.batch)
-    card = draw_up_card(request, network, dataset, split, fitted, temperature, probabilities)
-    card = _measure_unnamed(card, dataset, fitted, request.seed)
-    results = TestResults([dataset.names[row] for row in split.test], probabilities, labels)
-
-    def write_it(folder: Path, final: Card) -> None:
-        write_report(folder, final, fitted.history, results)
-
-    write_it(run.folder / "report", card)
-    write_plots(run.folder / "plots.html", card, fitted.history, results)
-    (run.folder / "card.json").write_text(card.to_json(), encoding="utf-8")
-    if not request.publish:
-        return TrainingOutcome(run.folder, None, card)
-    bundle = publish(
-        fitted.model,
-        card,
-        pixels[:: max(1, len(pixels) // _CHECKED_SCANS)],
-        request.models,
-        write_it,
-    )
-    run.mark_published(bundle)
-    return TrainingOutcome(run.folder, bundle, read_bundle(bundle))

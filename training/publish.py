@@ -1,4 +1,4 @@
-"""A trained model → a verified bundle, beside the older versions."""
+"""A trained model → a verified bundle, next to the older versions."""
 
 import shutil
 import tempfile
@@ -9,13 +9,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from brainscan.bundle import Card, PublishError, publish_bundle
-from brainscan.bundle.store import GRAPH_FILE
-from training.calibrate import predict_probabilities
+from brainscan.engine.openvino import OpenVINOEngine
 from training.export import export_graph
+from training.task import Task
 
 AGREEMENT = 1e-3
 
@@ -62,8 +61,10 @@ def _convert(model: keras.Model, card: Card, scans: NDArray[np.uint8], folder: P
             "make room, or let TMPDIR name another folder, then run the same command again."
         ) from error
     layer = export_graph(folder / "model.keras", folder)
-    expected = predict_probabilities(model, scans)
-    difference = float(np.abs(_run_graph(folder / GRAPH_FILE, scans) - expected).max())
+    task = Task(card.classes, binary=model.output_shape[1] == 1)
+    expected = task.read_outputs(model.predict(scans, verbose=0))
+    served = OpenVINOEngine(folder).predict(scans).probabilities
+    difference = float(np.abs(served - expected).max())
     if not difference <= AGREEMENT:  # nor NaN
         raise PublishError(
             f"The graph of {card.name} differs from the Keras model by {difference:.2g} on "
@@ -83,10 +84,3 @@ def _save_compressed(model: keras.Model, path: Path) -> None:
         for name in source.namelist():
             target.writestr(name, source.read(name))
     plain.unlink()
-
-
-def _run_graph(path: Path, scans: NDArray[np.uint8]) -> NDArray[np.float32]:
-    compiled = openvino.Core().compile_model(
-        path, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    )
-    return np.asarray(compiled(scans)["probabilities"])

@@ -1,10 +1,11 @@
-"""An int8 graph beside a bundle's own: made by NNCF, kept only where it is as accurate and faster.
+"""An int8 graph next to a bundle's own: made by NNCF, kept only where it is as accurate and faster.
 
 The convolutions compute in int8. What follows the last of them, the classifier and the heat map,
 stays in floating point: it costs next to nothing, and the probabilities were calibrated there.
 """
 
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,9 +16,11 @@ import openvino
 
 from brainscan.bundle import Card, Graphs, publish_bundle, read_bundle
 from brainscan.bundle.store import CARD_FILE, GRAPH_FILE, INT8_GRAPH_FILE, INT8_WEIGHTS_FILE
-from training.data.dataset import Dataset, load_dataset
-from training.data.split import Protocol, Split, split_scans
-from training.graph_comparison import LabelledScans, compare_graphs, compile_graph, run_graph
+from brainscan.engine.openvino import OpenVINOEngine
+from training.data.dataset import load_dataset
+from training.data.split import Part, Protocol, Split, split_scans
+from training.graph_comparison import compare_engines, measure_accuracy
+from training.task import BINARY_CLASSES
 
 ACCEPTED_LOSS = 0.002  # of accuracy, 0.2 points, on the test part
 # On the validation part, where a few scans decide on accuracy and all of them on this.
@@ -44,7 +47,7 @@ def quantize_bundle(
     exclude: tuple[str, ...] = (),
     tell: Tell = lambda _line: None,
 ) -> Path:
-    """Publish the next version of a bundle: the same files, and an int8 graph beside its own.
+    """Publish the next version of a bundle: the same files, and an int8 graph next to its own.
 
     Args:
         bundle: folder of the version to start from.
@@ -68,37 +71,25 @@ def quantize_bundle(
             f"The card of {card.name}/{card.version} names no training data: it was imported. Only "
             "a model that was trained here can be quantized, on the scans of its training."
         )
-    dataset = load_dataset(
-        data,
-        card.scan,
-        cache,
-        binary=set(card.classes) == {"healthy", "tumor"},
-        exclude=exclude,
-    )
-    split = split_scans(
-        cast(Protocol, card.measurement.protocol),
-        dataset.labels,
-        dataset.groups,
-        dataset.parts,
-        card.training.seed,
-    )
-    _check_data(card, dataset, split)
-    training, validation, test = (
-        LabelledScans(dataset.pixels[rows], dataset.labels[rows])
-        for rows in (split.train, split.validation, split.test)
-    )
-    graph = quantize_graph(bundle / GRAPH_FILE, training, validation, tell)
-    tell("Measuring both graphs on the test part.")
-    graphs = compare_graphs(bundle / GRAPH_FILE, graph, test)
-    check_gain(card, graphs)
+    binary = card.classes == BINARY_CLASSES
+    dataset = load_dataset(data, card.scan, cache, binary=binary, exclude=exclude)
+    split = split_scans(dataset, cast(Protocol, card.measurement.protocol), card.training.seed)
+    _check_data(card, split)
+    with tempfile.TemporaryDirectory(prefix="tumorapp-") as name:
+        made = Path(name)
+        before = OpenVINOEngine(bundle, threads=1)
+        after = quantize_graph(bundle, made, split, tell)
+        tell("Measuring both graphs on the test part.")
+        graphs = compare_engines(before, after, split.take(split.test))
+        check_gain(card, graphs)
 
-    def write_files(folder: Path, numbered: Card) -> None:
-        left_out = shutil.ignore_patterns(CARD_FILE, INT8_GRAPH_FILE, INT8_WEIGHTS_FILE)
-        shutil.copytree(bundle, folder, dirs_exist_ok=True, ignore=left_out)
-        openvino.save_model(graph, folder / INT8_GRAPH_FILE, compress_to_fp16=True)
-        _amend_report(folder / "report" / "README.md", card.version, numbered)
+        def write_files(folder: Path, numbered: Card) -> None:
+            left_out = shutil.ignore_patterns(CARD_FILE, INT8_GRAPH_FILE, INT8_WEIGHTS_FILE)
+            shutil.copytree(bundle, folder, dirs_exist_ok=True, ignore=left_out)
+            shutil.copytree(made, folder, dirs_exist_ok=True)
+            _amend_report(folder / "report" / "README.md", card.version, numbered)
 
-    return publish_bundle(bundle.parent.parent, replace(card, graphs=graphs), write_files)
+        return publish_bundle(bundle.parent.parent, replace(card, graphs=graphs), write_files)
 
 
 def _amend_report(path: Path, before: int, card: Card) -> None:
@@ -110,7 +101,7 @@ def _amend_report(path: Path, before: int, card: Card) -> None:
     fp16, int8 = card.graphs.fp16, card.graphs.int8
     path.write_text(
         f"{text}\n\n{_SECTION}\n\nThe other figures are those of the graph in half precision; the "
-        "int8 one beside it was measured on the same test scans.\n\n"
+        "int8 one next to it was measured on the same test scans.\n\n"
         "| graph | accuracy | ms of processor time a scan |\n|---|---|---|\n"
         f"| fp16 | {fp16.accuracy:.4f} | {fp16.milliseconds:.2f} |\n"
         f"| int8 | {int8.accuracy:.4f} | {int8.milliseconds:.2f} |\n\n"
@@ -121,10 +112,10 @@ def _amend_report(path: Path, before: int, card: Card) -> None:
     )
 
 
-def _check_data(card: Card, dataset: Dataset, split: Split) -> None:
+def _check_data(card: Card, split: Split) -> None:
     """Refuse other scans than those of the training: they would calibrate and measure wrongly."""
     training, parts = card.training, card.measurement and asdict(card.measurement.parts)
-    if training is None or (dataset.manifest, split.sizes) != (training.manifest, parts):
+    if training is None or (split.dataset.manifest, split.sizes) != (training.manifest, parts):
         raise QuantizationError(
             f"These are not the scans that {card.name}/{card.version} was trained on, or not "
             f"divided as they were: {split.sizes} here, {parts} then. Give "
@@ -145,64 +136,75 @@ def check_gain(card: Card, graphs: Graphs) -> None:
         )
 
 
-def quantize_graph(
-    path: Path, training: LabelledScans, validation: LabelledScans, tell: Tell
-) -> Any:
-    """Make an int8 graph that answers as the given one does on the validation part.
+def quantize_graph(bundle: Path, folder: Path, split: Split, tell: Tell) -> OpenVINOEngine:
+    """Make an int8 graph that answers as a bundle's own does on the validation part.
 
     Args:
-        path: the graph that was published.
-        training: scans to find the ranges of the activations on.
-        validation: scans that decide how many of the first convolutions stay in floating point.
+        bundle: holds the graph that was published.
+        folder: takes the int8 graph.
+        split: scans of its training part show the ranges of the activations; its validation part
+            decides how many of the first convolutions stay in floating point.
         tell: takes lines for whoever waits.
 
     Returns:
-        An OpenVINO model with the inputs and outputs of the given one.
+        What runs the int8 graph, on one thread.
 
     Raises:
         QuantizationError: it has no convolution, or answers otherwise however many of them are
             kept.
     """
-    import nncf
-    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
-
-    nncf.set_log_level(30)  # logging.WARNING
-    chosen = np.random.default_rng(0).permutation(len(training.pixels))[:CALIBRATION_SCANS]
-    samples = nncf.Dataset([training.pixels[row : row + 1] for row in np.sort(chosen)])
-    ranges = nncf.AdvancedQuantizationParameters(
-        # Means over the scans, NNCF's own choice, cut off what the brightest scans reach.
-        activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
-    )
     core = openvino.Core()
-    before = run_graph(compile_graph(path), validation.pixels)[0]
-    expected = validation.measure(before)
-    count = len(_list_convolutions(core.read_model(path)))
+    validation = split.take(split.validation)
+    before = OpenVINOEngine(bundle, threads=1).predict(validation.inputs).probabilities
+    expected = measure_accuracy(before, validation)
+    count = len(_list_convolutions(core.read_model(bundle / GRAPH_FILE)))
+    samples = _draw_samples(split.take(split.train))
     tried: list[tuple[float, float]] = []
     for kept in (number for number in _FIRST_KEPT if number < count):
-        model = core.read_model(path)
-        quantized = nncf.quantize(
-            model,
-            samples,
-            preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(chosen),
-            fast_bias_correction=False,
-            ignored_scope=nncf.IgnoredScope(names=_list_kept(model, kept)),
-            advanced_parameters=ranges,
-        )
-        after = run_graph(compile_graph(quantized), validation.pixels)[0]
-        found = validation.measure(after)
+        quantized = _quantize(core.read_model(bundle / GRAPH_FILE), samples, kept)
+        for file in (INT8_GRAPH_FILE, INT8_WEIGHTS_FILE):  # which OpenVINO may have mapped
+            (folder / file).unlink(missing_ok=True)
+        openvino.save_model(quantized, folder / INT8_GRAPH_FILE, compress_to_fp16=True)
+        engine = OpenVINOEngine(folder, threads=1, precision="int8")
+        after = engine.predict(validation.inputs).probabilities
+        found = measure_accuracy(after, validation)
         lost, difference = expected - found, float(np.abs(after - before).max(axis=1).mean())
         tell(
             f"{count - kept} of {count} convolutions in int8: accuracy {found:.4f} on the "
             f"validation part, {expected:.4f} before; probabilities differ by {difference:.4f}."
         )
         if lost <= ACCEPTED_LOSS and difference <= ACCEPTED_DIFFERENCE:
-            return quantized
+            return engine
         tried.append((difference, lost))
     raise QuantizationError(
         f"{_explain_refusal(*min(tried))} Nothing was published."
         if tried
         else "It has no convolution, so int8 would win nothing. Nothing was published."
+    )
+
+
+def _draw_samples(training: Part) -> list[Any]:
+    chosen = np.random.default_rng(0).permutation(len(training.inputs))[:CALIBRATION_SCANS]
+    return [training.inputs[row : row + 1] for row in np.sort(chosen)]
+
+
+def _quantize(model: Any, samples: list[Any], kept: int) -> Any:
+    """Quantize a graph but for its first convolutions and what follows the last."""
+    import nncf
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+    nncf.set_log_level(30)  # logging.WARNING
+    return nncf.quantize(
+        model,
+        nncf.Dataset(samples),
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(samples),
+        fast_bias_correction=False,
+        ignored_scope=nncf.IgnoredScope(names=_list_kept(model, kept)),
+        advanced_parameters=nncf.AdvancedQuantizationParameters(
+            # Means over the scans, NNCF's own choice, cut off what the brightest scans reach.
+            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
+        ),
     )
 
 

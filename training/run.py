@@ -1,6 +1,5 @@
 """One training run: what was asked for, and the folder that keeps it."""
 
-import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -11,15 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
-from training.data.dataset import Dataset
+from brainscan.files import LockedError, lock, write_text
 from training.data.split import Protocol, Split
 from training.models import Recipe
+
+_LOCK_FILE = "lock"
+_PUBLISHED_FILE = "published"
 
 
 class RunBusyError(RuntimeError):
@@ -27,7 +28,7 @@ class RunBusyError(RuntimeError):
 
 
 Method = Literal["fine-tune", "frozen"]
-Head = Literal["softmax", "svm", "knn"]
+HeadName = Literal["softmax", "svm", "knn"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class TrainingRequest:
             linear support vector machine, or nearest neighbours, which cannot be published.
         precision: a Keras dtype policy or "auto".
         publish: whether a bundle is published at the end, or only the report written.
-        fresh: start anew even where a run can be resumed.
+        fresh: start from scratch even where a run can be resumed.
         command: the command line, for the report.
     """
 
@@ -65,7 +66,7 @@ class TrainingRequest:
     seed: int = 0
     weights: str | None = None
     method: Method = "fine-tune"
-    head: Head = "softmax"
+    head: HeadName = "softmax"
     precision: str = "auto"
     publish: bool = True
     fresh: bool = False
@@ -74,79 +75,79 @@ class TrainingRequest:
 
 @dataclass(frozen=True)
 class Run:
-    """The folder of a run: configuration, checkpoint, history, report.
+    """A request and the folder of its run: configuration, checkpoint, history, report.
 
     Attributes:
+        request: what was asked for.
         folder: named by all that decides the result, so that the same command finds it again.
     """
 
+    request: TrainingRequest
     folder: Path
 
     @contextmanager
-    def claim(self, *, fresh: bool) -> Iterator[None]:
+    def claim(self) -> Iterator[None]:
         """Hold the run for this process alone; a killed process holds nothing.
 
-        Args:
-            fresh: forget what the folder holds.
+        What the folder holds is forgotten where the request says `fresh`.
 
         Raises:
             RunBusyError: another process holds it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunBusyError(
-                    f"Another process is training this very run in {self.folder}. Wait for it, or "
-                    "stop it and run the command again: it goes on where the other stopped."
-                ) from None
-            if fresh:
-                for entry in self.folder.iterdir():
-                    if entry.is_dir():
-                        shutil.rmtree(entry)
-                    elif entry.name != "lock":
-                        entry.unlink()
-            yield
+        try:
+            with lock(self.folder / _LOCK_FILE, wait=False):
+                if self.request.fresh:
+                    for entry in self.folder.iterdir():
+                        if entry.is_dir():
+                            shutil.rmtree(entry)
+                        elif entry.name != _LOCK_FILE:
+                            entry.unlink()
+                yield
+        except LockedError:
+            raise RunBusyError(
+                f"Another process is training this very run in {self.folder}. Wait for it, or "
+                "stop it and run the command again: it goes on where the other stopped."
+            ) from None
 
     @property
     def bundle(self) -> Path | None:
         """The bundle that this run has published, where it is still there."""
         try:
-            bundle = Path((self.folder / "published").read_text(encoding="utf-8"))
+            bundle = Path((self.folder / _PUBLISHED_FILE).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         return bundle if bundle.is_dir() else None
 
     def mark_published(self, bundle: Path) -> None:
         """Remember the bundle, so that the same command does not publish it twice."""
-        (self.folder / "published").write_text(str(bundle), encoding="utf-8")
+        write_text(self.folder / _PUBLISHED_FILE, str(bundle))
 
-    def write_configuration(self, request: TrainingRequest, dataset: Dataset, split: Split) -> None:
+    def write_configuration(self, split: Split) -> None:
         """Write down everything that the result depends on, as `configuration.json`."""
         configuration = {
-            **{key: value for key, value in asdict(request).items() if key != "fresh"},
-            "manifest": dataset.manifest,
+            **{key: value for key, value in asdict(self.request).items() if key != "fresh"},
+            "manifest": split.dataset.manifest,
             "parts": split.sizes,
             "backend": keras.backend.backend(),
             "cores": os.cpu_count(),
             "versions": list_versions(),
         }
         text = json.dumps(configuration, indent=2, default=str) + "\n"
-        (self.folder / "configuration.json").write_text(text, encoding="utf-8")
+        write_text(self.folder / "configuration.json", text)
 
 
-def find_run(request: TrainingRequest, dataset: Dataset, split: Split) -> Run:
+def find_run(request: TrainingRequest, split: Split) -> Run:
     """Give the run of a request, whether it has begun or not."""
-    name = f"{request.model}-{_identify(request, dataset, split)}"
-    return Run(request.instance / "runs" / name)
+    return Run(request, request.instance / "runs" / f"{request.model}-{_identify(request, split)}")
 
 
-def _identify(request: TrainingRequest, dataset: Dataset, split: Split) -> str:
+def _identify(request: TrainingRequest, split: Split) -> str:
     """Name a run by all that decides its result, so that the same command finds it again."""
     weights = request.weights
     if weights and Path(weights).is_file():
         weights = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+    dataset = split.dataset
     decisive = [
         request.protocol,
         asdict(request.recipe),
@@ -158,22 +159,19 @@ def _identify(request: TrainingRequest, dataset: Dataset, split: Split) -> str:
         request.precision,
         dataset.classes,
         dataset.names,
-        *([dataset.unnamed.names] if dataset.unnamed else []),
     ]
     digest = hashlib.sha256(json.dumps(decisive).encode())
     # The scans and their division themselves: newer code may crop or divide the same files
     # differently, and must not go on with the old weights.
-    arrays: list[NDArray[Any]] = [
+    for array in (
         dataset.pixels,
         dataset.labels,
         dataset.groups,
         split.train,
         split.validation,
         split.test,
-    ]
-    if dataset.unnamed:
-        arrays += [dataset.unnamed.pixels, dataset.unnamed.groups]
-    for array in arrays:
+        split.unnamed_train,
+    ):
         digest.update(f"{array.shape} {array.dtype}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:12]

@@ -1,9 +1,8 @@
 """What was measured of a model: the one shape of it, from the training to the pages and the API."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
-from brainscan.bundle.plain import Amount, Count, Share, within
+from brainscan.bundle.plain import Amount, Count, Share
 
 Interval = tuple[Share, Share]
 
@@ -152,13 +151,11 @@ class Int8Figures(GraphFigures):
         other_answers: the share of the scans that it answers differently.
         largest_difference: of a scan's probabilities, 0 to 1.
         mean_difference: likewise.
-        heatmap_correlation: median over the scans, -1 to 1; None without heat maps.
     """
 
     other_answers: Share
     largest_difference: Share
     mean_difference: Share
-    heatmap_correlation: Annotated[float, within(-1, 1)] | None
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ def build_model(name: str) -> keras.Model:
     keras.utils.set_random_seed(3)
     weights = WEIGHTS.get(name)
     pretrained = weights if weights and weights.exists() else None
-    model = entry.build(entry.size, 2 if entry.binary else 4, pretrained)
+    model = entry.build(entry.size, 1 if entry.binary else 4, pretrained)
     if pretrained is None:
         _disturb_statistics(model)
     return model

@@ -5,7 +5,29 @@ import pytest
 from numpy.typing import NDArray
 
 from training.batches import ScanBatches
+from training.data.split import Part
 from training.data.variants import VARIANTS, draw_variant
+from training.models import Recipe
+from training.task import BINARY_CLASSES, Task
+
+BINARY, TWO = Task(BINARY_CLASSES, binary=True), Task(BINARY_CLASSES)
+
+
+def draw(
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64] | None = None,
+    *,
+    task: Task = TWO,
+    batch: int = 20,
+    seed: int | None = None,
+    epoch: int = 0,
+    **recipe: object,
+) -> ScanBatches:
+    """Draw batches; without groups, of every copy."""
+    recipe = {"every_copy": groups is None, **recipe}
+    part = Part(pixels, labels, np.arange(len(labels)) if groups is None else groups)
+    return ScanBatches(part, task, Recipe(**recipe), batch, seed, epoch)
 
 
 def numbered(scans: int) -> NDArray[np.uint8]:
@@ -21,55 +43,52 @@ class TestScanBatches:
     LABELS = np.array([0] * 15 + [1] * 5)
 
     def test_an_epoch_holds_every_scan_once(self) -> None:
-        batches = ScanBatches(numbered(20), self.LABELS, classes=2, batch=6, binary=False, seed=3)
+        batches = draw(numbered(20), self.LABELS, batch=6, seed=3)
         assert len(batches) == 4
         assert sorted(shown(batches)) == list(range(20))
         assert [len(batches[index][0]) for index in range(4)] == [6, 6, 6, 2]
 
     def test_seed_and_epoch_decide_the_order(self) -> None:
-        def draw(seed: int, epoch: int) -> ScanBatches:
-            settings = {"classes": 2, "batch": 6, "binary": False}
-            return ScanBatches(numbered(20), self.LABELS, **settings, seed=seed, epoch=epoch)
+        def begin(seed: int, epoch: int) -> ScanBatches:
+            return draw(numbered(20), self.LABELS, batch=6, seed=seed, epoch=epoch)
 
-        batches = draw(3, 0)
+        batches = begin(3, 0)
         epochs = []
         for _ in range(4):
             epochs.append(shown(batches))
             batches.on_epoch_end()
         assert len(set(map(tuple, epochs))) == 4
-        assert shown(draw(3, 2)) == epochs[2]  # as a run that goes on with the third epoch
-        assert shown(draw(4, 0)) != epochs[0]
+        assert shown(begin(3, 2)) == epochs[2]  # as a run that goes on with the third epoch
+        assert shown(begin(4, 0)) != epochs[0]
 
     def test_without_a_seed_the_order_is_kept(self) -> None:
-        batches = ScanBatches(numbered(20), self.LABELS, classes=2, batch=6, binary=False)
+        batches = draw(numbered(20), self.LABELS, batch=6, mixup=0.5, variants=3)
         for _ in range(2):
             assert shown(batches) == list(range(20))
             batches.on_epoch_end()
 
     def test_targets_follow_the_scans(self) -> None:
         labels = np.arange(20) % 4
-        batches = ScanBatches(numbered(20), labels, classes=4, batch=20, binary=False, seed=1)
+        batches = draw(numbered(20), labels, task=Task(("a", "b", "c", "d")), seed=1)
         pixels, targets, _ = batches[0]
         assert targets.shape == (20, 4)
         assert targets.argmax(axis=1).tolist() == (pixels.ravel() % 4).tolist()
 
     def test_a_tumour_without_a_name_has_a_column_of_its_own(self) -> None:
         labels = np.array([0, 1, 2, 2])  # the last two are of no class
-        batches = ScanBatches(
-            numbered(4), labels, classes=2, batch=4, binary=False, unnamed=True, balanced=True
-        )
+        batches = draw(numbered(4), labels, task=Task(BINARY_CLASSES, unnamed=True))
         _, targets, weights = batches[0]
         assert targets.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]
         assert weights.tolist() == pytest.approx([4 / 3, 4 / 3, 2 / 3, 2 / 3])
 
     def test_a_binary_target_is_one_neurons(self) -> None:
-        batches = ScanBatches(numbered(20), self.LABELS, classes=2, batch=20, binary=True, seed=1)
+        batches = draw(numbered(20), self.LABELS, task=BINARY, seed=1)
         pixels, targets, _ = batches[0]
         assert targets.shape == (20, 1)
         assert targets.ravel().tolist() == (pixels.ravel() >= 15).astype(int).tolist()
 
     def test_every_class_weighs_the_same(self) -> None:
-        batches = ScanBatches(numbered(20), self.LABELS, classes=2, batch=20, binary=True, seed=1)
+        batches = draw(numbered(20), self.LABELS, task=BINARY, seed=1)
         _, targets, weights = batches[0]
         assert weights.mean() == pytest.approx(1)
         tumor = targets.ravel() == 1
@@ -78,8 +97,7 @@ class TestScanBatches:
     def test_copies_of_a_scan_count_less(self) -> None:
         """A group of nine gives three scans to an epoch, new ones each time; a lone scan is in."""
         groups = np.array([7] * 9 + [8, 9, 4, 4, 4, 4, 1, 2, 3, 5, 6])
-        settings = {"classes": 2, "batch": 4, "binary": True}
-        batches = ScanBatches(numbered(20), self.LABELS, groups, **settings, seed=0)
+        batches = draw(numbered(20), self.LABELS, groups, task=BINARY, batch=4, seed=0)
         seen: set[int] = set()
         for _ in range(20):
             rows = shown(batches)
@@ -97,8 +115,7 @@ class TestScanBatches:
 
     def test_unbalanced_every_scan_weighs_the_same(self) -> None:
         groups = np.array([7] * 9 + list(range(8, 19)))
-        settings = {"classes": 2, "batch": 20, "binary": True, "seed": 1}
-        batches = ScanBatches(numbered(20), self.LABELS, groups, **settings, balanced=False)
+        batches = draw(numbered(20), self.LABELS, groups, task=BINARY, seed=1, balanced=False)
         weights = batches[0][2]
         assert weights.dtype == np.float32
         assert weights.tolist() == [1] * 14
@@ -116,11 +133,8 @@ class TestVariants:
     }
 
     def draw(self, variants: int, **settings: object) -> ScanBatches:
-        return ScanBatches(
-            self.PIXELS,
-            self.LABELS,
-            **{"classes": 2, "batch": 8, "binary": True, "seed": 3, **settings},
-            variants=variants,
+        return draw(
+            self.PIXELS, self.LABELS, task=BINARY, batch=8, seed=3, variants=variants, **settings
         )
 
     def read(self, batches: ScanBatches) -> list[tuple[int, int]]:
@@ -166,18 +180,15 @@ class TestVariants:
         assert [row for row, _ in shown] == random.permutation(drawn).tolist()
 
     def test_a_run_that_goes_on_sees_the_same(self) -> None:
-        whole, resumed = self.draw(5), self.draw(5)
+        whole, resumed = self.draw(5), self.draw(5, epoch=3)
         for _ in range(3):
             whole.on_epoch_end()
-        resumed.begin_at(3)
         assert self.read(resumed) == self.read(whole)
         assert self.read(resumed) != self.read(self.draw(5))
 
     def test_classes_still_weigh_the_same(self) -> None:
         groups = np.array([0] * 4 + list(range(1, 9)))
-        batches = ScanBatches(
-            self.PIXELS, self.LABELS, groups, classes=2, batch=8, binary=True, seed=0, variants=7
-        )
+        batches = draw(self.PIXELS, self.LABELS, groups, task=BINARY, batch=8, seed=0, variants=7)
         columns = [batches[index] for index in range(len(batches))]
         weights = np.concatenate([weights for _, _, weights in columns])
         tumor = np.concatenate([targets for _, targets, _ in columns])[:, 0] == 1

@@ -15,7 +15,7 @@ SIZE = ScanSpecification(32)
 def prepare(
     files: list[Path], cache: Path, specification: ScanSpecification = SIZE
 ) -> PreparedArrays:
-    return prepare_arrays(files, specification, cache, progress=False)
+    return prepare_arrays(files, specification, cache)
 
 
 @pytest.fixture
@@ -26,6 +26,10 @@ def files(tmp_path: Path, grow_tree: Callable[..., Path]) -> list[Path]:
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
+
+
+def list_kept(cache: Path) -> list[Path]:
+    return [path for path in cache.iterdir() if not path.name.startswith(".")]
 
 
 def test_rows_are_what_serving_would_prepare(files: list[Path], cache: Path) -> None:
@@ -51,7 +55,7 @@ def test_moved_files_are_found_again(files: list[Path], cache: Path, tmp_path: P
     first = prepare(files, cache)
     moved = [path.rename(path.with_stem(f"moved {path.stem}")) for path in files]
     assert prepare(moved, cache).manifest == first.manifest
-    assert len(list(cache.iterdir())) == 1
+    assert len(list_kept(cache)) == 1
 
 
 def test_a_changed_scan_or_specification_is_prepared_anew(files: list[Path], cache: Path) -> None:
@@ -62,7 +66,7 @@ def test_a_changed_scan_or_specification_is_prepared_anew(files: list[Path], cac
     changed = prepare(files, cache)
     assert changed.manifest != first.manifest
     assert np.array_equal(changed.pixels[0], changed.pixels[1])
-    assert len(list(cache.iterdir())) == 4
+    assert len(list_kept(cache)) == 4
 
 
 def test_what_cannot_be_read_is_skipped_with_a_reason(files: list[Path], cache: Path) -> None:
@@ -107,12 +111,13 @@ def test_thumbnails_show_the_whole_picture(files: list[Path], cache: Path) -> No
 
 def test_what_a_killed_preparation_left_is_no_cache(files: list[Path], cache: Path) -> None:
     prepare(files, cache)
-    (key,) = cache.iterdir()
+    (key,) = list_kept(cache)
     abandoned = cache / ".preparing-abandoned"
     key.rename(abandoned)
     (abandoned / "index.json").unlink()
     assert len(prepare(files, cache).rows) == 6
     assert key.is_dir()
+    assert not abandoned.exists()
 
 
 def test_several_processes_may_prepare_at_once(
@@ -125,7 +130,8 @@ def test_several_processes_may_prepare_at_once(
         child.join()
     assert [child.exitcode for child in children] == [0, 0, 0]
     assert len(prepare(files, cache).rows) == 6
-    assert [path.name.startswith(".") for path in cache.iterdir()] == [False]
+    assert len(list_kept(cache)) == 1
+    assert not list(cache.glob(".preparing-*"))
 
 
 def test_many_scans_are_prepared_alike_by_processes(

@@ -4,7 +4,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from training.calibrate import apply_temperature, find_temperature, predict_probabilities
+from training.calibrate import apply_temperature, find_temperature
 from training.evaluate import calibration_error
 
 
@@ -69,17 +69,3 @@ def test_several_classes_are_divided_within_their_logits(pixels: NDArray[np.uint
     before = np.asarray(model(pixels), np.float64)
     apply_temperature(model, 0.5)
     assert np.asarray(model(pixels)) == pytest.approx(softmax(np.log(before) / 0.5, 1), abs=1e-5)
-
-
-def test_one_neuron_becomes_two_columns(pixels: NDArray[np.uint8]) -> None:
-    model = build(1)
-    probabilities = predict_probabilities(model, pixels, batch=4)
-    assert (probabilities.shape, probabilities.dtype) == ((9, 2), np.float32)
-    assert probabilities[:, 1:] == pytest.approx(np.asarray(model(pixels)), abs=1e-6)
-    assert probabilities.sum(axis=1) == pytest.approx(np.ones(9), abs=1e-6)
-
-
-def test_several_classes_stay_as_they_are(pixels: NDArray[np.uint8]) -> None:
-    model = build(3)
-    probabilities = predict_probabilities(model, pixels, batch=4)
-    assert probabilities == pytest.approx(np.asarray(model(pixels)), abs=1e-6)

@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.fit import FitResult, FitSettings, fit
+from training.data.split import Part
+from training.fit import FitSettings, Fitted, fit
 from training.models import Recipe, architecture
+from training.task import BINARY_CLASSES, Task
 
 Scans = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
@@ -51,7 +53,7 @@ class Moment:
 MOMENTS = {
     "before the first epoch's end": Moment("open", "state.json", LEARNING, 0, 0.5),
     "while the state is written": Moment("open", "state-2.keras", LEARNING, 1, None),
-    "before the state counts": Moment("os.rename", "state.json.partial", LEARNING, 0),
+    "before the state counts": Moment("os.rename", ".state.json-", LEARNING, 0),
     "in the third epoch": Moment("os.remove", "state-1.keras", STOPPING, 2, 0.02),
     "while a cut of the learning rate is written": Moment(
         "open", "state-3.keras", STOPPING, 2, None
@@ -60,14 +62,15 @@ MOMENTS = {
 }
 
 
-def train(folder: Path, recipe: Recipe, training: Scans, validation: Scans) -> FitResult:
+def train(folder: Path, recipe: Recipe, training: Scans, validation: Scans) -> Fitted:
     """The call that starts a run and goes on with it."""
     pixels, labels = validation
     if recipe == STOPPING:
         labels = 1 - labels
-    groups = np.arange(len(training[1]))
-    settings = FitSettings(recipe, 32, 2, seed=1)
-    return fit(architecture("binary-cnn"), (*training, groups), (pixels, labels), settings, folder)
+    task = Task(BINARY_CLASSES, binary=True)
+    settings = FitSettings(architecture("binary-cnn"), task, recipe, 32, folder, seed=1)
+    known = Part(*training, np.arange(len(training[1])))
+    return fit(known, Part(pixels, labels, np.arange(len(labels))), settings)
 
 
 def train_and_die(moment: Moment, folder: Path, *parts: Scans) -> None:
@@ -102,7 +105,7 @@ class Run:
     """A run that came to its end."""
 
     folder: Path
-    result: FitResult
+    result: Fitted
 
     def load_state(self) -> keras.Model:
         """Load the model and optimizer of its last epoch."""
@@ -178,7 +181,7 @@ def trained_epochs(output: str) -> list[int]:
     return [int(line.split()[1].partition("/")[0]) for line in lines]
 
 
-def assert_same_history(result: FitResult, expected: FitResult) -> None:
+def assert_same_history(result: Fitted, expected: Fitted) -> None:
     assert len(result.history) == len(expected.history)
     assert result.best_epoch == expected.best_epoch
     for values, theirs in zip(result.history, expected.history, strict=True):

@@ -23,7 +23,6 @@ def load(tmp_path: Path) -> Callable[..., Dataset]:
             tmp_path / "cache",
             binary=binary,
             exclude=exclude,
-            progress=False,
         )
 
     return load
@@ -107,7 +106,7 @@ def test_one_class_is_not_enough(
     message = str(caught.value)
     assert str(roots[0]) in message
     assert str(roots[1]) in message
-    assert "pred (1 images): its name is no class" in message
+    assert "pred (1 images): its name is not a class" in message
     assert "Expected a folder for each class" in message
 
 
@@ -129,20 +128,21 @@ def test_tumours_whose_kind_is_not_named_are_of_no_class(
     ]
     dataset = load(*roots)
     assert dataset.classes == ("glioma", "meningioma", "notumor")
-    assert sorted(dataset.labels.tolist()) == [0, 1, 2]
-    assert dataset.unnamed is not None
-    assert dataset.unnamed.names == ("a/yes/0.png", "a/yes/1.png")
-    assert dataset.unnamed.pixels.shape == (2, *dataset.pixels.shape[1:])
-    assert not np.isin(dataset.unnamed.groups, dataset.groups).any()
+    assert dataset.task.unnamed
+    assert sorted(dataset.labels[:3].tolist()) == [0, 1, 2]
+    assert dataset.labels[3:].tolist() == [3, 3]
+    assert dataset.names[3:] == ("a/yes/0.png", "a/yes/1.png")
+    assert len(dataset.pixels) == len(dataset.parts) == 5
+    assert not np.isin(dataset.groups[3:], dataset.groups[:3]).any()
     assert any("2 further scans" in line for line in describe_problems(dataset))
-    assert dataset.unnamed.healthy == 2
+    assert dataset.task.healthy == 2
     assert load(*roots, binary=True).labels.tolist() == [0, 1, 1, 1, 1]
     without = load(*roots, exclude=("a/yes/*",))
     assert without.classes == dataset.classes
-    assert without.unnamed is None
+    assert not without.task.unnamed
 
 
-def test_beside_classes_that_are_no_kinds_a_tumour_is_a_class(
+def test_next_to_classes_that_are_not_kinds_a_tumour_is_a_class(
     tmp_path: Path, grow_tree: Grow, load: Callable[..., Dataset]
 ) -> None:
     roots = [
@@ -151,7 +151,7 @@ def test_beside_classes_that_are_no_kinds_a_tumour_is_a_class(
     ]
     dataset = load(*roots)
     assert dataset.classes == ("abscess", "notumor", "stroke", "tumor")
-    assert dataset.unnamed is None
+    assert not dataset.task.unnamed
 
 
 def test_tumours_whose_kind_is_not_named_need_a_healthy_class(
@@ -175,8 +175,8 @@ def test_a_copy_names_the_kind_or_contradicts(
     dataset = load(nameless, named)
     assert dataset.contradictions == ("a/yes/1.png", "b/notumor/copy.png")
     assert "b/glioma/copy.png" in dataset.names
-    assert dataset.unnamed is not None
-    assert dataset.unnamed.names == ("a/yes/2.png",)
+    assert dataset.names[-1] == "a/yes/2.png"
+    assert np.count_nonzero(dataset.labels == 3) == 1
 
 
 def test_an_unknown_class_has_no_place_in_a_binary_model(

@@ -90,7 +90,7 @@ def test_a_member_of_every_family_is_served_as_it_is(
 ) -> None:
     keras.utils.set_random_seed(4)
     scans = draw_phantoms(4, size=size)[0]
-    model = architecture(name).build(size, 4, None)
+    model = architecture(name).build(size, 4)
     round_weights(model)
     expected = np.asarray(model(scans))
     model.save(tmp_path / "model.keras")

@@ -11,21 +11,23 @@ from numpy.typing import NDArray
 
 from training.batches import ScanBatches
 from training.checkpoint import Checkpoint, DivergenceError
+from training.data.split import Part
 from training.device import count_gpus, describe_device
-from training.fit import FitResult, FitSettings, fit
+from training.fit import FitSettings, Fitted, fit
 from training.memory import DeviceMemoryError, is_out_of_memory
 from training.models import Architecture, Recipe, architecture
+from training.task import BINARY_CLASSES, Task
 
 Scans = tuple[NDArray[np.uint8], NDArray[np.int64]]
 RECIPE = Recipe(epochs=5, batch=8, learning_rate=1e-3, average=0.8)
 
 
-def build_tiny(size: int, classes: int, weights: str | Path | None) -> keras.Model:
+def build_tiny(size: int, outputs: int) -> keras.Model:
     """A network that trains in a second."""
     scans = keras.layers.Input((size, size, 1))
     x = keras.layers.Conv2D(4, 5, 3, "same", activation="relu")(scans)
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(x))
-    return keras.Model(scans, keras.layers.Dense(classes, "softmax", dtype="float32")(x))
+    return keras.Model(scans, keras.layers.Dense(outputs, "softmax", dtype="float32")(x))
 
 
 TINY = Architecture("tiny", "one convolution", "-", 32, build_tiny)
@@ -36,34 +38,34 @@ def parts(draw_phantoms: Callable[..., Scans]) -> tuple[Scans, Scans]:
     return draw_phantoms(40, seed=1), draw_phantoms(24, seed=2)
 
 
-Fit = Callable[..., FitResult]
+Fit = Callable[..., Fitted]
 
 
 @pytest.fixture(scope="module")
 def run(parts: tuple[Scans, Scans]) -> Fit:
-    def run(folder: Path, entry: Architecture | None = None, **settings: object) -> FitResult:
+    def run(folder: Path, entry: Architecture | None = None, **settings: object) -> Fitted:
         entry = entry or architecture("binary-cnn")
-        (pixels, labels), validation = parts
-        groups = np.arange(len(labels))
-        chosen = FitSettings(**{"recipe": RECIPE, "size": 32, "classes": 2, **settings})
-        return fit(entry, (pixels, labels, groups), validation, chosen, folder)
+        task = Task(BINARY_CLASSES, binary=entry.binary)
+        chosen = {"recipe": RECIPE, "size": 32, **settings}
+        training, validation = (Part(*part, np.arange(len(part[1]))) for part in parts)
+        return fit(training, validation, FitSettings(entry, task, folder=folder, **chosen))
 
     return run
 
 
 @pytest.fixture(scope="module")
-def trained(run: Fit, tmp_path_factory: pytest.TempPathFactory) -> tuple[FitResult, Path]:
+def trained(run: Fit, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fitted, Path]:
     folder = tmp_path_factory.mktemp("run")
     return run(folder, seed=1), folder
 
 
 class TestFit:
-    def test_it_learns(self, trained: tuple[FitResult, Path]) -> None:
+    def test_it_learns(self, trained: tuple[Fitted, Path]) -> None:
         losses = [values["loss"] for values in trained[0].history]
         assert len(losses) == 5
         assert losses[-1] < losses[0]
 
-    def test_the_history_is_a_table(self, trained: tuple[FitResult, Path]) -> None:
+    def test_the_history_is_a_table(self, trained: tuple[Fitted, Path]) -> None:
         result, folder = trained
         with (folder / "history.csv").open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
@@ -82,12 +84,14 @@ class TestFit:
         tumours = np.nonzero(labels == 1)[0]
         nameless = labels.copy()
         nameless[tumours[::2]] = 2
-        training = pixels, nameless, np.arange(len(labels))
+        training = Part(pixels, nameless, np.arange(len(labels)))
+        unseen = Part(*validation, np.arange(len(validation[1])))
+        task = Task(BINARY_CLASSES, unnamed=True)
         results = []
         for epochs in (3, 5):  # the second call goes on
             recipe = replace(RECIPE, epochs=epochs, label_smoothing=0.1, mixup=0.2)
-            settings = FitSettings(recipe, 32, 2, healthy=0, seed=1)
-            results.append(fit(TINY, training, validation, settings, tmp_path))
+            settings = FitSettings(TINY, task, recipe, 32, tmp_path, seed=1)
+            results.append(fit(training, unseen, settings))
             state = json.loads((tmp_path / "state.json").read_text())
             state["finished"] = False
             (tmp_path / "state.json").write_text(json.dumps(state))
@@ -98,13 +102,13 @@ class TestFit:
         assert second.history[-1]["loss"] < second.history[0]["loss"]
         assert 0 <= second.history[-1]["val_accuracy"] <= 1
 
-    def test_tensorboard_has_its_logs(self, trained: tuple[FitResult, Path]) -> None:
+    def test_tensorboard_has_its_logs(self, trained: tuple[Fitted, Path]) -> None:
         for part in ("train", "validation"):
             (log,) = (trained[1] / "tensorboard" / part).glob("events.out.tfevents.*")
             assert log.stat().st_size > 0
 
     def test_the_network_of_the_best_epoch_comes_back(
-        self, trained: tuple[FitResult, Path], parts: tuple[Scans, Scans]
+        self, trained: tuple[Fitted, Path], parts: tuple[Scans, Scans]
     ) -> None:
         """Its validation loss is the lowest of the history, averaged weights and all."""
         result = trained[0]
@@ -118,7 +122,7 @@ class TestFit:
         assert loss == pytest.approx(min(losses), abs=1e-4)
 
     def test_a_finished_run_is_not_trained_again(
-        self, run: Fit, trained: tuple[FitResult, Path]
+        self, run: Fit, trained: tuple[Fitted, Path]
     ) -> None:
         result, folder = trained
         before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
@@ -129,7 +133,7 @@ class TestFit:
             assert np.array_equal(one, other)
         assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
-    def test_only_what_is_needed_stays_on_disk(self, trained: tuple[FitResult, Path]) -> None:
+    def test_only_what_is_needed_stays_on_disk(self, trained: tuple[Fitted, Path]) -> None:
         result, folder = trained
         assert {path.name for path in folder.iterdir()} == {
             "state-5.keras", f"best-{result.best_epoch}.weights.h5", "state.json", "history.csv",
@@ -171,20 +175,20 @@ class TestFit:
         with pytest.raises(ValueError, match=message):
             run(tmp_path, entry, size=16)
 
-    def test_auto_precision_is_single_on_a_cpu(self, trained: tuple[FitResult, Path]) -> None:
+    def test_auto_precision_is_single_on_a_cpu(self, trained: tuple[Fitted, Path]) -> None:
         if count_gpus():
             pytest.skip("there is a GPU here")
         assert trained[0].precision == "float32"
         assert describe_device() == f"CPU, {keras.backend.backend()}"
 
 
-def build_normalised(size: int, classes: int, weights: str | Path | None) -> keras.Model:
+def build_normalised(size: int, outputs: int) -> keras.Model:
     """A network as pretrained ones are: its batch normalisation keeps what it came with."""
     scans = keras.layers.Input((size, size, 1))
     x = keras.layers.Conv2D(4, 5, 3, "same")(keras.layers.Rescaling(1 / 255)(scans))
     x = keras.layers.BatchNormalization(name="normalisation", trainable=False)(x)
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))
-    return keras.Model(scans, keras.layers.Dense(classes, "softmax", dtype="float32")(x))
+    return keras.Model(scans, keras.layers.Dense(outputs, "softmax", dtype="float32")(x))
 
 
 NORMALISED = Architecture("normalised", "batch normalisation", "-", 32, build_normalised)
@@ -251,7 +255,7 @@ PLAIN = Recipe(epochs=3, batch=8, augmentation=0, average=0.5, label_smoothing=0
 
 
 @pytest.fixture(scope="module")
-def reference(run: Fit, tmp_path_factory: pytest.TempPathFactory) -> FitResult:
+def reference(run: Fit, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     return run(tmp_path_factory.mktemp("roomy"), TINY, recipe=PLAIN, seed=1)
 
 
@@ -259,7 +263,7 @@ class TestOutOfMemory:
     def test_the_updates_stay_the_same(
         self,
         run: Fit,
-        reference: FitResult,
+        reference: Fitted,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
@@ -282,7 +286,7 @@ class TestOutOfMemory:
     def test_it_goes_on_from_the_last_epoch_and_remembers(
         self,
         run: Fit,
-        reference: FitResult,
+        reference: Fitted,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
@@ -305,7 +309,7 @@ class TestOutOfMemory:
     def test_an_epoch_that_could_not_be_saved_was_none(
         self,
         run: Fit,
-        reference: FitResult,
+        reference: Fitted,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,

@@ -14,19 +14,19 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from brainscan.bundle import read_bundle
-from training.calibrate import predict_probabilities
-from training.fit import FitResult, FitSettings
-from training.frozen import build_network, fit_head
-from training.heads import NeighboursModel, express_as_layer, find_scale, fit_vectors
+from training.data.split import Part
+from training.fit import FitSettings, Fitted
+from training.heads import HEADS, NeighboursModel, express_as_layer, find_scale, fit_frozen
 from training.models import Architecture, Recipe, registry
 from training.pipeline import TrainingOutcome, train
 from training.run import TrainingRequest
+from training.task import BINARY_CLASSES, Task
 
 Scans = tuple[NDArray[np.uint8], NDArray[np.int64]]
 RECIPE = Recipe(epochs=12, batch=8, learning_rate=3e-2, average=0.5, label_smoothing=0.0)
 
 
-def build_small(size: int, classes: int, weights: str | Path | None) -> keras.Model:
+def build_small(size: int, outputs: int) -> keras.Model:
     """A pretrained network in small: a backbone, the layer "pool", dropout and a softmax."""
     scans = keras.layers.Input((size, size, 1), name="scans")
     x = keras.layers.Rescaling(1 / 256)(scans)
@@ -34,40 +34,41 @@ def build_small(size: int, classes: int, weights: str | Path | None) -> keras.Mo
     x = keras.layers.Conv2D(32, 3, 2, "same", activation="relu")(x)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     x = keras.layers.Dropout(0.2)(x)
-    x = keras.layers.Dense(classes, "softmax", dtype="float32", name="classes")(x)
+    x = keras.layers.Dense(outputs, "softmax", dtype="float32", name="classes")(x)
     return keras.Model(scans, x, name="small")
 
 
-SMALL = Architecture("small", "small", "-", 32, build_small, recipe=RECIPE, pretrained=True)
-SETTINGS = FitSettings(RECIPE, 32, 2, seed=1)
+def load_nothing(_model: keras.Model, _weights: str | Path) -> None:
+    """Leave the weights random."""
+
+
+SMALL = Architecture("small", "small", "-", 32, build_small, load_nothing, recipe=RECIPE)
+SETTINGS = FitSettings(SMALL, Task(BINARY_CLASSES), RECIPE, 32, Path(), seed=1)
+
+
+Parts = tuple[Part, Part]
 
 
 @pytest.fixture(scope="module")
-def parts(draw_phantoms: Callable[..., Scans]) -> tuple[Scans, Scans]:
-    return draw_phantoms(64, seed=1), draw_phantoms(32, seed=2)
+def parts(draw_phantoms: Callable[..., Scans]) -> Parts:
+    drawn = (draw_phantoms(64, seed=1), draw_phantoms(32, seed=2))
+    training, validation = (Part(*one, np.arange(len(one[1]))) for one in drawn)
+    return training, validation
 
 
 @pytest.fixture(scope="module")
-def labelled(parts: tuple[Scans, Scans]) -> tuple[NDArray[np.uint8], ...]:
-    return (*parts[0], np.arange(len(parts[0][1])))
-
-
-@pytest.fixture(scope="module")
-def fitted(
-    parts: tuple[Scans, Scans],
-    labelled: tuple[NDArray[np.uint8], ...],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[FitResult, Path]:
+def fitted(parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fitted, Path]:
     folder = tmp_path_factory.mktemp("frozen")
-    return fit_head(SMALL, labelled, parts[1], SETTINGS, folder), folder
+    return fit_frozen(*parts, replace(SETTINGS, folder=folder), HEADS["softmax"]), folder
 
 
 class TestFrozen:
     def test_the_backbone_stays_and_the_head_learns(
-        self, fitted: tuple[FitResult, Path], parts: tuple[Scans, Scans]
+        self, fitted: tuple[Fitted, Path], parts: Parts
     ) -> None:
         result = fitted[0]
-        before = build_network(SMALL, SETTINGS)
+        keras.utils.set_random_seed(SETTINGS.seed)
+        before = SETTINGS.build(None)
         for layer, other in zip(result.model.layers, before.layers, strict=True):
             same = [
                 np.array_equal(a, b)
@@ -80,48 +81,46 @@ class TestFrozen:
         assert result.precision == "float32"
 
     def test_the_whole_model_answers_as_the_head_did(
-        self, fitted: tuple[FitResult, Path], parts: tuple[Scans, Scans]
+        self, fitted: tuple[Fitted, Path], parts: Parts
     ) -> None:
-        pixels, labels = parts[1]
-        probabilities = predict_probabilities(fitted[0].model, pixels)
+        labels = parts[1].labels
+        probabilities = fitted[0].predict(parts[1].inputs)
         loss = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
         best = min(values["val_loss"] for values in fitted[0].history)
         assert loss == pytest.approx(best, abs=1e-4)
 
     def test_a_run_that_goes_on_computes_no_features(
         self,
-        fitted: tuple[FitResult, Path],
-        parts: tuple[Scans, Scans],
-        labelled: tuple[NDArray[np.uint8], ...],
+        fitted: tuple[Fitted, Path],
+        parts: Parts,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         folder = Path(shutil.copytree(fitted[1], tmp_path / "run"))
         (folder / "state.json").unlink()  # as if it had been cut off in the first epoch
         monkeypatch.setattr("training.frozen._pass_through", None)
-        again = fit_head(SMALL, labelled, parts[1], SETTINGS, folder)
+        again = fit_frozen(*parts, replace(SETTINGS, folder=folder), HEADS["softmax"])
         assert again.best_epoch == fitted[0].best_epoch
         for ours, theirs in zip(again.model.weights, fitted[0].model.weights, strict=True):
             assert np.array_equal(ours, theirs)
 
     def test_features_of_another_backbone_are_not_used(
         self,
-        fitted: tuple[FitResult, Path],
-        parts: tuple[Scans, Scans],
-        labelled: tuple[NDArray[np.uint8], ...],
+        fitted: tuple[Fitted, Path],
+        parts: Parts,
         tmp_path: Path,
     ) -> None:
         for path in fitted[1].glob("features-*.npy"):
             shutil.copy(path, tmp_path)
         recipe = replace(RECIPE, epochs=1)
-        fit_head(SMALL, labelled, parts[1], replace(SETTINGS, recipe=recipe, seed=2), tmp_path)
+        settings = replace(SETTINGS, recipe=recipe, seed=2, folder=tmp_path)
+        fit_frozen(*parts, settings, HEADS["softmax"])
         assert len(list(tmp_path.glob("features-*.npy"))) == 4
 
     def test_memory_runs_out_in_the_backbone(
         self,
-        parts: tuple[Scans, Scans],
-        labelled: tuple[NDArray[np.uint8], ...],
-        fitted: tuple[FitResult, Path],
+        parts: Parts,
+        fitted: tuple[Fitted, Path],
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
@@ -133,8 +132,8 @@ class TestFrozen:
             return whole(self, scans)
 
         monkeypatch.setattr(keras.Model, "predict_on_batch", predict)
-        settings = replace(SETTINGS, recipe=replace(RECIPE, epochs=1))
-        fit_head(SMALL, labelled, parts[1], settings, tmp_path)
+        settings = replace(SETTINGS, recipe=replace(RECIPE, epochs=1), folder=tmp_path)
+        fit_frozen(*parts, settings, HEADS["softmax"])
         for path in tmp_path.glob("features-*.npy"):
             assert np.load(path) == pytest.approx(np.load(fitted[1] / path.name), abs=1e-5)
 
@@ -144,37 +143,35 @@ class TestHeads:
     def test_they_tell_heads_apart(
         self,
         head: str,
-        fitted: tuple[FitResult, Path],
-        parts: tuple[Scans, Scans],
-        labelled: tuple[NDArray[np.uint8], ...],
+        fitted: tuple[Fitted, Path],
+        parts: Parts,
         draw_phantoms: Callable[..., Scans],
     ) -> None:
-        result = fit_vectors(SMALL, labelled, parts[1], SETTINGS, fitted[1], head)
+        result = fit_frozen(*parts, replace(SETTINGS, folder=fitted[1]), HEADS[head])
         assert isinstance(result.model, NeighboursModel) == (head == "knn")
         assert result.history == []
         pixels, labels = draw_phantoms(60, seed=3)
-        probabilities = predict_probabilities(result.model, pixels)
+        probabilities = result.predict(pixels)
         assert probabilities.sum(axis=1) == pytest.approx(1)
         assert (probabilities.argmax(axis=1) == labels).mean() > 0.6
         assert "chosen on the validation part" in result.notes[0]
 
     def test_features_that_are_all_alike(
         self,
-        parts: tuple[Scans, Scans],
-        labelled: tuple[NDArray[np.uint8], ...],
+        parts: Parts,
         tmp_path: Path,
     ) -> None:
         """As of a deep backbone with random weights: the layer would need huge ones."""
 
-        def build_faint(size: int, classes: int, weights: str | Path | None) -> keras.Model:
-            network = build_small(size, classes, weights)
+        def build_faint(size: int, outputs: int) -> keras.Model:
+            network = build_small(size, outputs)
             first = network.layers[2]
             first.set_weights([one * 1e-9 for one in first.get_weights()])
             return network
 
-        faint = replace(SMALL, build=build_faint)
+        settings = replace(SETTINGS, network=replace(SMALL, make=build_faint), folder=tmp_path)
         with pytest.raises(ValueError, match=r"Start from pretrained weights \(--weights imagenet"):
-            fit_vectors(faint, labelled, parts[1], SETTINGS, tmp_path, "svm")
+            fit_frozen(*parts, settings, HEADS["svm"])
 
     @pytest.mark.parametrize("classes", [2, 4])
     def test_a_layer_decides_as_the_machine_does(self, classes: int) -> None:
@@ -237,7 +234,7 @@ class TestPipeline:
             assert read_bundle(outcome.bundle).graph_difference <= 1e-3
 
     def test_it_needs_a_pretrained_model(self, request_of: Callable[..., TrainingRequest]) -> None:
-        with pytest.raises(ValueError, match=r"binary-cnn learns from nothing.*: .*small"):
+        with pytest.raises(ValueError, match=r"binary-cnn is trained from scratch.*: .*small"):
             train(request_of(model="binary-cnn"))
 
     def test_other_heads_need_a_frozen_backbone(

@@ -163,7 +163,7 @@ def test_a_member_of_a_family_has_a_plain_grad_cam(
     keras.utils.set_random_seed(2)
     keras.utils.clear_session()
     scans = draw_phantoms(4, size=64)[0]
-    model = architecture(name).build(64, 4, None)
+    model = architecture(name).build(64, 4)
     whole = np.asarray(model(scans))
     model.save(tmp_path / "model.keras")
     served = ServedModel(model)

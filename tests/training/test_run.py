@@ -41,26 +41,25 @@ def dataset(request_of_all: TrainingRequest) -> Dataset:
         ScanSpecification(32),
         request_of_all.instance / "cache",
         binary=True,
-        exclude=(),
     )
 
 
 @pytest.fixture(scope="module")
 def split(dataset: Dataset) -> Split:
-    return split_scans("grouped", dataset.labels, dataset.groups, dataset.parts, 3)
+    return split_scans(dataset, "grouped", 3)
 
 
 @pytest.fixture(scope="module")
-def run(request_of_all: TrainingRequest, dataset: Dataset, split: Split) -> Run:
-    return find_run(request_of_all, dataset, split)
+def run(request_of_all: TrainingRequest, split: Split) -> Run:
+    return find_run(request_of_all, split)
 
 
 class TestIdentity:
     def test_the_same_request_has_the_same_run(
         self, run: Run, request_of_all: TrainingRequest, dataset: Dataset
     ) -> None:
-        split = split_scans("grouped", dataset.labels, dataset.groups, dataset.parts, 3)
-        assert find_run(replace(request_of_all), dataset, split) == run
+        split = split_scans(dataset, "grouped", 3)
+        assert find_run(replace(request_of_all), split) == run
         assert run.folder.parent == request_of_all.instance / "runs"
         assert run.folder.name.startswith("binary-cnn-")
 
@@ -87,19 +86,17 @@ class TestIdentity:
         self,
         run: Run,
         request_of_all: TrainingRequest,
-        dataset: Dataset,
         split: Split,
         changes: dict[str, object],
     ) -> None:
-        assert find_run(replace(request_of_all, **changes), dataset, split) != run
+        assert find_run(replace(request_of_all, **changes), split) != run
 
     def test_heads_have_runs_of_their_own(
-        self, request_of_all: TrainingRequest, dataset: Dataset, split: Split
+        self, request_of_all: TrainingRequest, split: Split
     ) -> None:
         frozen = replace(request_of_all, method="frozen")
         runs = {
-            find_run(replace(frozen, head=head), dataset, split).folder
-            for head in ("softmax", "svm", "knn")
+            find_run(replace(frozen, head=head), split).folder for head in ("softmax", "svm", "knn")
         }
         assert len(runs) == 3
 
@@ -116,11 +113,10 @@ class TestIdentity:
         self,
         run: Run,
         request_of_all: TrainingRequest,
-        dataset: Dataset,
         split: Split,
         changes: dict[str, object],
     ) -> None:
-        assert find_run(replace(request_of_all, **changes), dataset, split) == run
+        assert find_run(replace(request_of_all, **changes), split).folder == run.folder
 
     @pytest.mark.parametrize("name", ["pixels", "labels", "groups"])
     def test_other_scans_make_another_run(
@@ -129,38 +125,38 @@ class TestIdentity:
         """Newer code may crop the same files differently, or find other near-duplicates."""
         array = getattr(dataset, name).copy()
         array[0] = array[0] + 1
-        assert find_run(request_of_all, replace(dataset, **{name: array}), split) != run
+        changed = replace(dataset, **{name: array})
+        assert find_run(request_of_all, replace(split, dataset=changed)) != run
 
     def test_another_division_makes_another_run(
-        self, run: Run, request_of_all: TrainingRequest, dataset: Dataset, split: Split
+        self, run: Run, request_of_all: TrainingRequest, split: Split
     ) -> None:
         moved = replace(
             split,
             train=np.sort(np.append(split.train, split.validation[0])),
             validation=split.validation[1:],
         )
-        assert find_run(request_of_all, dataset, moved) != run
+        assert find_run(request_of_all, moved) != run
 
     def test_weights_files_are_told_apart_by_what_they_hold(
-        self, request_of_all: TrainingRequest, dataset: Dataset, split: Split, tmp_path: Path
+        self, request_of_all: TrainingRequest, split: Split, tmp_path: Path
     ) -> None:
         def find(name: str, content: bytes) -> Run:
             (tmp_path / name).write_bytes(content)
             changed = replace(request_of_all, weights=str(tmp_path / name))
-            return find_run(changed, dataset, split)
+            return find_run(changed, split)
 
-        first = find("a.weights.h5", b"one")
-        assert find("b.weights.h5", b"one") == first
-        assert find("a.weights.h5", b"two") != first
+        first = find("a.weights.h5", b"one").folder
+        assert find("b.weights.h5", b"one").folder == first
+        assert find("a.weights.h5", b"two").folder != first
 
 
 @pytest.fixture
 def written(
-    request_of_all: TrainingRequest, dataset: Dataset, split: Split, tmp_path: Path
+    request_of_all: TrainingRequest, split: Split, tmp_path: Path
 ) -> Callable[..., dict[str, object]]:
     def write(**changes: object) -> dict[str, object]:
-        run = Run(tmp_path)
-        run.write_configuration(replace(request_of_all, **changes), dataset, split)
+        Run(replace(request_of_all, **changes), tmp_path).write_configuration(split)
         content: dict[str, object] = json.loads((tmp_path / "configuration.json").read_text())
         return content
 
@@ -192,9 +188,11 @@ class TestConfiguration:
             assert versions[name] == importlib.metadata.version(name)
 
 
-def test_a_run_knows_its_bundle_while_it_is_there(tmp_path: Path) -> None:
-    run = Run(tmp_path / "run")
-    with run.claim(fresh=False):
+def test_a_run_knows_its_bundle_while_it_is_there(
+    request_of_all: TrainingRequest, tmp_path: Path
+) -> None:
+    run = Run(request_of_all, tmp_path / "run")
+    with run.claim():
         assert run.bundle is None
         (tmp_path / "bundle").mkdir()
         run.mark_published(tmp_path / "bundle")
@@ -203,10 +201,10 @@ def test_a_run_knows_its_bundle_while_it_is_there(tmp_path: Path) -> None:
         assert run.bundle is None
 
 
-def test_a_fresh_run_forgets_all(tmp_path: Path) -> None:
-    run = Run(tmp_path)
+def test_a_fresh_run_forgets_all(request_of_all: TrainingRequest, tmp_path: Path) -> None:
+    run = Run(replace(request_of_all, fresh=True), tmp_path)
     (tmp_path / "report").mkdir()
     (tmp_path / "report/README.md").touch()
     (tmp_path / "state.json").touch()
-    with run.claim(fresh=True):
+    with run.claim():
         assert [path.name for path in tmp_path.iterdir()] == ["lock"]

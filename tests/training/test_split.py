@@ -2,16 +2,29 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.data.split import (
-    PROTOCOLS,
-    Protocol,
-    Split,
-    SplitError,
-    split_scans,
-    split_unnamed,
-)
+from training.data.dataset import Dataset
+from training.data.split import PROTOCOLS, Protocol, Split, SplitError
+from training.data.split import split_scans as split_dataset
+from training.task import Task
 
 Set = tuple[NDArray[np.int64], NDArray[np.int64], list[str | None]]
+KINDS = ("glioma", "meningioma", "notumor", "pituitary")
+
+
+def split_scans(
+    protocol: Protocol,
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    parts: list[str | None],
+    seed: int,
+) -> Split:
+    """Split a data set of which nothing else matters."""
+    task = Task(KINDS, unnamed=bool((labels == len(KINDS)).any()))
+    pixels = np.zeros((len(labels), 1, 1, 1), np.uint8)
+    names = tuple(map(str, range(len(labels))))
+    return split_dataset(
+        Dataset(task, names, pixels, labels, groups, tuple(parts), ""), protocol, seed
+    )
 
 
 def make_set(seed: int = 0) -> Set:
@@ -107,14 +120,17 @@ def test_a_random_split_takes_just_its_share(protocol: Protocol, scans: int) -> 
 
 
 def test_tumours_without_a_name_are_divided_by_groups() -> None:
-    groups = np.repeat(np.arange(70), 3)
-    train, test = split_unnamed(groups, seed=1)
-    assert sorted([*train, *test]) == list(range(210))
-    assert len(test) == 30
-    assert straddling(groups, train, test) == 0
-    assert split_unnamed(groups, seed=1)[1].tolist() == test.tolist()
-    few = split_unnamed(np.array([0, 0, 1]), seed=1)
-    assert [part.tolist() for part in few] == [[0, 1, 2], []]
+    labels, groups, parts = make_set()
+    more = np.repeat(np.arange(70), 3) + 1000
+    labels, groups = np.append(labels, np.full(210, 4)), np.append(groups, more)
+    split = split_scans("grouped", labels, groups, [*parts, *[None] * 210], seed=1)
+    assert sum(split.sizes.values()) == 600
+    assert sorted([*split.unnamed_train, *split.unnamed_test]) == list(range(600, 810))
+    assert len(split.unnamed_test) == 30
+    assert straddling(groups, split.unnamed_train, split.unnamed_test) == 0
+    few = split_scans("grouped", labels[:603], groups[:603], [None] * 603, seed=1)
+    assert few.unnamed_train.tolist() == [600, 601, 602]
+    assert few.unnamed_test.tolist() == []
 
 
 @pytest.mark.parametrize("part", [None, "train", "test"])

@@ -242,6 +242,10 @@ def find_features(model: keras.Model) -> NDArray[np.float32]:
     return np.asarray(backbone(draw_scans(model.input_shape[1])))
 
 
+def load(model: keras.Model, path: Path) -> None:
+    published.load_weights(model, path, published="not downloaded")
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Give a file of weights for each network, with torchvision's names and shapes."""
@@ -253,7 +257,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def model() -> keras.Model:
-    return architecture("resnet18").build(32, 4, None)
+    return architecture("resnet18").build(32, 4)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -346,8 +350,6 @@ class TestFiles:
             path = tmp_path / name
             if path.suffix == ".npz":
                 np.savez(path, **arrays)
-            elif path.suffix == ".safetensors":
-                pytest.importorskip("safetensors.numpy").save_file(arrays, path)
             else:
                 torch = pytest.importorskip("torch")
                 state = {name: torch.from_numpy(array) for name, array in arrays.items()}
@@ -356,11 +358,11 @@ class TestFiles:
 
         return write
 
-    @pytest.mark.parametrize("name", ["new.pth", "old.pth", "new.pt", "a.safetensors"])
+    @pytest.mark.parametrize("name", ["new.pth", "old.pth", "new.pt"])
     def test_may_have_several_formats(
         self, name: str, model: keras.Model, arrays: Arrays, write: Callable[..., Path]
     ) -> None:
-        published.load_weights(model, write(arrays, name))
+        load(model, write(arrays, name))
         (gamma, *_) = model.get_layer("layer4_1_bn2").get_weights()
         assert np.array_equal(gamma, arrays["layer4.1.bn2.weight"])
 
@@ -368,7 +370,7 @@ class TestFiles:
         self, model: keras.Model, arrays: Arrays, write: Callable[..., Path]
     ) -> None:
         bare = {k: v for k, v in arrays.items() if "fc" not in k and "tracked" not in k}
-        published.load_weights(model, write(bare, "bare.npz"))
+        load(model, write(bare, "bare.npz"))
 
     @pytest.mark.parametrize(
         ("changes", "message"),
@@ -380,7 +382,7 @@ class TestFiles:
             ),
             (
                 {"layer1.2.conv1.weight": np.zeros((64, 64, 3, 3))},  # as ResNet34 has it
-                r"layer1\.2\.conv1\.weight, of shape \(64, 64, 3, 3\), belongs to no layer",
+                r"layer1\.2\.conv1\.weight belongs to no layer",
             ),
         ],
     )
@@ -395,31 +397,31 @@ class TestFiles:
         changed = {k: v for k, v in {**arrays, **changes}.items() if v is not None}
         path = write(changed, "other.npz")
         with pytest.raises(WeightsError, match=f"does not hold weights of resnet18: {message}"):
-            published.load_weights(model, path)
+            load(model, path)
 
     def test_of_one_network_do_not_fit_the_next(self, files: dict[str, Path]) -> None:
         with pytest.raises(WeightsError, match=r"of googlenet: conv1\.conv\.weight, of shape"):
             architecture("googlenet").build(32, 4, files["resnet18"])
 
-    @pytest.mark.parametrize("name", ["a.npz", "a.pth", "a.safetensors"])
+    @pytest.mark.parametrize("name", ["a.npz", "a.pth"])
     @pytest.mark.parametrize("content", [b"", b"no weights at all", b"PK\x03\x04 cut short"])
     def test_that_are_damaged_are_refused(
         self, name: str, content: bytes, model: keras.Model, tmp_path: Path
     ) -> None:
-        pytest.importorskip({".pth": "torch", ".npz": "numpy"}.get(name[1:], "safetensors"))
+        pytest.importorskip("torch" if name == "a.pth" else "numpy")
         (tmp_path / name).write_bytes(content)
         with pytest.raises(WeightsError, match=r"cannot be read as weights: \w+"):
-            published.load_weights(model, tmp_path / name)
+            load(model, tmp_path / name)
 
     @pytest.mark.parametrize(
         ("name", "message"),
-        [("nowhere.npz", "No such file"), ("a.h5", r"Accepted: \.npz, \.pt, \.pth, \.safetensors")],
+        [("nowhere.npz", "No such file"), ("a.h5", r"Accepted: \.npz, \.pt and \.pth")],
     )
     def test_that_cannot_be_read_are_named(
         self, name: str, message: str, model: keras.Model, tmp_path: Path
     ) -> None:
         with pytest.raises(WeightsError, match=rf"{name} cannot be read as weights.*{message}"):
-            published.load_weights(model, tmp_path / name)
+            load(model, tmp_path / name)
 
     def test_run_no_code(self, model: keras.Model, tmp_path: Path) -> None:
         pytest.importorskip("torch")
@@ -430,29 +432,20 @@ class TestFiles:
 
         (tmp_path / "trap.pth").write_bytes(pickle.dumps({"conv1.weight": Trap()}, 2))
         with pytest.raises(WeightsError, match="it is damaged, or holds more than tensors"):
-            published.load_weights(model, tmp_path / "trap.pth")
+            load(model, tmp_path / "trap.pth")
         assert not (tmp_path / "ran").exists()
 
     def test_of_a_whole_checkpoint_are_told_apart(self, model: keras.Model, tmp_path: Path) -> None:
         pytest.importorskip("torch").save({"epoch": 3, "model": {}}, tmp_path / "checkpoint.pth")
-        with pytest.raises(WeightsError, match="something else than a state dict"):
-            published.load_weights(model, tmp_path / "checkpoint.pth")
+        with pytest.raises(WeightsError, match="something other than a state dict"):
+            load(model, tmp_path / "checkpoint.pth")
 
-    @pytest.mark.parametrize(
-        ("suffix", "package"), [("pth", "torch"), ("safetensors", "safetensors")]
-    )
     def test_say_which_package_reads_them(
-        self,
-        suffix: str,
-        package: str,
-        model: keras.Model,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
+        self, model: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setitem(sys.modules, package, None)
-        monkeypatch.delitem(sys.modules, f"{package}.numpy", raising=False)
-        with pytest.raises(WeightsError, match=f"needs {package}, which is not installed"):
-            published.load_weights(model, tmp_path / f"a.{suffix}")
+        monkeypatch.setitem(sys.modules, "torch", None)
+        with pytest.raises(WeightsError, match="run `pip install torch`"):
+            load(model, tmp_path / "a.pth")
 
 
 class TestDownload:

@@ -73,7 +73,7 @@ def test_both_graphs_are_measured_and_published(
     app = create_app({"MODELS_DIR": root})
     app.instance_path = str(tmp_path / "instance")
     found = load_dataset([scans], ScanSpecification(SIZE), tmp_path / "cache", binary=True)
-    split = split_scans("random-80-20", found.labels, found.groups, found.parts, 0)
+    split = split_scans(found, "random-80-20", 0)
     card = make_card(
         "binary-cnn",
         training=draw_training(seed=0, manifest=found.manifest),

@@ -23,7 +23,7 @@ class RemoteFile:
     md5: str
 
 
-def download(file: RemoteFile, folder: Path, *, progress: bool) -> Path:
+def download(file: RemoteFile, folder: Path) -> Path:
     """Download a file into a folder; what an earlier, interrupted call left there is kept.
 
     Returns:
@@ -37,7 +37,7 @@ def download(file: RemoteFile, folder: Path, *, progress: bool) -> Path:
     path = folder / file.name
     there = path.stat().st_size if path.exists() else 0
     if there < file.size:
-        _append(file, path, there, progress=progress)
+        _append(file, path, there)
         there = path.stat().st_size
     if there < file.size:
         raise DataError(
@@ -48,12 +48,12 @@ def download(file: RemoteFile, folder: Path, *, progress: bool) -> Path:
         path.unlink()
         raise DataError(
             f"{file.name} came damaged (its checksum is wrong) and was deleted. "
-            "Run the same command again to fetch it anew."
+            "Run the same command again to fetch it again."
         )
     return path
 
 
-def _append(file: RemoteFile, path: Path, there: int, *, progress: bool) -> None:
+def _append(file: RemoteFile, path: Path, there: int) -> None:
     """Fetch what is missing; a server that cannot start in the middle sends the whole again."""
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={there}-"} if there else {})
     with requests.get(file.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
@@ -70,7 +70,6 @@ def _append(file: RemoteFile, path: Path, there: int, *, progress: bool) -> None
                 desc=file.name,
                 unit="B",
                 unit_scale=True,
-                disable=not progress,
             ) as bar,
         ):
             for piece in response.iter_content(_PIECE):

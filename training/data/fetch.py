@@ -1,10 +1,7 @@
 """A known data set → a folder-per-class tree on this machine, whole or not at all."""
 
 import contextlib
-import io
-import logging
 import shutil
-import sys
 import tarfile
 import zipfile
 import zlib
@@ -18,8 +15,8 @@ import kagglehub
 import requests
 from kagglehub.config import get_cache_folder
 from kagglehub.exceptions import DataCorruptionError
-from tqdm import tqdm
 
+from brainscan.files import lock, move_into_place, staging_folder, sweep
 from training.data import figshare
 from training.data.folders import find_scans
 from training.data.sources import SOURCES, DataError, Source
@@ -31,7 +28,7 @@ class FetchError(DataError):
     """A data set could not be fetched; the message says why and what to do next."""
 
 
-def fetch(name: str, destination: Path, *, progress: bool = True) -> Path:
+def fetch(name: str, destination: Path) -> Path:
     """Download a known data set and lay it out as `destination/name`.
 
     The folder appears only when it is complete. A second call finds it and does nothing; a call
@@ -44,7 +41,6 @@ def fetch(name: str, destination: Path, *, progress: bool = True) -> Path:
     Args:
         name: one of `SOURCES`.
         destination: the folder that holds data sets; made where it is missing.
-        progress: whether to show bars and say what happens, on standard error.
 
     Returns:
         The data set's folder.
@@ -61,43 +57,33 @@ def fetch(name: str, destination: Path, *, progress: bool = True) -> Path:
         )
     target = destination / name
     downloads = destination / f"{name}.download"
-    staging = destination / f".{name}.part"
-    if target.is_dir() and any(target.iterdir()):
-        _say(f"{source.title} is already in {target}.", progress=progress)
-        return target
-    with _in_plain_words(source, downloads), _new_folder(staging):
-        if source.kind == "kaggle":
-            _lay_out_from_kaggle(source, staging, progress=progress)
-        else:
-            downloads.mkdir(exist_ok=True)
-            archives = figshare.download_article(downloads, progress=progress)
-            figshare.convert(archives, staging, progress=progress)
-        _check_classes(source, staging)
-        staging.rename(target)
-        if downloads.exists():
-            shutil.rmtree(downloads)
-    _say(f"{source.title} is in {target}. Licence: {source.licence}.", progress=progress)
+    with _in_plain_words(source, downloads):
+        destination.mkdir(parents=True, exist_ok=True)
+        with lock(destination / f".{name}.lock"):
+            if not (target.is_dir() and any(target.iterdir())):
+                _lay_out(source, target, downloads)
     return target
 
 
-@contextlib.contextmanager
-def _new_folder(path: Path) -> Iterator[None]:
-    """Make an empty folder, and take it away again unless it was moved to its place."""
-    if path.exists():  # from a call that was killed
-        shutil.rmtree(path)
-    path.mkdir(parents=True)
-    try:
-        yield
-    finally:
-        if path.exists():
-            shutil.rmtree(path)
+def _lay_out(source: Source, target: Path, downloads: Path) -> None:
+    prefix = f".{source.name}.part-"
+    sweep(target.parent, prefix)
+    with staging_folder(target, prefix) as staging:
+        if source.kind == "kaggle":
+            _lay_out_from_kaggle(source, staging)
+        else:
+            downloads.mkdir(exist_ok=True)
+            figshare.convert(figshare.download_article(downloads), staging)
+        _check_classes(source, staging)
+        move_into_place(staging, target)
+    if downloads.exists():
+        shutil.rmtree(downloads)
 
 
-def _lay_out_from_kaggle(source: Source, folder: Path, *, progress: bool) -> None:
+def _lay_out_from_kaggle(source: Source, folder: Path) -> None:
     """Let kagglehub download into its cache, and link (or copy) what it unpacked there."""
     try:
-        with contextlib.nullcontext() if progress else _kagglehub_silenced():
-            cached = Path(kagglehub.dataset_download(source.handle))
+        cached = Path(kagglehub.dataset_download(source.handle))
     except (ValueError, *_DAMAGED):
         # kagglehub would take the archive for complete, and fail on it again and again.
         for archive in Path(get_cache_folder(), "datasets", source.handle).glob("*.archive"):
@@ -112,19 +98,6 @@ def _lay_out_from_kaggle(source: Source, folder: Path, *, progress: bool) -> Non
             twin.hardlink_to(path)
         except OSError:  # another disk, or one that knows no links
             shutil.copy2(path, twin)
-
-
-@contextlib.contextmanager
-def _kagglehub_silenced() -> Iterator[None]:
-    """Keep kagglehub from telling its progress, for which it has no switch."""
-    log = logging.getLogger("kagglehub")
-    level = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        log.setLevel(level)
 
 
 def _check_classes(source: Source, folder: Path) -> None:
@@ -143,9 +116,8 @@ def _in_plain_words(source: Source, downloads: Path) -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, *_DAMAGED) as error:  # requests' errors are OSErrors
-        if source.kind == "kaggle":
-            by_hand = f"download it from {source.url}, unpack it and pass the folder to --data."
-        else:
+        by_hand = f"download it from {source.url}, unpack it and pass the folder to --data."
+        if source.kind == "figshare":
             by_hand = (
                 f'choose "Download all" at {source.url}, save it as '
                 f"{downloads / figshare.WHOLE_ARCHIVE} and run the same command again: it "
@@ -162,12 +134,11 @@ def _explain(error: Exception, source: Source) -> str:
         return _explain_status(error, source)
     if isinstance(error, (JSONDecodeError, requests.exceptions.JSONDecodeError)):
         return (
-            "The answer is not the service's own: a proxy or a sign-in page may stand between. "
+            "The answer is not the service's own: a proxy or a sign-in page may be in between. "
             "Open a web page to sign in to the network, then run the same command again."
         )
     if isinstance(error, requests.RequestException):
-        address = error.request.url if error.request else None
-        host = urlsplit(str(address)).hostname if address else source.kind
+        host = urlsplit(str(error.request.url)).hostname if error.request else source.kind
         return (
             f"No connection to {host}, or a lost one. Check the network and, behind a proxy, "
             "HTTPS_PROXY; then run the same command again: it goes on where it stopped."
@@ -175,7 +146,15 @@ def _explain(error: Exception, source: Source) -> str:
     if isinstance(error, _DAMAGED):
         return f"The archive is damaged or cut short ({error}). Run the same command again."
     if isinstance(error, OSError):
-        return _explain_disk(error)
+        where = f" {error.filename}" if error.filename else ""
+        advice = (
+            f"Cannot write{where}: {error.strerror or error}. Choose a folder you may write to."
+        )
+        full = (
+            f"The disk is full{where}. Free some space, or choose another folder (and another "
+            "KAGGLEHUB_CACHE for Kaggle's sets), and run the same command again."
+        )
+        return full if error.errno in (ENOSPC, EDQUOT) else advice
     return str(error)  # in plain words already, kagglehub's on its credentials file too
 
 
@@ -191,18 +170,3 @@ def _explain_status(error: requests.HTTPError, source: Source) -> str:
     if status == 404:
         return f"The service no longer has it as {source.handle} (status 404)."
     return f"The service does not hand it out now (status {status}). Try again later."
-
-
-def _explain_disk(error: OSError) -> str:
-    where = f" {error.filename}" if error.filename else ""
-    if error.errno in (ENOSPC, EDQUOT):
-        return (
-            f"The disk is full{where}. Free some space, or choose another folder (and another "
-            "KAGGLEHUB_CACHE for Kaggle's sets), and run the same command again."
-        )
-    return f"Cannot write{where}: {error.strerror or error}. Choose a folder you may write to."
-
-
-def _say(message: str, *, progress: bool) -> None:
-    if progress:
-        tqdm.write(message, file=sys.stderr)

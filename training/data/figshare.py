@@ -51,12 +51,12 @@ class Slice:
     image: NDArray[np.uint8]
 
 
-def download_article(folder: Path, *, progress: bool) -> list[Path]:
+def download_article(folder: Path) -> list[Path]:
     """Download the article's archives and folds, or take `1512427.zip` where it lies there already.
 
     The address comes from the environment variable `TUMORAPP_FIGSHARE_URL`, which defaults to
     figshare's public API. The files are fetched one by one: each can be resumed and has a
-    published checksum, which the archive of all of them, made anew for each visitor, has not.
+    published checksum, which the archive of all of them, made for each visitor, has not.
 
     Raises:
         DataError: too little room, or a file that is damaged or ended early.
@@ -65,7 +65,9 @@ def download_article(folder: Path, *, progress: bool) -> list[Path]:
     whole = folder / WHOLE_ARCHIVE
     if whole.exists():
         if not zipfile.is_zipfile(whole):
-            raise DataError(f"{whole} is no zip archive, or cut short. Delete it or save it anew.")
+            raise DataError(
+                f"{whole} is not a zip archive, or is cut short. Delete it or save it again."
+            )
         return [whole]
     files = [file for file in _list_files() if file.name.endswith((".zip", ".mat"))]
     needed = 2 * sum(file.size for file in files)  # the archives, and the PNGs made from them
@@ -76,10 +78,10 @@ def download_article(folder: Path, *, progress: bool) -> list[Path]:
             f"The data set needs {needed / 1e9:.1f} GB of disk while it is converted; {folder} has "
             f"{(free + there) / 1e9:.1f} GB. Free some, or choose another folder."
         )
-    return [download(file, folder, progress=progress) for file in files]
+    return [download(file, folder) for file in files]
 
 
-def convert(archives: Iterable[Path], target: Path, *, progress: bool) -> None:
+def convert(archives: Iterable[Path], target: Path) -> None:
     """Write every slice as `CLASS/NUMBER.png`, and their folds and outlines as `slices.csv`.
 
     Nothing is unpacked to a name that an archive gives: a slice is called by its number.
@@ -87,7 +89,6 @@ def convert(archives: Iterable[Path], target: Path, *, progress: bool) -> None:
     Args:
         archives: zips of MATLAB files or of such zips, and `cvind.mat` where it is not in one.
         target: an existing folder.
-        progress: whether to show a bar.
 
     Raises:
         DataError: a file is damaged, or slices or their folds are missing.
@@ -96,7 +97,7 @@ def convert(archives: Iterable[Path], target: Path, *, progress: bool) -> None:
     rows: dict[int, tuple[str, ...]] = {}
     folds: NDArray[np.int64] | None = None
     files = (file for archive in archives for file in _matlab_files(archive, target))
-    for name, data in tqdm(files, desc="Converting", unit=" files", disable=not progress):
+    for name, data in tqdm(files, desc="Converting", unit=" files"):
         if name == _FOLDS:
             folds = read_folds(data)
         elif match := re.fullmatch(r"(\d+)\.mat", name):

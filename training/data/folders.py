@@ -9,9 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+from brainscan.scan.formats import list_endings
 from training.data.sources import CANONICAL_CLASSES, DataError, canonical_class
-
-ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 
 # A validation folder takes part in development, so it counts as training: `test` stays untouched.
 _PARTS: dict[str, Literal["train", "test"]] = {
@@ -24,7 +23,7 @@ _PARTS: dict[str, Literal["train", "test"]] = {
     "testing": "test",
 }
 _TOP = Path()
-LAYOUT = f"""\
+_LAYOUT = """\
 Expected a folder for each class, with or without parts above them:
 
     data/                    data/
@@ -36,7 +35,7 @@ Expected a folder for each class, with or without parts above them:
         ├── glioma/
         └── no_tumor/
 
-Images end in {", ".join(ENDINGS)}."""
+Images end in """
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,13 @@ class ScanFile:
 
     Attributes:
         path: where it lies, below the folder that was asked for.
+        name: that folder's name and the path below it, which exclude patterns match.
         label: the canonical class, or the folder's own name where none of the names is known.
         part: what the data set's own folders call it, or None where they name no part.
     """
 
     path: Path
+    name: str
     label: str
     part: Literal["train", "test"] | None
 
@@ -59,16 +60,23 @@ class ScanTree:
     """The scans of one folder, and what was left out of it.
 
     Attributes:
-        name: what exclude patterns and reports call the folder.
+        root: the folder.
+        name: what exclude patterns and reports call it.
         scans: ordered by path.
         excluded: how many images each pattern left out; those that matched none are missing.
         notes: a sentence for each folder or pattern that left images out.
     """
 
+    root: Path
     name: str
     scans: tuple[ScanFile, ...]
     excluded: Mapping[str, int]
     notes: tuple[str, ...]
+
+
+def describe_layout() -> str:
+    """Draw the folders that are expected, and say how the names of images end."""
+    return f"{_LAYOUT}{', '.join(list_endings())}."
 
 
 def find_scans(root: Path, *, exclude: Sequence[str] = ()) -> list[ScanFile]:
@@ -82,7 +90,7 @@ def read_tree(root: Path, *, exclude: Sequence[str] = ()) -> ScanTree:
     Classes are the folders that hold images themselves. Where some bear a known class name, the
     others (such as a folder of unlabelled images to try a model on) are left out, with a note;
     where none does, the folders' own names are the classes, but for the tree's top: what lies there
-    beside folders of images is of no class, and left out with a note. Hidden files and folders and
+    next to folders of images is of no class, and left out with a note. Hidden files and folders and
     `__MACOSX` are passed over; links to folders are followed, each folder being read once.
 
     Args:
@@ -95,7 +103,7 @@ def read_tree(root: Path, *, exclude: Sequence[str] = ()) -> ScanTree:
     """
     if not root.is_dir():
         problem = "is a file" if root.exists() else "does not exist"
-        raise DataError(f"The data folder {root} {problem}.\n{LAYOUT}")
+        raise DataError(f"The data folder {root} {problem}.\n{describe_layout()}")
     name = root.name if root.name not in ("", "..") else root.resolve().name
     images, excluded = _drop_excluded(sorted(_images(root)), name, exclude)
     notes = [
@@ -110,18 +118,19 @@ def read_tree(root: Path, *, exclude: Sequence[str] = ()) -> ScanTree:
         if folder not in labels
     ]
     scans = tuple(
-        ScanFile(root / path, labels[path.parent], _part(path))
+        ScanFile(root / path, f"{name}/{path.as_posix()}", labels[path.parent], _part(path))
         for path in images
         if path.parent in labels
     )
     if not scans:
-        raise DataError("\n".join([f"No labelled image in {root}.", *notes, LAYOUT]))
-    return ScanTree(name, scans, excluded, tuple(notes))
+        raise DataError("\n".join([f"No labelled image in {root}.", *notes, describe_layout()]))
+    return ScanTree(root, name, scans, excluded, tuple(notes))
 
 
 def _images(root: Path) -> Iterator[Path]:
     """Yield the image files below a folder, as paths relative to it."""
     seen = set()
+    endings = list_endings()
     for folder, subfolders, files in os.walk(root, followlinks=True):
         real = Path(folder).resolve()
         if real in seen:  # a link back up, or a second way to the same scans
@@ -130,7 +139,7 @@ def _images(root: Path) -> Iterator[Path]:
         seen.add(real)
         subfolders[:] = sorted(f for f in subfolders if not f.startswith((".", "__MACOSX")))
         for file in files:
-            if not file.startswith(".") and file.lower().endswith(ENDINGS):
+            if not file.startswith(".") and file.lower().endswith(endings):
                 yield (Path(folder) / file).relative_to(root)
 
 
@@ -164,8 +173,8 @@ def _lies_beside(folder: Path, folders: Iterable[Path]) -> bool:
 
 def _explain_left_out(folder: Path, folders: Iterable[Path]) -> str:
     if _lies_beside(folder, folders):
-        return "they lie beside the folders of the classes, in none of them"
-    return f"its name is no class known here ({', '.join(CANONICAL_CLASSES)})"
+        return "they are next to the folders of the classes, in none of them"
+    return f"its name is not a class known here ({', '.join(CANONICAL_CLASSES)})"
 
 
 def _part(path: Path) -> Literal["train", "test"] | None:

@@ -1,12 +1,13 @@
 """The protocols: which scans train, which validate, and which are looked at once, at the end."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, train_test_split
+
+from training.data.dataset import Dataset
 
 Protocol = Literal["official", "random-75-25", "random-80-20", "grouped"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
@@ -15,37 +16,58 @@ GROUPED_TEST_FOLDS = 7
 VALIDATION_FOLDS = 10
 _RANDOM_TEST_FRACTIONS: dict[Protocol, float] = {"random-75-25": 0.25, "random-80-20": 0.2}
 
+Rows = NDArray[np.int64]
+
 
 class SplitError(ValueError):
     """The data cannot be split under the protocol; the message says why."""
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
-    """Indices of the three parts; int64, disjoint.
+class Part:
+    """Some of the scans, row by row.
 
-    Training never sees `test`; `validation` steers early stopping, the learning rate, the choice
-    of the epoch and the calibration.
+    Attributes:
+        inputs: what a model takes: scans, uint8, shape (rows, size, size, 1); or their features.
+        labels: int64, shape (rows,), as `Task` numbers them.
+        groups: int64, shape (rows,): near-duplicate groups.
     """
 
+    inputs: NDArray[Any]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A data set and its parts, as disjoint indices of its scans: int64.
+
+    Training never sees `test`; `validation` steers early stopping, the learning rate, the choice
+    of the epoch and the calibration. Tumours whose kind is not named are in none of the three:
+    `unnamed_train` teaches, `unnamed_test` is tested on.
+    """
+
+    dataset: Dataset
     protocol: Protocol
-    train: NDArray[np.int64]
-    validation: NDArray[np.int64]
-    test: NDArray[np.int64]
+    train: Rows
+    validation: Rows
+    test: Rows
+    unnamed_train: Rows
+    unnamed_test: Rows
 
     @property
     def sizes(self) -> dict[str, int]:
         """How many scans each part holds."""
         return {name: len(getattr(self, name)) for name in ("train", "validation", "test")}
 
+    def take(self, *rows: Rows) -> Part:
+        """Give the scans of some rows, in that order."""
+        chosen = np.concatenate(rows)
+        data = self.dataset
+        return Part(data.pixels[chosen], data.labels[chosen], data.groups[chosen])
 
-def split_scans(
-    protocol: Protocol,
-    labels: NDArray[np.int64],
-    groups: NDArray[np.int64],
-    parts: Sequence[str | None],
-    seed: int,
-) -> Split:
+
+def split_scans(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
     """Divide scans into training, validation and test parts, before any augmentation.
 
     - `official`: the data set's own Testing folders; the validation part is a tenth of Training,
@@ -56,19 +78,21 @@ def split_scans(
     - `grouped`: a seventh to test and a tenth of the rest to validate, and near-duplicates,
       mirrored ones too, stay together.
 
+    Of tumours whose kind is not named, a seventh is tested on, copies kept together.
+
     Args:
+        dataset: what to divide.
         protocol: one of the above.
-        labels: int64, shape (scans,).
-        groups: int64, shape (scans,): near-duplicate groups.
-        parts: "train", "test" or None for each scan: the folder it comes from.
         seed: of the draw.
 
     Raises:
         SplitError: no Testing folder for `official`, or too few scans or groups of a class.
     """
-    everything = np.arange(len(labels))
+    labels, groups = dataset.labels, dataset.groups
+    named = dataset.task.is_named(labels)
+    everything, nameless = np.nonzero(named)[0], np.nonzero(~named)[0]
     if protocol == "official":
-        is_test = np.array([part == "test" for part in parts])
+        is_test = np.array([dataset.parts[row] == "test" for row in everything])
         if not is_test.any() or is_test.all():
             raise SplitError(
                 "The official protocol needs a Training and a Testing folder. "
@@ -83,24 +107,21 @@ def split_scans(
     else:
         rest, test = _divide_groups(everything, labels, groups, GROUPED_TEST_FOLDS, seed)
         train, validation = _divide_groups(rest, labels, groups, VALIDATION_FOLDS, seed)
-    _check_classes(labels, {"training": train, "validation": validation, "test": test})
-    return Split(protocol, train, validation, test)
+    _check_classes(labels, everything, {"training": train, "validation": validation, "test": test})
+    return Split(
+        dataset, protocol, train, validation, test, *_divide_nameless(nameless, groups, seed)
+    )
 
 
-def split_unnamed(
-    groups: NDArray[np.int64], seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide scans without a class: six sevenths to train, one to test, copies kept together."""
-    if len(np.unique(groups)) < GROUPED_TEST_FOLDS:
-        return np.arange(len(groups)), np.arange(0)
+def _divide_nameless(scans: Rows, groups: Rows, seed: int) -> tuple[Rows, Rows]:
+    if len(np.unique(groups[scans])) < GROUPED_TEST_FOLDS:
+        return scans, scans[:0]
     splitter = GroupShuffleSplit(1, test_size=1 / GROUPED_TEST_FOLDS, random_state=seed)
-    train, test = next(splitter.split(groups, groups=groups))
-    return train, test
+    kept, drawn = next(splitter.split(scans, groups=groups[scans]))
+    return scans[kept], scans[drawn]
 
 
-def _divide_at_random(
-    scans: NDArray[np.int64], labels: NDArray[np.int64], fraction: float, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _divide_at_random(scans: Rows, labels: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
     try:
         kept, drawn = train_test_split(
             scans, test_size=fraction, stratify=labels[scans], random_state=seed
@@ -111,12 +132,8 @@ def _divide_at_random(
 
 
 def _divide_groups(
-    scans: NDArray[np.int64],
-    labels: NDArray[np.int64],
-    groups: NDArray[np.int64],
-    folds: int,
-    seed: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    scans: Rows, labels: Rows, groups: Rows, folds: int, seed: int
+) -> tuple[Rows, Rows]:
     fewest = np.unique_counts(labels[scans]).counts.min()
     if fewest < folds:
         raise SplitError(
@@ -128,8 +145,8 @@ def _divide_groups(
     return scans[kept], scans[drawn]
 
 
-def _check_classes(labels: NDArray[np.int64], parts: dict[str, NDArray[np.int64]]) -> None:
-    wanted = set(np.unique(labels).tolist())
+def _check_classes(labels: Rows, everything: Rows, parts: dict[str, Rows]) -> None:
+    wanted = set(labels[everything].tolist())
     for name, scans in parts.items():
         missing = wanted - set(labels[scans].tolist())
         if missing:

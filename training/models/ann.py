@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import keras
 from keras import layers
@@ -10,14 +9,7 @@ from keras import layers
 from training.models.registry import DOCUMENTED, Architecture, register
 
 
-def build_ann(
-    size: int,
-    classes: int,
-    weights: str | Path | None,  # noqa: ARG001  every builder takes them
-    *,
-    nodes: int,
-    hidden: int,
-) -> keras.Model:
+def build_ann(size: int, outputs: int, *, nodes: int, hidden: int) -> keras.Model:
     """Flatten, dense layers with ReLU and dropout 0.3 after each, and a softmax (document 000).
 
     The document describes its best network, 128-nodes-0-dense, as "flatten, a fully connected
@@ -27,21 +19,16 @@ def build_ann(
 
     Args:
         size: width and height of the input, in pixels; the document's is 224.
-        classes: width of the output.
-        weights: not used; the network learns from nothing.
+        outputs: the number of classes.
         nodes: of each dense layer: 32, 64 or 128 in the document.
         hidden: dense layers after the first: 0 to 2 in the document.
-
-    Returns:
-        A model of scans (batch, size, size, 1), 0–255, to probabilities (batch, classes).
     """
     scans = layers.Input((size, size, 1), name="scans")
-    x = layers.Rescaling(1 / 255)(scans)
-    x = layers.Flatten()(x)
+    x = layers.Flatten()(layers.Rescaling(1 / 255)(scans))
     for number in range(1, hidden + 2):
         x = layers.Dense(nodes, activation="relu", name=f"dense_{number}")(x)
         x = layers.Dropout(0.3)(x)
-    x = layers.Dense(classes, activation="softmax", dtype="float32", name="classes")(x)
+    x = layers.Dense(outputs, activation="softmax", dtype="float32", name="classes")(x)
     return keras.Model(scans, x, name=f"ann-{nodes}-nodes-{hidden}-dense")
 
 
@@ -53,7 +40,7 @@ for _nodes in (32, 64, 128):
                 summary=f"Flatten, Dense {_nodes} × {_hidden + 1}, softmax",
                 document="000",
                 size=224,
-                build=partial(build_ann, nodes=_nodes, hidden=_hidden),
+                make=partial(build_ann, nodes=_nodes, hidden=_hidden),
                 recipe=replace(DOCUMENTED, patience=5, variants=21),
             )
         )

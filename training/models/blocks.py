@@ -4,29 +4,55 @@ Keras's "same" padding of a strided layer puts the odd pixel after the picture, 
 same number on every side: weights of the one give other feature maps with the other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+from training.models.registry import WeightsError
+
+# Of ImageNet's red, green and blue, 0–1 (as Caffe has them: 0–255).
+IMAGENET_MEAN = np.array([0.485, 0.456, 0.406])
+IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225])
+_CAFFE_MEANS = (103.939, 116.779, 123.68)  # blue, green, red; the channels of a scan are equal
+
+# What weights expect pixels of 0–255 to be scaled to, as arguments of a Rescaling layer.
+_SCALINGS: dict[str, dict[str, Any]] = {
+    "-1 to 1": {"scale": 1 / 127.5, "offset": -1.0},
+    "caffe": {"scale": 1.0, "offset": [-mean for mean in _CAFFE_MEANS]},
+    "torch": {
+        "scale": (1 / (255 * IMAGENET_DEVIATION)).tolist(),
+        "offset": (-IMAGENET_MEAN / IMAGENET_DEVIATION).tolist(),
+    },
+}
 
 
-def colour_scans(
-    scans: keras.KerasTensor, mean: Sequence[float], deviation: Sequence[float]
-) -> keras.KerasTensor:
-    """Give scans (batch, size, size, 1), 0–255, three channels with ImageNet's statistics.
+def colour_scans(scans: keras.KerasTensor, scaling: str) -> keras.KerasTensor:
+    """Give scans (batch, size, size, 1), 0–255, the three channels that filters expect.
 
     Args:
         scans: symbolic.
-        mean: of red, green and blue, of 0 to 1.
-        deviation: of red, green and blue, of 0 to 1.
+        scaling: "-1 to 1", "caffe" or "torch", or "its own" to leave it at 0–255.
     """
     colours = layers.Concatenate()([scans, scans, scans])
-    scale = [1 / (255 * one) for one in deviation]
-    offset = [-one / spread for one, spread in zip(mean, deviation, strict=True)]
-    return layers.Rescaling(scale, offset)(colours)
+    return layers.Rescaling(**_SCALINGS[scaling])(colours) if scaling in _SCALINGS else colours
+
+
+@contextmanager
+def explain_failed_download() -> Iterator[None]:
+    """Turn what Keras raises without a network into a `WeightsError` that says what to do."""
+    try:
+        yield
+    except Exception as error:  # a failed download is raised as the bare class
+        if "URL fetch failure" not in str(error):
+            raise
+        raise WeightsError(
+            f"{error}. Connect this machine, or bring the file that this address names and pass "
+            "it with --weights FILE; --weights none starts from random ones."
+        ) from error
 
 
 def convolve(
@@ -90,8 +116,8 @@ def pool_to_the_end(x: keras.KerasTensor, window: int) -> keras.KerasTensor:
     return layers.MaxPooling2D(window, 2, padding=padding)(x)
 
 
-def classify(features: keras.KerasTensor, classes: int) -> keras.KerasTensor:
-    """Give the probabilities (batch, classes) of feature maps (batch, rows, columns, channels)."""
+def classify(features: keras.KerasTensor, outputs: int) -> keras.KerasTensor:
+    """Give the probabilities (batch, outputs) of feature maps (batch, rows, columns, channels)."""
     x = layers.GlobalAveragePooling2D(name="pool")(features)
     x = layers.Dropout(0.3)(x)
-    return layers.Dense(classes, activation="softmax", dtype="float32", name="classes")(x)
+    return layers.Dense(outputs, activation="softmax", dtype="float32", name="classes")(x)

@@ -1,8 +1,7 @@
-"""Convolutional networks trained from nothing."""
+"""Convolutional networks trained from scratch."""
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import keras
 from keras import layers
@@ -10,23 +9,8 @@ from keras import layers
 from training.models.registry import DOCUMENTED, Architecture, Recipe, register
 
 
-def build_binary_cnn(
-    size: int,
-    classes: int,
-    weights: str | Path | None,  # noqa: ARG001  every builder takes them
-) -> keras.Model:
-    """Two convolutions, two max-pools, Dense 512 and one sigmoid neuron (document 004).
-
-    Args:
-        size: width and height of the input, in pixels.
-        classes: 2, healthy and tumour; anything else raises ValueError.
-        weights: not used; the network learns from nothing.
-
-    Returns:
-        A model of scans (batch, size, size, 1), 0–255, to the probability of a tumour (batch, 1).
-    """
-    if classes != 2:
-        raise ValueError(f"binary-cnn tells healthy from tumour: 2 classes. Received: {classes}")
+def build_binary_cnn(size: int, outputs: int) -> keras.Model:
+    """Two convolutions, two max-pools, Dense 512 and one sigmoid neuron (document 004)."""
     scans = layers.Input((size, size, 1), name="scans")
     x = layers.Rescaling(1 / 255)(scans)
     x = layers.Conv2D(32, 7, padding="same", activation="relu", name="conv_1")(x)
@@ -37,19 +21,11 @@ def build_binary_cnn(
     x = layers.Dropout(0.5)(x)
     x = layers.Dense(512, activation="relu", name="dense")(x)
     x = layers.Dropout(0.5)(x)
-    tumor = layers.Dense(1, activation="sigmoid", dtype="float32", name="tumor")(x)
+    tumor = layers.Dense(outputs, activation="sigmoid", dtype="float32", name="tumor")(x)
     return keras.Model(scans, tumor, name="binary-cnn")
 
 
-def build_cnn(
-    size: int,
-    classes: int,
-    weights: str | Path | None,  # noqa: ARG001  every builder takes them
-    *,
-    blocks: int,
-    nodes: int,
-    hidden: int,
-) -> keras.Model:
+def build_cnn(size: int, outputs: int, *, blocks: int, nodes: int, hidden: int) -> keras.Model:
     """Blocks of convolution, ReLU and max-pool, dropout, dense layers and a softmax (document 000).
 
     The document counts 16 layers in 3-conv-128-nodes-1-dense and ends its last pool with maps of
@@ -61,25 +37,20 @@ def build_cnn(
 
     Args:
         size: width and height of the input, in pixels.
-        classes: width of the output.
-        weights: not used; the network learns from nothing.
+        outputs: the number of classes.
         blocks: 1 to 3 in the document.
         nodes: of each dense layer, and filters of each convolution: 32, 64 or 128 in the document.
         hidden: dense layers before the classes: 0 to 2 in the document.
-
-    Returns:
-        A model of scans (batch, size, size, 1), 0–255, to probabilities (batch, classes).
     """
     scans = layers.Input((size, size, 1), name="scans")
     x = layers.Rescaling(1 / 255)(scans)
     for number in range(1, blocks + 1):
         x = layers.Conv2D(nodes, 3, activation="relu", name=f"conv_{number}")(x)
         x = layers.MaxPooling2D(2, name=f"pool_{number}")(x)
-    x = layers.Dropout(0.35)(x)
-    x = layers.Flatten()(x)
+    x = layers.Flatten()(layers.Dropout(0.35)(x))
     for number in range(1, hidden + 1):
         x = layers.Dense(nodes, activation="relu", name=f"dense_{number}")(x)
-    x = layers.Dense(classes, activation="softmax", dtype="float32", name="classes")(x)
+    x = layers.Dense(outputs, activation="softmax", dtype="float32", name="classes")(x)
     return keras.Model(scans, x, name=f"cnn-{blocks}-conv-{nodes}-nodes-{hidden}-dense")
 
 
@@ -94,7 +65,7 @@ for _blocks in (1, 2, 3):
                     + "softmax",
                     document="000",
                     size=224,
-                    build=partial(build_cnn, blocks=_blocks, nodes=_nodes, hidden=_hidden),
+                    make=partial(build_cnn, blocks=_blocks, nodes=_nodes, hidden=_hidden),
                     recipe=replace(DOCUMENTED, patience=5, variants=21),
                 )
             )
@@ -105,7 +76,7 @@ register(
         summary="2 convolutions, 2 max-pools, Dense 512, 1 sigmoid neuron",
         document="004",
         size=96,
-        build=build_binary_cnn,
+        make=build_binary_cnn,
         binary=True,
         recipe=Recipe(epochs=60, batch=64, learning_rate=1e-3, patience=12),
     )

@@ -65,6 +65,5 @@ register_torchvision(
     published="googlenet-1378be20.pth",
     # The weights were ported from TensorFlow: torchvision turns its normalised colours back into
     # -1 to 1 before the first layer (`transform_input`), and the two steps are this one.
-    mean=(0.5, 0.5, 0.5),
-    deviation=(0.5, 0.5, 0.5),
+    scaling="-1 to 1",
 )

@@ -60,27 +60,80 @@ class Recipe:
 class Architecture:
     """A network that can be trained by name.
 
+    The networks that `build` gives keep a contract that the rest of the code relies on:
+
+    - They take scans (batch, size, size, 1), uint8 or float, 0 to 255, as `brainscan.scan` prepares
+      them, from an input named "scans", and scale them themselves.
+    - They are flat: no model within the model. Rounding, exporting and explaining read the layers
+      one by one (`training.compress`, `brainscan.engine.gradcam`).
+    - The last layer is a `Dense` with a bias, in float32 also where the rest is in half precision:
+      a softmax over the classes, or one sigmoid neuron where the network is binary. Calibration
+      divides its kernel and bias (`training.calibrate`); a support vector machine replaces them
+      (`training.heads`).
+    - Between the last feature maps and the first dense layer there are only pooling, `Flatten` and
+      `Dropout` layers, and the activation of a dense layer is ReLU, softmax or sigmoid. Heat maps
+      need no more than that (`brainscan.engine.gradcam`); a network without convolutions has none.
+    - A pretrained one has a layer named "pool" that gives its features (batch, width). The layers
+      after it form a chain and can be copied by their configuration (`training.frozen`).
+    - All layers are Keras's own: `model.keras` is loaded in Keras's safe mode.
+    - Its weights can be rounded to half precision. A batch normalisation that follows a linear
+      convolution is folded into it first (`training.compress`); any other stays as it is.
+
     Attributes:
         name: what the command line calls it.
         summary: its layers in a line, for the card.
         document: the source document it comes from.
         size: width and height of its input, in pixels.
+        make: (size, width of the output) → an uncompiled model with random weights. Raises
+            ValueError where its layers leave nothing of scans that small.
+        load: fills such a model with pretrained weights, "imagenet" or a file; None where the
+            network is trained from scratch. Raises WeightsError.
         binary: whether it tells tumour from healthy through one sigmoid neuron.
-        build: (size, number of classes, pretrained weights: "imagenet", a file or None) → an
-            uncompiled model of uint8 or float scans (batch, size, size, 1), 0–255, to probabilities
-            (batch, classes), or (batch, 1) where it is binary.
         recipe: its default training.
-        pretrained: whether `build` takes pretrained weights.
     """
 
     name: str
     summary: str
     document: str
     size: int
-    build: Callable[[int, int, str | Path | None], "keras.Model"]
+    make: Callable[[int, int], "keras.Model"]
+    load: Callable[["keras.Model", str | Path], None] | None = None
     binary: bool = False
     recipe: Recipe = field(default_factory=Recipe)
-    pretrained: bool = False
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether it can start from pretrained weights."""
+        return self.load is not None
+
+    def build(self, size: int, outputs: int, weights: str | Path | None = None) -> "keras.Model":
+        """Give an uncompiled model of scans to probabilities.
+
+        Where there are weights to start from, batch normalisation keeps ImageNet's statistics:
+        those of a few thousand scans are worse.
+
+        Args:
+            size: width and height of the scans, in pixels.
+            outputs: how many classes, or 1 where the network is binary.
+            weights: "imagenet" (they are downloaded), a file, or None for random ones.
+
+        Raises:
+            WeightsError: nothing can be downloaded, or the file is missing or of another network.
+            ValueError: the scans are too small for the layers.
+        """
+        try:
+            model = self.make(size, outputs)
+        except ValueError as error:
+            raise ValueError(
+                f"{self.name} cannot be built for scans of {size} × {size} pixels. Choose a larger "
+                f"--size; its own is {self.size}. (Keras: {str(error).strip()})"
+            ) from error
+        if self.load and weights:
+            self.load(model, weights)
+            for layer in model.layers:
+                if type(layer).__name__ == "BatchNormalization":
+                    layer.trainable = False
+        return model
 
 
 # How documents 000 and 001 train, as far as they say: Adam (AdamW without weight decay) on

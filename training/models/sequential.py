@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import keras
 from keras import layers
@@ -10,13 +9,7 @@ from keras import layers
 from training.models.registry import DOCUMENTED, Architecture, register
 
 
-def build_sequential(
-    size: int,
-    classes: int,
-    weights: str | Path | None,  # noqa: ARG001  every builder takes them
-    *,
-    depth: int,
-) -> keras.Model:
+def build_sequential(size: int, outputs: int, *, depth: int) -> keras.Model:
     """Convolutions and max-pools in turn, flatten, two dense layers and a softmax (document 001).
 
     The document says: 7 or 10 layers, kernel 3, ReLU, padding ("not enabling it can drop accuracy
@@ -27,12 +20,8 @@ def build_sequential(
 
     Args:
         size: width and height of the input, in pixels.
-        classes: width of the output.
-        weights: not used; the network learns from nothing.
+        outputs: the number of classes.
         depth: layers with flatten and output, without input and scaling: 7 or 10 in the document.
-
-    Returns:
-        A model of scans (batch, size, size, 1), 0–255, to probabilities (batch, classes).
     """
     scans = layers.Input((size, size, 1), name="scans")
     x = layers.Rescaling(1 / 255)(scans)
@@ -44,7 +33,7 @@ def build_sequential(
     x = layers.Flatten()(x)
     x = layers.Dense(128, activation="relu", name="dense_1")(x)
     x = layers.Dense(64, activation="relu", name="dense_2")(x)
-    x = layers.Dense(classes, activation="softmax", dtype="float32", name="classes")(x)
+    x = layers.Dense(outputs, activation="softmax", dtype="float32", name="classes")(x)
     return keras.Model(scans, x)
 
 
@@ -55,7 +44,7 @@ for _number, _depth, _epochs in ((1, 7, 20), (2, 7, 60), (3, 10, 20), (4, 10, 60
             summary=f"{_depth} layers: convolutions, max-pools, Dense 128, Dense 64, softmax",
             document="001",
             size=128,
-            build=partial(build_sequential, depth=_depth),
+            make=partial(build_sequential, depth=_depth),
             recipe=replace(DOCUMENTED, epochs=_epochs),
         )
     )

@@ -7,9 +7,9 @@ import hashlib
 import importlib
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import keras
@@ -17,9 +17,8 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
-from training.models.blocks import IMAGENET_DEVIATION, IMAGENET_MEAN, classify, colour_scans
+from training.models.blocks import classify, colour_scans, explain_failed_download
 from training.models.registry import FINE_TUNING, Architecture, WeightsError, register
-from training.models.weights import explain_failed_download
 
 ADDRESS = "https://download.pytorch.org/models"
 # The heads for ImageNet's classes, and counters that nothing reads.
@@ -35,9 +34,8 @@ def register_torchvision(
     title: str,
     extract: Callable[[keras.KerasTensor], keras.KerasTensor],
     published: str,
-    mean: Sequence[float] = IMAGENET_MEAN,
-    deviation: Sequence[float] = IMAGENET_DEVIATION,
-) -> Architecture:
+    scaling: str = "torch",
+) -> None:
     """Register a network of a backbone, global average pooling, dropout and a softmax.
 
     Args:
@@ -45,32 +43,23 @@ def register_torchvision(
         title: what people call it.
         extract: colours (batch, size, size, 3) → feature maps (batch, rows, columns, channels).
         published: torchvision's file of weights; its name ends in the start of its SHA-256.
-        mean: of the colours that the weights expect, of 0 to 1.
-        deviation: of those colours.
+        scaling: of the colours that the weights expect, as `colour_scans` takes it.
     """
 
-    def build(size: int, classes: int, weights: str | Path | None) -> keras.Model:
+    def make(size: int, outputs: int) -> keras.Model:
         scans = layers.Input((size, size, 1), name="scans")
-        features = extract(colour_scans(scans, mean, deviation))
-        model = keras.Model(scans, classify(features, classes), name=name)
-        if weights is not None:
-            path = download_weights(published) if weights == "imagenet" else Path(weights)
-            load_weights(model, path)
-            for layer in model.layers:
-                # Batch statistics of a few thousand scans are worse than ImageNet's.
-                if isinstance(layer, layers.BatchNormalization):
-                    layer.trainable = False
-        return model
+        features = extract(colour_scans(scans, scaling))
+        return keras.Model(scans, classify(features, outputs), name=name)
 
-    return register(
+    register(
         Architecture(
             name=name,
             summary=f"{title} pretrained on ImageNet, global average pooling, softmax",
             document="002",
             size=224,
-            build=build,
+            make=make,
+            load=partial(load_weights, published=published),
             recipe=FINE_TUNING,
-            pretrained=True,
         )
     )
 
@@ -82,7 +71,7 @@ def download_weights(published: str) -> Path:
         published: its name, which ends in the start of its SHA-256: `resnet18-f37072fd.pth`.
 
     Raises:
-        WeightsError: no network to download from, or what came is not that file.
+        WeightsError: nothing can be downloaded, or what came is not that file.
     """
     with explain_failed_download():
         path = Path(
@@ -99,16 +88,19 @@ def download_weights(published: str) -> Path:
     return path
 
 
-def load_weights(model: keras.Model, path: Path) -> None:
+def load_weights(model: keras.Model, weights: str | Path, *, published: str) -> None:
     """Fill a network with weights of the same names and shapes as torchvision's.
 
     Args:
         model: its layers are named after torchvision's.
-        path: a PyTorch state dict (.pth, .pt), or the same names in .safetensors or .npz.
+        weights: "imagenet", or a file: a PyTorch state dict (.pth, .pt), or its names and arrays
+            as .npz.
+        published: the file to download for "imagenet".
 
     Raises:
         WeightsError: no such file, or one of another network: its first wrong name or shape.
     """
+    path = download_weights(published) if weights == "imagenet" else Path(weights)
     arrays = {
         name: array
         for name, array in _read_arrays(path).items()
@@ -123,10 +115,8 @@ def load_weights(model: keras.Model, path: Path) -> None:
         if array.shape != shape:
             raise WeightsError(f"{mistake}{name} has the shape {array.shape} instead of {shape}.")
         variable.assign(array.transpose(np.argsort(order)))
-    for name, array in arrays.items():
-        raise WeightsError(
-            f"{mistake}{name}, of shape {array.shape}, belongs to no layer of this network."
-        )
+    if arrays:
+        raise WeightsError(f"{mistake}{next(iter(arrays))} belongs to no layer of this network.")
 
 
 def _name_variables(model: keras.Model) -> Iterator[tuple[str, Any, tuple[int, ...]]]:
@@ -146,57 +136,25 @@ def _name_variables(model: keras.Model) -> Iterator[tuple[str, Any, tuple[int, .
 
 def _read_arrays(path: Path) -> Arrays:
     """Read names and arrays from a file; no code that it may hold is run."""
-    readers = {
-        ".npz": _read_npz,
-        ".pt": _read_pytorch,
-        ".pth": _read_pytorch,
-        ".safetensors": _read_safetensors,
-    }
-    if path.suffix not in readers:
-        raise WeightsError(
-            f"{path} cannot be read as weights. Accepted: {', '.join(readers)}, with torchvision's "
-            "names."
-        )
     try:
-        return readers[path.suffix](path)
-    except WeightsError:
-        raise
+        if path.suffix == ".npz":
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                return dict(arrays)
+        if path.suffix in (".pt", ".pth"):
+            return _read_pytorch(path)
+        reason = "Accepted: .npz, .pt and .pth, with torchvision's names."
+    except ModuleNotFoundError:
+        reason = "run `pip install torch`, or bring the same names and arrays as .npz."
+    except pickle.UnpicklingError:  # PyTorch's own advice is to run what the file holds
+        reason = "it is damaged, or holds more than tensors."
     except (OSError, EOFError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile) as error:
         reason = str(error).partition("\n")[0] or "it is empty, or cut short."
-        raise WeightsError(f"{path} cannot be read as weights: {reason}") from error
-
-
-def _read_npz(path: Path) -> Arrays:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return dict(arrays)
-
-
-def _read_safetensors(path: Path) -> Arrays:
-    safetensors = _import_reader("safetensors.numpy", path)
-    try:
-        arrays: Arrays = safetensors.load_file(path)
-    except importlib.import_module("safetensors").SafetensorError as error:
-        raise ValueError(str(error)) from error
-    return arrays
+    raise WeightsError(f"{path} cannot be read as weights: {reason}")
 
 
 def _read_pytorch(path: Path) -> Arrays:
-    torch = _import_reader("torch", path)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # PyTorch's own advice is to run what the file holds
-        raise ValueError("it is damaged, or holds more than tensors.") from error
+    torch: Any = importlib.import_module("torch")
+    state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict) or not all(map(torch.is_tensor, state.values())):
-        raise ValueError("it holds something else than a state dict: names and their tensors.")
+        raise ValueError("it holds something other than a state dict: names and their tensors.")
     return {name: tensor.float().numpy() for name, tensor in state.items()}
-
-
-def _import_reader(module: str, path: Path) -> ModuleType:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        package = module.partition(".")[0]
-        raise WeightsError(
-            f"Reading {path} needs {package}, which is not installed: run `pip install {package}`, "
-            "or bring the same names and arrays as .npz (or .safetensors)."
-        ) from error

@@ -1,34 +1,25 @@
 """Networks pretrained on ImageNet, as `keras.applications` has them."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
 from keras import layers
 
-from training.models.blocks import classify
-from training.models.registry import FINE_TUNING, Architecture, register
-from training.models.weights import load_backbone
-
-# Of ImageNet's red, green and blue, 0–1 (as Caffe has them: 0–255).
-_MEANS = np.array([0.485, 0.456, 0.406])
-_DEVIATIONS = np.array([0.229, 0.224, 0.225])
-_CAFFE_MEANS = [103.939, 116.779, 123.68]  # blue, green, red; the channels of a scan are equal
-
-# What each kind of network expects its input to be scaled to, as arguments of a Rescaling layer.
-_SCALINGS: dict[str, dict[str, Any] | None] = {
-    "-1 to 1": {"scale": 1 / 127.5, "offset": -1.0},
-    "caffe": {"scale": 1.0, "offset": [-mean for mean in _CAFFE_MEANS]},
-    "torch": {
-        "scale": (1 / (255 * _DEVIATIONS)).tolist(),
-        "offset": (-_MEANS / _DEVIATIONS).tolist(),
-    },
-    "its own": None,  # a layer of the application does it
-}
+from training.models.blocks import (
+    IMAGENET_DEVIATION,
+    IMAGENET_MEAN,
+    classify,
+    colour_scans,
+    explain_failed_download,
+)
+from training.models.copies import call_copies
+from training.models.registry import FINE_TUNING, Architecture, WeightsError, register
 
 
 class _Backbone(NamedTuple):
@@ -61,63 +52,57 @@ _BACKBONES = [
 ]
 
 
-def build_transfer(
-    size: int, classes: int, weights: str | Path | None, *, backbone: _Backbone
-) -> keras.Model:
-    """A backbone, global average pooling, dropout and a softmax over the classes.
-
-    Batch normalisation keeps ImageNet's statistics where there are weights to start from: those
-    of a few thousand scans are worse. Without, it learns its own.
-
-    Args:
-        size: width and height of the input, in pixels.
-        classes: width of the output.
-        weights: "imagenet" (Keras downloads them), a file of weights for the application with
-            `include_top=False`, or None for random ones.
-        backbone: its row of the table.
-
-    Returns:
-        A flat model of scans (batch, size, size, 1), 0–255, to probabilities (batch, classes). The
-        layer "pool" gives the features (batch, width).
-
-    Raises:
-        WeightsError: no network to download from, no such file, or one of another network.
-    """
+def build_transfer(size: int, outputs: int, *, backbone: _Backbone) -> keras.Model:
+    """A backbone, global average pooling, dropout and a softmax over the classes."""
     scans = layers.Input((size, size, 1), name="scans")
-    x = layers.Concatenate()([scans, scans, scans])  # the filters expect red, green and blue
-    scaling = _SCALINGS[backbone.scaling]
-    if scaling:
-        x = layers.Rescaling(**scaling)(x)
-    inner = backbone.application(input_tensor=x, include_top=False, weights=None)
-    if weights:
-        load_backbone(inner, backbone.application, weights)
-    model = _flatten(keras.Model(scans, classify(inner.output, classes), name=backbone.name))
-    for layer in model.layers:
-        if isinstance(layer, layers.BatchNormalization):
-            layer.trainable = not weights
-        elif isinstance(layer, layers.Normalization) and layer.weights:
-            # EfficientNet: its weights hold other numbers in files than in memory.
-            layer.set_weights([_MEANS, _DEVIATIONS**2, np.int32(0)])
-            layer.finalize_state()
+    colours = colour_scans(scans, backbone.scaling)
+    inner = backbone.application(input_tensor=colours, include_top=False, weights=None)
+    model = keras.Model(scans, classify(inner.output, outputs), name=backbone.name)
+    if any(isinstance(layer, keras.Sequential) for layer in model.layers):  # ConvNeXt has some
+        flat = layers.Input((size, size, 1), name="scans")
+        model = keras.Model(flat, call_copies(model, flat), name=backbone.name)
+    _set_statistics(model)
     return model
 
 
-def _flatten(model: keras.Model) -> keras.Model:
-    """Lay out the layers of models inside a model; ConvNeXt has some."""
-    if not any(isinstance(layer, keras.Sequential) for layer in model.layers):
-        return model
+def load_backbone(model: keras.Model, weights: str | Path, *, backbone: _Backbone) -> None:
+    """Fill a network up to its head with weights of its application without the top.
 
-    def call(layer: keras.Operation, *inputs: Any, **options: Any) -> Any:
-        if not isinstance(layer, keras.Sequential):
-            return layer(*inputs, **options)
-        [x] = inputs
-        for inner in layer.layers:
-            x = type(inner).from_config(inner.get_config())(x)
-        return x
+    Args:
+        model: of `build_transfer`.
+        weights: "imagenet" (Keras downloads them) or a file: `.weights.h5`, `.h5` or `.keras`.
+        backbone: its row of the table.
 
-    flat = keras.models.clone_model(model, call_function=call)
-    flat.set_weights(model.get_weights())
-    return flat
+    Raises:
+        WeightsError: nothing can be downloaded, or the file is missing or of another network.
+    """
+    make = partial(backbone.application, include_top=False, input_shape=(224, 224, 3))
+    if weights == "imagenet":
+        with explain_failed_download():
+            source = make(weights="imagenet")
+    else:
+        source = make(weights=None)
+        try:
+            with warnings.catch_warnings():
+                # Weights that do not fit raise an error after a hundred of these.
+                warnings.filterwarnings("ignore", "Skipping nested container")
+                source.load_weights(Path(weights))
+        except (ValueError, OSError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise WeightsError(
+                f"{weights} does not hold weights of {backbone.application.__name__} without its "
+                f"top: {reason}"
+            ) from error
+    model.set_weights([*source.get_weights(), *model.layers[-1].get_weights()])
+    _set_statistics(model)
+
+
+def _set_statistics(model: keras.Model) -> None:
+    """Set what EfficientNet normalises colours by, which files hold in other numbers."""
+    for layer in model.layers:
+        if isinstance(layer, layers.Normalization) and layer.weights:
+            layer.set_weights([IMAGENET_MEAN, IMAGENET_DEVIATION**2, np.int32(0)])
+            layer.finalize_state()
 
 
 for _backbone in _BACKBONES:
@@ -128,8 +113,8 @@ for _backbone in _BACKBONES:
             "global average pooling, softmax",
             document=_backbone.document,
             size=_backbone.size,
-            build=partial(build_transfer, backbone=_backbone),
+            make=partial(build_transfer, backbone=_backbone),
+            load=partial(load_backbone, backbone=_backbone),
             recipe=replace(FINE_TUNING, learning_rate=_backbone.learning_rate),
-            pretrained=True,
         )
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from brainscan.bundle.study import Published
 
 if TYPE_CHECKING:
-    from training.run import Head, Method
+    from training.run import HeadName, Method
 
 # Percentages and losses stand in this file as the documents print them; a row without figures is
 # one that the document names and does not measure, or that goes beyond the documents.
@@ -38,7 +38,7 @@ class Row:
     name: str
     model: str
     method: "Method"
-    head: "Head"
+    head: "HeadName"
     epochs: int | None
     published: Published
     note: str
@@ -95,7 +95,7 @@ def _build(line: dict[str, str]) -> Row:
         name=line["row"],
         model=line["model"],
         method=cast("Method", line["method"]),
-        head=cast("Head", line["head"]),
+        head=cast("HeadName", line["head"]),
         epochs=int(line["epochs"]) if line["epochs"] else None,
         published=Published(
             accuracy=_divide_by_hundred(_number(line["accuracy"])),

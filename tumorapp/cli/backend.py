@@ -44,7 +44,7 @@ def load_backend() -> None:
 
 @contextmanager
 def _silenced_stderr() -> Iterator[None]:
-    """Discard what is written to the standard error, also by what is no Python."""
+    """Discard what is written to the standard error, also by code that is not Python."""
     kept = os.dup(_STDERR)
     try:
         with Path(os.devnull).open("wb") as nowhere:

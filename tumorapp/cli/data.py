@@ -32,13 +32,14 @@ Examples:
 def fetch_command(name: str, into: Path | None) -> None:
     """Download data set NAME: sartaj, nickparvar, preetviradiya, br35h or figshare."""
     from training.data.fetch import fetch
-    from training.data.sources import DataError
+    from training.data.sources import SOURCES, DataError
 
     try:
         folder = fetch(name, into or Path(current_app.instance_path) / "data")
     except DataError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{name} is in {folder}")
+    source = SOURCES[name]
+    click.echo(f"{source.title} is in {folder}. Licence: {source.licence}.")
 
 
 @data_commands.command(

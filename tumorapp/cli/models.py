@@ -60,7 +60,7 @@ def architectures_command(pattern: str) -> None:
     from training.models import Architecture, architectures
 
     def describe(one: Architecture) -> tuple[str, ...]:
-        network = one.build(one.size, 2 if one.binary else 4, None)
+        network = one.build(one.size, 1 if one.binary else 4)
         pretrained = "yes" if one.pretrained else "no"
         parameters = f"{network.count_params():,}"
         del network
@@ -231,8 +231,7 @@ def import_command(
     check_backend()
     load_backend()
     from training.export import ExportError
-    from training.foreign import ImportModelError
-    from training.import_model import ImportRequest, import_model
+    from training.import_model import ImportModelError, ImportRequest, import_model
 
     names = tuple(part.strip() for part in classes.split(","))
     request = ImportRequest(

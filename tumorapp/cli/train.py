@@ -5,7 +5,7 @@ import math
 import shlex
 import signal
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,13 @@ from tumorapp.cli.installed import describe_change
 
 if TYPE_CHECKING:
     from training.models import Architecture
+    from training.pipeline import TrainingOutcome
+    from training.run import TrainingRequest
 
 PROTOCOLS = ("official", "random-75-25", "random-80-20", "grouped")
 _NAMED_WEIGHTS = ("imagenet", "none")
+# Options that a request takes as they are.
+_PASSED_ON = ("protocol", "method", "head", "seed", "precision", "fresh")
 _EXAMPLES = """
 \b
 Examples:
@@ -130,21 +134,11 @@ class _FiniteRange(click.FloatRange):
     help="auto: mixed_float16 on a GPU, float32 on a CPU.",
 )
 @click.option("--no-publish", is_flag=True, help="Write the report, but publish no bundle.")
-@click.option("--fresh", is_flag=True, help="Start anew instead of going on with a run cut off.")
+@click.option(
+    "--fresh", is_flag=True, help="Start from scratch instead of going on with a run cut off."
+)
 def train_command(
-    model: str,
-    data: tuple[Path, ...],
-    protocol: str,
-    exclude: tuple[str, ...],
-    method: str,
-    head: str,
-    size: int | None,
-    seed: int,
-    weights: str,
-    precision: str,
-    no_publish: bool,
-    fresh: bool,
-    **overrides: float | str | None,
+    model: str, data: tuple[Path, ...], exclude: tuple[str, ...], weights: str, **options: Any
 ) -> None:
     """Train MODEL on folders of scans, measure it once on its test part, and publish it.
 
@@ -154,41 +148,52 @@ def train_command(
     check_backend()
     _check_data(data, exclude)
     _check_file(weights)
-    # TensorFlow and scikit-learn load here, so that no other command waits for them.
-    load_backend()
+    load_backend()  # here, so that no other command waits for TensorFlow and scikit-learn
+    network = _find_architecture(model)
+    _check_pretrained(weights, network)
+    request = _build_request(
+        network, options, data=data, exclude=exclude, weights=_settle_weights(weights, network)
+    )
+    _tell_outcome(_train(request), request)
+
+
+def _settle_weights(weights: str, network: "Architecture") -> str | None:
+    return None if weights == "none" or not network.pretrained else weights
+
+
+def _build_request(
+    network: "Architecture", options: dict[str, Any], **settled: Any
+) -> "TrainingRequest":
+    """Turn the command's options into a request; those of the recipe replace the network's own."""
+    from training.run import TrainingRequest
+
+    own = {field.name for field in fields(network.recipe)}
+    recipe = {name: value for name, value in options.items() if name in own and value is not None}
+    return TrainingRequest(
+        model=network.name,
+        instance=Path(current_app.instance_path),
+        models=Path(current_app.config["MODELS_DIR"]),
+        recipe=replace(network.recipe, **recipe),
+        size=options["size"] or network.size,
+        publish=not options["no_publish"],
+        command=shlex.join(["flask", *sys.argv[1:]]),
+        **{name: options[name] for name in _PASSED_ON},
+        **settled,
+    )
+
+
+def _train(request: "TrainingRequest") -> "TrainingOutcome":
+    """Train; what a person can do something about ends the command with a message."""
     from brainscan.bundle import PublishError
     from training.export import ExportError
     from training.memory import DeviceMemoryError
     from training.pipeline import train
-    from training.run import RunBusyError, TrainingRequest
+    from training.run import RunBusyError
 
-    network = _find_architecture(model)
-    _check_pretrained(weights, network)
     try:
-        chosen = {name: value for name, value in overrides.items() if value is not None}
-        outcome = train(
-            TrainingRequest(
-                model=model,
-                data=data,
-                instance=Path(current_app.instance_path),
-                models=Path(current_app.config["MODELS_DIR"]),
-                protocol=protocol,  # type: ignore[arg-type]  # click.Choice allows no other
-                recipe=replace(network.recipe, **chosen),  # type: ignore[arg-type]
-                size=size or network.size,
-                exclude=exclude,
-                seed=seed,
-                method=method,  # type: ignore[arg-type]  # nor here
-                head=head,  # type: ignore[arg-type]
-                weights=None if weights == "none" or not network.pretrained else weights,
-                precision=precision,
-                publish=not no_publish,
-                fresh=fresh,
-                command=shlex.join(["flask", *sys.argv[1:]]),
-            ),
-            tell=click.echo,
-        )
+        return train(request, tell=click.echo)
     except KeyboardInterrupt:
-        command = "The same command without --fresh" if fresh else "The same command"
+        command = "The same command without --fresh" if request.fresh else "The same command"
         click.echo(f"\nStopped. {command} goes on after the last finished epoch.", err=True)
         sys.exit(128 + signal.SIGINT)
     except (RunBusyError, DeviceMemoryError, ExportError, PublishError, ValueError) as error:
@@ -198,25 +203,31 @@ def train_command(
             f"{error}. Make room or change the folder, then run the same command again: it goes "
             "on where it stopped."
         ) from error
+
+
+def _tell_outcome(outcome: "TrainingOutcome", request: "TrainingRequest") -> None:
+    from training.heads import HEADS
+
     if measured := outcome.card.measurement:
         low, high = measured.intervals.accuracy
         click.echo(
-            f"\n{model} on {measured.scans} test scans ({protocol}): accuracy "
+            f"\n{request.model} on {measured.scans} test scans ({request.protocol}): accuracy "
             f"{measured.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), "
             f"F1 {measured.f1_macro:.4f}, ROC AUC {measured.roc_auc:.4f}."
         )
     click.echo(f"Report: {(outcome.bundle or outcome.run) / 'report' / 'README.md'}")
     click.echo(f"Plots: {outcome.run / 'plots.html'}")
-    if outcome.bundle:
-        click.echo(f"Published: {outcome.bundle}")
-        click.echo(describe_change(outcome.bundle))
-    elif head == "knn":
-        click.echo("Nearest neighbours are no network, so there is no bundle to publish.")
-    if outcome.bundle and outcome.card.feature_layer:  # int8 is for convolutions
-        folders = shlex.join(word for folder in data for word in ("--data", str(folder)))
-        left_out = shlex.join(word for pattern in exclude for word in ("--exclude", pattern))
-        again = f"flask models quantize {model} {folders} {left_out}".rstrip()
-        click.echo(f"For a faster int8 graph beside it: {again}")
+    if obstacle := HEADS[request.head].obstacle:
+        click.echo(obstacle)
+    if outcome.bundle is None:
+        return
+    click.echo(f"Published: {outcome.bundle}")
+    click.echo(describe_change(outcome.bundle))
+    if outcome.card.feature_layer:  # int8 is for convolutions
+        folders = shlex.join(word for folder in request.data for word in ("--data", str(folder)))
+        left_out = shlex.join(word for one in request.exclude for word in ("--exclude", one))
+        again = f"flask models quantize {request.model} {folders} {left_out}".rstrip()
+        click.echo(f"For a faster int8 graph next to it: {again}")
 
 
 def _find_architecture(name: str) -> "Architecture":
@@ -260,6 +271,6 @@ def _check_file(weights: str) -> None:
 def _check_pretrained(weights: str, network: "Architecture") -> None:
     if weights not in _NAMED_WEIGHTS and not network.pretrained:
         raise click.ClickException(
-            f"{network.name} learns from nothing, so it takes no weights file. Leave out --weights "
-            f"{weights}, or choose a pretrained model of `flask models architectures`."
+            f"{network.name} is trained from scratch, so it takes no weights file. Leave out "
+            f"--weights {weights}, or choose a pretrained model of `flask models architectures`."
         )

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, current_app, request, url_for
 from werkzeug.exceptions import HTTPException
 
 from brainscan import Problem
+from tumorapp.api import examples
 from tumorapp.api.openapi import MODEL_PROBLEMS, OPTION_PROBLEMS, Answer, Operation, document
 from tumorapp.api.schemas import read_options, refuse_option
 from tumorapp.catalog import Catalog
@@ -48,7 +49,7 @@ blueprint = Blueprint("jobs", __name__, url_prefix="/api/jobs")
             "jobs-unavailable",
         ),
         body=lambda: schemas.BODY,
-        parameters=schemas.SUBMIT_PARAMETERS,
+        parameters=[examples.MODEL_PARAMETER],
     )
 )
 def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
@@ -59,7 +60,6 @@ def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
     the others are predicted.
     """
     jobs = _jobs()
-    jobs.start()
     if len(jobs.store.list_unfinished()) >= jobs.most:
         raise _too_many(jobs)
     with create_images(jobs.folder) as (job_id, file):
@@ -73,6 +73,7 @@ def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
         fields = {"archive": material.archive, "model": card.name, "version": str(card.version)}
         if not jobs.store.add(job_id, material.scans, jobs.most, **fields):
             raise _too_many(jobs)
+    jobs.start()
     described = _describe(_find(job_id))
     return described, 202, {"Location": described["links"]["self"]}
 

@@ -23,18 +23,15 @@ def list_jobs(folder: Path) -> set[str]:
 
 
 @contextmanager
-def hold(folder: Path, job: str) -> Iterator[None]:
-    """Hold a job, so that no other thread or process does.
-
-    The lock file goes at the end. Another that had opened it may hold the same job next, and finds
-    in the store that nothing is left to do.
+def hold(folder: Path, job: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold a job, so that no other thread or process does; its lock file goes at the end.
 
     Raises:
-        LockedError: another holds it.
+        LockedError: another holds it, and `wait` is False.
         OSError: the folder cannot be written.
     """
     path = folder / f"{job}{_LOCK}"
-    with lock(path, wait=False):
+    with lock(path, wait=wait):
         try:
             yield
         finally:
@@ -50,7 +47,7 @@ def create_images(folder: Path) -> Iterator[tuple[str, BinaryIO]]:
     """
     job = secrets.token_urlsafe(16)
     path = find_images(folder, job)
-    with hold(folder, job):
+    with hold(folder, job, wait=True):  # a sweep may hold it the moment its lock file appears
         try:
             with open(path, "x+b", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
                 yield job, file

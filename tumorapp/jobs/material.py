@@ -2,8 +2,7 @@
 
 import shutil
 import zipfile
-from dataclasses import dataclass
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, NamedTuple, cast
 
 from flask import Request
 from werkzeug.datastructures import CombinedMultiDict, MultiDict
@@ -27,23 +26,16 @@ from tumorapp.uploads import FIELD, OTHER_PARTS, missing_file
 _FORM_TEXT = 500_000  # bytes of a form's text fields, as Flask has it
 
 
-@dataclass(frozen=True)
-class Material:
-    """What a request for a job holds.
+class Material(NamedTuple):
+    """What a request for a job holds."""
 
-    Attributes:
-        options: the text fields of its form, and of its query.
-        archive: whether the file that was written is a ZIP.
-        scans: where its images are in that file.
-    """
-
-    options: MultiDict[str, str]
-    archive: bool
-    scans: list[Scan]
+    options: MultiDict[str, str]  # the text fields of its query and its form
+    archive: bool  # whether the file that was written is a ZIP
+    scans: list[Scan]  # where the images are in that file
 
 
 class _Part:
-    """A form's file, written behind the one before it; werkzeug writes one after another."""
+    """A form's file, written behind the one before it: werkzeug writes one after another."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -113,19 +105,12 @@ def _receive_form(received: Request, file: BinaryIO, limits: Limits) -> Material
 
 
 class MaterialReader:
-    """Reads the scans of a job's file.
-
-    Raises:
-        Problem: the file is no longer the archive that was accepted.
-    """
+    """Reads the scans of a job's file."""
 
     def __init__(self, file: BinaryIO, *, archive: bool, limits: Limits) -> None:
         self._file = file
         self._limits = limits
-        try:
-            self._archive = zipfile.ZipFile(file) if archive else None
-        except BROKEN as error:
-            raise Problem("unreadable-archive", reason=str(error)) from error
+        self._archive = zipfile.ZipFile(file) if archive else None
 
     def read(self, scan: Scan) -> ImageFile:
         """Read a scan's bytes, unpacked.

@@ -30,20 +30,25 @@ BODY: dict[str, Any] = {
     "multipart/form-data": {"schema": _FORM},
     ZIP_TYPES[0]: {"schema": examples.FILE},
 }
-SUBMIT_PARAMETERS = [examples.MODEL_PARAMETER]
+_EXAMPLE_ID = "nX0gk1aUV9uXr5m0Zq1c2Q"
 ID_PARAMETER: dict[str, Any] = {
     "in": "path",
     "name": "job",
     "required": True,
     "description": "The job's id.",
     "schema": {"type": "string"},
-    "example": "nX0gk1aUV9uXr5m0Zq1c2Q",
+    "example": _EXAMPLE_ID,
 }
 FORMAT_PARAMETER: dict[str, Any] = {
     "in": "query",
     "name": "format",
     "description": "How the results are written; without it, as the Accept header asks.",
     "schema": {"type": "string", "enum": ["json", "csv"]},
+}
+_FAILURE = {
+    "type": "object",
+    "required": ["filename", "error"],
+    "properties": {"filename": {"type": "string"}, "error": MESSAGE_SCHEMA},
 }
 
 
@@ -93,27 +98,14 @@ class JobResultsSchema(Schema):
         required=True,
         metadata={
             "type": "array",
-            "items": {
-                "anyOf": [
-                    {"$ref": "#/components/schemas/Prediction"},
-                    {
-                        "type": "object",
-                        "required": ["filename", "error"],
-                        "properties": {
-                            "filename": {"type": "string"},
-                            "error": MESSAGE_SCHEMA,
-                        },
-                    },
-                ]
-            },
-            "description": "One for each file; where a file could not be predicted, its name and "
-            "the reason.",
+            "items": {"anyOf": [{"$ref": "#/components/schemas/Prediction"}, _FAILURE]},
+            "description": "One for each file, or its name and why it could not be predicted.",
         },
     )
 
 
 JOB: dict[str, Any] = {
-    "id": ID_PARAMETER["example"],
+    "id": _EXAMPLE_ID,
     "state": "running",
     "model": "mobilenet-v2",
     "version": "2",
@@ -124,8 +116,8 @@ JOB: dict[str, Any] = {
     "finished": None,
     "expires": "2026-11-22T14:00:00+00:00",
     "links": {
-        "self": f"/api/jobs/{ID_PARAMETER['example']}",
-        "results": f"/api/jobs/{ID_PARAMETER['example']}/results",
+        "self": f"/api/jobs/{_EXAMPLE_ID}",
+        "results": f"/api/jobs/{_EXAMPLE_ID}/results",
     },
 }
 NEW_JOB = {**JOB, "state": "waiting", "done": 0, "failed": 0}

@@ -1,0 +1,143 @@
+"""What a model tells apart: classes, labels, targets, loss and outputs, all decided here.
+
+There are three cases: several classes, with a softmax over them; healthy against tumour, with one
+sigmoid neuron; and several classes where further scans show a tumour whose kind is not named.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainscan.bundle import HEALTHY_CLASSES
+from training.data.audit import find_contradictions
+from training.data.sources import CANONICAL_CLASSES, DataError
+
+if TYPE_CHECKING:
+    import keras
+
+BINARY_CLASSES = ("healthy", "tumor")
+_ANY_TUMOR = "tumor"
+_KINDS = frozenset(CANONICAL_CLASSES) - HEALTHY_CLASSES - {_ANY_TUMOR}
+
+
+@dataclass(frozen=True)
+class Task:
+    """The classes of a model, and how labels, targets and outputs express them.
+
+    Attributes:
+        classes: their names. A label is an index into them; the label `len(classes)` means a
+            tumour whose kind is not named.
+        binary: whether one sigmoid neuron gives the probability of the second class.
+        unnamed: whether there are scans of a tumour whose kind is not named.
+    """
+
+    classes: tuple[str, ...]
+    binary: bool = False
+    unnamed: bool = False
+
+    @classmethod
+    def of_labels(cls, names: Iterable[str], *, binary: bool) -> "Task":
+        """Give the task that scans with these class names set.
+
+        Args:
+            names: canonical names, or folders' own.
+            binary: whether to merge them into healthy and tumour.
+
+        Raises:
+            DataError: a name that may be healthy or a tumour in a binary task; tumours whose kind
+                is not named next to named kinds, where no class is healthy.
+        """
+        found = set(names)
+        if binary:
+            for name in sorted(found.difference(CANONICAL_CLASSES)):
+                raise DataError(
+                    f"Cannot tell whether the class {name!r} is healthy or a tumour. Known: "
+                    f"{', '.join(CANONICAL_CLASSES)}. Rename its folder to one of these."
+                )
+            return cls(BINARY_CLASSES, binary=True)
+        unnamed = _ANY_TUMOR in found and bool(found & _KINDS)
+        task = cls(tuple(sorted(found - {_ANY_TUMOR} if unnamed else found)), unnamed=unnamed)
+        if unnamed and task.healthy is None:
+            raise DataError(
+                f"The scans of class {_ANY_TUMOR!r} do not say which kind of tumour they show. "
+                f"Next to named kinds ({', '.join(task.classes)}) they can only teach what is not "
+                "healthy, and no class is healthy here. Add healthy scans, or leave them out with "
+                "--exclude."
+            )
+        return task
+
+    @property
+    def healthy(self) -> int | None:
+        """The label of healthy scans, where a class is known to mean that."""
+        known = (label for label, name in enumerate(self.classes) if name in HEALTHY_CLASSES)
+        return next(known, None)
+
+    @property
+    def outputs(self) -> int:
+        """The width of a network's last layer."""
+        return 1 if self.binary else len(self.classes)
+
+    def number(self, names: Iterable[str]) -> NDArray[np.int64]:
+        """Give the label of each class name: int64, shape (names,)."""
+        if self.binary:
+            return np.array([name not in HEALTHY_CLASSES for name in names], np.int64)
+        numbers = {name: number for number, name in enumerate(self.classes)}
+        return np.array([numbers.get(name, len(numbers)) for name in names], np.int64)
+
+    def is_named(self, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which labels are classes, and not tumours whose kind is not named."""
+        return labels < len(self.classes)
+
+    def find_contradictions(
+        self, groups: NDArray[np.int64], labels: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Give the scans, as sorted indices, whose near-duplicates carry another label.
+
+        No kind of tumour contradicts one that is not named.
+        """
+        named = np.nonzero(self.is_named(labels))[0]
+        kinds = named[find_contradictions(groups[named], labels[named])]
+        if self.healthy is None:
+            return kinds
+        tumors = (labels != self.healthy).astype(np.int64)
+        return np.union1d(kinds, find_contradictions(groups, tumors))
+
+    def encode(self, labels: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Give the targets of labels: float32, shape (scans, 1) for one neuron, else one-hot.
+
+        Where tumours whose kind is not named teach too, a last column says "of any kind".
+        """
+        one_hot = np.eye(len(self.classes) + self.unnamed, dtype=np.float32)[labels]
+        return one_hot[:, 1:] if self.binary else one_hot
+
+    def choose_loss(self, smoothing: float) -> "keras.Loss":
+        """Give the loss for these targets; so much of their certainty is spread over all."""
+        import keras
+
+        from training.losses import UnnamedTumorCrossentropy
+
+        if self.unnamed and self.healthy is not None:
+            return UnnamedTumorCrossentropy(self.healthy, smoothing)
+        losses = keras.losses
+        usual = losses.BinaryCrossentropy if self.binary else losses.CategoricalCrossentropy
+        return usual(label_smoothing=smoothing)
+
+    def choose_accuracy(self) -> "keras.Metric | str":
+        """Give the metric that counts right answers."""
+        from training.losses import UnnamedTumorAccuracy
+
+        if self.unnamed and self.healthy is not None:
+            return UnnamedTumorAccuracy(self.healthy)
+        return "accuracy"
+
+    def read_outputs(self, outputs: Any) -> NDArray[np.float32]:
+        """Give the probabilities of all classes, float32, shape (scans, classes), that are meant.
+
+        Args:
+            outputs: of a network, shape (scans, `self.outputs`).
+        """
+        found = np.asarray(outputs, np.float32)
+        return np.hstack([1 - found, found]) if self.binary else found
