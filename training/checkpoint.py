@@ -1,6 +1,5 @@
 """Everything a training run needs to go on after a kill, written so that no kill can spoil it."""
 
-import contextlib
 import csv
 import io
 import json
@@ -156,13 +155,12 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _read_state(self) -> None:
         """Go back to the last epoch that was kept, or to none."""
-        state = _load_state(self.folder)
-        self.history, self.finished = state["history"], state["finished"]
-        self.batch, self.random = state.get("batch", self.batch), state["random"]
+        self.history, self.finished, self.random = [], False, []
+        for name, value in _load_state(self.folder).items():
+            setattr(self, name, value)
 
     def _write_state(self) -> None:
-        names = ("batch", "finished", "history", "random")
-        state = {name: getattr(self, name) for name in names}
+        state = {name: getattr(self, name) for name in ("batch", "finished", "history", "random")}
         write_text(self.folder / "state.json", json.dumps(state))
 
     def _write_csv(self) -> None:
@@ -189,13 +187,15 @@ class Checkpoint(keras.callbacks.Callback):
 
 def count_epochs(folder: Path) -> int:
     """Count the epochs that a run has kept, after which it goes on."""
-    return len(_load_state(folder)["history"])
+    return len(_load_state(folder).get("history", []))
 
 
 def _load_state(folder: Path) -> dict[str, Any]:
-    state: dict[str, Any] = {"history": [], "finished": False, "random": []}
-    with contextlib.suppress(FileNotFoundError):
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    """Give what was kept: batch, finished, history and random; nothing before the first epoch."""
+    try:
+        state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
     return state
 
 

@@ -5,7 +5,6 @@
 Whatever backend trained the model, the conversion goes through TensorFlow, which OpenVINO reads.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -75,14 +74,6 @@ def _convert(model_path: Path, folder: Path) -> str | None:
     return served.feature_layer
 
 
-def _main() -> None:
-    parser = argparse.ArgumentParser(description="Convert a Keras model into an OpenVINO graph.")
-    parser.add_argument("model", type=Path, help="a .keras file")
-    parser.add_argument("folder", type=Path, help="takes graph.xml and graph.bin")
-    arguments = parser.parse_args()
-    layer = _convert(arguments.model, arguments.folder)
-    print(json.dumps({"feature_layer": layer}))  # noqa: T201  export_graph reads it
-
-
 if __name__ == "__main__":
-    _main()
+    found = _convert(Path(sys.argv[1]), Path(sys.argv[2]))
+    print(json.dumps({"feature_layer": found}))  # noqa: T201  export_graph reads it

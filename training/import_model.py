@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from brainscan.scan import ScanSpecification
 from training.compress import round_weights
 from training.data.sources import canonical_class
 from training.export import ExportError
-from training.foreign import ImportModelError, call_copies, load_safely
+from training.models.copies import call_copies
 from training.publish import publish
 
 # What each range of pixels is made with, as arguments of a Rescaling layer.
@@ -32,6 +33,10 @@ _LIMITS = (
     "its calibration was measured here, nothing is known of the scans it was trained on, and an "
     "image that is not a brain MRI gets an answer all the same."
 )
+
+
+class ImportModelError(ValueError):
+    """A file cannot be made a bundle; the message says why and what is accepted."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,28 @@ def import_model(request: ImportRequest) -> Path:
         return publish(flat, card, pictures, request.models, _write_report)
     except (ExportError, PublishError):  # its head allows no heat map; see brainscan.engine.gradcam
         return publish(_seal(flat), card, pictures, request.models, _write_report)
+
+
+def load_safely(file: Path) -> keras.Model:
+    """Load a Keras model that consists of Keras's own layers; no code of the file is run.
+
+    Raises:
+        ImportModelError: the file is not such a model, or holds code.
+    """
+    try:
+        model = keras.saving.load_model(file, compile=False, safe_mode=True)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        # Keras goes on with how to run the code all the same.
+        reason = " ".join(str(error).split()).partition(" If you trust")[0]
+        raise ImportModelError(
+            f"Keras cannot load {file.name}: {reason or type(error).__name__} Accepted: a whole "
+            "model of Keras's own layers, saved as .keras, .h5 or .hdf5."
+        ) from error
+    if isinstance(model, keras.Sequential) and model.built:
+        model = keras.Model(model.inputs[0], model.outputs[0])
+    if not hasattr(model, "inputs") or len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise ImportModelError(f"{file.name} is not a model of one input and one output.")
+    return model
 
 
 def name_classes(given: tuple[str, ...], tumor_free: str | None = None) -> tuple[str, ...]:
@@ -167,7 +194,7 @@ def _wrap(theirs: keras.Model, size: int, request: ImportRequest) -> keras.Model
         x = layers.Concatenate()([scans, scans, scans])
     if request.scale != "0..255":
         x = layers.Rescaling(*SCALES[request.scale])(x)
-    x = call_copies(theirs, x)
+    x = call_copies(theirs, x, "float32")
     if request.logits:
         x = layers.Activation("sigmoid" if theirs.output_shape[1] == 1 else "softmax")(x)
     return keras.Model(scans, x)

@@ -106,7 +106,7 @@ def test_one_class_is_not_enough(
     message = str(caught.value)
     assert str(roots[0]) in message
     assert str(roots[1]) in message
-    assert "pred (1 images): its name is no class" in message
+    assert "pred (1 images): its name is not a class" in message
     assert "Expected a folder for each class" in message
 
 

@@ -12,8 +12,14 @@ from keras import layers
 
 from brainscan.bundle import read_bundle
 from tests.training.conftest import run_graph
-from training.foreign import ImportModelError, call_copies, load_safely
-from training.import_model import ImportRequest, import_model, name_classes
+from training.import_model import (
+    ImportModelError,
+    ImportRequest,
+    import_model,
+    load_safely,
+    name_classes,
+)
+from training.models.copies import call_copies
 
 
 def build_sequential() -> keras.Model:
@@ -145,11 +151,13 @@ def test_lambda_layers_are_refused(tmp_path: Path, name: str) -> None:
     scans = layers.Input((32, 32, 1))
     inner = keras.Sequential([layers.Input((32, 32, 1)), layers.Lambda(lambda x: x / 255)])
     file = save(keras.Model(scans, layers.Dense(2)(inner(scans))), tmp_path / name)
-    with pytest.raises(ImportModelError, match=r"holds a (Lambda|__lambda__) layer, which is code"):
+    with pytest.raises(
+        ImportModelError,
+        match=r"Keras cannot load .*(Lambda|lambda).* disallowed by default\. Accepted",
+    ):
         load_safely(file)
 
 
-@keras.saving.register_keras_serializable("elsewhere")
 class OwnLayer(layers.Layer):
     def call(self, inputs: Any) -> Any:
         return inputs
@@ -160,13 +168,16 @@ def test_layers_that_are_not_keras_own_are_refused(tmp_path: Path) -> None:
         keras.Sequential([layers.Input((8, 8, 1)), OwnLayer(), layers.Flatten()]),
         tmp_path / "m.keras",
     )
-    with pytest.raises(ImportModelError, match=r"OwnLayer, which is not part of Keras"):
+    with pytest.raises(
+        ImportModelError,
+        match=r"Could not locate class 'OwnLayer'.* Accepted: a whole model of Keras's own",
+    ):
         load_safely(file)
 
 
 def test_weights_alone_are_refused(tmp_path: Path) -> None:
     build_sigmoid().save_weights(tmp_path / "m.weights.h5")
-    with pytest.raises(ImportModelError, match="holds weights and no layers"):
+    with pytest.raises(ImportModelError, match=r"No model config found .* Accepted: a whole model"):
         load_safely(tmp_path / "m.weights.h5")
 
 
@@ -174,13 +185,15 @@ def test_weights_alone_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", [b"", b"text", pickle.dumps({"model": 1})])
 def test_other_files_are_refused(tmp_path: Path, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(ImportModelError, match=f"{name} cannot be read.* Accepted: a whole model"):
+    with pytest.raises(
+        ImportModelError, match=f"Keras cannot load {name}.* Accepted: a whole model"
+    ):
         load_safely(tmp_path / name)
 
 
 def test_a_pickle_by_its_own_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.pkl").write_bytes(pickle.dumps(1))
-    with pytest.raises(ImportModelError, match="another ending"):
+    with pytest.raises(ImportModelError, match=r"saved as .keras, .h5 or .hdf5"):
         load_safely(tmp_path / "m.pkl")
 
 
@@ -197,10 +210,10 @@ def test_a_configuration_that_makes_no_sense(tmp_path: Path) -> None:
     [
         (build_odd, {"classes": FOUR}, r"Its output is \(2,\), and 4 classes were named"),
         (build_sigmoid, {"classes": FOUR}, "4 classes were named"),
-        (build_nested, {"classes": ("a", "b", "c")}, "no probabilities.*--logits"),
+        (build_nested, {"classes": ("a", "b", "c")}, "not probabilities.*--logits"),
         (build_odd, {"size": 64}, "the size asked for is 64"),
         (build_odd, {"classes": ("yes", "tumor")}, "different classes .* tumor, tumor"),
-        (build_odd, {"tumor_free": "none"}, "'none' is none of the classes no, yes"),
+        (build_odd, {"tumor_free": "none"}, "'none' is not one of the classes no, yes"),
         (build_odd, {"name": "My Model"}, "No card can be made .*'name'"),
     ],
 )

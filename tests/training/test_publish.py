@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from brainscan.bundle import Card, PublishError, installed_versions, publish_bundle, read_bundle
 from tests.training.conftest import full_disk, run_graph
-from training.calibrate import predict_probabilities
 from training.publish import AGREEMENT, publish
 
 
@@ -97,9 +96,9 @@ def test_a_bundle_holds_model_graph_report_and_card(models: Path, dense_card: Ca
     assert 0 <= card.graph_difference <= AGREEMENT
     report = (folder / "report/README.md").read_text()
     assert report == f"dense 2 {card.measurement}"
-    expected = predict_probabilities(model, scans)
+    expected = model.predict(scans, verbose=0)
     again = keras.models.load_model(folder / "model.keras")
-    assert predict_probabilities(again, scans) == pytest.approx(expected, abs=1e-6)
+    assert again.predict(scans, verbose=0) == pytest.approx(expected, abs=1e-6)
     outputs = run_graph(folder, scans)
     assert set(outputs) == {"probabilities"}
     assert outputs["probabilities"] == pytest.approx(expected, abs=AGREEMENT)

@@ -21,7 +21,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from brainscan.bundle import Measurement, read_bundle
+from brainscan.bundle.plain import from_plain
 from brainscan.messages import KINDS
+from tumorapp import create_app
 from tumorapp.api.openapi import VERSION
 
 PROJECT = Path(__file__).parents[2]
@@ -151,6 +154,33 @@ def test_examples_follow_their_schemas(api: Any, document: dict[str, Any]) -> No
                     for example in found or [media["example"]]:
                         if path != "/api/openapi.json" or status != "200":
                             assert check.is_valid(example), (path, status, example)
+
+
+def test_the_examples_are_those_of_the_models_that_are_served() -> None:
+    """So that they cannot drift from the cards."""
+    client = create_app({"MODELS_DIR": PROJECT / "instance/models"}).test_client()
+    document = client.get("/api/openapi.json").get_json()
+
+    def example(path: str, method: str) -> Any:
+        answers = document["paths"][path][method]["responses"]
+        return answers["200"]["content"]["application/json"]["example"]
+
+    models = example("/api/models", "get")
+    assert models == client.get("/api/models").get_json()
+    assert {model["name"] for model in models["models"]} == {"binary-cnn", "mobilenet-v2"}
+    for model in models["models"]:
+        card = read_bundle(PROJECT / "instance/models" / model["name"] / model["version"])
+        assert from_plain(Measurement, model["measurement"]) == card.measurement
+    answer = example("/api/predict", "post")
+    served = next(model for model in models["models"] if model["default"])
+    assert (answer["model"], answer["version"]) == (served["name"], served["version"])
+    [prediction] = answer["predictions"]
+    assert list(prediction["probabilities"]) == served["classes"]
+
+
+def test_without_a_model_there_is_a_document_too(tmp_path: Path) -> None:
+    document = create_app({"MODELS_DIR": tmp_path}).test_client().get("/api/openapi.json")
+    assert document.status_code == 200
 
 
 def test_its_version_is_the_projects() -> None:

@@ -113,7 +113,7 @@ class TestWrongTraining:
 
     def test_nothing_to_freeze(self, run: Run, data: Path) -> None:
         result = run("train", "--model", "binary-cnn", "--data", data, "--method", "frozen")
-        assert_one_message(result, "binary-cnn learns from nothing")
+        assert_one_message(result, "binary-cnn is trained from scratch")
 
     def test_a_backend_that_is_none(
         self, run: Run, data: Path, monkeypatch: pytest.MonkeyPatch
@@ -133,7 +133,9 @@ class TestWrongTraining:
         (tmp_path / "some.weights.h5").touch()
         options = ["--data", data, "--weights", tmp_path / "some.weights.h5"]
         result = run("train", "--model", "binary-cnn", *options)
-        assert_one_message(result, "binary-cnn learns from nothing, so it takes no weights file.")
+        assert_one_message(
+            result, "binary-cnn is trained from scratch, so it takes no weights file."
+        )
 
     def test_an_unknown_key_of_a_file(self, run: Run, data: Path, tmp_path: Path) -> None:
         (tmp_path / "own.yaml").write_text(f"model: binary-cnn\ndata: {data}\nepoch: 3\n")

@@ -4,7 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -22,13 +22,14 @@ from training.processes import end_with_parent
 
 THUMBNAIL_SIDE = 32
 
-_PIXELS = "pixels.npy"
-_THUMBNAILS = "thumbnails.npy"
-_STEP = 32
 _LOCK_FILE = ".lock"
 _STAGING_PREFIX = ".preparing-"
+_STEP = 32
 # Starting a process takes a third of a second, which pays from about this many scans on.
 _WORTH_PROCESSES = 1000
+
+# Pixels, thumbnail, and whether the crop was degenerate; or why a file is skipped.
+_Prepared = tuple[NDArray[np.uint8], NDArray[np.uint8], bool] | str
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +78,8 @@ def prepare_arrays(
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     return PreparedArrays(
         rows=np.array(index["rows"], dtype=np.int64),
-        pixels=np.load(folder / _PIXELS, mmap_mode="r"),
-        thumbnails=np.load(folder / _THUMBNAILS),
+        pixels=np.load(folder / "pixels.npy", mmap_mode="r"),
+        thumbnails=np.load(folder / "thumbnails.npy"),
         skipped=tuple((row, reason) for row, reason in index["skipped"]),
         uncropped=tuple(index["uncropped"]),
         manifest=manifest,
@@ -87,54 +88,44 @@ def prepare_arrays(
 
 def _fill(folder: Path, files: Sequence[Path], specification: ScanSpecification) -> None:
     sweep(folder.parent, _STAGING_PREFIX)
+    rows: list[int] = []
+    skipped: list[tuple[int, str]] = []
+    uncropped: list[int] = []
+    pixels = np.empty((len(files), specification.size, specification.size, 1), np.uint8)
+    thumbnails = np.empty((len(files), THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
+    for number, prepared in enumerate(_prepare_all(files, specification)):
+        if isinstance(prepared, str):
+            skipped.append((number, prepared))
+            continue
+        pixels[len(rows)], thumbnails[len(rows)], degenerate = prepared
+        rows.append(number)
+        uncropped += [number] * degenerate
     with staging_folder(folder, _STAGING_PREFIX) as staging:
-        _reserve(staging / _PIXELS, (len(files), *2 * (specification.size,), 1))
-        _reserve(staging / _THUMBNAILS, (len(files), *2 * (THUMBNAIL_SIDE,)))
-        results = _prepare_all(files, specification, staging)
-        rows = [row for row, result in enumerate(results) if isinstance(result, bool)]
-        if len(rows) < len(files):
-            for name in (_PIXELS, _THUMBNAILS):
-                np.save(staging / name, np.load(staging / name)[rows])
-        index = {
-            "rows": rows,
-            "skipped": [(row, why) for row, why in enumerate(results) if isinstance(why, str)],
-            "uncropped": [row for row, result in enumerate(results) if result is True],
-        }
+        np.save(staging / "pixels.npy", pixels[: len(rows)])
+        np.save(staging / "thumbnails.npy", thumbnails[: len(rows)])
+        index = {"rows": rows, "skipped": skipped, "uncropped": uncropped}
         (staging / "index.json").write_text(json.dumps(index), encoding="utf-8")
         move_into_place(staging, folder)
 
 
-def _reserve(path: Path, shape: tuple[int, ...]) -> None:
-    """Make an empty array file; its space is taken now: a full disk is an error, not a crash."""
-    np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+def _prepare_all(files: Sequence[Path], specification: ScanSpecification) -> Iterator[_Prepared]:
+    """Prepare scans in order, many of them in as many processes as there are cores.
 
-
-def _prepare_all(
-    files: Sequence[Path], specification: ScanSpecification, folder: Path
-) -> list[str | bool]:
-    """Fill the arrays in a folder; give what `_prepare_rows` gives for every file.
-
-    Threads would wait for the interpreter's lock between OpenCV's short calls, so each core gets a
-    process. Forking is not safe here: the training framework has threads of its own.
+    Threads would wait for the interpreter's lock between OpenCV's short calls. Forking is not safe
+    here: the training framework has threads of its own.
     """
-    prepare = partial(_prepare_rows, folder, specification)
-    firsts = range(0, len(files), _STEP)
-    steps = [files[first : first + _STEP] for first in firsts]
-    results: list[str | bool] = []
+    prepare = partial(_prepare_one, specification)
     with tqdm(desc="Preparing scans", total=len(files), unit="scan") as bar:
         if len(files) < _WORTH_PROCESSES:
-            for first, step in zip(firsts, steps, strict=True):
-                results += prepare(first, step)
-                bar.update(len(step))
-            return results
+            for path in files:
+                yield prepare(path)
+                bar.update()
+            return
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(os.cpu_count(), spawn, _begin_process) as pool:
-            for done in pool.map(prepare, firsts, steps):
-                results += done
-                bar.update(len(done))
-    return results
+            for prepared in pool.map(prepare, files, chunksize=_STEP):
+                yield prepared
+                bar.update()
 
 
 def _begin_process() -> None:
@@ -142,28 +133,14 @@ def _begin_process() -> None:
     end_with_parent()
 
 
-def _prepare_rows(
-    folder: Path, specification: ScanSpecification, first: int, files: Sequence[Path]
-) -> list[str | bool]:
-    """Fill rows of the arrays; give whether each crop fell back, or why a file is skipped."""
-    pixels = np.zeros((len(files), *2 * (specification.size,), 1), np.uint8)
-    thumbnails = np.zeros((len(files), *2 * (THUMBNAIL_SIDE,)), np.uint8)
-    results: list[str | bool] = []
-    for row, path in enumerate(files):
-        try:
-            picture = read_picture(path.read_bytes())
-        except (ScanError, OSError) as error:
-            results.append(str(error))
-            continue
-        prepared = prepare_scan(picture, specification)
-        pixels[row] = prepared.pixels
-        thumbnails[row] = cv2.resize(
-            picture.grey, 2 * (THUMBNAIL_SIDE,), interpolation=cv2.INTER_AREA
-        )
-        results.append(not prepared.found_head)
-    for name, rows in ((_PIXELS, pixels), (_THUMBNAILS, thumbnails)):
-        np.load(folder / name, mmap_mode="r+")[first : first + len(files)] = rows
-    return results
+def _prepare_one(specification: ScanSpecification, path: Path) -> _Prepared:
+    try:
+        picture = read_picture(path.read_bytes())
+    except (ScanError, OSError) as error:
+        return str(error)
+    prepared = prepare_scan(picture, specification)
+    thumbnail = cv2.resize(picture.grey, 2 * (THUMBNAIL_SIDE,), interpolation=cv2.INTER_AREA)
+    return prepared.pixels, np.asarray(thumbnail, np.uint8), not prepared.found_head
 
 
 def _file_digest(path: Path) -> str:

@@ -57,32 +57,6 @@ class Dataset:
         return self.task.classes
 
 
-@dataclass(frozen=True)
-class _Listing:
-    """The scans of several trees, before any file is opened.
-
-    Attributes:
-        roots: the trees' tops.
-        trees: what was found in each.
-        paths: of all scans.
-        names: of all scans, as a `Dataset` has them.
-        labels: canonical classes of all scans, or their folders' own names.
-        parts: of all scans.
-    """
-
-    roots: tuple[Path, ...]
-    trees: tuple[ScanTree, ...]
-    paths: tuple[Path, ...]
-    names: tuple[str, ...]
-    labels: tuple[str, ...]
-    parts: tuple[str | None, ...]
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was left out of the trees."""
-        return tuple(note for tree in self.trees for note in tree.notes)
-
-
 def load_dataset(
     roots: Sequence[Path],
     specification: ScanSpecification,
@@ -104,48 +78,34 @@ def load_dataset(
         DataError: no folder, no scan, one class only, a class of which no scan is left, tumours
             without a kind where nothing is healthy, or a pattern without a match.
     """
-    listing = _list_scans(roots, exclude)
-    task = _set_task(listing, binary=binary)
-    arrays = prepare_arrays(listing.paths, specification, cache)
-    return _assemble(listing, task, arrays)
-
-
-def _list_scans(roots: Sequence[Path], exclude: Sequence[str]) -> _Listing:
-    trees = tuple(read_tree(root, exclude=exclude) for root in roots)
+    trees = [read_tree(root, exclude=exclude) for root in roots]
     _check_patterns(exclude, trees)
-    scans = [
-        (root, tree, scan) for root, tree in zip(roots, trees, strict=True) for scan in tree.scans
-    ]
-    return _Listing(
-        roots=tuple(roots),
-        trees=trees,
-        paths=tuple(scan.path for *_, scan in scans),
-        names=tuple(
-            f"{tree.name}/{scan.path.relative_to(root).as_posix()}" for root, tree, scan in scans
-        ),
-        labels=tuple(scan.label for *_, scan in scans),
-        parts=tuple(scan.part for *_, scan in scans),
-    )
+    task = _set_task(trees, binary=binary)
+    scans = [scan for tree in trees for scan in tree.scans]
+    arrays = prepare_arrays([scan.path for scan in scans], specification, cache)
+    return _assemble(trees, task, arrays)
 
 
-def _set_task(listing: _Listing, *, binary: bool) -> Task:
+def _set_task(trees: Sequence[ScanTree], *, binary: bool) -> Task:
     """Decide what is told apart; refuse scans that, taken together, show one class only."""
-    _check_several(listing, listing.labels)
-    task = Task.of_labels(listing.labels, binary=binary)
+    labels = [scan.label for tree in trees for scan in tree.scans]
+    _check_several(labels, trees)
+    task = Task.of_labels(labels, binary=binary)
     if binary:
-        _check_several(listing, [task.classes[number] for number in task.number(listing.labels)])
+        _check_several([task.classes[number] for number in task.number(labels)], trees)
     return task
 
 
-def _assemble(listing: _Listing, task: Task, arrays: PreparedArrays) -> Dataset:
+def _assemble(trees: Sequence[ScanTree], task: Task, arrays: PreparedArrays) -> Dataset:
     """Number and group the scans that could be read, and drop those that contradict each other."""
-    names = [listing.names[row] for row in arrays.rows]
-    labels = task.number(listing.labels[row] for row in arrays.rows)
-    skipped = tuple((listing.names[row], reason) for row, reason in arrays.skipped)
+    listed = [scan for tree in trees for scan in tree.scans]
+    scans = [listed[row] for row in arrays.rows]
+    labels = task.number(scan.label for scan in scans)
+    skipped = tuple((listed[row].name, reason) for row, reason in arrays.skipped)
     _check_remaining(task, labels, [f"{name}: {reason}" for name, reason in skipped])
     groups = group_near_duplicates(arrays.thumbnails)
     contradictory = task.find_contradictions(groups, labels)
-    contradictions = tuple(names[row] for row in contradictory)
+    contradictions = tuple(scans[row].name for row in contradictory)
     named = np.nonzero(task.is_named(labels))[0]
     kept = np.setdiff1d(named, contradictory)
     _check_remaining(
@@ -156,19 +116,20 @@ def _assemble(listing: _Listing, task: Task, arrays: PreparedArrays) -> Dataset:
     # The copy of a scan whose kind is named has nothing to add.
     nameless = np.nonzero(~np.isin(groups, groups[named]))[0]
     rows = np.concatenate([kept, nameless])
+    notes = [note for tree in trees for note in tree.notes]
     return Dataset(
         task=task,
-        names=tuple(names[row] for row in rows),
+        names=tuple(scans[row].name for row in rows),
         pixels=arrays.pixels[rows],
         labels=labels[rows],
         groups=groups[rows],
-        parts=tuple(listing.parts[row] for row in arrays.rows[rows]),
+        parts=tuple(scans[row].part for row in rows),
         manifest=arrays.manifest,
         contradictions=contradictions,
         skipped=skipped,
-        uncropped=tuple(listing.names[row] for row in arrays.uncropped),
-        notes=(*listing.notes, *_note_classes(task, len(nameless))),
-        sources=tuple(SOURCES[tree.name] for tree in listing.trees if tree.name in SOURCES),
+        uncropped=tuple(listed[row].name for row in arrays.uncropped),
+        notes=(*notes, *_note_classes(task, len(nameless))),
+        sources=tuple(SOURCES[tree.name] for tree in trees if tree.name in SOURCES),
     )
 
 
@@ -231,16 +192,17 @@ def _check_patterns(exclude: Sequence[str], trees: Sequence[ScanTree]) -> None:
             )
 
 
-def _check_several(listing: _Listing, labels: Sequence[str]) -> None:
+def _check_several(labels: Sequence[str], trees: Sequence[ScanTree]) -> None:
     """Refuse scans of one class only."""
     if len(set(labels)) == 1:
         explanation = (
             f"Only one class, {labels[0]!r} ({len(labels)} images), in "
-            f"{', '.join(map(str, listing.roots))}; a classifier needs two or more. Images must "
-            "lie in one folder for each class, such as glioma/1.jpg and notumor/2.jpg: pass the "
-            "folder above these, or another --data folder too."
+            f"{', '.join(str(tree.root) for tree in trees)}; a classifier needs two or more. "
+            "Images must lie in one folder for each class, such as glioma/1.jpg and notumor/2.jpg: "
+            "pass the folder above these, or another --data folder too."
         )
-        raise DataError("\n".join([explanation, *listing.notes, describe_layout()]))
+        notes = [note for tree in trees for note in tree.notes]
+        raise DataError("\n".join([explanation, *notes, describe_layout()]))
 
 
 def _check_remaining(task: Task, labels: NDArray[np.int64], left_out: Sequence[str]) -> None:

@@ -44,11 +44,13 @@ class ScanFile:
 
     Attributes:
         path: where it lies, below the folder that was asked for.
+        name: that folder's name and the path below it, which exclude patterns match.
         label: the canonical class, or the folder's own name where none of the names is known.
         part: what the data set's own folders call it, or None where they name no part.
     """
 
     path: Path
+    name: str
     label: str
     part: Literal["train", "test"] | None
 
@@ -58,12 +60,14 @@ class ScanTree:
     """The scans of one folder, and what was left out of it.
 
     Attributes:
-        name: what exclude patterns and reports call the folder.
+        root: the folder.
+        name: what exclude patterns and reports call it.
         scans: ordered by path.
         excluded: how many images each pattern left out; those that matched none are missing.
         notes: a sentence for each folder or pattern that left images out.
     """
 
+    root: Path
     name: str
     scans: tuple[ScanFile, ...]
     excluded: Mapping[str, int]
@@ -86,7 +90,7 @@ def read_tree(root: Path, *, exclude: Sequence[str] = ()) -> ScanTree:
     Classes are the folders that hold images themselves. Where some bear a known class name, the
     others (such as a folder of unlabelled images to try a model on) are left out, with a note;
     where none does, the folders' own names are the classes, but for the tree's top: what lies there
-    beside folders of images is of no class, and left out with a note. Hidden files and folders and
+    next to folders of images is of no class, and left out with a note. Hidden files and folders and
     `__MACOSX` are passed over; links to folders are followed, each folder being read once.
 
     Args:
@@ -114,13 +118,13 @@ def read_tree(root: Path, *, exclude: Sequence[str] = ()) -> ScanTree:
         if folder not in labels
     ]
     scans = tuple(
-        ScanFile(root / path, labels[path.parent], _part(path))
+        ScanFile(root / path, f"{name}/{path.as_posix()}", labels[path.parent], _part(path))
         for path in images
         if path.parent in labels
     )
     if not scans:
         raise DataError("\n".join([f"No labelled image in {root}.", *notes, describe_layout()]))
-    return ScanTree(name, scans, excluded, tuple(notes))
+    return ScanTree(root, name, scans, excluded, tuple(notes))
 
 
 def _images(root: Path) -> Iterator[Path]:
@@ -169,8 +173,8 @@ def _lies_beside(folder: Path, folders: Iterable[Path]) -> bool:
 
 def _explain_left_out(folder: Path, folders: Iterable[Path]) -> str:
     if _lies_beside(folder, folders):
-        return "they lie beside the folders of the classes, in none of them"
-    return f"its name is no class known here ({', '.join(CANONICAL_CLASSES)})"
+        return "they are next to the folders of the classes, in none of them"
+    return f"its name is not a class known here ({', '.join(CANONICAL_CLASSES)})"
 
 
 def _part(path: Path) -> Literal["train", "test"] | None:

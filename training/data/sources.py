@@ -23,7 +23,6 @@ class Source:
         title: its published title.
         kind: which service serves it.
         handle: its identifier there: `owner/dataset` at Kaggle, the article's number at figshare.
-        url: its page, to read about it or to download it by hand.
         licence: an SPDX identifier, or `not stated`.
         classes: the canonical names of its classes.
         citation: how to cite it.
@@ -33,10 +32,16 @@ class Source:
     title: str
     kind: Literal["kaggle", "figshare"]
     handle: str
-    url: str
     licence: str
     classes: tuple[str, ...]
     citation: str
+
+    @property
+    def url(self) -> str:
+        """Its page, to read about it or to download it by hand."""
+        if self.kind == "kaggle":
+            return f"https://www.kaggle.com/datasets/{self.handle}"
+        return f"https://figshare.com/articles/dataset/{self.title.replace(' ', '_')}/{self.handle}"
 
 
 _SOURCES = (
@@ -45,7 +50,6 @@ _SOURCES = (
         title="Brain Tumor Classification (MRI)",
         kind="kaggle",
         handle="sartajbhuvaji/brain-tumor-classification-mri",
-        url="https://www.kaggle.com/datasets/sartajbhuvaji/brain-tumor-classification-mri",
         licence="MIT",
         classes=FOUR_CLASSES,
         citation="Bhuvaji S., Kadam A., Bhumkar P., Dedge S., Kanchan S. Brain Tumor "
@@ -56,7 +60,6 @@ _SOURCES = (
         title="Brain Tumor MRI Dataset",
         kind="kaggle",
         handle="masoudnickparvar/brain-tumor-mri-dataset",
-        url="https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mri-dataset",
         licence="CC0-1.0",
         classes=FOUR_CLASSES,
         citation="Nickparvar M. Brain Tumor MRI Dataset. Kaggle, 2021. "
@@ -67,7 +70,6 @@ _SOURCES = (
         title="Brian Tumor Dataset",  # so spelt by its publisher
         kind="kaggle",
         handle="preetviradiya/brian-tumor-dataset",
-        url="https://www.kaggle.com/datasets/preetviradiya/brian-tumor-dataset",
         licence=UNSTATED_LICENCE,
         classes=("notumor", "tumor"),
         citation="Viradiya P. Brian Tumor Dataset. Kaggle, 2021.",
@@ -77,7 +79,6 @@ _SOURCES = (
         title="Br35H :: Brain Tumor Detection 2020",
         kind="kaggle",
         handle="ahmedhamada0/brain-tumor-detection",
-        url="https://www.kaggle.com/datasets/ahmedhamada0/brain-tumor-detection",
         licence=UNSTATED_LICENCE,
         classes=("notumor", "tumor"),
         citation="Hamada A. Br35H :: Brain Tumor Detection 2020. Kaggle, 2020.",
@@ -87,7 +88,6 @@ _SOURCES = (
         title="brain tumor dataset",
         kind="figshare",
         handle="1512427",
-        url="https://figshare.com/articles/dataset/brain_tumor_dataset/1512427",
         licence="CC-BY-4.0",
         classes=("glioma", "meningioma", "pituitary"),
         citation="Cheng J. brain tumor dataset (3064 T1-weighted contrast-enhanced slices of "

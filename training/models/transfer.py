@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -18,6 +18,7 @@ from training.models.blocks import (
     colour_scans,
     explain_failed_download,
 )
+from training.models.copies import call_copies
 from training.models.registry import FINE_TUNING, Architecture, WeightsError, register
 
 
@@ -56,7 +57,10 @@ def build_transfer(size: int, outputs: int, *, backbone: _Backbone) -> keras.Mod
     scans = layers.Input((size, size, 1), name="scans")
     colours = colour_scans(scans, backbone.scaling)
     inner = backbone.application(input_tensor=colours, include_top=False, weights=None)
-    model = _flatten(keras.Model(scans, classify(inner.output, outputs), name=backbone.name))
+    model = keras.Model(scans, classify(inner.output, outputs), name=backbone.name)
+    if any(isinstance(layer, keras.Sequential) for layer in model.layers):  # ConvNeXt has some
+        flat = layers.Input((size, size, 1), name="scans")
+        model = keras.Model(flat, call_copies(model, flat), name=backbone.name)
     _set_statistics(model)
     return model
 
@@ -99,24 +103,6 @@ def _set_statistics(model: keras.Model) -> None:
         if isinstance(layer, layers.Normalization) and layer.weights:
             layer.set_weights([IMAGENET_MEAN, IMAGENET_DEVIATION**2, np.int32(0)])
             layer.finalize_state()
-
-
-def _flatten(model: keras.Model) -> keras.Model:
-    """Lay out the layers of models inside a model; ConvNeXt has some."""
-    if not any(isinstance(layer, keras.Sequential) for layer in model.layers):
-        return model
-
-    def call(layer: keras.Operation, *inputs: Any, **options: Any) -> Any:
-        if not isinstance(layer, keras.Sequential):
-            return layer(*inputs, **options)
-        [x] = inputs
-        for inner in layer.layers:
-            x = type(inner).from_config(inner.get_config())(x)
-        return x
-
-    flat = keras.models.clone_model(model, call_function=call)
-    flat.set_weights(model.get_weights())
-    return flat
 
 
 for _backbone in _BACKBONES:

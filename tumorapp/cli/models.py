@@ -231,8 +231,7 @@ def import_command(
     check_backend()
     load_backend()
     from training.export import ExportError
-    from training.foreign import ImportModelError
-    from training.import_model import ImportRequest, import_model
+    from training.import_model import ImportModelError, ImportRequest, import_model
 
     names = tuple(part.strip() for part in classes.split(","))
     request = ImportRequest(
