@@ -282,6 +282,7 @@ def test_a_full_table_of_files_ends_no_worker(
 ) -> None:
     with serve(models_dir, tmp_path) as service:
         (worker,) = service.workers()
+        service.ask("/api/predict", scan, IMAGE)  # what is imported with the first is there
         # As if the process had opened all files it may, while it may take connections still.
         opened = len(list(Path(f"/proc/{worker}/fd").iterdir()))
         resource.prlimit(worker, resource.RLIMIT_NOFILE, (opened + 5, opened + 5))
