@@ -1,8 +1,7 @@
 # Two images from one file:
 #   docker build --target serve -t tumorapp:serve .   the page and the API; no TensorFlow inside
 #   docker build --target train -t tumorapp:train .   every flask command, with TensorFlow for GPUs
-# `make verify-image` follows the steps of `serve` where there is no Docker: keep its RUN steps free of
-# absolute paths and of the system's package manager.
+# `make verify-image` proves `serve` where there is no Docker: it takes its COPY and ENTRYPOINT lines.
 
 FROM python:3.12-slim AS base
 ENV PYTHONUNBUFFERED=1 \

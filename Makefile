@@ -68,8 +68,8 @@ translations: $(dev)/installed ## bring the catalogues of the pages' texts up to
 		--no-wrap --ignore-obsolete --ignore-pot-creation-date
 	$(pybabel) compile --directory $(catalogues)
 
-verify-image: $(dev)/installed ## follow the Dockerfile's serve stage without Docker, and ask it for a prediction
-	@$(dev)/bin/python -m deploy.verify_serve_image $(ARGS)
+verify-image: $(dev)/installed ## build what the Dockerfile's serve stage holds without Docker, and ask it for a prediction
+	@$(dev)/bin/python -m deploy.verify_serve_image
 
 clean: ## remove the environments and every cache; data, runs and bundles stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,13 +1,11 @@
 """How gunicorn serves TumorApp: every name here is one of gunicorn's settings.
 
 The environment chooses HOST, PORT, WEB_CONCURRENCY (worker processes) and THREADS (a worker's
-request threads). The size of a request is limited in the application, and forwarded headers are
-trusted as gunicorn does by default: from 127.0.0.1 only, or from FORWARDED_ALLOW_IPS.
+requests at once). The size of a request is limited in the application.
 """
 
 import contextlib
 import ctypes
-import fcntl
 import logging
 import os
 import resource
@@ -27,8 +25,7 @@ from gunicorn.workers.base import Worker
 # glibc's names for them, of malloc.h.
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 
-_COUNTS, _LOCK_FILE = "tumorapp-metrics-", "lock"
-
+_COUNTS = "PROMETHEUS_MULTIPROC_DIR"
 _OTHER_FILES = 64  # that a worker has open, beside its connections
 
 
@@ -64,8 +61,8 @@ workers = _read_number("WEB_CONCURRENCY", 1, 256)
 worker_class = "tumorapp.server.worker.Worker"
 threads = _read_number("THREADS", min((os.cpu_count() or 1) + 2, 16), 1024)
 
-# A worker's connections: those with a thread, at most 400 that wait for one (TUMORAPP_MAX_WAITING),
-# and some that wait for their clients, of which the one that idles longest makes room for the next:
+# A worker's connections: those that are answered, at most 400 that wait (TUMORAPP_MAX_WAITING), and
+# some that wait for their clients, of which the one that takes longest makes room for the next:
 # fewer, where a process may not open that many files.
 worker_connections = threads + 484
 _files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -85,6 +82,10 @@ worker_tmp_dir = str(_shared_memory) if os.access(_shared_memory, os.W_OK) else 
 
 # No file outside the worker's own: gunicornc's socket would need a writable home folder.
 control_socket_disable = True
+
+# No header is believed here: the application believes as many proxies as TUMORAPP_PROXIES says.
+forwarder_headers = ""
+secure_scheme_headers = dict[str, str]()
 
 _log_format = os.environ.get("TUMORAPP_LOG_FORMAT", "").strip()
 errorlog = "-"
@@ -115,41 +116,28 @@ logger_class = _Logger
 
 
 def on_starting(server: Arbiter) -> None:
-    """Say at once that the address cannot be had; gunicorn would try for seconds.
-
-    Make the folder in which the workers count for Prometheus, before any of them starts.
-    """
+    """Say at once that the address cannot be had; gunicorn would try for seconds."""
     inherited = "GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ
     for address in server.address:
         if isinstance(address, tuple) and not inherited:
             _check_address(*address)
-    _sweep_counts()
-    server.metrics_folder = tempfile.mkdtemp(prefix=_COUNTS, dir=worker_tmp_dir)
-    # Open as long as the server lives, and its workers, which inherit it.
-    server.metrics_lock = Path(server.metrics_folder, _LOCK_FILE).open("w")  # noqa: SIM115
-    fcntl.flock(server.metrics_lock, fcntl.LOCK_EX)
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = server.metrics_folder
+    if server.cfg.workers > 1:
+        # prometheus_client adds up what several workers count in the files of a folder.
+        os.environ[_COUNTS] = tempfile.mkdtemp(prefix="tumorapp-metrics-", dir=worker_tmp_dir)
 
 
-def _sweep_counts() -> None:
-    """Remove the counts of servers that were killed, of which nobody holds the lock any more."""
-    for lock in Path(worker_tmp_dir or tempfile.gettempdir()).glob(f"{_COUNTS}*/{_LOCK_FILE}"):
-        with contextlib.suppress(OSError), lock.open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(lock.parent, ignore_errors=True)
-
-
-def child_exit(server: Arbiter, worker: Worker) -> None:
+def child_exit(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001  (gunicorn's signature)
     """Forget what a worker that has ended was doing; what it has counted stays counted."""
-    from prometheus_client.multiprocess import mark_process_dead
+    if _COUNTS in os.environ:
+        from prometheus_client.multiprocess import mark_process_dead
 
-    mark_process_dead(worker.pid, server.metrics_folder)  # type: ignore[no-untyped-call]
+        mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
-def on_exit(server: Arbiter) -> None:
+def on_exit(server: Arbiter) -> None:  # noqa: ARG001
     """Remove the workers' counts."""
-    if hasattr(server, "metrics_folder"):  # else it could not start
-        shutil.rmtree(server.metrics_folder, ignore_errors=True)
+    if folder := os.environ.pop(_COUNTS, None):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_address(host: str, port: int) -> None:

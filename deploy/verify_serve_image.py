@@ -1,242 +1,121 @@
-"""Prove the Dockerfile's serve stage where there is no Docker.
+"""Prove the Dockerfile's serve stage where there is no Docker: `make verify-image`.
 
-It follows the stage's own steps in an empty folder and an empty virtual environment, starts the
-command that the image would start, waits for the image's own health check, asks for a prediction
-and for the page, and checks what must not be there. `python -m deploy.verify_serve_image` exits
-with 1 at the first step that fails, and says which.
+It copies what the stage copies into an empty folder, installs what the stage installs into an empty
+environment, starts the image's command there, asks for a prediction and for the page, and checks
+what must not be there. The first thing that fails ends it with status 1.
 """
 
-import argparse
 import io
 import json
+import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import Image as Picture
-from PIL import ImageDraw
+from PIL import Image
 
-from deploy.dockerfile import Step, StepError, read_stage
-from deploy.image import Image
-
-SECONDS_TO_HEALTH = 60
-UNWANTED = ("tensorflow", "keras", "torch", "jax", "sklearn", "matplotlib", "pytest")
+PROJECT = Path(__file__).parents[1]
+SECONDS_TO_START = 60
+UNWANTED = ("tensorflow", "keras", "torch", "jax", "sklearn", "matplotlib", "pytest", "training")
 
 
-def draw_phantom() -> bytes:
-    """Draw a head with a bright spot in it: a grey PNG of 200 by 220 pixels."""
-    picture = Picture.new("L", (200, 220), 4)
-    pen = ImageDraw.Draw(picture)
-    pen.ellipse((20, 15, 180, 205), fill=200)
-    pen.ellipse((30, 25, 170, 195), fill=90)
-    pen.ellipse((105, 70, 145, 110), fill=230)
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return file.getvalue()
+def read_stage(name: str) -> str:
+    """Read the lines of a stage of the Dockerfile, without those it builds on."""
+    stages = re.split(r"^FROM .* AS ", (PROJECT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    return next(stage for stage in stages if stage.startswith(f"{name}\n"))
 
 
-def build(project: Path, target: str, folder: Path) -> Image:
-    """Follow every step of the stage, printing each, and return what they made."""
-    image = Image(project, folder)
-    for step in read_stage(project / "Dockerfile", target):
-        started = time.monotonic()
-        with naming(step):
-            remark = image.follow(step)
-        seconds = time.monotonic() - started
-        print(f"  {step}" + (f"  ({remark})" if remark else "") + f"  {seconds:.1f} s", flush=True)
-    return image
+def copy_stage(name: str, folder: Path) -> None:
+    """Copy into a folder what a stage copies; end the program where Docker would not find it."""
+    let_through = (PROJECT / ".dockerignore").read_text().splitlines()
+    for line in re.findall(r"^COPY (.+)$", read_stage(name), flags=re.MULTILINE):
+        *sources, target = line.split()
+        for source in sources:
+            if f"!{source}" not in let_through or not (PROJECT / source).exists():
+                sys.exit(f"FAILED: COPY {source}: .dockerignore keeps it out, or it is missing.")
+            if (PROJECT / source).is_file():
+                shutil.copy(PROJECT / source, folder / target)
+            else:
+                ignore = shutil.ignore_patterns("__pycache__", ".*")
+                shutil.copytree(PROJECT / source, folder / target, ignore=ignore)
 
 
-@contextmanager
-def naming(step: Step) -> Iterator[None]:
-    """Put the Dockerfile's line before what a failed step says."""
-    try:
-        yield
-    except StepError as error:
-        raise StepError(f"Dockerfile, line {step.line}: {step}\n{error}") from error
+def list_files(folder: Path) -> set[tuple[Path, int]]:
+    """List every file of a folder but compiled Python, with the time of its last change."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return {(path, path.stat().st_mtime_ns) for path in files}
 
 
-def check_image(image: Image) -> None:
-    """Check what can be seen before it starts: user, health check, command, packages."""
-    if not re.fullmatch(r"[1-9]\d*(:\d+)?", image.user):
-        raise StepError(
-            f"USER must be a number other than 0, so that a cluster can check it: {image.user}"
-        )
-    if not image.healthcheck or not image.entrypoint:
-        raise StepError("The stage needs both HEALTHCHECK and ENTRYPOINT.")
-    program = "import sys, importlib.util as u; print(*filter(u.find_spec, sys.argv[1:]))"
-    found = image.run(["python", "-c", program, *UNWANTED])
-    if found.returncode or found.stdout.strip():
-        raise StepError(f"These packages must not be in the image: {found.stdout.strip()}")
-
-
-def find_free_port() -> int:
-    """Find a port that nothing on this machine listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-@contextmanager
-def running(image: Image, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the image's command; stop it at the end, as `docker stop` does."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*image.entrypoint, *image.arguments],
-            cwd=image.workdir,
-            env=image.process_environment(),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def wait_for_health(image: Image, process: subprocess.Popen[bytes], log: Path) -> float:
-    """Wait until the image's health check passes; return the seconds it took.
-
-    Raises:
-        StepError: the process ended, or the check did not pass within SECONDS_TO_HEALTH.
-    """
-    started = time.monotonic()
-    while (seconds := time.monotonic() - started) < SECONDS_TO_HEALTH:
-        if process.poll() is not None:
-            raise StepError(f"It ended with status {process.returncode}:\n{read_end(log)}")
-        check = image.run(image.healthcheck)
-        if check.returncode == 0:
-            return seconds
-        time.sleep(0.2)
-    raise StepError(
-        f"HEALTHCHECK did not pass within {SECONDS_TO_HEALTH} s:\n"
-        f"{check.stdout[-800:]}\n{read_end(log)}"
-    )
-
-
-def read_end(log: Path) -> str:
-    """Read the last part of what the server printed."""
-    return log.read_text(errors="replace")[-3000:]
-
-
-def ask(address: str, picture: bytes | None = None) -> str:
-    """Get an address, or post a PNG to it, and return the answer's text.
-
-    Raises:
-        StepError: there is no answer, or one with another status than 200.
-    """
+def ask(address: str, picture: bytes | None = None) -> bytes:
+    """Get an address, or post a picture to it; raises OSError where it does not answer with 200."""
     request = urllib.request.Request(address, picture, {"Content-Type": "image/png"})  # noqa: S310
-    try:
-        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310  (our own address)
-            text: str = response.read().decode(errors="replace")
-            return text
-    except urllib.error.HTTPError as error:
-        raise StepError(f"{address} answered {error.code}: {error.read()[:800]!r}") from error
-    except OSError as error:
-        raise StepError(f"{address} did not answer: {error}") from error
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310  (our own address)
+        body: bytes = answer.read()
+        return body
 
 
-def ask_for_prediction(server: str) -> str:
-    """Post a phantom to /api/predict and say what came back, in one line.
-
-    Raises:
-        StepError: the answer is not 200, or not of the documented form.
-    """
-    text = ask(f"{server}/api/predict", draw_phantom())
-    try:
-        answer = json.loads(text)
-        (prediction,) = answer["predictions"]
-        return f"{prediction['label']}, {prediction['probabilities']}"
-    except (ValueError, KeyError, TypeError) as error:
-        raise StepError(f"/api/predict answered 200 with another form: {text[:800]}") from error
-
-
-def ask_for_page(server: str) -> int:
-    """Get the page and every file of our own that it names; return how many those are.
-
-    Raises:
-        StepError: one of them does not answer with 200.
-    """
-    files = set(re.findall(r'(?:src|href)="(/static/[^"]+)"', ask(f"{server}/")))
-    for file in files:
-        ask(server + file)
-    return len(files)
-
-
-def list_files(image: Image) -> dict[Path, tuple[int, int]]:
-    """Size and time of change of every file of the image outside /tmp, but for compiled Python."""
-    return {
-        path: (path.lstat().st_size, path.lstat().st_mtime_ns)
-        for path in image.folder.rglob("*")
-        if not path.is_dir() and path.suffix != ".pyc" and image.folder / "tmp" not in path.parents
-    }
-
-
-def prove(image: Image, log: Path) -> None:
-    """Check a built image, start it, ask it for a prediction, and stop it.
-
-    Args:
-        image: what `build` returned.
-        log: the file that takes what the server prints; outside the image.
-
-    Raises:
-        StepError: something about it does not hold.
-    """
-    check_image(image)
-    files = list_files(image)
-    size = sum(size for size, _ in files.values()) / 2**20
-    print(f"Built: {size:.0f} MiB with its packages, none of {', '.join(UNWANTED)}", flush=True)
-
-    image.environment["PORT"] = str(find_free_port())
-    print(f"Starting: {' '.join([*image.entrypoint, *image.arguments])}", flush=True)
-    with running(image, log) as process:
-        seconds = wait_for_health(image, process, log)
-        print(f"Healthy after {seconds:.1f} s", flush=True)
-        server = f"http://127.0.0.1:{image.environment['PORT']}"
-        print(f"Predicted: {ask_for_prediction(server)}", flush=True)
-        print(f"The page came, and its {ask_for_page(server)} files", flush=True)
-    if process.returncode != 0:
-        raise StepError(f"Stopping it gave status {process.returncode}:\n{read_end(log)}")
-    if written := sorted(set(list_files(image).items()) ^ set(files.items())):
-        raise StepError(
-            f"It wrote outside /tmp, which a read-only container refuses: {written[0][0]}"
-        )
-
-
-def main() -> int:
-    """Read the arguments, verify, and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument(
-        "--project", type=Path, default=Path.cwd(), help="folder with the Dockerfile"
-    )
-    parser.add_argument("--target", default="serve", help="the stage to follow")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="serve-image-") as temporary:
-        folder = Path(temporary)
+def prove(process: subprocess.Popen[bytes], server: str) -> None:
+    """Wait until a service is ready; ask for a prediction, the page and the page's files."""
+    deadline = time.monotonic() + SECONDS_TO_START
+    while True:
         try:
-            print(f"Following the stage {arguments.target!r}:", flush=True)
-            image = build(arguments.project.resolve(), arguments.target, folder / "image")
-            prove(image, folder / "log")
-        except StepError as error:
-            print(f"FAILED: {error}", file=sys.stderr)
-            return 1
-    print("Stopped; it wrote nothing outside /tmp. The image is proven.")
-    return 0
+            ask(f"{server}/readyz")
+            break
+        except OSError as error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"FAILED: it is not ready ({error}); see above.")
+            time.sleep(0.1)
+    picture = io.BytesIO()
+    Image.radial_gradient("L").point(lambda value: max(0, 200 - 2 * value)).save(picture, "PNG")
+    answer = json.loads(ask(f"{server}/api/predict", picture.getvalue()))
+    print("Predicted:", answer["predictions"][0]["label"], flush=True)
+    for file in set(re.findall(rb'(?:src|href)="(/static/[^"]+)"', ask(f"{server}/"))):
+        ask(f"{server}{file.decode()}")
+
+
+def main() -> None:
+    """Build, start, ask, stop and compare."""
+    with tempfile.TemporaryDirectory(prefix="serve-image-") as name:
+        app, temporary, programs = (Path(name, inner) for inner in ("app", "tmp", "venv/bin"))
+        app.mkdir()
+        temporary.mkdir()
+        copy_stage("serve", app)
+        subprocess.run([sys.executable, "-m", "venv", programs.parent], check=True)
+        install = ["-m", "pip", "install", "--quiet", "--require-hashes", "-r"]
+        subprocess.run([programs / "python", *install, app / "requirements-serve.txt"], check=True)
+        find = "import sys, importlib.util as u; print(*filter(u.find_spec, sys.argv[1:]))"
+        command = [str(programs / "python"), "-c", find, *UNWANTED]
+        if found := subprocess.check_output(command, cwd=app, text=True).strip():
+            sys.exit(f"FAILED: these packages must not be in the image: {found}")
+        files = list_files(Path(name))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        environment = {
+            "PATH": f"{programs}:{os.defpath}",
+            "HOME": str(temporary),
+            "TMPDIR": str(temporary),
+            "PORT": str(port),
+        }
+        [entry] = re.findall(r"^ENTRYPOINT (.+)$", read_stage("serve"), flags=re.MULTILINE)
+        process = subprocess.Popen(json.loads(entry), cwd=app, env=environment)
+        try:
+            prove(process, f"http://127.0.0.1:{port}")
+        finally:
+            process.terminate()
+            status = process.wait(30)
+        changed = {path for path, _ in list_files(Path(name)) ^ files}
+        written = [path for path in changed if temporary not in path.parents]
+        if status or written:
+            sys.exit(f"FAILED: it ended with status {status}; written outside /tmp: {written}")
+    print("The image is proven: it answers, stops, and writes nothing outside /tmp.")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -12,8 +12,7 @@ import pytest
 import yaml
 from gunicorn.config import KNOWN_SETTINGS
 
-from deploy.dockerfile import read_stage
-from deploy.image import Image
+from deploy.verify_serve_image import copy_stage, read_stage
 
 PROJECT = Path(__file__).parents[1]
 COMPILED = ("requirements-serve", "requirements", "requirements-gpu", "requirements-dev")
@@ -208,17 +207,31 @@ class TestGitIgnore:
 
 class TestContainers:
     @pytest.mark.parametrize("target", ["serve", "train"])
-    def test_everything_the_dockerfile_copies_is_there(self, target: str, tmp_path: Path) -> None:
-        image = Image(PROJECT, tmp_path)
-        for step in read_stage(PROJECT / "Dockerfile", target):
-            if step.instruction in {"WORKDIR", "COPY"}:
-                image.follow(step)
-        assert (image.workdir / "wsgi.py").is_file()
+    def test_what_the_dockerfile_copies_is_a_whole_application(
+        self, target: str, tmp_path: Path
+    ) -> None:
+        copy_stage(target, tmp_path)
+        for folder in ("brainscan", "tumorapp"):
+            assert not list((tmp_path / folder).rglob("__pycache__"))
+        done = subprocess.run(
+            [sys.executable, "-c", "import wsgi; print(wsgi.app.name)"],
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"], "TUMORAPP_MODELS_DIR": str(tmp_path / "none")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout == "tumorapp\n", done.stderr
+
+    def test_the_image_serves_as_a_numbered_user_and_is_asked_after_its_health(self) -> None:
+        stage = read_stage("serve")
+        assert re.search(r"^USER [1-9]\d*", stage, flags=re.MULTILINE)
+        assert "/readyz" in stage[stage.index("HEALTHCHECK") :]
 
     def test_compose_builds_the_stages_and_locks_the_service_down(self) -> None:
         services = yaml.safe_load((PROJECT / "compose.yaml").read_text())["services"]
         for name, service in services.items():
-            assert read_stage(PROJECT / "Dockerfile", service["build"]["target"])
+            assert read_stage(service["build"]["target"])
             assert service["cap_drop"] == ["ALL"], name
         assert services["serve"]["read_only"] is True
         assert services["serve"]["mem_limit"]

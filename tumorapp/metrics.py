@@ -1,9 +1,8 @@
-"""Prometheus metrics at /metrics: right across gunicorn's workers, and cheap to keep.
+"""Prometheus metrics at /metrics, cheap to keep.
 
-Under gunicorn every worker counts in files of its own, in a private folder that
-`gunicorn.conf.py` makes before the workers start; whichever worker is asked adds them all up.
-Elsewhere the one process counts in memory. Every label has few values: nothing that a client wrote
-becomes one.
+One process counts in memory. Where gunicorn has several workers, each counts in files of its own,
+in a folder that `gunicorn.conf.py` makes before they start; whichever is asked adds them all up.
+Every label has few values: nothing that a client wrote becomes one.
 """
 
 import os
@@ -86,9 +85,9 @@ def init_app(app: Flask) -> None:
     app.add_url_rule("/metrics", "metrics", lambda: _show(catalog))
 
 
-def note_waiting(requests: int) -> None:
-    """Show how many requests wait for a thread of this process."""
-    _waiting.set(requests)
+def note_waiting(change: int) -> None:
+    """Count requests that begin to wait (1) for a place, or no longer do (-1)."""
+    _waiting.inc(change)
 
 
 def _begin() -> None:

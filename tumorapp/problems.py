@@ -87,7 +87,8 @@ def to_problem(error: Problem | HTTPException) -> Problem:
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return refuse_size()
     if status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        problem = Problem("bad-request", reason=error.description or status.description)
+        reason = error.description or status.description or f"{status.phrase}."
+        problem = Problem("bad-request", reason=reason)
     else:
         problem = Problem("internal-error")
     problem.status = status

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from brainscan import Model
 from brainscan.bundle import Card, installed_versions, publish_bundle
 from brainscan.scan import read_scan
 from tumorapp import create_app
-from tumorapp.catalog import Catalog, LoadedModel
+from tumorapp.catalog import Catalog
 
 pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.slow
@@ -53,7 +54,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory, make_card: Callable[..., C
     return root
 
 
-def prepare(model: LoadedModel, draw_scan: Callable[..., bytes]) -> np.ndarray:
+def prepare(model: Model, draw_scan: Callable[..., bytes]) -> np.ndarray:
     """Give scans as a model takes them: drawn ones, and real ones where there are any."""
     files = sorted(SHARED.rglob("*.jpg"))[::500]
     scans = [draw_scan("PNG", spot=0.4 + index * 0.03) for index in range(6)]

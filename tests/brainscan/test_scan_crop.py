@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from brainscan.scan import Box, decode_scan, find_head
+from brainscan.scan import Box, read_picture
+from brainscan.scan.crop import trace_head
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 Draw = Callable[..., bytes]
@@ -22,6 +23,13 @@ def ellipse(width: int, height: int, box: Box, value: int = 150) -> Grey:
     inside = ((across - centre[0]) / axes[0]) ** 2 + ((down - centre[1]) / axes[1]) ** 2 <= 1
     grey[inside] = value
     return grey
+
+
+def find_head(grey: Grey) -> Box:
+    """Give the box of a head that there is."""
+    found = trace_head(grey).box
+    assert found is not None
+    return found
 
 
 def overlap(one: Box, other: Box) -> float:
@@ -48,7 +56,6 @@ class TestHead:
     )
     def test_the_box_spans_the_extreme_points(self, width: int, height: int, box: Box) -> None:
         found = find_head(ellipse(width, height, box))
-        assert found is not None
         # The search happens on a copy of at most 256 pixels, after a blur of five.
         off = 3 * max(1.0, max(width, height) / 256)
         assert np.abs(np.subtract(found, box)).max() <= off
@@ -56,8 +63,7 @@ class TestHead:
 
     def test_inside_the_picture(self, draw_scan: Draw) -> None:
         for width, height in [(200, 220), (257, 511), (999, 500), (40, 41)]:
-            found = find_head(decode_scan(draw_scan("PNG", width=width, height=height)))
-            assert found is not None
+            found = find_head(read_picture(draw_scan("PNG", width=width, height=height)).grey)
             assert 0 <= found.left < found.right <= width
             assert 0 <= found.top < found.bottom <= height
 
@@ -65,11 +71,9 @@ class TestHead:
     def test_a_dim_scan_is_cropped_like_a_bright_one(
         self, draw_scan: Draw, brightness: float
     ) -> None:
-        bright = decode_scan(draw_scan("PNG"))
+        bright = read_picture(draw_scan("PNG")).grey
         dim = np.rint(bright * brightness).astype(np.uint8)
         one, other = find_head(bright), find_head(dim)
-        assert one is not None
-        assert other is not None
         assert overlap(one, other) > 0.97
 
     def test_small_print_beside_the_head_is_left_out(self) -> None:
@@ -78,14 +82,12 @@ class TestHead:
         cv2.putText(grey, "R 12:30", (2, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 255, 1)
         grey[280:295, 5:40] = 255
         found = find_head(grey)
-        assert found is not None
         assert overlap(found, box) > 0.95
 
     def test_noise_in_the_background_is_left_out(self) -> None:
         box = Box(50, 40, 210, 220)
         noise = np.random.default_rng(0).integers(0, 12, (256, 256), np.uint8)
         found = find_head(cv2.add(ellipse(256, 256, box), noise).astype(np.uint8))
-        assert found is not None
         assert overlap(found, box) > 0.95
 
 
@@ -94,7 +96,7 @@ class TestScale:
     def test_a_scan_and_a_copy_of_another_size_are_cropped_alike(
         self, draw_scan: Draw, scale: float
     ) -> None:
-        grey = decode_scan(draw_scan("PNG", width=400, height=440))
+        grey = read_picture(draw_scan("PNG", width=400, height=440)).grey
         copy = cv2.resize(
             grey,
             None,
@@ -103,17 +105,15 @@ class TestScale:
             interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC,
         )
         one, other = find_head(grey), find_head(copy.astype(np.uint8))
-        assert one is not None
-        assert other is not None
         assert overlap(one, Box(*(round(side / scale) for side in other))) > 0.97
 
     @pytest.mark.skipif(not SHARED.is_dir(), reason="there are no real scans here")
     def test_real_scans_and_their_halves(self) -> None:
         overlaps = []
         for file in sorted(SHARED.rglob("*.jpg"))[::300]:
-            grey = decode_scan(file.read_bytes())
+            grey = read_picture(file.read_bytes()).grey
             half = cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-            one, other = find_head(grey), find_head(half.astype(np.uint8))
+            one, other = trace_head(grey).box, trace_head(half.astype(np.uint8)).box
             if one is not None and other is not None:
                 overlaps.append(overlap(one, Box(*(side * 2 for side in other))))
         assert len(overlaps) > 30
@@ -136,22 +136,22 @@ class TestDegenerate:
     def test_a_shape_that_is_no_head(self, box: Box) -> None:
         grey = np.zeros((200, 200), np.uint8)
         grey[box.top : box.bottom, box.left : box.right] = 200
-        assert find_head(grey) is None
+        assert trace_head(grey).box is None
 
     def test_specks_that_the_erosion_removes(self) -> None:
         grey = np.zeros((200, 200), np.uint8)
         grey[::20, ::20] = 255
-        assert find_head(grey) is None
+        assert trace_head(grey).box is None
 
     @pytest.mark.parametrize("value", [0, 128, 255])
     def test_a_flat_picture_never_fails(self, value: int) -> None:
-        found = find_head(np.full((64, 64), value, np.uint8))
+        found = trace_head(np.full((64, 64), value, np.uint8)).box
         assert found in (None, Box(0, 0, 64, 64))
 
     @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (16, 16), (16, 5000), (5000, 16)])
     def test_any_shape_never_fails(self, shape: tuple[int, int]) -> None:
         noise = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
-        found = find_head(noise)
+        found = trace_head(noise).box
         if found is not None:
             assert 0 <= found.left < found.right <= shape[1]
             assert 0 <= found.top < found.bottom <= shape[0]
@@ -159,5 +159,7 @@ class TestDegenerate:
     @pytest.mark.skipif(not SHARED.is_dir(), reason="there are no real scans here")
     def test_hardly_any_real_scan_is_degenerate(self) -> None:
         files = sorted(SHARED.rglob("*.jpg"))[::100]
-        without = [file.name for file in files if find_head(decode_scan(file.read_bytes())) is None]
+        without = [
+            file.name for file in files if read_picture(file.read_bytes()).outline.box is None
+        ]
         assert len(without) <= 0.03 * len(files), without

@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brainscan.scan import ScanSpecification, read_scan
-from brainscan.scan.decode import decode_picture
-from brainscan.scan.resemblance import NOT_A_SCAN, looks_like_scan, measure_colour
+from brainscan.scan import read_picture
+from brainscan.scan.resemblance import measure_colour
 
 Draw = Callable[..., bytes]
 
 SHARED = Path(__file__).parents[3] / "shared"
-SPECIFICATION = ScanSpecification(64)
 
 
 def save(picture: Image.Image, file_format: str = "PNG") -> bytes:
@@ -29,31 +27,31 @@ def save(picture: Image.Image, file_format: str = "PNG") -> bytes:
     [("JPEG", "L"), ("JPEG", "RGB"), ("PNG", "RGBA"), ("PNG", "P"), ("TIFF", "L"), ("WEBP", "RGB")],
 )
 def test_a_head_on_black_is_a_scan(draw_scan: Draw, file_format: str, mode: str) -> None:
-    assert read_scan(draw_scan(file_format, mode=mode), SPECIFICATION).warnings == ()
+    assert read_picture(draw_scan(file_format, mode=mode)).resembles_scan
 
 
 @pytest.mark.parametrize("size", [(32, 32), (96, 400), (3000, 2000)])
 def test_size_and_shape_do_not_matter(draw_scan: Draw, size: tuple[int, int]) -> None:
     width, height = size
-    assert looks_like_scan(*decode_picture(draw_scan("PNG", width=width, height=height)))
+    assert read_picture(draw_scan("PNG", width=width, height=height)).resembles_scan
 
 
 def test_a_picture_bright_to_its_edge_is_none() -> None:
     bright = np.random.default_rng(0).integers(60, 256, (200, 200), np.uint8)
-    assert NOT_A_SCAN in read_scan(save(Image.fromarray(bright)), SPECIFICATION).warnings
+    assert not read_picture(save(Image.fromarray(bright))).resembles_scan
 
 
 def test_a_coloured_head_is_none(draw_scan: Draw) -> None:
     head = Image.open(io.BytesIO(draw_scan("PNG")))
     coloured = Image.merge("RGB", (head, head.point(lambda value: value // 3), head))
-    assert NOT_A_SCAN in read_scan(save(coloured), SPECIFICATION).warnings
+    assert not read_picture(save(coloured)).resembles_scan
 
 
 def test_a_coloured_label_is_no_objection(draw_scan: Draw) -> None:
     scan = Image.open(io.BytesIO(draw_scan("PNG"))).convert("RGB")
     scan.paste((255, 220, 0), (5, 5, 45, 20))
     assert measure_colour(scan) == pytest.approx(600 / 44_000, abs=0.01)
-    assert read_scan(save(scan), SPECIFICATION).warnings == ()
+    assert read_picture(save(scan)).resembles_scan
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "I", "I;16", "F"])
@@ -66,6 +64,6 @@ def test_real_scans_and_photographs() -> None:
     if not samples.is_dir():
         pytest.skip("There are no real scans beside this checkout.")
     for path in (samples / "scans").iterdir():
-        assert looks_like_scan(*decode_picture(path.read_bytes())), path.name
+        assert read_picture(path.read_bytes()).resembles_scan, path.name
     for path in (samples / "not_mri").iterdir():
-        assert not looks_like_scan(*decode_picture(path.read_bytes())), path.name
+        assert not read_picture(path.read_bytes()).resembles_scan, path.name

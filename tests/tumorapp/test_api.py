@@ -101,7 +101,7 @@ def test_a_model_without_convolutions_has_no_heat_map(
         "predictions"
     ]
     assert found["heatmap"] is None
-    assert "no heat map" in found["warnings"][0]
+    assert [warning["code"] for warning in found["warnings"]] == ["no-heatmap"]
 
 
 def test_a_degenerate_crop_is_told(client: FlaskClient) -> None:
@@ -110,7 +110,10 @@ def test_a_degenerate_crop_is_told(client: FlaskClient) -> None:
     file = io.BytesIO()
     picture.save(file, "PNG")
     answer = client.post("/api/predict", data={"image": part(file.getvalue())}).get_json()
-    assert "whole image was used" in answer["predictions"][0]["warnings"][0]
+    assert answer["predictions"][0]["warnings"][0] == {
+        "code": "no-head-outline",
+        "detail": "No clear outline of a head was found, so the whole image was used.",
+    }
 
 
 def test_the_fields_of_the_pages_form_do_no_harm(client: FlaskClient, scan: bytes) -> None:

@@ -12,6 +12,7 @@ import schemathesis
 from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, Phase, given, settings
+from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -20,6 +21,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from brainscan.bundle import Measurement, read_bundle
+from brainscan.bundle.plain import from_plain
+from brainscan.messages import KINDS
+from tumorapp import create_app
 from tumorapp.api.openapi import VERSION
 
 PROJECT = Path(__file__).parents[2]
@@ -66,7 +71,7 @@ def test_every_operation_answers_as_documented(api: Any, mode: GenerationMode) -
 
         @given(case=operation.as_strategy(generation_mode=mode))
         @settings(
-            max_examples=20,
+            max_examples=20 if operation.body else 5,
             deadline=None,
             derandomize=True,
             database=None,
@@ -79,6 +84,21 @@ def test_every_operation_answers_as_documented(api: Any, mode: GenerationMode) -
         ask()
         asked.add(operation.label)
     assert len(asked) >= (10 if mode.is_positive else 3)
+
+
+def test_it_is_valid(document: dict[str, Any]) -> None:
+    validate(document, cls=OpenAPIV31SpecValidator)
+    schemas = document["components"]["schemas"]
+    assert schemas["Prediction"]["properties"]["heatmap"]["type"] == ["string", "null"]
+
+
+def test_every_code_is_listed(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    warning = schemas["Prediction"]["properties"]["warnings"]["items"]
+    assert {
+        *schemas["Problem"]["properties"]["code"]["enum"],
+        *warning["properties"]["code"]["enum"],
+    } == KINDS.keys()
 
 
 def test_every_address_of_the_api_is_documented(app: Flask, document: dict[str, Any]) -> None:
@@ -119,8 +139,7 @@ def test_the_bodies_of_a_prediction(document: dict[str, Any]) -> None:
     assert {parameter["name"] for parameter in operation["parameters"]} == {"model", "heatmap"}
     assert {"200", "400", "404", "413", "415", "422", "503"} <= operation["responses"].keys()
     problem = operation["responses"]["404"]["content"]["application/problem+json"]
-    [example] = problem["examples"].values()
-    assert example["value"]["type"] == "urn:problem-type:tumorapp:unknown-model"
+    assert problem["examples"]["unknown-model"]["value"]["code"] == "unknown-model"
 
 
 def test_examples_follow_their_schemas(api: Any, document: dict[str, Any]) -> None:
@@ -135,6 +154,33 @@ def test_examples_follow_their_schemas(api: Any, document: dict[str, Any]) -> No
                     for example in found or [media["example"]]:
                         if path != "/api/openapi.json" or status != "200":
                             assert check.is_valid(example), (path, status, example)
+
+
+def test_the_examples_are_those_of_the_models_that_are_served() -> None:
+    """So that they cannot drift from the cards."""
+    client = create_app({"MODELS_DIR": PROJECT / "instance/models"}).test_client()
+    document = client.get("/api/openapi.json").get_json()
+
+    def example(path: str, method: str) -> Any:
+        answers = document["paths"][path][method]["responses"]
+        return answers["200"]["content"]["application/json"]["example"]
+
+    models = example("/api/models", "get")
+    assert models == client.get("/api/models").get_json()
+    assert {model["name"] for model in models["models"]} == {"binary-cnn", "mobilenet-v2"}
+    for model in models["models"]:
+        card = read_bundle(PROJECT / "instance/models" / model["name"] / model["version"])
+        assert from_plain(Measurement, model["measurement"]) == card.measurement
+    answer = example("/api/predict", "post")
+    served = next(model for model in models["models"] if model["default"])
+    assert (answer["model"], answer["version"]) == (served["name"], served["version"])
+    [prediction] = answer["predictions"]
+    assert list(prediction["probabilities"]) == served["classes"]
+
+
+def test_without_a_model_there_is_a_document_too(tmp_path: Path) -> None:
+    document = create_app({"MODELS_DIR": tmp_path}).test_client().get("/api/openapi.json")
+    assert document.status_code == 200
 
 
 def test_its_version_is_the_projects() -> None:

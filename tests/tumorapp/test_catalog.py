@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from brainscan import Problem
 from tumorapp import create_app
 from tumorapp.catalog import Catalog
-from tumorapp.errors import NoModelError, UnknownModelError
 
 Publish = Callable[..., Path]
 
@@ -40,7 +40,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "another's card": (lambda bundle: edit_card(bundle, name="other"), "card is that of other/1"),
     "text for a card": (lambda bundle: (bundle / "card.json").write_text("{"), "not valid JSON"),
     "too many classes": (
-        lambda bundle: edit_card(bundle, classes=["a", "b", "c", "d", "e"]),
+        lambda bundle: edit_card(bundle, classes=["a", "b", "c", "d", "e"], measurement=None),
         "its card has 5 classes",
     ),
     "another scan size": (
@@ -145,7 +145,7 @@ def test_a_default_that_is_not_served_is_not_replaced(
     for response in (client.get("/readyz"), client.post("/api/predict", **ask)):
         assert response.status_code == 503
         problem = response.get_json(force=True)
-        assert "The model missing" in problem["detail"]
+        assert problem["code"] == "default-model-missing"
         assert problem["accepted"] == ["binary-cnn", "mobilenet-v2"]
     assert client.post("/api/predict?model=binary-cnn", **ask).status_code == 200
     assert client.get("/api/models").get_json()["default"] is None
@@ -153,7 +153,7 @@ def test_a_default_that_is_not_served_is_not_replaced(
 
 
 def test_an_unknown_name(models_dir: Path) -> None:
-    with pytest.raises(UnknownModelError, match=r"'vgg'\. Choose one of: binary-cnn, mobilenet-v2"):
+    with pytest.raises(Problem, match=r"'vgg'\. Choose one of: binary-cnn, mobilenet-v2"):
         load(models_dir).get("vgg")
 
 
@@ -162,8 +162,9 @@ def test_nothing_installed(tmp_path: Path, caplog: pytest.LogCaptureFixture, exi
     catalog = load(tmp_path if exists else tmp_path / "missing")
     assert (dict(catalog.models), catalog.refused, catalog.default_name) == ({}, (), None)
     assert "No model is served" in caplog.text
-    with pytest.raises(NoModelError):
+    with pytest.raises(Problem) as caught:
         catalog.get("binary-cnn")
+    assert caught.value.code == "no-model"
 
 
 def test_stray_files_are_left_alone(models_dir: Path) -> None:

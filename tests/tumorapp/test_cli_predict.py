@@ -77,7 +77,8 @@ def test_a_table(run: Run, folder: Path, tmp_path: Path) -> None:
     assert probabilities[row["label"]] == float(row["confidence"]) == max(probabilities.values())
     assert row["tumor"] == str(row["label"] == "tumor")
     assert not row["error"]
-    assert "not an image" in rows["bad.jpg"]["error"]
+    assert rows["bad.jpg"]["codes"] == "not-an-image"
+    assert rows["bad.jpg"]["error"].startswith("The file is not an image")
     assert not rows["bad.jpg"]["label"]
 
 
@@ -106,7 +107,7 @@ def test_heat_maps(run: Run, folder: Path, tmp_path: Path) -> None:
 def test_a_folder_without_images(run: Run, tmp_path: Path) -> None:
     result = run(tmp_path)
     assert result.exit_code == 1
-    assert "No images were found: their names end in .jpg" in result.stderr
+    assert "No images were found. Accepted: names that end in .jpg" in result.stderr
     assert "left out" not in result.stderr
     (tmp_path / "slice.dcm").touch()
     assert ".webp. Files left out: 1 (1 .dcm).\n" in run(tmp_path).stderr
@@ -200,7 +201,7 @@ def test_a_server_gives_the_same(
 def test_a_server_without_that_model(run: Run, server: str, folder: Path) -> None:
     result = run(folder, "--server", server, "--model", "vgg")
     assert result.exit_code == 1
-    assert "serves no model named 'vgg'. It serves: binary-cnn, mobilenet-v2." in result.stderr
+    assert "has no model named 'vgg'. It serves: binary-cnn, mobilenet-v2." in result.stderr
 
 
 def test_a_server_that_is_not_there(run: Run, folder: Path) -> None:

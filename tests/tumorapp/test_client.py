@@ -80,13 +80,13 @@ def test_a_refusal_says_all_that_the_service_said(client: Client, scan: bytes) -
     with pytest.raises(ProblemError, match="There is no model named 'vgg'") as caught:
         client.predict(scan, model="vgg")
     error = caught.value
-    assert (error.status, error.title) == (404, "Unknown model")
+    assert (error.status, error.code) == (404, "unknown-model")
     assert error.accepted == ("binary-cnn", "mobilenet-v2")
     assert error.detail == str(error)
     assert len(error.request_id) == 32
     with pytest.raises(ProblemError) as caught:
         client.predict([scan, b"no image"])
-    assert caught.value.status == 422
+    assert caught.value.code == "not-an-image"
     assert caught.value.detail.startswith("image 2: ")
     with pytest.raises(ProblemError, match="no file in a field named image"):
         client.predict([])

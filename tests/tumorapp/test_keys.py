@@ -259,7 +259,7 @@ def test_the_client_and_the_command_send_it(
     with serve(
         app.config["MODELS_DIR"], tmp_path, TUMORAPP_LOG_FORMAT="json", **variables
     ) as service:
-        with Client(service.url) as client, pytest.raises(ProblemError, match="asks for a key"):
+        with Client(service.url) as client, pytest.raises(ProblemError, match="has no API key"):
             client.predict(scan)
         with Client(service.url) as client, pytest.raises(ProblemError) as refused:
             client.predict([scan + bytes(1_000_000)] * 15)  # it reads why, however much it sends
@@ -268,7 +268,7 @@ def test_the_client_and_the_command_send_it(
             assert client.ready()
             assert client.predict(scan).predictions
         command = ["predict", str(file), "--server", service.url]
-        assert "asks for a key" in runner.invoke(args=command).stderr
+        assert "has no API key" in runner.invoke(args=command).stderr
         done = runner.invoke(args=command, env={"TUMORAPP_API_KEY": secret})
         assert done.exit_code == 0, done.output
         log = service.output.read_text()

@@ -41,7 +41,7 @@ def test_one_too_many_is_refused_and_told_when_to_come_back(limited: Limited) ->
     assert "3 per 1 hour" in response.get_json()["detail"]
     seconds = int(response.headers["Retry-After"])
     assert 1 <= seconds <= 3600
-    assert f"again in {seconds} s" in response.get_json()["detail"]
+    assert f"again in {seconds:,} s" in response.get_json()["detail"]
     assert response.headers["RateLimit-Limit"] == "3"
     assert response.headers["RateLimit-Remaining"] == "0"
     assert response.headers["RateLimit-Reset"] == str(seconds)

@@ -2,27 +2,27 @@
 
 import base64
 import gzip
+import io
 import json
-import os
-import socket
+import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from PIL import Image
 from werkzeug.test import TestResponse
 
 from brainscan.scan import ScanSpecification, read_scan
 from tumorapp import create_app
+from tumorapp.api.openapi import VERSION
 
-PROJECT = Path(__file__).parents[2]
 MODEL = "/v2/models/mobilenet-v2"
 
 Draw = Callable[..., bytes]
@@ -64,31 +64,28 @@ def read(response: TestResponse) -> dict[str, dict[str, Any]]:
     return {output["name"]: output for output in response.get_json()["outputs"]}
 
 
-def refused(response: TestResponse, status: int) -> str:
+def refused(response: TestResponse, status: int, code: str = "invalid-inference-request") -> str:
     """Check that a request was refused as the protocol has it, and give the reason."""
     assert response.status_code == status, response.get_data(as_text=True)
     assert response.mimetype == "application/json"
     answer = response.get_json()
-    assert list(answer) == ["error"]
+    assert list(answer) == ["error", "code"]
+    assert answer["code"] == code
     return str(answer["error"])
-
-
-@pytest.mark.parametrize("path", ["/v2", "/v2/"])
-def test_the_server(client: FlaskClient, path: str) -> None:
-    answer = client.get(path).get_json()
-    assert (answer["name"], answer["extensions"]) == ("tumorapp", [])
 
 
 @pytest.mark.parametrize(
     ("path", "answer"),
     [
+        ("/v2", {"name": "tumorapp", "version": VERSION, "extensions": []}),
+        ("/v2/", {"name": "tumorapp", "version": VERSION, "extensions": []}),
         ("/v2/health/live", {"live": True}),
         ("/v2/health/ready", {"ready": True}),
         (f"{MODEL}/ready", {"name": "mobilenet-v2", "ready": True}),
         (f"{MODEL}/versions/1/ready", {"name": "mobilenet-v2", "ready": True}),
     ],
 )
-def test_health(client: FlaskClient, path: str, answer: dict[str, Any]) -> None:
+def test_the_server_and_its_health(client: FlaskClient, path: str, answer: dict[str, Any]) -> None:
     response = client.get(path)
     assert (response.status_code, response.get_json()) == (200, answer)
 
@@ -159,12 +156,43 @@ def test_the_outputs_asked_for_in_their_order(client: FlaskClient, scan: bytes) 
     assert heat.min() >= 0
 
 
-def test_warnings_come_along(client: FlaskClient, draw_scan: Draw) -> None:
-    black = np.zeros((200, 200), np.uint8)
-    black[90:110, 90:110] = 255
-    file = cv2.imencode(".png", black)[1].tobytes()
-    answer = ask(client, image_tensor(draw_scan("PNG"), file)).get_json()
-    assert answer["parameters"]["warnings"].startswith("image 2: No clear outline")
+def test_warnings_are_those_of_the_api(client: FlaskClient, draw_scan: Draw) -> None:
+    def save(*pages: Image.Image) -> bytes:
+        file = io.BytesIO()
+        pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:])
+        return file.getvalue()
+
+    head = Image.open(io.BytesIO(draw_scan("PNG")))
+    spot = Image.new("L", (200, 200))
+    spot.paste(255, (90, 90, 110, 110))
+    files = [save(head), save(head, spot), save(spot), save(Image.linear_gradient("L"))]
+    answer = ask(client, image_tensor(*files), "/v2/models/binary-cnn").get_json()
+    found = {one["name"]: one["warnings"] for one in json.loads(answer["parameters"]["warnings"])}
+    for number, data in enumerate(files, start=1):
+        sent = {"data": data, "content_type": "image/tiff"}
+        [expected] = client.post("/api/predict?model=binary-cnn", **sent).get_json()["predictions"]
+        assert found.get(f"image {number}", []) == expected["warnings"]
+    codes = {warning["code"] for warnings in found.values() for warning in warnings}
+    assert codes == {"uncertain", "not-a-scan", "no-head-outline", "more-pages"}
+
+
+def test_it_is_counted_as_the_api_is(client: FlaskClient, scan: bytes) -> None:
+    counted = re.compile(
+        r"^tumorapp_((?:stage_duration_seconds_count|request_images_sum|predictions).*) (.+)$",
+        re.MULTILINE,
+    )
+
+    def count() -> dict[str, float]:
+        return {name: float(value) for name, value in counted.findall(client.get("/metrics").text)}
+
+    client.post("/api/predict", data=scan, content_type="image/jpeg")
+    before = count()
+    ask(client, image_tensor(scan))
+    between = count()
+    client.post("/api/predict", data=scan, content_type="image/jpeg")
+    grown = {name: value - before[name] for name, value in between.items()}
+    assert set(grown.values()) == {0, 1}
+    assert count() == {name: value + grown[name] for name, value in between.items()}
 
 
 @pytest.mark.parametrize(
@@ -206,16 +234,16 @@ def test_a_column_of_images(client: FlaskClient, scan: bytes) -> None:
         ({"shape": []}, 400, "inputs.0.shape"),
         ({"shape": [0]}, 400, "inputs.0.shape.0"),
         ({"shape": ["1"]}, 400, "inputs.0.shape.0"),
-        ({"shape": [10**30]}, 413, "at most 16"),
-        ({"shape": [17], "data": ["eA=="] * 17}, 413, "at most 16"),
+        ({"shape": [10**30]}, 413, "too-many-images"),
+        ({"shape": [17], "data": ["eA=="] * 17}, 413, "too-many-images"),
         ({"data": "eA=="}, 400, "inputs.0.data"),
         ({"data": None}, 400, "inputs.0.data"),
         ({"data": [1]}, 400, "image 1: it is not base64"),
         ({"data": [None]}, 400, "image 1: it is not base64"),
         ({"data": ["not base64!"]}, 400, "image 1: it is not base64"),
         ({"data": ["\ud800"]}, 400, "image 1: it is not base64"),
-        ({"data": ["Z2xpb21h"]}, 422, "image 1: "),
-        ({"data": [""]}, 422, "image 1: "),
+        ({"data": ["Z2xpb21h"]}, 422, "not-an-image"),
+        ({"data": [""]}, 422, "empty-file"),
         ({"parameters": {"content_type": "str"}}, 400, "Accepted: base64"),
         ({"parameters": []}, 400, "inputs.0.parameters"),
     ],
@@ -223,7 +251,13 @@ def test_a_column_of_images(client: FlaskClient, scan: bytes) -> None:
 def test_an_image_tensor_that_is_none(
     client: FlaskClient, scan: bytes, change: Change, status: int, word: str
 ) -> None:
-    assert word in refused(ask(client, image_tensor(scan, **change)), status)
+    response = ask(client, image_tensor(scan, **change))
+    if status == 400:
+        assert word in refused(response, status)
+    else:
+        refused(response, status, code=word)
+    if status == 422:
+        assert response.get_json()["error"].startswith("image 1: ")
 
 
 @pytest.mark.parametrize(
@@ -255,15 +289,15 @@ def test_an_array_that_is_no_scan(
 @pytest.mark.parametrize(
     ("body", "status", "word"),
     [
-        (b"", 400, "no JSON"),
-        (b"{", 400, "no JSON"),
-        (b"\xff\xfe{}", 400, "no JSON"),
-        (gzip.compress(b"{}"), 400, "uncompressed"),
-        (b"[" * 60_000, 400, "no JSON"),
-        (b'{"a":' * 60_000, 400, "no JSON"),
-        (b"[" * 200_000, 413, "too large"),
-        (b"[" + b"0," * 200_000 + b"0]", 413, "too large"),
-        (b"1" * 10_000, 400, "no JSON"),
+        (b"", 400, "not JSON"),
+        (b"{", 400, "not JSON"),
+        (b"\xff\xfe{}", 400, "not JSON"),
+        (gzip.compress(b"{}", mtime=0), 400, "uncompressed"),
+        (b"[" * 60_000, 400, "not JSON"),
+        (b'{"a":' * 60_000, 400, "not JSON"),
+        (b"[" * 200_000, 413, ""),
+        (b"[" + b"0," * 200_000 + b"0]", 413, ""),
+        (b"1" * 10_000, 400, "not JSON"),
         (b"[]", 400, "Invalid input type"),
         (b"null", 400, "Invalid input type"),
         (b"{}", 400, "inputs: Missing data"),
@@ -279,7 +313,8 @@ def test_a_body_that_is_no_request(
     client: FlaskClient, body: bytes, status: int, word: str
 ) -> None:
     response = client.post(f"{MODEL}/infer", data=body, content_type="application/json")
-    assert word in refused(response, status)
+    code = {413: "request-too-large"}.get(status, "invalid-inference-request")
+    assert word in refused(response, status, code)
 
 
 @pytest.mark.parametrize(
@@ -305,15 +340,16 @@ def test_a_model_without_convolutions(
     names = [output["name"] for output in client.get("/v2/models/flat").get_json()["outputs"]]
     assert names == ["probabilities", "label"]
     response = ask(client, image_tensor(scan), "/v2/models/flat", outputs=[{"name": "heatmap"}])
-    assert "no heat map" in refused(response, 400)
+    assert "cannot give a heat map. Ask for probabilities or label." in refused(response, 400)
 
 
 @pytest.mark.parametrize("rest", ["", "/ready", "/infer"])
 @pytest.mark.parametrize("model", ["vgg", "mobilenet-v2/versions/7", "mobilenet-v2/versions/01"])
 def test_a_model_or_version_that_is_not_served(client: FlaskClient, model: str, rest: str) -> None:
     path = f"/v2/models/{model}{rest}"
-    error = refused(client.post(path) if rest == "/infer" else client.get(path), 404)
-    assert "mobilenet-v2" in error
+    response = client.post(path) if rest == "/infer" else client.get(path)
+    code = "unknown-version" if "versions" in model else "unknown-model"
+    assert "mobilenet-v2" in refused(response, 404, code)
 
 
 @pytest.mark.parametrize("accept", ["*/*", "text/html"])
@@ -329,7 +365,8 @@ def test_a_model_or_version_that_is_not_served(client: FlaskClient, model: str, 
 def test_addresses_and_methods_that_there_are_not(
     client: FlaskClient, method: str, path: str, status: int, accept: str
 ) -> None:
-    refused(client.open(path, method=method, headers={"Accept": accept}), status)
+    code = "not-found" if status == 404 else "method-not-allowed"
+    refused(client.open(path, method=method, headers={"Accept": accept}), status, code)
 
 
 def test_other_errors_keep_their_shape(client: FlaskClient) -> None:
@@ -340,22 +377,17 @@ def test_other_errors_keep_their_shape(client: FlaskClient) -> None:
 def test_an_unforeseen_error_says_nothing_of_the_inside(app: Flask) -> None:
     failing = create_app({"MODELS_DIR": app.config["MODELS_DIR"], "PROPAGATE_EXCEPTIONS": False})
     failing.add_url_rule("/v2/crash", "crash", view_func=lambda: 1 / 0)
-    assert "division" not in refused(failing.test_client().get("/v2/crash"), 500)
+    response = failing.test_client().get("/v2/crash")
+    assert "division" not in refused(response, 500, "internal-error")
 
 
-def test_a_body_over_the_limit(tmp_path: Path, publish_model: Callable[..., Path]) -> None:
-    publish_model(tmp_path)
-    client = create_app({"MODELS_DIR": tmp_path, "MAX_UPLOAD_MB": 1}).test_client()
+def test_limits(app: Flask, draw_scan: Draw) -> None:
+    limits = {"MAX_UPLOAD_MB": 1, "MAX_PIXELS": 10_000}
+    client = create_app({"MODELS_DIR": app.config["MODELS_DIR"], **limits}).test_client()
     response = client.post(f"{MODEL}/infer", data=bytes(2**20 + 1))
-    assert "1 MB" in refused(response, 413)
-
-
-def test_too_many_pixels(app: Flask, draw_scan: Draw) -> None:
-    client = create_app(
-        {"MODELS_DIR": app.config["MODELS_DIR"], "MAX_PIXELS": 10_000}
-    ).test_client()
+    assert "1 MB" in refused(response, 413, "request-too-large")
     file = draw_scan("PNG", width=101, height=100)
-    assert "101 × 100" in refused(ask(client, image_tensor(file)), 413)
+    assert "101 × 100" in refused(ask(client, image_tensor(file)), 413, "image-too-large")
 
 
 def test_without_any_model(tmp_path: Path) -> None:
@@ -363,7 +395,7 @@ def test_without_any_model(tmp_path: Path) -> None:
     assert client.get("/v2/health/live").status_code == 200
     ready = client.get("/v2/health/ready")
     assert (ready.status_code, ready.get_json()) == (400, {"ready": False})
-    refused(client.get(f"{MODEL}/ready"), 503)
+    refused(client.get(f"{MODEL}/ready"), 503, "no-model")
 
 
 def test_the_largest_request_is_accepted(client: FlaskClient, scan: bytes) -> None:
@@ -371,44 +403,6 @@ def test_the_largest_request_is_accepted(client: FlaskClient, scan: bytes) -> No
     body = json.dumps({"inputs": [scans_tensor(pixels, data=pixels.tolist())]})
     response = client.post(f"{MODEL}/infer", data=body)
     assert read(response)["probabilities"]["shape"] == [16, 4]
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., Path]) -> Any:
-    """The address of a gunicorn with its own settings."""
-    folder = tmp_path_factory.mktemp("served")
-    publish_model(folder / "models")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port)}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", "wsgi:app"],
-            cwd=PROJECT,
-            env={**environment, "TUMORAPP_MODELS_DIR": str(folder / "models")},
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        wait_for(port, process)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-    assert "Traceback" not in (folder / "log").read_text()
-
-
-def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail("gunicorn did not start")
 
 
 # A process of its own: gevent, which the client is built on, would be loaded into every test.
@@ -459,14 +453,23 @@ print(json.dumps({
 
 
 @pytest.mark.slow
-def test_a_client_library_made_for_it(served: str, client: FlaskClient, scan: bytes) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", CLIENT, served],
-        input=scan,
-        capture_output=True,
-        check=False,
-        timeout=120,
-    )
+def test_a_client_library_made_for_it(
+    app: Flask,
+    client: FlaskClient,
+    scan: bytes,
+    tmp_path: Path,
+    serve: Callable[..., AbstractContextManager[Any]],
+) -> None:
+    with serve(app.config["MODELS_DIR"], tmp_path) as service:
+        address = service.url.removeprefix("http://")
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", CLIENT, address],
+            input=scan,
+            capture_output=True,
+            check=False,
+            timeout=120,
+        )
+    assert "Traceback" not in service.errors.read_text()
     assert done.returncode == 0, done.stderr.decode()
     found = json.loads(done.stdout)
     outputs = read(ask(client, image_tensor(scan)))

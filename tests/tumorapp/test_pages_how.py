@@ -12,11 +12,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from brainscan.bundle import Card
-from brainscan.scan import ScanSpecification, decode_scan, read_scan, trace_head
+from brainscan import ImageFile
+from brainscan.scan import ScanSpecification, read_picture, read_scan
 from tumorapp import create_app
 from tumorapp.catalog import Catalog
-from tumorapp.inference import Upload
 from tumorapp.pages.layers import LayerReaders
 from tumorapp.pages.steps import Steps, show_steps
 
@@ -25,7 +24,7 @@ Form = Callable[..., dict[str, Any]]
 Publish = Callable[..., Path]
 
 
-def read_picture(link: str) -> np.ndarray:
+def read_link(link: str) -> np.ndarray:
     data = base64.b64decode(link.partition(",")[2])
     picture = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
     if picture.ndim == 3 and np.ptp(picture, axis=2).max() == 0:  # WebP knows no grey
@@ -35,9 +34,9 @@ def read_picture(link: str) -> np.ndarray:
 
 def explain(app: Flask, data: bytes, model: str = "mobilenet-v2") -> Steps:
     catalog: Catalog = app.extensions["catalog"]
-    loaded = catalog.get(model)
+    served = catalog.get(model)
     readers: LayerReaders = app.extensions["layers"]
-    return show_steps(loaded, Upload("scan.jpg", data), readers.get(loaded.card), 10**7)
+    return show_steps(served, ImageFile("scan.jpg", data), readers.get(served.card), 10**7)
 
 
 class TestSteps:
@@ -46,18 +45,18 @@ class TestSteps:
     ) -> None:
         steps = explain(app, scan)
         prepared = read_scan(scan, ScanSpecification(64))
-        np.testing.assert_array_equal(read_picture(steps.pixels), prepared.pixels[..., 0])
+        np.testing.assert_array_equal(read_link(steps.pixels), prepared.pixels[..., 0])
         assert (steps.box, steps.whole) == (prepared.box, prepared.whole)
         answer = client.post("/api/predict", data=scan, content_type="image/jpeg").get_json()
-        assert steps.prediction.probabilities == answer["predictions"][0]["probabilities"]
+        assert steps.examination.probabilities == answer["predictions"][0]["probabilities"]
         assert steps.cells == (15, 15)
 
     def test_the_contour_and_its_points(self, app: Flask, scan: bytes) -> None:
         steps = explain(app, scan)
         tracing = steps.tracing
         assert tracing is not None
-        outline = trace_head(decode_scan(scan))
-        np.testing.assert_array_equal(read_picture(tracing.mask), outline.mask)
+        outline = read_picture(scan).outline
+        np.testing.assert_array_equal(read_link(tracing.mask), outline.mask)
         assert tracing.points == len(tracing.contour.split()) > 20
         assert tracing.found
         sides = tracing.extremes
@@ -71,7 +70,7 @@ class TestSteps:
     ) -> None:
         steps = explain(app, draw_scan("PNG", width=1000, height=1100))
         assert steps.whole == (1000, 1100)
-        assert max(read_picture(steps.picture).shape) == 640
+        assert max(read_link(steps.picture).shape) == 640
         tracing = steps.tracing
         assert tracing is not None
         assert tracing.searched == (233, 256)
@@ -85,7 +84,7 @@ class TestSteps:
         assert len(layer.maps) == 8
         for number, picture in layer.maps:
             assert 1 <= number <= 8
-            assert read_picture(picture).shape == (15, 15)
+            assert read_link(picture).shape == (15, 15)
 
     def test_no_contour(self, app: Flask, draw_scan: Callable[..., bytes]) -> None:
         grey = np.zeros((64, 64), np.uint8)
@@ -180,10 +179,3 @@ class TestPage:
 
     def test_a_bounded_page(self, client: FlaskClient) -> None:
         assert len(client.get("/how", headers=HTML).data) < 300_000
-
-
-def test_outlines_lead_to_the_box(make_card: Callable[..., Card], scan: bytes) -> None:
-    outline = trace_head(decode_scan(scan))
-    assert outline.contour is not None
-    assert outline.box == read_scan(scan, make_card().scan).box
-    assert 0 < outline.threshold < 60

@@ -32,37 +32,38 @@ def test_a_bad_file_does_not_stop_the_rest(client: FlaskClient, scan: bytes, for
     good, bad, other = response.get_json()["results"]
     assert set(bad) == {"filename", "error"}
     assert bad["filename"] == "b.txt"
-    assert bad["error"].startswith("The file is not an image")
+    assert bad["error"]["code"] == "not-an-image"
+    assert bad["error"]["detail"].startswith("The file is not an image")
     assert good["confidence"] == other["confidence"]
 
 
 def test_a_scan_with_too_many_pixels_is_one_bad_file(
-    models_dir: Any, scan: bytes, draw_scan: Callable[..., bytes], form: Form
+    app: Flask, scan: bytes, draw_scan: Callable[..., bytes], form: Form
 ) -> None:
-    app = create_app({"MODELS_DIR": models_dir, "MAX_PIXELS": 60_000})
+    app = create_app({"MODELS_DIR": app.config["MODELS_DIR"], "MAX_PIXELS": 60_000})
     large = draw_scan("PNG", width=400, height=400)
     sent = form(("image", "large.png", large), ("image", "a.jpg", scan))
     bad, good = app.test_client().post("/many", **sent).get_json()["results"]
-    assert "pixels" in bad["error"]
+    assert bad["error"]["code"] == "image-too-large"
     assert "label" in good
 
 
 @pytest.mark.parametrize(
-    ("parts", "status"),
+    ("parts", "status", "code"),
     [
-        ([], 400),
-        ([("image", "a.jpg", b"x")] * 17, 413),
-        ([("image", "a.jpg", b"x"), ("model", None, b"none")], 404),
-        ([("image", "a.jpg", b"x"), ("color", None, b"red")], 400),
+        ([], 400, "missing-image"),
+        ([("image", "a.jpg", b"x")] * 17, 413, "too-many-images"),
+        ([("image", "a.jpg", b"x"), ("model", None, b"none")], 404, "unknown-model"),
+        ([("image", "a.jpg", b"x"), ("color", None, b"red")], 400, "unknown-option"),
     ],
 )
 def test_what_is_wrong_with_all_of_it_is_a_problem(
-    client: FlaskClient, form: Form, parts: list[Any], status: int
+    client: FlaskClient, form: Form, parts: list[Any], status: int, code: str
 ) -> None:
     response = client.post("/many", **form(*parts), headers={"Accept": "application/json"})
     assert response.status_code == status
     assert response.mimetype == "application/problem+json"
-    assert response.get_json()["detail"]
+    assert response.get_json()["code"] == code
 
 
 def test_it_asks_for_no_key_and_goes_with_the_pages(

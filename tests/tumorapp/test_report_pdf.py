@@ -5,7 +5,6 @@ import io
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from pypdf import PdfReader
-from tumorapp.inference import Prediction
 
+from brainscan import Examination, Message
 from brainscan.bundle import Card, Intervals
-from brainscan.scan import Box, PreparedScan, ScanSpecification
+from brainscan.examine import Reading
+from brainscan.scan import Box, Picture, PreparedScan, ScanSpecification
 from tests.cards import GRAPHS, draw_measurement
 from tumorapp import create_app
 from tumorapp.language import translation
@@ -143,22 +143,18 @@ def test_a_long_text_is_cut_in_its_middle() -> None:
     assert shorten("scan.jpg", 12) == "scan.jpg"
 
 
-def make_report(card: Card, filename: str = "scan.jpg", **changes: Any) -> Report:
-    share = 1 / len(card.classes)
-    prediction = Prediction(
-        filename=filename,
-        label=card.classes[0],
-        tumor=True,
-        confidence=share,
-        probabilities=dict.fromkeys(card.classes, share),
-        warnings=(),
-        heatmap=None,
-    )
-    scan = PreparedScan(np.zeros((64, 64, 1), np.uint8), Box(100, 50, 800, 250), (900, 300))
-    grey = np.zeros((300, 900), np.uint8)
-    prediction = replace(prediction, **changes)
-    made = datetime.now(UTC)
-    return Report(card, "int8", prediction, scan, grey, "0" * 64, made, "TumorApp")
+def make_report(
+    card: Card,
+    filename: str = "scan.jpg",
+    *,
+    box: Box = Box(100, 50, 800, 250),  # noqa: B008  it cannot be changed
+    warnings: tuple[Message, ...] = (),
+) -> Report:
+    scan = PreparedScan(np.zeros((64, 64, 1), np.uint8), box, (900, 300))
+    reading = Reading(filename, scan, Picture(np.zeros((300, 900), np.uint8)))
+    probabilities = dict.fromkeys(card.classes, 1 / len(card.classes))
+    found = Examination(reading, card, "int8", probabilities, None, warnings)
+    return Report(found, "0" * 64, datetime.now(UTC), "TumorApp")
 
 
 @pytest.mark.parametrize(
@@ -200,8 +196,7 @@ def test_everything_fits_onto_the_page(
         ),
         graphs=GRAPHS,
     )
-    warnings = tuple("A warning of many words that goes on and on. " * 6 for _ in range(9))
-    report = make_report(card, "name " * 100, warnings=warnings)
+    report = make_report(card, "name " * 100, warnings=(Message("not-a-scan"),) * 9)
     with service.test_request_context(f"/report?lang={language}"):
         _, text = read(draw_report(report))
     assert rest in text
@@ -210,9 +205,8 @@ def test_everything_fits_onto_the_page(
 
 
 def test_no_accuracy_and_no_crop(make_card: Callable[..., Card]) -> None:
-    report = make_report(make_card(measurement=None))
-    whole = replace(report, scan=replace(report.scan, box=Box(0, 0, 900, 300)))
-    _, text = read(draw_report(whole))
+    report = make_report(make_card(measurement=None), box=Box(0, 0, 900, 300))
+    _, text = read(draw_report(report))
     assert "none on its card" in text
     assert "none: the whole scan" in text
 

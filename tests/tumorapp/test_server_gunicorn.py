@@ -247,6 +247,34 @@ POST = b"POST /api/predict HTTP/1.1\r\nHost: x\r\n"
 def test_broken_http_is_refused_or_dropped(server: Server, sent: bytes) -> None:
     answer = server.send_raw(sent)
     assert answer == b"" or answer.startswith((b"HTTP/1.1 2", b"HTTP/1.1 4")), answer[:200]
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if b"application/problem+json" in head:
+        assert body.startswith(b"{")
+        assert b"\r\nX-Content-Type-Options: nosniff" in head
+    else:
+        assert not answer.startswith(b"HTTP/1.1 4")
+
+
+def test_what_is_not_http_is_answered_as_every_other_problem(server: Server) -> None:
+    for sent, status in ((b"nonsense\r\n\r\n", 400), (b"GET /" + b"a" * 9000, 414)):
+        head, _, body = server.send_raw(sent).partition(b"\r\n\r\n")
+        assert head.startswith(f"HTTP/1.1 {status} ".encode())
+        assert b"Content-Security-Policy" in head
+        assert json.loads(body)["status"] == status
+
+
+def test_headers_of_a_proxy_are_not_believed(server: Server) -> None:
+    forged = {"X-Forwarded-Proto": "https", "X-Forwarded-Ssl": "on", "SCRIPT_NAME": "/foo"}
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port)) as connection:
+        connection.request("GET", "/healthz", headers=forged)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        assert answer.headers["Strict-Transport-Security"] is None
+        answer.read()
+    for name in ("/foo", "//evil.example"):
+        status, _, body = server.ask("GET", "/foo/metrics", headers={"SCRIPT_NAME": name})
+        assert status == 404
+        assert b"evil.example" not in body
 
 
 def test_a_client_that_leaves_early(server: Server, scan: bytes) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from brainscan.scan import ScanSpecification
 from training.data.audit import find_leaks, group_near_duplicates
 from training.data.cache import PreparedArrays, prepare_arrays
-from training.data.folders import LAYOUT, ScanTree, read_tree
+from training.data.folders import ScanTree, describe_layout, read_tree
 from training.data.sources import SOURCES, DataError, Source
 from training.task import Task
 
@@ -202,7 +202,7 @@ def _check_several(labels: Sequence[str], trees: Sequence[ScanTree]) -> None:
             "pass the folder above these, or another --data folder too."
         )
         notes = [note for tree in trees for note in tree.notes]
-        raise DataError("\n".join([explanation, *notes, LAYOUT]))
+        raise DataError("\n".join([explanation, *notes, describe_layout()]))
 
 
 def _check_remaining(task: Task, labels: NDArray[np.int64], left_out: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ _PARTS: dict[str, Literal["train", "test"]] = {
     "testing": "test",
 }
 _TOP = Path()
-LAYOUT = f"""\
+_LAYOUT = """\
 Expected a folder for each class, with or without parts above them:
 
     data/                    data/
@@ -35,7 +35,7 @@ Expected a folder for each class, with or without parts above them:
         ├── glioma/
         └── no_tumor/
 
-Images end in {", ".join(list_endings())}."""
+Images end in """
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,11 @@ class ScanTree:
     notes: tuple[str, ...]
 
 
+def describe_layout() -> str:
+    """Draw the folders that are expected, and say how the names of images end."""
+    return f"{_LAYOUT}{', '.join(list_endings())}."
+
+
 def find_scans(root: Path, *, exclude: Sequence[str] = ()) -> list[ScanFile]:
     """Give the scans that `read_tree` finds, without its notes."""
     return list(read_tree(root, exclude=exclude).scans)
@@ -98,7 +103,7 @@ def read_tree(root: Path, *, exclude: Sequence[str] = ()) -> ScanTree:
     """
     if not root.is_dir():
         problem = "is a file" if root.exists() else "does not exist"
-        raise DataError(f"The data folder {root} {problem}.\n{LAYOUT}")
+        raise DataError(f"The data folder {root} {problem}.\n{describe_layout()}")
     name = root.name if root.name not in ("", "..") else root.resolve().name
     images, excluded = _drop_excluded(sorted(_images(root)), name, exclude)
     notes = [
@@ -118,7 +123,7 @@ def read_tree(root: Path, *, exclude: Sequence[str] = ()) -> ScanTree:
         if path.parent in labels
     )
     if not scans:
-        raise DataError("\n".join([f"No labelled image in {root}.", *notes, LAYOUT]))
+        raise DataError("\n".join([f"No labelled image in {root}.", *notes, describe_layout()]))
     return ScanTree(root, name, scans, excluded, tuple(notes))
 
 

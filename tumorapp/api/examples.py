@@ -2,7 +2,11 @@
 
 from typing import Any
 
+from flask import current_app
+
+from brainscan.bundle import HEALTHY_CLASSES
 from brainscan.scan.formats import list_media_types, list_names
+from tumorapp.catalog import Catalog
 
 FILE = {"type": "string", "format": "binary"}
 MODEL = {
@@ -55,49 +59,26 @@ def describe_body(*, several: bool = True) -> dict[str, Any]:
     }
 
 
-ANSWER = {
-    "model": "mobilenet-v2",
-    "version": "2",
-    "predictions": [
-        {
-            "filename": "scan.jpg",
-            "label": "glioma",
-            "tumor": True,
-            "confidence": 0.973374,
-            "probabilities": {
-                "glioma": 0.973374,
-                "meningioma": 0.00438,
-                "notumor": 0.011912,
-                "pituitary": 0.010334,
-            },
-            "warnings": [],
-        }
-    ],
-}
-MODELS = {
-    "default": "binary-cnn",
-    "models": [
-        {
-            "name": "binary-cnn",
-            "version": "2",
-            "classes": ["healthy", "tumor"],
-            "default": True,
-            "heatmap": True,
-            "scan": {"size": 128, "crop": True},
-            "precision": "int8",
-            "graphs": {
-                "fp16": {"accuracy": 0.9624, "milliseconds": 0.54},
-                "int8": {"accuracy": 0.9638, "milliseconds": 0.32, "other_answers": 0.003},
-            },
-            "architecture": "four convolutions, global average pooling, softmax",
-            "parameters": 390_000,
-            "created": "2026-11-21",
-            "protocol": "grouped",
-            "metrics": {"protocol": "grouped", "scans": 2129, "accuracy": 0.9624},
-            "intended_use": "Research and teaching.",
-            "limits": "Not for diagnosis.",
-            "sources": [{"name": "Brain Tumor MRI Dataset", "licence": "CC0"}],
-        }
-    ],
-    "refused": [],
-}
+def show_answer() -> dict[str, Any]:
+    """Give an answer as the default model writes it, with made-up probabilities."""
+    catalog: Catalog = current_app.extensions["catalog"]
+    model = catalog.models.get(catalog.default_name or "")
+    name, version = (model.card.name, model.card.version) if model else ("mobilenet-v2", 1)
+    classes = model.card.classes if model else ("glioma", "notumor")
+    label = next((one for one in classes if one not in HEALTHY_CLASSES), classes[0])
+    others = round(0.03 / (len(classes) - 1), 6)
+    confidence = round(1 - others * (len(classes) - 1), 6)
+    return {
+        "model": name,
+        "version": str(version),
+        "predictions": [
+            {
+                "filename": "scan.jpg",
+                "label": label,
+                "tumor": label not in HEALTHY_CLASSES,
+                "confidence": confidence,
+                "probabilities": {one: confidence if one == label else others for one in classes},
+                "warnings": [],
+            }
+        ],
+    }

@@ -68,7 +68,7 @@ class Answer:
     Attributes:
         description: when it is given.
         schema: of its JSON; None where it has none.
-        example: such a JSON.
+        example: such a JSON, or a function that gives one in the application's context.
         others: examples of what is given instead of JSON, by content type.
     """
 
@@ -255,7 +255,8 @@ def _describe_answer(answer: Answer, content_type: str) -> dict[str, Any]:
         for kind, example in answer.others.items()
     }
     if answer.schema is not None:
-        content[content_type] = {"schema": answer.schema, "example": answer.example}
+        example = answer.example() if callable(answer.example) else answer.example
+        content[content_type] = {"schema": answer.schema, "example": example}
     return {"description": answer.description, **({"content": content} if content else {})}
 
 

@@ -22,7 +22,7 @@ FEATURE = Feature("api", blueprint)
     Operation(
         summary="Predict scans",
         tag="images",
-        answers={200: Answer("The predictions.", AnswerSchema, examples.ANSWER)},
+        answers={200: Answer("The predictions.", AnswerSchema, examples.show_answer)},
         problems=PREDICTION_PROBLEMS,
         body=examples.describe_body,
         parameters=examples.PREDICT_PARAMETERS,
@@ -46,16 +46,7 @@ def predict() -> dict[str, Any]:
     return answer
 
 
-@blueprint.get("/models")
-@document(
-    Operation(
-        summary="List the models",
-        tag="images",
-        answers={200: Answer("The models.", ModelsSchema, examples.MODELS)},
-    )
-)
-def list_models() -> dict[str, Any]:
-    """List the models that are served, and the bundles that were refused."""
+def _show_models() -> dict[str, Any]:
     catalog = _catalog()
     default = catalog.default_name
     return {
@@ -66,6 +57,19 @@ def list_models() -> dict[str, Any]:
         ],
         "refused": catalog.refused,
     }
+
+
+@blueprint.get("/models")
+@document(
+    Operation(
+        summary="List the models",
+        tag="images",
+        answers={200: Answer("The models.", ModelsSchema, _show_models)},
+    )
+)
+def list_models() -> dict[str, Any]:
+    """List the models that are served, and the bundles that were refused."""
+    return _show_models()
 
 
 def _describe(model: Model, *, default: bool) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def show(job: str) -> dict[str, Any]:
             200: Answer(
                 "The results.",
                 schemas.JobResultsSchema,
-                schemas.RESULTS,
+                schemas.show_results,
                 others={"text/csv": schemas.RESULTS_TABLE},
             )
         },

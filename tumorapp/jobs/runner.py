@@ -125,7 +125,7 @@ class Jobs:
                 reader = MaterialReader(file, archive=job.archive, limits=self.limits)
                 if not self._predict(job, reader):
                     return
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             error = Message("job-images-missing")
         except Problem as problem:
             error = problem.message

@@ -121,19 +121,19 @@ JOB: dict[str, Any] = {
     },
 }
 NEW_JOB = {**JOB, "state": "waiting", "done": 0, "failed": 0}
-RESULTS: dict[str, Any] = {
-    **examples.ANSWER,
-    "predictions": [
-        *examples.ANSWER["predictions"],
-        {
-            "filename": "notes.txt",
-            "error": {
-                "code": "not-an-image",
-                "detail": "notes.txt: The file is not an image that can be read. Accepted: …",
-            },
-        },
-    ],
-}
+
+
+def show_results() -> dict[str, Any]:
+    """Give the results of a job with a scan and a file that is not one."""
+    answer = examples.show_answer()
+    error = {
+        "code": "not-an-image",
+        "detail": "notes.txt: The file is not an image that can be read. Accepted: …",
+    }
+    failed = {"filename": "notes.txt", "error": error}
+    return {**answer, "predictions": [*answer["predictions"], failed]}
+
+
 RESULTS_TABLE = (
     "file,model,version,label,tumor,confidence,p_glioma,p_meningioma,p_notumor,p_pituitary,"
     "warnings,error,codes\n"

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from brainscan import Examination, Model
-from brainscan.scan import Picture
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,13 @@ class Comparison:
         return Counter(named).most_common()
 
 
-def compare_models(models: Iterable[Model], name: str, picture: Picture) -> Comparison:
-    """Let models examine a picture, which is decoded and traced once for all of them."""
-    return Comparison([model.conclude([model.prepare(name, picture)])[0] for model in models])
+def compare_models(models: Iterable[Model], found: Examination) -> Comparison:
+    """Let all models examine a picture that one of them has examined; it is read only once."""
+    return Comparison(
+        [found if model.card is found.card else _ask(model, found) for model in models]
+    )
+
+
+def _ask(model: Model, found: Examination) -> Examination:
+    [opinion] = model.conclude([model.prepare(found.name, found.picture)])
+    return opinion

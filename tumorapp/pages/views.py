@@ -15,8 +15,8 @@ from flask import Blueprint, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from brainscan import ImageFile, Problem, ScanError
-from brainscan.scan import Picture, PreparedScan, read_picture
+from brainscan import Examination, ImageFile, Problem
+from brainscan.scan import Picture, PreparedScan
 from brainscan.scan.formats import list_endings, list_media_types, list_names
 from tumorapp.api.schemas import Options, PredictionSchema, read_options
 from tumorapp.catalog import Catalog
@@ -56,7 +56,7 @@ class _Outcome:
 
 
 # What a form asks for: the template's names for what became of its scan.
-_Step = Callable[[Options, ImageFile], dict[str, Any]]
+_Step = Callable[[Options, Examination], dict[str, Any]]
 
 
 @blueprint.get("/")
@@ -128,8 +128,11 @@ def _answer(*steps: _Step) -> _Outcome:
     try:
         options = read_options(request.form)
         file = _read_file()
-        names = [step(options, file) for step in steps]
-        return _Outcome(options, {name: value for each in names for name, value in each.items()})
+        found, seconds = _examine(options, file)
+        names: dict[str, Any] = {"milliseconds": max(1, round(seconds * 1000))}
+        for step in steps:
+            names |= step(options, found)
+        return _Outcome(options, names)
     except (Problem, HTTPException) as error:
         if not wants_page(request):
             raise
@@ -144,35 +147,32 @@ def _read_file() -> ImageFile:
     return read_file(request)
 
 
-def _predict(options: Options, file: ImageFile) -> dict[str, Any]:
+def _examine(options: Options, file: ImageFile) -> tuple[Examination, float]:
+    """Let the model that was chosen examine a scan; says how many seconds it took, too."""
     catalog: Catalog = current_app.extensions["catalog"]
-    start = time.perf_counter()
     model = catalog.get(options.model)
+    start = time.perf_counter()
     reading = model.read(file, max_pixels=current_app.config["MAX_PIXELS"], keep_picture=True)
     [found] = model.conclude([reading], want_heatmaps=options.heatmap)
-    prediction = _PREDICTIONS[options.heatmap].dump(found)
-    seconds = time.perf_counter() - start
+    return found, time.perf_counter() - start
+
+
+def _predict(options: Options, found: Examination) -> dict[str, Any]:
     # The script shows the scan itself, and asks for a preview only where the browser cannot.
     preview = "preview" in request.form
     return {
-        "card": model.card,
+        "card": found.card,
         "precision": found.precision,
-        "prediction": prediction,
+        "prediction": _PREDICTIONS[options.heatmap].dump(found),
         "crop": _outline_crop(found.scan),
-        "milliseconds": max(1, round(seconds * 1000)),
         "preview": _draw_preview(found.picture) if preview else None,
     }
 
 
-def _compare(options: Options, file: ImageFile) -> dict[str, Any]:
+def _compare(_: Options, found: Examination) -> dict[str, Any]:
     catalog: Catalog = current_app.extensions["catalog"]
-    catalog.get(options.model)  # refused as for a prediction: where there is none, or not this one
-    try:
-        picture = read_picture(file.data, max_pixels=current_app.config["MAX_PIXELS"])
-    except ScanError as error:
-        raise error.about(file.name) from error
     models = [model for _, model in sorted(catalog.models.items())]
-    return {"comparison": compare_models(models, file.name, picture)}
+    return {"comparison": compare_models(models, found)}
 
 
 def _outline_crop(scan: PreparedScan) -> dict[str, Any] | None:

@@ -1,71 +1,141 @@
-"""gunicorn's worker with threads, bounded: slow clients hold no thread, and no queue is endless.
+"""gunicorn's worker with threads, bounded: slow clients hold up nobody, and no queue is endless.
 
-    connection → the main loop reads its request → a thread answers → the main loop waits again
+    connection → its thread reads the request → waits in a lane → the application → its thread sends
 
-Threads get whole requests: the main loop reads as many connections as there are at once, each
-against a deadline that moves with what arrives, so a client that trickles is let go. The rest of a
-large body is read by a thread of a second pool, against the same kind of deadline. Past
-`MAX_WAITING` requests the next is refused at once, and so is one that has waited too long. Whoever
-watches the service has a thread apart, which also says the refusals.
+A busy connection has a thread of its own, which may wait for its client: threads are cheap. What is
+scarce is bounded by lanes: `THREADS` requests are computed at once, `MAX_WAITING` more wait, and
+the next is refused. The main loop looks at every client's deadline and shuts the connection of one
+that is too slow, which wakes its thread. gunicorn's parser alone decides what a request is.
 """
 
 import contextlib
+import io
+import json
 import socket
 import sys
-import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from selectors import EVENT_READ
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from errno import EPIPE
+from math import inf
+from select import POLLIN, poll
 from time import monotonic, sleep
 from typing import Any
 
+from gunicorn.http.errors import ParseException
+from gunicorn.workers.base import Worker as BaseWorker
 from gunicorn.workers.gthread import ThreadWorker
 
-from tumorapp.server import overload
-from tumorapp.server.connection import Connection
+from tumorapp.server.overload import ENVIRON_KEY, Lane
 
-SECONDS_TO_WAIT = 30.0  # for a thread
+SECONDS_OF_PATIENCE = 10.0  # for a request to arrive …
+BYTES_PER_SECOND = 100_000  # … and a second more for each of these that has
+SECONDS_TO_WAIT = 30.0  # in a lane
 SECONDS_TO_TAKE = 30.0  # an answer
 SECONDS_TO_LINGER = 2.0  # after the last answer, for its client to read it and close
+READ_AHEAD = 2**18  # bytes of a body that are read before there is a place for the request
 
-_LARGE_REQUESTS = 16  # whose bodies are read, each by a thread
+_LARGE_REQUESTS = 16  # whose bodies are read at once
+_WATCHED = ("/healthz", "/readyz", "/metrics")
+_WATCHED_BELOW = "/v2/health/"
 
-_CHUNK = 2**16  # bytes received at once
+_CHUNK = 2**16
 _SECONDS_BETWEEN_SWEEPS = 0.5
-_SECONDS_OF_THE_SPARE = 1.0  # thread, for a client to send the rest, or to take its few words
 _SECONDS_BETWEEN_COMPLAINTS = 60.0
 _SECONDS_WITHOUT_ROOM = 0.05
 
 _TOO_SLOW = (
-    b'{"type": "about:blank", "title": "Request Timeout", "status": 408, "detail": "The request '
-    b'did not arrive in time. Send it at once, and 100 kB of it a second at least."}'
+    "The request did not arrive in time. Send it at once, and 100 kB of it a second at least."
 )
-_TOO_SLOW_ANSWER = (
-    b"HTTP/1.1 408 Request Timeout\r\nContent-Type: application/problem+json\r\n"
-    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_TOO_SLOW), _TOO_SLOW)
-)
+_NOT_HTTP = "This is not a request that can be answered. Send one that follows RFC 9112 (HTTP/1.1)."
+
+
+def _write_problem(status: int, title: str, detail: str) -> bytes:
+    """Write an answer that the application cannot give, as it writes its own."""
+    from tumorapp.security import HEADERS
+
+    body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail})
+    headers = {
+        **HEADERS,
+        "Cache-Control": "no-store",
+        "Connection": "close",
+        "Content-Type": "application/problem+json",
+        "Content-Length": str(len(body)),
+    }
+    lines = [f"HTTP/1.1 {status} {title}", *(f"{name}: {headers[name]}" for name in headers)]
+    return "\r\n".join([*lines, "", body]).encode()
+
+
+class _Client:
+    """Whoever a thread may be waiting for.
+
+    Attributes:
+        deadline: when that ends, in seconds of `monotonic`; never, while the service is at work.
+        is_sending: whether the client is sending a request, and is told when it is too slow.
+        is_silent: whether it has sent nothing on this connection so far.
+        is_gone: whether its connection was shut.
+    """
+
+    def __init__(self) -> None:
+        self.is_silent, self.is_gone = True, False
+        self.wait(SECONDS_OF_PATIENCE)
+
+    def wait(self, seconds: float, *, sending: bool = False) -> None:
+        self.deadline, self.is_sending = monotonic() + seconds, sending
+
+
+class _Rest:
+    """A large body, of which the beginning has been read: `wsgi.input` of its request."""
+
+    def __init__(self, start: bytes, body: Any, client: _Client) -> None:
+        self._start, self._body, self._client = io.BytesIO(start), body, client
+        self._patience = SECONDS_OF_PATIENCE
+
+    def read(self, size: int = -1) -> bytes:
+        if start := self._start.read(size):
+            return start
+        self._client.wait(self._patience, sending=True)
+        data: bytes = self._body.read(size)
+        self._patience = self._client.deadline - monotonic() + len(data) / BYTES_PER_SECOND
+        if self._client.is_gone:
+            raise BrokenPipeError(EPIPE, "The request did not arrive in time.")
+        self._client.deadline = inf
+        return data
+
+
+class _Broken:
+    """A body that cannot be read."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def read(self, _: int = -1) -> bytes:
+        raise self._error
+
+
+class _Answer:
+    """Takes what gunicorn writes to a client."""
+
+    data = b""
+
+    def gettimeout(self) -> float:
+        return 0.0
+
+    def sendall(self, data: bytes) -> None:
+        self.data += data
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
     """The worker that `gunicorn.conf.py` names.
 
-    Its methods run in the main loop, so that nothing is locked; `handle_request` and what it calls
-    run in a thread.
+    `handle` and `_answer` run in a connection's thread, everything else in the main loop.
     """
 
     wsgi: Any
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._waiting: dict[Connection, None] = {}  # for their clients, the longest first
-        self._working: set[Connection] = set()
-        self._counted = 0  # requests that wait for a thread or have one
+        self._clients: dict[socket.socket, _Client] = {}  # that have a thread, the oldest first
         self._next_sweep = self._next_complaint = 0.0
-        self._current = threading.local()
-        # Left open until the process ends: threads still write into it when the main loop has
-        # ended, and would write into whatever file had got its number.
-        self.method_queue.close = lambda: None
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
@@ -74,202 +144,183 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
             sys.exit("This server speaks no TLS. Put a proxy in front of it that does.")
         super().check_config(cfg, log)
 
+    def get_thread_pool(self) -> ThreadPoolExecutor:
+        """Give each connection a thread: `cfg.threads` are the requests that are computed."""
+        return ThreadPoolExecutor(self.cfg.worker_connections)
+
     def load_wsgi(self) -> None:
         """Load the application, and learn from it how many requests may wait."""
         super().load_wsgi()
         self._application = self.wsgi
         self.wsgi = self._answer
         settings = self._application.config
-        self._most: int = self.cfg.threads + settings["MAX_WAITING"]
-        self._note_waiting: Callable[[int], None] | None = None
+        lanes: tuple[Any, ...] = (settings["MAX_WAITING"],)
         if settings["METRICS"] == "on":
             from tumorapp.metrics import note_waiting
 
-            self._note_waiting = note_waiting
-        self._spare = ThreadPoolExecutor(1)
-        self._large = ThreadPoolExecutor(_LARGE_REQUESTS)
+            lanes = (*lanes, note_waiting)
+        self._lane = Lane(self.cfg.threads, *lanes)
+        self._large = Lane(_LARGE_REQUESTS, *lanes)
+        self._spare = Lane(1, self.cfg.worker_connections)  # for who watches, and for refusals
 
-    def accept(self, listener: socket.socket) -> bool:
-        """Take a connection, if there is one; tell whether there was.
-
-        Where there are too many, the one that idles longest makes room.
-        """
-        if self.nr_conns >= self.worker_connections - 1 and self._waiting:
-            self._close(next(iter(self._waiting)))
+    def accept(self, listener: socket.socket) -> None:
+        """Take a connection; where there are too many, the one that waits longest makes room."""
+        if self.nr_conns >= self.worker_connections - 1:
+            self._make_room()
         try:
-            client, address = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return False
+            super().accept(listener)
         except OSError as error:  # no more files or memory, which is no reason to end
-            self._make_room(error)
-            return False
-        self.nr_conns += 1
-        connection = Connection(self.cfg, client, address, listener.getsockname())
-        self._wait(connection, self._receive)
-        return True
-
-    def _make_room(self, error: OSError) -> None:
-        now = monotonic()
-        if now >= self._next_complaint:
-            self._next_complaint = now + _SECONDS_BETWEEN_COMPLAINTS
-            self.log.error("No more connections can be taken: %s", error)
-        if self._waiting:
-            self._close(next(iter(self._waiting)))
-        else:
+            self._complain(error)
+            self._make_room()
             sleep(_SECONDS_WITHOUT_ROOM)  # else the main loop would try all the time
 
-    def _wait(self, connection: Connection, callback: Callable[..., None]) -> None:
-        self.poller.register(connection.sock, EVENT_READ, partial(callback, connection))
-        self._waiting[connection] = None
-
-    def _stop_waiting(self, connection: Connection) -> None:
-        del self._waiting[connection]
-        self.poller.unregister(connection.sock)
-
-    def _close(self, connection: Connection) -> None:
-        if connection in self._waiting:
-            self._stop_waiting(connection)
-        self.nr_conns -= 1
-        connection.close()
-
-    def _receive(self, connection: Connection, client: socket.socket) -> None:
-        if connection not in self._waiting:
-            return  # it made room for another after its bytes had been noticed
+    def enqueue_req(self, conn: Any) -> None:
+        """Give a connection its thread; close it where the system grants no more of them."""
         try:
-            data = client.recv(_CHUNK)
-        except BlockingIOError:
+            super().enqueue_req(conn)
+        except RuntimeError as error:
+            self._complain(error)
+            self.nr_conns -= 1
+            conn.close()
+            self._make_room()
+
+    def _complain(self, error: Exception) -> None:
+        if monotonic() >= self._next_complaint:
+            self._next_complaint = monotonic() + _SECONDS_BETWEEN_COMPLAINTS
+            self.log.error("No more connections can be taken: %s", error)
+
+    def _make_room(self) -> None:
+        if self.keepalived_conns:
+            self.murder_keepalived(force=True)
             return
-        except OSError:
-            self._close(connection)
-            return
-        if data:
-            connection.take(data)
-        elif not connection.received:
-            self._close(connection)
-            return
-        # Of a request that ends too early the application says so.
-        if not data or connection.is_ready or (connection.has_head and self._is_full()):
-            self._stop_waiting(connection)
-            self._hand_over(connection)
+        for sock, client in list(self._clients.items()):
+            if client.deadline < inf:
+                self._let_go(sock, client)
+                return
 
-    def _is_full(self) -> bool:
-        return self._counted >= self._most
+    def _let_go(self, sock: socket.socket, client: _Client) -> None:
+        client.deadline, client.is_gone = inf, True
+        with contextlib.suppress(OSError):
+            if client.is_sending:
+                answer = _write_problem(408, "Request Timeout", _TOO_SLOW)
+                sock.send(answer, socket.MSG_DONTWAIT)
+            sock.shutdown(socket.SHUT_RDWR)  # wakes the thread
 
-    def _hand_over(self, connection: Connection) -> None:
-        connection.refused = not connection.watches and self._is_full()
-        connection.counted = not connection.watches and not connection.refused
-        if connection.counted:
-            self._count(1)
-        # In chunks, nobody knows before they are parsed whether all have come.
-        pool = self.tpool if connection.is_whole and connection.has_length else self._large
-        connection.hand_over()
-        if not connection.counted:
-            pool = self._spare
-            connection.parser.unreader.deadline = monotonic() + _SECONDS_OF_THE_SPARE
-        self._working.add(connection)
-        pool.submit(self.handle, connection).add_done_callback(
-            lambda future: self.method_queue.defer(self.finish_request, connection, future)
-        )
-
-    def _count(self, change: int) -> None:
-        before = max(0, self._counted - self.cfg.threads)
-        self._counted += change
-        now = max(0, self._counted - self.cfg.threads)
-        if self._note_waiting and now != before:
-            self._note_waiting(now)
-
-    def handle_request(self, req: Any, conn: Connection) -> bool:
-        """Answer a request, in a thread; tell whether its connection can go on."""
-        if conn.counted and monotonic() - conn.since > SECONDS_TO_WAIT:
-            conn.refused = True
-        if conn.refused:
-            req.force_close()  # its body may be on its way
-        if not conn.counted:
-            conn.sock.settimeout(_SECONDS_OF_THE_SPARE)
-        self._current.connection = conn
-        try:
-            kept: bool = super().handle_request(req, conn)
-        except TimeoutError:
-            return False
-        return kept
-
-    def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        """Answer as the application does, for the connection of this thread."""
-        connection: Connection = self._current.connection
-        environ[overload.ENVIRON_KEY] = connection.refused
-        answer: Iterable[bytes] = self._application(environ, start_response)
-        connection.taken_by = monotonic() + SECONDS_TO_TAKE
-        return answer
-
-    def finish_request(self, conn: Connection, fs: "Future[bool]") -> None:
-        """Wait for the next request of a connection, or for its end."""
-        self._working.remove(conn)
-        if conn.counted:
-            self._count(-1)
-        kept = not fs.cancelled() and fs.exception() is None and fs.result()
-        try:
-            conn.sock.setblocking(False)
-            if kept:
-                self._begin(conn)
-            else:
-                conn.sock.shutdown(socket.SHUT_WR)
-                conn.expect(b"", SECONDS_TO_LINGER)
-                self._wait(conn, self._discard)
-        except OSError:  # its client has gone
-            self._close(conn)
-
-    def _begin(self, connection: Connection) -> None:
-        """Begin with the next request of a connection, some of which may have come already."""
-        seconds = self.cfg.keepalive if self.alive else min(SECONDS_TO_LINGER, self.cfg.keepalive)
-        connection.expect(connection.parser.unreader.take_buffered(), seconds)
-        if connection.is_ready:
-            self._hand_over(connection)
-        else:
-            self._wait(connection, self._receive)
-
-    def _discard(self, connection: Connection, client: socket.socket) -> None:
-        """Throw away what still comes: closing at once would take the answer from its client."""
-        if connection not in self._waiting:
-            return
-        try:
-            ended = not client.recv(_CHUNK)
-        except BlockingIOError:
-            return
-        except OSError:
-            ended = True
-        if ended:
-            self._close(connection)
-
-    def handle_quit(self, sig: int, frame: Any) -> None:
-        """End at once; gunicorn's own asks for a lock that the interrupted code may hold."""
-        super(ThreadWorker, self).handle_quit(sig, frame)
-
-    def murder_pending(self) -> None:
-        """Let go of the clients that are too slow; gunicorn's loop calls this."""
+    def notify(self) -> None:
+        """Let go of the clients that are too slow; gunicorn's loop calls this at each turn."""
+        super().notify()
         now = monotonic()
         if now < self._next_sweep:
             return
         self._next_sweep = now + _SECONDS_BETWEEN_SWEEPS
-        for connection in [waiting for waiting in self._waiting if waiting.timeout < now]:
-            if connection.received:
-                with contextlib.suppress(OSError):
-                    connection.sock.send(_TOO_SLOW_ANSWER)
-            self._close(connection)
-        for connection in self._working:
-            if connection.taken_by < now:
-                with contextlib.suppress(OSError):
-                    connection.sock.shutdown(socket.SHUT_RDWR)  # wakes the thread
+        for sock, client in list(self._clients.items()):
+            if client.deadline < now:
+                self._let_go(sock, client)
 
-    def _cap_keepalive(self, deadline: float) -> None:
-        """Take the last connections, and wait until then for requests to begin.
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Take the last connections where the worker is told to stop.
 
-        gunicorn calls this when the worker is told to stop. Clients that come later are refused
-        rather than left without an answer.
+        Clients that come later are refused rather than left without an answer.
         """
+        super().set_accept_enabled(enabled)
+        if self.alive:
+            return
         for listener in self.sockets:
-            while self.accept(listener):
-                pass
+            ready = poll()
+            ready.register(listener, POLLIN)
+            for _ in range(self.cfg.backlog):
+                if not ready.poll(0):
+                    break
+                self.accept(listener)
             listener.close()
-        for connection in self._waiting:
-            if not connection.received:
-                connection.timeout = min(connection.timeout, deadline)
+        for client in list(self._clients.values()):
+            if client.is_silent:
+                client.deadline = min(client.deadline, monotonic() + SECONDS_TO_LINGER)
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """End at once; gthread's own asks for a lock that the interrupted code may hold."""
+        for sock, client in list(self._clients.items()):
+            self._let_go(sock, client)
+        BaseWorker.handle_quit(self, sig, frame)
+
+    def handle(self, conn: Any) -> Any:
+        """Answer a request of a connection; tell whether the connection can go on."""
+        client = self._clients[conn.sock] = _Client()
+        try:
+            if not conn.initialized:
+                conn.data_ready = True  # gunicorn need not look: it would take one more file
+                conn.sock.setblocking(True)
+                conn.sock.recv(1, socket.MSG_PEEK)
+                conn.init()
+                conn.parser.unreader.mxchunk = _CHUNK
+            client.is_silent = False
+            client.wait(SECONDS_OF_PATIENCE, sending=True)
+            kept = super().handle(conn)
+            if not kept:
+                # Closing at once, with bytes unread, would take the answer from its client, and
+                # gunicorn's main loop would wait for it.
+                client.wait(SECONDS_TO_LINGER)
+                conn.sock.shutdown(socket.SHUT_WR)
+                while conn.sock.recv(_CHUNK):
+                    pass
+                conn.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return False  # the client has gone
+        else:
+            return kept
+        finally:
+            del self._clients[conn.sock]
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
+        """Answer what is not HTTP with gunicorn's status, in the shape of every other problem."""
+        answer = _Answer()
+        super().handle_error(req, answer, addr, exc)
+        _, status, reason = answer.data.partition(b"\r\n")[0].decode().split(" ", 2)
+        with contextlib.suppress(OSError):
+            client.sendall(_write_problem(int(status), reason, _NOT_HTTP))
+
+    def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Let a request wait for its place, and the application answer it."""
+        client = self._clients[environ["gunicorn.socket"]]
+        lane, environ[ENVIRON_KEY] = self._admit(environ, client)
+        try:
+            answer: Iterable[bytes] = self._application(environ, start_response)
+        finally:
+            lane.leave()
+            client.wait(SECONDS_TO_TAKE)
+        return answer
+
+    def _admit(self, environ: dict[str, Any], client: _Client) -> tuple[Lane, bool]:
+        """Give the lane in which a request has a place, and whether it is to be refused there."""
+        path = environ["PATH_INFO"]
+        watches = path in _WATCHED or path.startswith(_WATCHED_BELOW)
+        if not watches and not self._lane.is_full:
+            lane, environ["wsgi.input"] = self._read_ahead(environ["wsgi.input"], client)
+            client.deadline = inf
+            if lane.enter(SECONDS_TO_WAIT):
+                return lane, False
+        client.deadline = inf
+        self._spare.enter()
+        return self._spare, not watches
+
+    def _read_ahead(self, body: Any, client: _Client) -> tuple[Lane, Any]:
+        """Read a body, or the beginning of a large one; give its lane and what the rest is read of.
+
+        Raises:
+            BrokenPipeError: it did not come in time.
+        """
+        start = b""
+        broken: Exception | None = None
+        try:
+            while len(start) <= READ_AHEAD and (data := body.read(_CHUNK)):
+                start += data
+                client.deadline += len(data) / BYTES_PER_SECOND
+        except (ParseException, OSError) as error:
+            broken = error
+        if client.is_gone:
+            raise BrokenPipeError(EPIPE, "The request did not arrive in time.")
+        if broken is not None:  # the application says so
+            return self._lane, _Broken(broken)
+        if len(start) <= READ_AHEAD:
+            return self._lane, io.BytesIO(start)
+        return self._large, _Rest(start, body, client)

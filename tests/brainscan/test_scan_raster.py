@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from brainscan.scan import MAX_PIXELS, OversizedScanError, ScanError, decode_scan
+from brainscan.scan import MAX_PIXELS, ScanError, read_picture
 
 Draw = Callable[..., bytes]
 
@@ -45,6 +45,16 @@ STORED = [
     ("WEBP", "RGB", {"quality": 95}, 16),
     ("WEBP", "RGBA", {"lossless": True}, 1),
 ]
+
+
+def read(data: bytes) -> NDArray[np.uint8]:
+    return read_picture(data).grey
+
+
+def refuse(data: bytes, **options: int) -> ScanError:
+    with pytest.raises(ScanError) as caught:
+        read_picture(data, **options)
+    return caught.value
 
 
 def pixels(data: bytes) -> NDArray[np.uint8]:
@@ -83,7 +93,7 @@ class TestFormats:
         options: dict[str, Any],
         off: int,
     ) -> None:
-        grey = decode_scan(draw_scan(file_format, mode=mode, **options))
+        grey = read(draw_scan(file_format, mode=mode, **options))
         assert grey.dtype == np.uint8
         assert grey.shape == (220, 200)
         assert grey.flags.c_contiguous
@@ -93,7 +103,7 @@ class TestFormats:
 
     @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "BMP"])
     def test_one_bit(self, draw_scan: Draw, file_format: str) -> None:
-        grey = decode_scan(draw_scan(file_format, mode="1"))
+        grey = read(draw_scan(file_format, mode="1"))
         assert set(np.unique(grey)) == {0, 255}
 
     @pytest.mark.parametrize(
@@ -111,7 +121,7 @@ class TestFormats:
         self, phantom: NDArray[np.uint8], file_format: str, kind: type, scale: float
     ) -> None:
         deep = (phantom * np.float64(scale)).astype(kind)
-        grey = decode_scan(save(Image.fromarray(deep), file_format))
+        grey = read(save(Image.fromarray(deep), file_format))
         assert (grey.min(), grey.max()) == (0, 255)
         low, high = int(phantom.min()), int(phantom.max())
         expected = (phantom.astype(float) - low) * 255 / (high - low)
@@ -122,25 +132,24 @@ class TestFormats:
         big = Image.frombytes(
             "I;16B", (200, 220), (phantom.astype(">u2") * 257).astype(">u2").tobytes()
         )
-        np.testing.assert_array_equal(decode_scan(save(big, "TIFF")), decode_scan(plain))
+        np.testing.assert_array_equal(read(save(big, "TIFF")), read(plain))
 
     def test_negative_intensities(self) -> None:
         deep = np.linspace(-1000, 3000, 64 * 64).reshape(64, 64).astype(np.float32)
-        grey = decode_scan(save(Image.fromarray(deep), "TIFF"))
+        grey = read(save(Image.fromarray(deep), "TIFF"))
         assert (grey[0, 0], grey[-1, -1]) == (0, 255)
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
     def test_values_that_are_not_numbers(self, value: float) -> None:
         deep = np.random.default_rng(0).random((32, 32)).astype(np.float32)
         deep[3, 3] = value
-        with pytest.raises(ScanError, match="not numbers"):
-            decode_scan(save(Image.fromarray(deep), "TIFF"))
+        assert refuse(save(Image.fromarray(deep), "TIFF")).code == "not-numbers"
 
     def test_transparency_is_laid_over_black(self, draw_scan: Draw) -> None:
         picture = Image.open(io.BytesIO(draw_scan("PNG", mode="RGBA")))
         picture.paste((255, 255, 255, 0), (0, 0, 200, 60))
         for file_format in ("PNG", "TIFF", "WEBP"):
-            grey = decode_scan(save(picture, file_format, lossless=True))
+            grey = read(save(picture, file_format, lossless=True))
             assert not grey[:60].any()
             assert grey[60:].any()
 
@@ -148,7 +157,7 @@ class TestFormats:
         picture = Image.new("P", (32, 32), 1)
         picture.putpalette([255, 255, 255, 200, 200, 200])
         picture.paste(0, (0, 0, 32, 16))
-        grey = decode_scan(save(picture, "PNG", transparency=0))
+        grey = read(save(picture, "PNG", transparency=0))
         assert (grey[:16] == 0).all()
         assert (grey[16:] == 200).all()
 
@@ -156,31 +165,17 @@ class TestFormats:
         picture = Image.new("RGB", (30, 30))
         for column, colour in enumerate([(255, 0, 0), (0, 255, 0), (0, 0, 255)]):
             picture.paste(colour, (column * 10, 0, column * 10 + 10, 30))
-        grey = decode_scan(save(picture))
+        grey = read(save(picture))
         assert [int(grey[0, column]) for column in (5, 15, 25)] == [76, 150, 29]
 
-    def test_only_the_first_page_is_read(self, draw_scan: Draw, phantom: NDArray[np.uint8]) -> None:
-        pages = [Image.fromarray(phantom), Image.new("L", (50, 50))]
-        data = save(pages[0], "TIFF", save_all=True, append_images=pages[1:])
-        np.testing.assert_array_equal(decode_scan(data), phantom)
-
-    @pytest.mark.parametrize("file_format", ["GIF", "PPM", "TGA", "ICO", "PDF", "DDS"])
-    def test_other_formats_are_not_accepted(self, draw_scan: Draw, file_format: str) -> None:
-        with pytest.raises(ScanError, match="Accepted: JPEG, PNG, TIFF, BMP and WebP"):
-            decode_scan(draw_scan(file_format, mode="RGB"))
-
-    @pytest.mark.parametrize(
-        ("data", "words"),
-        [
-            (bytes(128) + b"DICM" + bytes(500), "The file is DICOM.*Export the slice as PNG"),
-            (b"GIF89a" + bytes(50), "The file is GIF"),
-            (b"\x00\x00\x00\x1cftypavif" + bytes(50), "The file is AVIF"),
-            (b"\x00\x00\x00\x1cftypheic" + bytes(50), "The file is HEIC"),
-        ],
-    )
-    def test_formats_often_sent_by_mistake_are_named(self, data: bytes, words: str) -> None:
-        with pytest.raises(ScanError, match=f"{words}.* Accepted: JPEG"):
-            decode_scan(data)
+    @pytest.mark.parametrize("pages", [1, 3])
+    def test_only_the_first_page_is_read(self, phantom: NDArray[np.uint8], pages: int) -> None:
+        others = [Image.new("L", (50, 50))] * (pages - 1)
+        data = save(Image.fromarray(phantom), "TIFF", save_all=True, append_images=others)
+        picture = read_picture(data)
+        np.testing.assert_array_equal(picture.grey, phantom)
+        told = [(warning.code, warning.values) for warning in picture.warnings]
+        assert told == ([("more-pages", {"pages": 3})] if others else [])
 
 
 class TestOrientation:
@@ -215,7 +210,7 @@ class TestOrientation:
                 expected = (deep - deep.min()) * 255 / (deep.max() - deep.min())
             else:
                 expected = np.asarray(ImageOps.exif_transpose(stored).convert("L")).astype(float)
-        grey = decode_scan(data)
+        grey = read(data)
         assert grey.shape == ((220, 150) if orientation < 5 else (150, 220))
         assert np.abs(grey - expected).max() <= 1
 
@@ -226,29 +221,10 @@ class TestOrientation:
         exif = Image.Exif()
         exif[ORIENTATION] = orientation
         data = save(Image.fromarray(phantom), "PNG", exif=exif)
-        np.testing.assert_array_equal(decode_scan(data), phantom)
+        np.testing.assert_array_equal(read(data), phantom)
 
 
 class TestRefusals:
-    @pytest.mark.parametrize(
-        ("data", "word"),
-        [
-            (b"", "The file is empty"),
-            (b"a text, not a scan", "not an image"),
-            ("Ein Text – кириллица".encode(), "not an image"),
-            (b"\x00" * 10_000, "not an image"),
-            (b"%PDF-1.7\n", "not an image"),
-            (b"\x89PNG\r\n\x1a\n", "not an image|damaged or cut short"),
-            (b"\xff\xd8\xff\xe0", "not an image|damaged or cut short"),
-            (b"II*\x00\x08\x00\x00\x00", "not an image|damaged or cut short"),
-            (b"BM" + bytes(52), "not an image|damaged or cut short"),
-            (b"RIFF\x00\x00\x00\x00WEBP", "not an image|damaged or cut short"),
-        ],
-    )
-    def test_no_image(self, data: bytes, word: str) -> None:
-        with pytest.raises(ScanError, match=word):
-            decode_scan(data)
-
     @pytest.mark.parametrize("kept", [0.02, 0.25, 0.5, 0.9])
     @pytest.mark.parametrize(
         ("file_format", "options"),
@@ -267,41 +243,21 @@ class TestRefusals:
         self, draw_scan: Draw, file_format: str, options: dict[str, Any], kept: float
     ) -> None:
         data = draw_scan(file_format, **options)
-        with pytest.raises(ScanError, match=r"damaged or cut short|not an image"):
-            decode_scan(data[: int(len(data) * kept)])
-
-    @pytest.mark.parametrize("value", [0, 4, 255])
-    @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P"])
-    def test_blank(self, mode: str, value: int) -> None:
-        picture = Image.new("L", (100, 100), value).convert(mode)
-        with pytest.raises(ScanError, match=f"blank: every pixel has the value {value}"):
-            decode_scan(save(picture))
-
-    @pytest.mark.parametrize("kind", [np.uint16, np.float32])
-    def test_blank_and_deep(self, kind: type) -> None:
-        data = save(Image.fromarray(np.full((50, 50), 7, kind)), "TIFF")
-        with pytest.raises(ScanError, match="blank"):
-            decode_scan(data)
-
-    def test_wholly_transparent(self) -> None:
-        clear = Image.effect_noise((64, 64), 50).convert("LA")
-        clear.putalpha(0)
-        with pytest.raises(ScanError, match="blank"):
-            decode_scan(save(clear))
+        assert refuse(data[: int(len(data) * kept)]).code == "damaged-image"
 
     @pytest.mark.parametrize("size", [(1, 1), (15, 200), (200, 15)])
     def test_too_small(self, size: tuple[int, int]) -> None:
-        with pytest.raises(ScanError, match=f"{size[0]} × {size[1]} pixels, which is too small"):
-            decode_scan(save(Image.effect_noise(size, 50)))
+        assert refuse(save(Image.effect_noise(size, 50))).code == "image-too-small"
 
     def test_the_smallest(self) -> None:
-        assert decode_scan(save(Image.effect_noise((16, 16), 50))).shape == (16, 16)
+        assert read(save(Image.effect_noise((16, 16), 50))).shape == (16, 16)
 
     def test_the_largest_is_accepted_and_a_pixel_more_is_not(self) -> None:
         data = save(Image.effect_noise((40, 25), 50))
-        assert decode_scan(data, max_pixels=1000).shape == (25, 40)
-        with pytest.raises(OversizedScanError, match=r"40 × 25 .* At most 999 pixels"):
-            decode_scan(data, max_pixels=999)
+        assert read_picture(data, max_pixels=1000).size == (40, 25)
+        error = refuse(data, max_pixels=999)
+        assert error.code == "image-too-large"
+        assert "40 × 25 pixels. Accepted: at most 999" in str(error)
 
 
 def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
@@ -323,14 +279,12 @@ class TestBombs:
     def test_a_picture_far_too_large_is_refused_before_it_is_decoded(self, side: int) -> None:
         assert side * side > MAX_PIXELS
         bomb = png(side, side, (b"IDAT", zlib.compress(bytes(1000))))
-        with pytest.raises(OversizedScanError, match="too large"):
-            decode_scan(bomb)
+        assert refuse(bomb).code == "image-too-large"
 
     def test_a_real_one(self) -> None:
         bomb = save(Image.new("1", (8_000, 8_000)))
         assert len(bomb) < 50_000
-        with pytest.raises(OversizedScanError, match="50,000,000 pixels are accepted"):
-            decode_scan(bomb)
+        assert refuse(bomb).message.values["most"] == 50_000_000
 
     @pytest.mark.parametrize("kind", [b"zTXt", b"iCCP"])
     def test_a_text_that_swells_is_not_unpacked(self, kind: bytes) -> None:
@@ -341,7 +295,7 @@ class TestBombs:
         tracemalloc.start()
         try:
             with contextlib.suppress(ScanError):
-                decode_scan(data)
+                read(data)
             assert tracemalloc.get_traced_memory()[1] < 10_000_000
         finally:
             tracemalloc.stop()
@@ -359,7 +313,7 @@ def test_damaged_files_never_raise_anything_else(draw_scan: Draw) -> None:
         for position in random.integers(reach, size=random.integers(1, 8)):
             data[position] = random.choice([0, 1, 127, 255, random.integers(256)])
         try:
-            grey = decode_scan(bytes(data))
+            grey = read(bytes(data))
         except ScanError:
             continue
         assert grey.dtype == np.uint8
@@ -369,7 +323,7 @@ def test_the_filters_of_warnings_stay_as_they_are(draw_scan: Draw) -> None:
     scan = draw_scan("TIFF")
     before = list(warnings.filters)
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(decode_scan, [scan] * 64))
+        list(threads.map(read, [scan] * 64))
     assert warnings.filters == before
     with pytest.raises(UserWarning, match="not Pillow's"):
         warnings.warn("not Pillow's", stacklevel=1)
@@ -377,8 +331,8 @@ def test_the_filters_of_warnings_stay_as_they_are(draw_scan: Draw) -> None:
 
 def test_several_threads_at_once(draw_scan: Draw) -> None:
     files = [draw_scan(kind, mode=mode, **options) for kind, mode, options, _ in STORED]
-    expected = [decode_scan(file) for file in files]
+    expected = [read(file) for file in files]
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(decode_scan, files * 8))
+        found = list(threads.map(read, files * 8))
     for index, grey in enumerate(found):
         np.testing.assert_array_equal(grey, expected[index % len(files)])
