@@ -118,12 +118,13 @@ class TestTable:
         rows = list(csv.DictReader(io.StringIO(text)))
         classes = ["p_glioma", "p_meningioma", "p_notumor", "p_pituitary"]
         known = ["file", "model", "version", "label", "tumor", "confidence"]
-        assert list(rows[0]) == [*known, *classes, "warnings", "error"]
+        assert list(rows[0]) == [*known, *classes, "warnings", "error", "codes"]
         assert [row["file"] for row in rows][3] == "'=slice,1.tiff"  # no formula for a spreadsheet
         assert sum(float(rows[0][name]) for name in classes) == pytest.approx(1, abs=1e-4)
         assert rows[0]["tumor"] in {"True", "False"}
         assert rows[4]["label"] == ""
         assert rows[4]["error"].startswith("The file is not an image")
+        assert rows[4]["codes"] == "not-an-image"
         page.get_by_label("Search").fill("scan 9")
         [result] = json.loads(save(page, "Download JSON"))
         assert result["file"] == "scan 9.png"
