@@ -312,11 +312,6 @@ class TestComparison:
         assert "Fewer than two answers are certain enough to be compared." in page.text
         assert "agree:" not in page.text
 
-    def test_the_script_gets_the_comparison_alone(self, client: FlaskClient, scan: bytes) -> None:
-        page = Page(send(client, scan, "/compare/parts", heatmap="1").text)
-        ids = [found["id"] for _, found in page.elements if "id" in found]
-        assert ids == ["comparison", "comparison-title", "error"]
-
     def test_an_error_is_told_at_the_form(self, client: FlaskClient) -> None:
         response = send(client, b"a letter", "/compare/parts")
         assert response.status_code == 422

@@ -82,7 +82,9 @@ def test_a_decompression_bomb(client: FlaskClient) -> None:
     )
 
 
-def test_a_request_over_the_size_limit(app: Flask, draw_scan: Callable[..., bytes], form: Form) -> None:
+def test_a_request_over_the_size_limit(
+    app: Flask, draw_scan: Callable[..., bytes], form: Form
+) -> None:
     limits = {"MAX_PIXELS": 10_000, "MAX_UPLOAD_MB": 1}
     client = create_app({"MODELS_DIR": app.config["MODELS_DIR"], **limits}).test_client()
     data = draw_scan("PNG", width=101, height=100)
