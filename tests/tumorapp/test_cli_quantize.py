@@ -44,8 +44,9 @@ def test_a_version_that_was_changed(models_dir: Path) -> None:
     assert "No good version of binary-cnn is installed" in result.output
 
 
-def test_a_model_without_training_data(app: Flask) -> None:
-    result = run(app, "binary-cnn", "--data", "scans")
+def test_a_model_without_training_data(tmp_path: Path, publish_model: Callable[..., Path]) -> None:
+    publish_model(tmp_path, "binary-cnn", training=None, measurement=None)
+    result = run(create_app({"MODELS_DIR": tmp_path}), "binary-cnn", "--data", "scans")
     assert result.exit_code == 1
     assert "names no training data: it was imported" in result.output
 
