@@ -85,10 +85,9 @@ def test_its_description(app: Flask, client: FlaskClient) -> None:
     app.extensions.pop("openapi", None)
     document = client.get("/api/openapi.json").get_json()
     del app.extensions["openapi"]
-    for path in ("/api/predict", "/api/report"):
-        content = document["paths"][path]["post"]["requestBody"]["content"]
-        assert MEDIA_TYPE in content
-        fields = content["multipart/form-data"]["schema"]["properties"]
+    for path, form in (("/api/predict", "ImagesForm"), ("/api/report", "ImageForm")):
+        assert MEDIA_TYPE in document["paths"][path]["post"]["requestBody"]["content"]
+        fields = document["components"]["schemas"][form]["properties"]
         assert "WebP, Toy" in fields["image"]["description"]
 
 
@@ -112,7 +111,9 @@ def test_the_pages(client: FlaskClient, form: Form, toy: bytes) -> None:
     for path in ("/how", "/compare/parts"):
         answer = client.post(path, **form(("image", "scan.toy", toy)), headers=headers)
         assert answer.status_code == 200
-    assert MEDIA_TYPE in client.get("/how", headers=headers).text
+    how = client.get("/how", headers=headers).text
+    assert f"image/webp,{MEDIA_TYPE},.jpg" in how
+    assert '.webp .toy"' in how
     [result] = client.post("/many", **form(("image", "a.toy", toy))).get_json()["results"]
     assert result["filename"] == "a.toy"
     assert "label" in result
