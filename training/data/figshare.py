@@ -1,6 +1,7 @@
 """Jun Cheng's slices at figshare: the article's archives, and MATLAB files → PNGs by class."""
 
 import csv
+import hashlib
 import io
 import os
 import re
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 import h5py
 import numpy as np
@@ -20,7 +21,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from training.data.download import TIMEOUT, RemoteFile, download
 from training.data.sources import SOURCES, DataError
 
 ENDPOINT_VARIABLE = "TUMORAPP_FIGSHARE_URL"
@@ -29,6 +29,8 @@ ARTICLE = SOURCES["figshare"].handle
 WHOLE_ARCHIVE = f"{ARTICLE}.zip"  # what "Download all" on the article's page saves
 COLUMNS = ("file", "label", "fold", "border", "patient")
 
+_TIMEOUT = (10, 60)  # seconds: to connect, and between two pieces
+_PIECE = 1 << 16  # bytes; a lost connection costs the piece under way
 _FOLDS = "cvind.mat"
 # What h5py and NumPy raise on a damaged file, or on one that holds something else.
 _UNREADABLE = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)
@@ -53,14 +55,14 @@ class Slice:
 
 
 def download_article(folder: Path) -> list[Path]:
-    """Download the article's archives and folds, or take `1512427.zip` where it lies there already.
+    """Download the article's archives and folds, or take `1512427.zip` where it is there already.
 
     The address comes from the environment variable `TUMORAPP_FIGSHARE_URL`, which defaults to
     figshare's public API. The files are fetched one by one: each can be resumed and has a
     published checksum, which the archive of all of them, made for each visitor, has not.
 
     Raises:
-        DataError: too little room, or a file that is damaged or ended early.
+        DataError: a file is damaged, or the API did not answer with a list.
         requests.RequestException: no connection, a lost one, or a refusal.
     """
     whole = folder / WHOLE_ARCHIVE
@@ -70,16 +72,7 @@ def download_article(folder: Path) -> list[Path]:
                 f"{whole} is not a zip archive, or is cut short. Delete it or save it again."
             )
         return [whole]
-    files = [file for file in _list_files() if file.name.endswith((".zip", ".mat"))]
-    needed = 2 * sum(file.size for file in files)  # the archives, and the PNGs made from them
-    free = shutil.disk_usage(folder).free
-    there = sum(path.stat().st_size for path in folder.iterdir())
-    if free + there < needed:
-        raise DataError(
-            f"The data set needs {needed / 1e9:.1f} GB of disk while it is converted; {folder} has "
-            f"{(free + there) / 1e9:.1f} GB. Free some, or choose another folder."
-        )
-    return [download(file, folder) for file in files]
+    return [_download(file, folder) for file in _list_files()]
 
 
 def convert(archives: Iterable[Path], target: Path) -> None:
@@ -155,25 +148,48 @@ def _open_matlab(data: bytes, name: str) -> Iterator[h5py.File]:
         raise DataError(f"{name} is damaged or not of this data set ({error}).") from error
 
 
-def _list_files() -> list[RemoteFile]:
-    """Ask figshare's API which files the article has."""
+def _list_files() -> list[dict[str, Any]]:
+    """Ask figshare's API for the archives and folds, and add the `url` of each."""
     endpoint = os.environ.get(ENDPOINT_VARIABLE, DEFAULT_ENDPOINT).rstrip("/")
     address = f"{endpoint}/articles/{ARTICLE}/files"
-    with requests.get(address, params={"page_size": 100}, timeout=TIMEOUT) as response:
+    with requests.get(address, params={"page_size": 100}, timeout=_TIMEOUT) as response:
         response.raise_for_status()
         listed = response.json()
     try:  # not the answer's `download_url`: that host at times lets only browsers through
         return [
-            RemoteFile(
-                name=PurePosixPath(file["name"]).name,
-                url=f"{endpoint}/file/download/{file['id']}",
-                size=int(file["size"]),
-                md5=file["computed_md5"],
-            )
+            {**file, "url": f"{endpoint}/file/download/{file['id']}"}
             for file in listed
+            if file["name"].endswith((".zip", ".mat")) and file["computed_md5"] and file["size"]
         ]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError) as error:
         raise DataError(f"{address} did not answer with a list of files.") from error
+
+
+def _download(file: dict[str, Any], folder: Path) -> Path:
+    """Download a file, or what an interrupted call has left to fetch of it, and check it."""
+    path, size = folder / PurePosixPath(file["name"]).name, int(file["size"])
+    there = path.stat().st_size if path.exists() else 0
+    if there < size:
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={there}-"} if there else {})
+        with requests.get(file["url"], headers=headers, stream=True, timeout=_TIMEOUT) as response:
+            response.raise_for_status()
+            resumed = response.status_code == requests.codes.partial
+            with (
+                path.open("ab" if resumed else "wb") as output,
+                tqdm(desc=path.name, total=size, initial=there * resumed, unit_scale=True) as bar,
+            ):
+                for piece in response.iter_content(_PIECE):
+                    output.write(piece)
+                    bar.update(len(piece))
+    with path.open("rb") as whole:
+        digest = hashlib.file_digest(whole, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if digest != file["computed_md5"]:
+        path.unlink()
+        raise DataError(
+            f"{path.name} came damaged (its checksum is wrong) and was deleted. Run the same "
+            "command again to download it again."
+        )
+    return path
 
 
 def _matlab_files(archive: Path | IO[bytes], scratch: Path) -> Iterator[tuple[str, bytes]]:

@@ -1,4 +1,4 @@
-"""The story of a study: row after row, each kept as it is finished, the tables after each."""
+"""A study from start to end: row after row, each kept once finished, the tables after each."""
 
 import multiprocessing
 import time
@@ -42,7 +42,7 @@ def run_study(
     failures: dict[str, str] = {}
     started = time.monotonic()
     for number, plan in enumerate(waiting):
-        tell(f"[{number + 1}/{len(waiting)}] {plan.id}{_tell_time(started, number, len(waiting))}")
+        tell(f"[{number + 1}/{len(waiting)}] {plan.id}{_estimate(started, number, len(waiting))}")
         try:
             result = _train(plan, context or multiprocessing.get_context("spawn"))
         except RowError as error:
@@ -64,8 +64,8 @@ def _train(plan: Plan, context: BaseContext) -> Result:
     return train_apart(plan, context)
 
 
-def _tell_time(started: float, done: int, total: int) -> str:
-    """Give the time so far and an estimate of what is left, once there is something to go by."""
+def _estimate(started: float, done: int, total: int) -> str:
+    """Give the time so far and an estimate of what is left, once a row is done."""
     if not done:
         return ""
     so_far = time.monotonic() - started

@@ -83,7 +83,7 @@ def study_command(
     not stop the others: the end lists it, with the reason.
     """
     check_backend()
-    from training.study.plan import plan_row
+    from training.study.plan import Plan
     from training.study.rows import choose_rows
     from training.study.run import run_study
     from training.study.table import write_tables
@@ -98,13 +98,13 @@ def study_command(
             return
         _check_weights(weights)
         plans = [
-            plan_row(
+            Plan(
                 row,
                 cast(Budget, budget),  # click.Choice allows no other
                 Path(current_app.instance_path),
                 study,
                 data=data,
-                protocol=protocol,
+                protocol=protocol or "",
                 weights=weights,
                 fresh=fresh,
                 command=shlex.join(["flask", *sys.argv[1:]]),
