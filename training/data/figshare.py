@@ -9,10 +9,8 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -37,20 +35,12 @@ _UNREADABLE = (OSError, KeyError, ValueError, TypeError, AttributeError, Runtime
 _LABELS = {1: "meningioma", 2: "glioma", 3: "pituitary"}
 
 
-@dataclass(frozen=True)
-class Slice:
-    """One slice as the article stores it.
-
-    Attributes:
-        label: its canonical class.
-        patient: the author's identifier of the patient.
-        border: the tumour's outline, `x y;x y;…` as fractions of width and height.
-        image: uint8, shape (height, width), stretched from its darkest to its brightest value.
-    """
+class _Slice(NamedTuple):
+    """One slice as the article stores it, its pixels stretched from 0 to 255."""
 
     label: str
     patient: str
-    border: str
+    border: str  # the tumour's outline, `x y;x y;…` as fractions of width and height
     image: NDArray[np.uint8]
 
 
@@ -92,60 +82,40 @@ def convert(archives: Iterable[Path], target: Path) -> None:
     folds: NDArray[np.int64] | None = None
     files = (file for archive in archives for file in _matlab_files(archive, target))
     for name, data in tqdm(files, desc="Converting", unit=" files"):
-        if name == _FOLDS:
-            folds = read_folds(data)
-        elif match := re.fullmatch(r"(\d+)\.mat", name):
-            number = int(match[1])
-            found = read_slice(data, name)
-            file = f"{found.label}/{number}.png"
+        number = re.fullmatch(r"(\d+)\.mat", name)
+        try:
+            folds = _read_folds(data) if name == _FOLDS else folds
+            found = _read_slice(data) if number else None
+        except _UNREADABLE as error:
+            raise DataError(f"{name} is damaged or not of this data set ({error}).") from error
+        if number and found:
+            file = f"{found.label}/{number[1]}.png"
             (target / found.label).mkdir(exist_ok=True)
             Image.fromarray(found.image).save(target / file)
-            rows[number] = (file, found.label, found.border, found.patient)
+            rows[int(number[1])] = (file, found.label, found.border, found.patient)
     _write_table(rows, folds, target / "slices.csv")
 
 
-def read_slice(data: bytes, name: str) -> Slice:
-    """Read one slice from a MATLAB 7.3 (HDF5) file that holds the struct `cjdata`.
-
-    Raises:
-        DataError: the file is damaged or holds something else.
-    """
-    with _open_matlab(data, name) as file:
+def _read_slice(data: bytes) -> _Slice:
+    """Read one slice from a MATLAB 7.3 (HDF5) file that holds the struct `cjdata`."""
+    with h5py.File(io.BytesIO(data), "r") as file:
         record = file["cjdata"]
         label = _LABELS[int(record["label"][()].item())]
         patient = "".join(map(chr, record["PID"][()].ravel())).strip()
         outline = record["tumorBorder"][()].ravel().astype(np.float64)  # x, y, x, y, … pixels
         values = record["image"][()].T.astype(np.float64)  # MATLAB stores column by column
-        height, width = values.shape
+    height, width = values.shape
     points = outline[: outline.size // 2 * 2].reshape(-1, 2) / (width, height)
-    span = max(float(np.ptp(values)), 1.0)
-    return Slice(
-        label=label,
-        patient=patient,
-        border=";".join(f"{x:.4f} {y:.4f}" for x, y in points),
-        image=np.rint((values - values.min()) * (255 / span)).astype(np.uint8),
-    )
+    border = ";".join(f"{x:.4f} {y:.4f}" for x, y in points)
+    stretched = (values - values.min()) * (255 / max(float(np.ptp(values)), 1.0))
+    return _Slice(label, patient, border, np.rint(stretched).astype(np.uint8))
 
 
-def read_folds(data: bytes) -> NDArray[np.int64]:
-    """Read the author's folds from `cvind.mat`: int64, shape (slices,), 1 to 5 each.
-
-    Raises:
-        DataError: the file is damaged or holds something else.
-    """
-    with _open_matlab(data, _FOLDS) as file:
+def _read_folds(data: bytes) -> NDArray[np.int64]:
+    """Read the author's folds from `cvind.mat`: shape (slices,), 1 to 5 each."""
+    with h5py.File(io.BytesIO(data), "r") as file:
         folds: NDArray[np.int64] = file["cvind"][()].ravel().astype(np.int64)
     return folds
-
-
-@contextmanager
-def _open_matlab(data: bytes, name: str) -> Iterator[h5py.File]:
-    """Open a MATLAB 7.3 (HDF5) file; raises DataError where it does not hold what is read."""
-    try:
-        with h5py.File(io.BytesIO(data), "r") as file:
-            yield file
-    except _UNREADABLE as error:
-        raise DataError(f"{name} is damaged or not of this data set ({error}).") from error
 
 
 def _list_files() -> list[dict[str, Any]]:
