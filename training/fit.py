@@ -1,4 +1,4 @@
-"""Scans and labels → the weights of the best epoch."""
+"""Training, epoch by epoch: scans and labels → the weights of the best epoch."""
 
 import gc
 import sys
@@ -74,10 +74,10 @@ class Fitted:
 
     model: Model
     task: Task
-    history: list[Epoch]
-    best_epoch: int
-    precision: str
-    batch: int
+    history: tuple[Epoch, ...] = ()
+    best_epoch: int = 0
+    precision: str = "float32"
+    batch: int = 64
     calibrator: Calibrator = TemperatureScaling()  # noqa: RUF009  it holds nothing
     notes: tuple[str, ...] = ()
 
@@ -122,7 +122,7 @@ def fit(training: Part, validation: Part, settings: FitSettings) -> Fitted:
     return Fitted(
         model.layers[-1],  # the network alone
         settings.task,
-        checkpoint.history,
+        tuple(checkpoint.history),
         checkpoint.best_epoch,
         precision,
         4 * checkpoint.batch,

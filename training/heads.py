@@ -18,15 +18,14 @@ from sklearn.svm import LinearSVC
 from training.calibrate import NoCalibration
 from training.data.split import Part
 from training.fit import FitSettings, Fitted, fit
-from training.frozen import build_head, compute_features, get_backbone, list_head
+from training.frozen import BATCH, build_head, compute_features, get_backbone, list_head
 
-_BATCH = 64  # scans a step of predictions
 _PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2)
 _NEIGHBOURS = (1, 3, 5, 9, 15, 25)
 _ROUNDS = 20_000  # many more than the smaller penalties need
 _NOTE = (
-    "It takes the features of the frozen backbone, computed once: scans were neither augmented "
-    "nor shown in variants, and there were no epochs."
+    "The frozen backbone computed the features once, of scans that were neither augmented nor "
+    "shown in variants."
 )
 
 
@@ -63,10 +62,6 @@ class SoftmaxHead:
 
     learns_unnamed = True
     obstacle = ""
-    _note = (
-        "Only the head was trained, on features that the frozen backbone computed once: scans were "
-        "neither augmented nor shown in variants, and seconds an epoch are of the head alone."
-    )
 
     def fit(
         self, network: keras.Model, training: Part, validation: Part, settings: FitSettings
@@ -85,7 +80,8 @@ class SoftmaxHead:
         trained: Any = fitted.model
         for layer, source in zip(list_head(network), trained.layers[1:], strict=True):
             layer.set_weights(source.get_weights())
-        return replace(fitted, model=network, notes=(self._note,))
+        note = f"Only the head was trained. {_NOTE} Seconds an epoch are of the head alone."
+        return replace(fitted, model=network, batch=BATCH, notes=(note,))
 
 
 class MachineHead:
@@ -101,11 +97,8 @@ class MachineHead:
         weight = "balanced" if settings.recipe.balanced else None
         make = partial(LinearSVC, class_weight=weight, random_state=settings.seed, max_iter=_ROUNDS)
         # Of equals, the one with the widest margin.
-        best, name = _choose(
-            {f"a linear support vector machine (C = {c:g})": make(C=c) for c in _PENALTIES},
-            training,
-            validation,
-        )
+        candidates = {f"a linear support vector machine (C = {c:g})": make(C=c) for c in _PENALTIES}
+        best, note = _choose(candidates, training, validation)
         kernel, bias = express_as_layer(best)
         scale = find_scale(validation.inputs @ kernel + bias, validation.labels)
         if np.abs(scale * kernel).max() > np.finfo(np.float16).max:  # what a bundle keeps
@@ -115,7 +108,7 @@ class MachineHead:
                 "imagenet, or a file), or pass --head softmax."
             )
         network.layers[-1].set_weights([scale * kernel, scale * bias])
-        return Fitted(network, settings.task, [], 0, "float32", 1, notes=(_describe(name),))
+        return Fitted(network, settings.task, notes=(note,))
 
 
 class NeighboursHead:
@@ -128,27 +121,17 @@ class NeighboursHead:
         self, network: keras.Model, training: Part, validation: Part, settings: FitSettings
     ) -> Fitted:
         """Keep the features, and choose how many neighbours vote; see `Head`."""
+        counts = [count for count in _NEIGHBOURS if count <= len(training.labels)]
         # Of equals, the fewest.
-        best, name = _choose(
-            {
-                f"the nearest of their neighbours ({count})": KNeighborsClassifier(count)
-                for count in _NEIGHBOURS
-                if count <= len(training.labels)
-            },
-            training,
-            validation,
-        )
+        candidates = {
+            f"the nearest of their neighbours ({count})": KNeighborsClassifier(count)
+            for count in counts
+        }
+        best, note = _choose(candidates, training, validation)
         plain = NeighboursModel(get_backbone(network), best)
         scale = find_scale(plain.weigh(validation.inputs), validation.labels)
         return Fitted(
-            replace(plain, scale=scale),
-            settings.task,
-            [],
-            0,
-            "float32",
-            1,
-            NoCalibration(),
-            (_describe(name),),
+            replace(plain, scale=scale), settings.task, calibrator=NoCalibration(), notes=(note,)
         )
 
 
@@ -179,10 +162,10 @@ def fit_frozen(training: Part, validation: Part, settings: FitSettings, head: He
     keras.utils.set_random_seed(settings.seed)  # random weights are the same for the same seed
     network = settings.build(settings.weights)
     known, unseen = (
-        replace(part, inputs=compute_features(network, part.inputs, settings.folder, name))
+        replace(part, inputs=compute_features(network, part.inputs, name))
         for name, part in (("training", training), ("validation", validation))
     )
-    return replace(head.fit(network, known, unseen, settings), batch=_BATCH)
+    return head.fit(network, known, unseen, settings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +205,7 @@ class NeighboursModel:
 
 
 def _choose(candidates: dict[str, Any], training: Part, validation: Part) -> tuple[Pipeline, str]:
-    """Fit all; give the one with the best balanced accuracy on validation scans, and its name."""
+    """Fit all; give the one with the best balanced accuracy on validation scans, and a note."""
     fitted = {
         name: make_pipeline(StandardScaler(), one).fit(training.inputs, training.labels)
         for name, one in candidates.items()
@@ -233,11 +216,7 @@ def _choose(candidates: dict[str, Any], training: Part, validation: Part) -> tup
         return float(balanced_accuracy_score(validation.labels, answers))
 
     best = max(fitted, key=judge)
-    return fitted[best], best
-
-
-def _describe(name: str) -> str:
-    return f"Scans are classified by {name}, chosen on the validation part. {_NOTE}"
+    return fitted[best], f"Scans are classified by {best}, chosen on the validation part. {_NOTE}"
 
 
 def express_as_layer(machine: Pipeline) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
