@@ -231,15 +231,10 @@ def express_as_layer(machine: Pipeline) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def find_scale(decisions: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Find the factor that makes decisions logits: 0.1 to 100.
+    """Find the factor, 0.1 to 100, that makes decisions (scans, classes) logits.
 
     Targets are a little less than certain (Platt, 1999): where no scan is wrong, the likelihood
-    of certain ones would grow with the factor for ever.
-
-    Args:
-        decisions: float, shape (scans, classes), of the validation part: of the machine, or the
-            logarithms of shares.
-        labels: int64, shape (scans,).
+    of certain ones would grow with the factor forever.
     """
     scans, classes = decisions.shape
     doubt = 1 / (scans + 2)

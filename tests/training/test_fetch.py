@@ -22,7 +22,7 @@ from PIL import Image
 
 from training.data.fetch import FetchError, fetch
 from training.data.folders import find_scans
-from training.data.sources import SOURCES, DataError
+from training.data.sources import SOURCES
 
 FULL_DISK = Path("/dev/full")
 
@@ -261,25 +261,6 @@ def test_a_set_of_kaggle(stand_in: StandIn, tmp_path: Path) -> None:
     assert all(authorization is None for *_, authorization in stand_in.requests)
 
 
-def test_a_token_reaches_kaggle(
-    stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("KAGGLE_API_TOKEN", "made-up")
-    stand_in.files["archive.zip"] = BR35H
-    fetch("br35h", tmp_path)
-    assert stand_in.requests[0][-1] == "Bearer made-up"
-
-
-def test_progress_is_told_on_standard_error(
-    stand_in: StandIn, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    offer_article(stand_in)
-    fetch("figshare", tmp_path)
-    told = capfd.readouterr().err
-    assert "brainTumorDataPublic_1-2.zip: 100%" in told
-    assert "Converting: 4 files" in told
-
-
 @pytest.mark.parametrize("name", ["br35h", "figshare"])
 def test_a_second_call_asks_nobody(stand_in: StandIn, tmp_path: Path, name: str) -> None:
     stand_in.files["archive.zip"] = BR35H
@@ -299,14 +280,6 @@ def test_a_download_from_kaggle_goes_on_after_a_cut(stand_in: StandIn, tmp_path:
     fetch("br35h", tmp_path)
     assert stand_in.ranges() == [f"bytes={MEGABYTE}-"]  # kagglehub keeps whole megabytes
     assert (tmp_path / "br35h/yes/y1.png").read_bytes() == png(200)
-
-
-def test_an_interrupted_layout_starts_afresh(stand_in: StandIn, tmp_path: Path) -> None:
-    stand_in.files["archive.zip"] = BR35H
-    (tmp_path / ".br35h.part-abc/yes").mkdir(parents=True)
-    (tmp_path / ".br35h.part-abc/yes/half.png").write_bytes(png(1)[:20])
-    assert not (fetch("br35h", tmp_path) / "yes/half.png").exists()
-    assert not (tmp_path / ".br35h.part-abc").exists()
 
 
 def test_figshare_becomes_pictures_by_class(stand_in: StandIn, tmp_path: Path) -> None:
@@ -466,7 +439,3 @@ def test_a_destination_that_is_a_file(stand_in: StandIn, tmp_path: Path) -> None
     (tmp_path / "data").touch()
     with pytest.raises(FetchError, match=r"data cannot be written: "):
         fetch("br35h", tmp_path / "data")
-
-
-def test_errors_are_data_errors() -> None:
-    assert issubclass(FetchError, DataError)

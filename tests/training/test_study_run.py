@@ -19,7 +19,7 @@ from brainscan.bundle.study import ROW_FILE, keep_result, read_study
 from tests.cards import RESULT, draw_measurement, draw_up_card
 from training.study.plan import Plan
 from training.study.rows import choose_rows
-from training.study.run import describe_seconds, run_study
+from training.study.run import run_study
 from training.study.table import draw_tables
 
 ANN = "000-ann-32-nodes-0-dense"
@@ -94,7 +94,6 @@ def test_a_row_that_cannot_run_stops_no_other(study: Study) -> None:
         for line in study.told
     )
     assert "WeightsError" in study.plans[0].log.read_text()
-    assert "so far, about" in study.told[-2]
     assert study.told[-1].startswith("    accuracy ")
 
 
@@ -119,7 +118,7 @@ def test_finished_rows_are_not_trained_again(study: Study, processes: BaseContex
     before = row.stat()
     told: list[str] = []
     assert run_study(study.plans[1:], study.folder, told.append, processes) == {}
-    assert told == ["Rows: 1, of which 1 finished before."]
+    assert told == ["Rows: 1, already finished: 1."]
     assert row.stat() == before
 
 
@@ -206,10 +205,3 @@ def test_a_row_with_several_results_has_several_lines() -> None:
         "full-grouped",
         "full-official",
     ]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(4.4, "4 s"), (100, "2 min"), (3600, "60 min"), (11_100, "3 h 5 min")]
-)
-def test_durations_in_words(seconds: float, words: str) -> None:
-    assert describe_seconds(seconds) == words

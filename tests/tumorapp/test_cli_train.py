@@ -339,7 +339,7 @@ class TestTraining:
         first = int(epochs[0].split()[1].partition("/")[0])
         assert kept < first <= kept + 2  # one more may have been kept before the kill
         assert epochs == [f"Epoch {number}/15" for number in range(first, 16)]
-        assert f"Going on after epoch {first - 1}.\nEpoch " in done.stdout
+        assert f"Resuming after epoch {first - 1}.\nEpoch " in done.stdout
         assert "Traceback" not in done.stderr
         assert "absl" not in done.stderr  # nor any other line of TensorFlow's log
 
@@ -377,7 +377,7 @@ class TestTraining:
         monkeypatch.setattr("training.pipeline.train", interrupt)
         result = run("train", "--model", "binary-cnn", "--data", data, *options)
         assert result.exit_code == 130
-        assert f"Stopped. {again} goes on after the last finished epoch.\n" in result.stderr
+        assert f"Stopped. {again} resumes after the last finished epoch.\n" in result.stderr
         assert "Aborted" not in result.output
 
     def test_only_a_report(self, run: Run, data: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`flask models quantize`: a faster int8 graph beside a model's own."""
+"""`flask models quantize`: a faster int8 graph next to a model's own."""
 
 from pathlib import Path
 

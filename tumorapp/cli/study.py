@@ -1,4 +1,4 @@
-"""`flask study`: the models of the source documents, trained and set beside the printed figures."""
+"""`flask study`: trains the models of the source documents; compares them with printed figures."""
 
 import shlex
 import signal
@@ -54,7 +54,7 @@ Examples:
 @click.option(
     "--protocol",
     type=click.Choice(PROTOCOLS),
-    help="How scans are divided; gives rows of its own, beside those of the document's protocol.  "
+    help="How scans are divided; gives rows of its own, next to those of the document's protocol.  "
     "[default: the document's]",
 )
 @click.option(
@@ -79,7 +79,7 @@ def study_command(
     """Train every row of DOCUMENT's tables that has no result yet, and compare.
 
     Each row that is finished is kept at once, with its report, and the tables are written again.
-    Stopped at any moment, the same command goes on where it was. A row that cannot be trained does
+    Stopped at any moment, the same command resumes where it was. A row that cannot be trained does
     not stop the others: the end lists it, with the reason.
     """
     check_backend()
@@ -114,7 +114,7 @@ def study_command(
         with _terminated_like_interrupted():
             failures = run_study(plans, study, click.echo)
     except KeyboardInterrupt:
-        click.echo("\nStopped. Finished rows are kept; the same command goes on.", err=True)
+        click.echo("\nStopped. Finished rows are kept; the same command resumes.", err=True)
         sys.exit(128 + signal.SIGINT)
     except ValueError as error:
         raise click.ClickException(str(error)) from error

@@ -135,14 +135,14 @@ class _FiniteRange(click.FloatRange):
 )
 @click.option("--no-publish", is_flag=True, help="Write the report, but publish no bundle.")
 @click.option(
-    "--fresh", is_flag=True, help="Start from scratch instead of going on with a run cut off."
+    "--fresh", is_flag=True, help="Start from scratch instead of resuming a run that was cut off."
 )
 def train_command(
     model: str, data: tuple[Path, ...], exclude: tuple[str, ...], weights: str, **options: Any
 ) -> None:
     """Train MODEL on folders of scans, measure it once on its test part, and publish it.
 
-    Stopped at any moment, the same command goes on where it was. Settings that are not given are
+    Stopped at any moment, the same command resumes where it was. Settings that are not given are
     the architecture's own.
     """
     check_backend()
@@ -194,14 +194,14 @@ def _train(request: "TrainingRequest") -> "TrainingOutcome":
         return train(request, tell=click.echo)
     except KeyboardInterrupt:
         command = "The same command without --fresh" if request.fresh else "The same command"
-        click.echo(f"\nStopped. {command} goes on after the last finished epoch.", err=True)
+        click.echo(f"\nStopped. {command} resumes after the last finished epoch.", err=True)
         sys.exit(128 + signal.SIGINT)
     except (RunBusyError, DeviceMemoryError, ExportError, PublishError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(
-            f"{error}. Make room or change the folder, then run the same command again: it goes "
-            "on where it stopped."
+            f"{error}. Make room or change the folder, then run the same command again: it "
+            "resumes where it stopped."
         ) from error
 
 
