@@ -1,7 +1,7 @@
 """Dataclasses to and from JSON, strict about types and ranges.
 
-`msgspec` follows the annotations of a dataclass. Unknown fields are ignored, so that a later
-release may add some; a wrong one is refused by name.
+`msgspec` follows the annotations of a dataclass. Unknown fields are ignored, so a later release may
+add some; a wrong one is refused by name.
 """
 
 import json
