@@ -271,7 +271,7 @@ def test_an_entry_larger_than_an_image_may_be_is_never_unpacked() -> None:
     file = io.BytesIO(pack(("a.bmp", bytes(2**19 + 1)), ("b.bmp", bytes(100))))
     large, small = list_archive(file, LIMITS)
     reader = MaterialReader(file, archive=True, limits=LIMITS)
-    with pytest.raises(ScanError, match=r"has 0\.5 MB"):
+    with pytest.raises(ScanError, match=r"is 0\.5 MB"):
         reader.read(large)
     assert reader.read(small).data == bytes(100)
 
