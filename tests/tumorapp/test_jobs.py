@@ -271,7 +271,7 @@ def test_an_entry_larger_than_an_image_may_be_is_never_unpacked() -> None:
     file = io.BytesIO(pack(("a.bmp", bytes(2**19 + 1)), ("b.bmp", bytes(100))))
     large, small = list_archive(file, LIMITS)
     reader = MaterialReader(file, archive=True, limits=LIMITS)
-    with pytest.raises(ScanError, match=r"has 0\.5 MB"):
+    with pytest.raises(ScanError, match=r"is 0\.5 MB"):
         reader.read(large)
     assert reader.read(small).data == bytes(100)
 
@@ -498,7 +498,7 @@ def test_it_survives_its_workers_and_others_are_answered_meanwhile(
         assert isinstance(bad, Failure)
         assert bad.filename == "image 2"
         # What was stored is not predicted again; a batch that was under way may be.
-        assert 0 <= count_predictions(service) - SCANS - 2 <= 2 * 2 * runner.BATCH
+        assert count_predictions(service) <= SCANS + 2 + 2 * 2 * runner.BATCH
         assert list((tmp_path / "jobs").glob("*.upload")) == []
         client.erase(job)
         assert service.ask(f"/api/jobs/{job.id}").status_code == 404
