@@ -1,6 +1,5 @@
 """What goes into the API and what comes out of it."""
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +10,7 @@ from werkzeug.datastructures import MultiDict
 
 from brainscan.messages import KINDS, Message, Problem
 from tumorapp.language.translation import tell
+from tumorapp.pictures import link_png
 
 ACCEPTED_OPTIONS = ("model: the name of a served model", "heatmap: 1, true, 0 or false")
 
@@ -83,9 +83,7 @@ class _Picture(fields.Field[bytes]):
     """A PNG, written as a link that holds the picture itself."""
 
     def _serialize(self, value: bytes | None, *_: Any, **__: Any) -> str | None:
-        if value is None:
-            return None
-        return "data:image/png;base64," + base64.b64encode(value).decode("ascii")
+        return None if value is None else link_png(value)
 
 
 class _Warning(fields.Field[Message]):
