@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+import cv2
+import numpy as np
 from flask import current_app
 from flask.cli import with_appcontext
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from brainscan import ImageFile, Model, Problem, ScanError
@@ -39,9 +42,9 @@ Examples:
   flask predict scans/ --server http://127.0.0.1:8000
 """
 
-# A prediction or an error, as the API writes either; and the scan with its heat map over it, a
-# PNG, where that was asked for and the model gives one.
-_Found = tuple[Mapping[str, Any], bytes | None]
+# A prediction or an error, as the API writes either; and the scan with its heat map over it, where
+# that was asked for and the model gives one.
+_Found = tuple[Mapping[str, Any], NDArray[np.uint8] | None]
 
 
 @dataclass(frozen=True)
@@ -226,7 +229,7 @@ def _predict_files(
     return skipped
 
 
-def _write_picture(path: Path, picture: bytes) -> None:
+def _write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
     """Write the picture of a file below the folder of pictures, where the file is below its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_name(f"{path.name}.png").write_bytes(picture)
+    path.with_name(f"{path.name}.png").write_bytes(cv2.imencode(".png", picture)[1].tobytes())
