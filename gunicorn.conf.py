@@ -156,7 +156,7 @@ def _check_address(host: str, port: int) -> None:
 
 def post_fork(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001  (gunicorn's signature)
     """Write the logs of the application and of what it uses with gunicorn's, in the same form."""
-    for name in ("tumorapp", "training", "flask-limiter"):
+    for name in ("tumorapp", "brainscan", "flask-limiter"):
         logger = logging.getLogger(name)
         logger.handlers = list(worker.log.error_log.handlers)
         logger.setLevel(worker.log.error_log.level)

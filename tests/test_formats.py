@@ -112,7 +112,9 @@ def test_the_pages(client: FlaskClient, form: Form, toy: bytes) -> None:
     for path in ("/how", "/compare/parts"):
         answer = client.post(path, **form(("image", "scan.toy", toy)), headers=headers)
         assert answer.status_code == 200
-    assert MEDIA_TYPE in client.get("/how", headers=headers).text
+    how = client.get("/how", headers=headers).text
+    assert f"image/webp,{MEDIA_TYPE},.jpg" in how
+    assert '.webp .toy"' in how
     [result] = client.post("/many", **form(("image", "a.toy", toy))).get_json()["results"]
     assert result["filename"] == "a.toy"
     assert "label" in result

@@ -176,10 +176,15 @@ def quantize_graph(bundle: Path, folder: Path, split: Split, tell: Tell) -> Open
         if lost <= ACCEPTED_LOSS and difference <= ACCEPTED_DIFFERENCE:
             return engine
         tried.append((difference, lost))
+    if not tried:
+        raise QuantizationError(
+            "It has no convolution, so int8 would win nothing. Nothing was published."
+        )
+    difference, lost = min(tried)
     raise QuantizationError(
-        f"{_explain_refusal(*min(tried))} Nothing was published."
-        if tried
-        else "It has no convolution, so int8 would win nothing. Nothing was published."
+        f"No int8 graph is good enough. The nearest loses {lost:.4f} of accuracy, and its "
+        f"probabilities differ by {difference:.4f} on average; at most {ACCEPTED_LOSS} and "
+        f"{ACCEPTED_DIFFERENCE} are accepted. Nothing was published."
     )
 
 
@@ -206,19 +211,6 @@ def _quantize(model: Any, samples: list[Any], kept: int) -> Any:
             activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
         ),
     )
-
-
-def _explain_refusal(difference: float, lost: float) -> str:
-    """Say what the int8 graph that differs least lacks on the validation part."""
-    reasons = []
-    if not lost <= ACCEPTED_LOSS:  # nor NaN
-        reasons.append(f"it loses {lost:.4f} of accuracy, and at most {ACCEPTED_LOSS} is accepted")
-    if not difference <= ACCEPTED_DIFFERENCE:
-        reasons.append(
-            f"a scan's probabilities differ by {difference:.4f} on average, and at most "
-            f"{ACCEPTED_DIFFERENCE} is accepted"
-        )
-    return f"No int8 graph is good enough. Of the nearest, {'; '.join(reasons)}."
 
 
 def _list_convolutions(model: Any) -> list[Any]:

@@ -21,6 +21,10 @@ from training.models import Recipe
 
 _LOCK_FILE = "lock"
 _PUBLISHED_FILE = "published"
+# Of a request: the scans are compared themselves, and the rest changes no result.
+_WITHOUT_EFFECT = frozenset(
+    {"model", "data", "exclude", "instance", "models", "publish", "fresh", "command"}
+)
 
 
 class RunBusyError(RuntimeError):
@@ -148,18 +152,12 @@ def _identify(request: TrainingRequest, split: Split) -> str:
     if weights and Path(weights).is_file():
         weights = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
     dataset = split.dataset
-    decisive = [
-        request.protocol,
-        asdict(request.recipe),
-        request.size,
-        request.seed,
-        weights,
-        request.method,
-        request.head,
-        request.precision,
-        dataset.classes,
-        dataset.names,
-    ]
+    decisive = {
+        **{name: value for name, value in asdict(request).items() if name not in _WITHOUT_EFFECT},
+        "weights": weights,
+        "classes": dataset.classes,
+        "names": dataset.names,
+    }
     digest = hashlib.sha256(json.dumps(decisive).encode())
     # The scans and their division themselves: newer code may crop or divide the same files
     # differently, and must not go on with the old weights.

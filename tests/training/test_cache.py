@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brainscan.scan import ScanSpecification, decode_scan, read_scan
+from brainscan.scan import ScanSpecification, read_picture, read_scan
 from training.data.cache import PreparedArrays, prepare_arrays
 
 SIZE = ScanSpecification(32)
@@ -104,7 +104,7 @@ def test_a_degenerate_crop_is_named(files: list[Path], cache: Path) -> None:
 def test_thumbnails_show_the_whole_picture(files: list[Path], cache: Path) -> None:
     """Crops may differ between copies of a scan; the pictures do not."""
     arrays = prepare(files, cache)
-    whole = decode_scan(files[0].read_bytes())
+    whole = read_picture(files[0].read_bytes()).grey
     assert arrays.thumbnails[0].mean() == pytest.approx(whole.mean(), abs=1)
     assert arrays.pixels[0].mean() > whole.mean() + 5
 

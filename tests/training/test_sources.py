@@ -1,14 +1,6 @@
 import pytest
 
-from training.data.sources import (
-    BINARY_CLASSES,
-    CANONICAL_CLASSES,
-    FOUR_CLASSES,
-    SOURCES,
-    DataError,
-    canonical_class,
-    to_binary,
-)
+from training.data.sources import CANONICAL_CLASSES, SOURCES, canonical_class
 
 SPELLINGS = {
     "notumor": (
@@ -47,27 +39,6 @@ def test_other_names_are_no_class(name: str) -> None:
 def test_canonical_names_map_to_themselves() -> None:
     assert set(SPELLINGS) == set(CANONICAL_CLASSES)
     assert all(canonical_class(name) == name for name in CANONICAL_CLASSES)
-
-
-def test_binary_classes_follow_from_the_canonical_ones() -> None:
-    assert {name: to_binary(name) for name in CANONICAL_CLASSES} == {
-        "glioma": "tumor",
-        "meningioma": "tumor",
-        "notumor": "healthy",
-        "pituitary": "tumor",
-        "tumor": "tumor",
-    }
-    assert {to_binary(name) for name in CANONICAL_CLASSES} == set(BINARY_CLASSES)
-
-
-def test_an_unknown_class_is_not_guessed_to_be_a_tumour() -> None:
-    with pytest.raises(DataError, match=r"'pred'.*Known: glioma"):
-        to_binary("pred")
-
-
-def test_classes_are_in_the_order_that_models_use() -> None:
-    assert list(FOUR_CLASSES) == sorted(FOUR_CLASSES)
-    assert list(BINARY_CLASSES) == sorted(BINARY_CLASSES)
 
 
 @pytest.mark.parametrize("name", SOURCES)

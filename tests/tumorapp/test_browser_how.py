@@ -49,13 +49,6 @@ class TestSteps:
         page.set_input_files("#image", image(scan, "head.jpg"))
         page.get_by_role("alert").wait_for(state="detached")
 
-    def test_without_a_script(self, open_page: Open, scan: bytes, tmp_path: Path) -> None:
-        page = open_page("how", java_script_enabled=False)
-        page.set_input_files("#image", image(scan, "head.jpg"))
-        page.get_by_label("Model").select_option("binary-cnn")
-        page.get_by_role("button", name="Show the steps").click()
-        wait_for_steps(page, "head.jpg", "binary-cnn")
-
     @pytest.mark.parametrize("width", [320, 1280])
     def test_nothing_runs_over_the_edge(self, open_page: Open, width: int) -> None:
         page = open_page("how", viewport={"width": width, "height": 800})

@@ -44,7 +44,10 @@ def test_a_version_that_was_changed(models_dir: Path) -> None:
     assert "No good version of binary-cnn is installed" in result.output
 
 
-def test_a_model_without_training_data(app: Flask) -> None:
+def test_a_model_without_training_data(tmp_path: Path, make_card: Callable[..., Card]) -> None:
+    card = make_card("binary-cnn", measurement=None, training=None)
+    publish_bundle(tmp_path / "models", card, write_graph)
+    app = create_app({"MODELS_DIR": tmp_path / "models"})
     result = run(app, "binary-cnn", "--data", "scans")
     assert result.exit_code == 1
     assert "names no training data: it was imported" in result.output

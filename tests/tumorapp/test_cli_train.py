@@ -301,7 +301,7 @@ class TestTraining:
         recipe = configuration["recipe"]
         assert (recipe["augmentation"], recipe["variants"]) == (0, 0)
         assert (recipe["normalisation"], recipe["balanced"]) == ("kept", False)
-        assert "Nearest neighbours are no network" in result.stdout
+        assert "Nearest neighbours are not a network" in result.stdout
         assert not (tmp_path / "models").exists()
 
     @pytest.fixture
@@ -386,7 +386,8 @@ class TestTraining:
         assert result.exit_code == 0, result.output
         assert "Published" not in result.stdout
         assert not (tmp_path / "models").exists()
-        report = Path(result.stdout.splitlines()[-1].removeprefix("Report: "))
+        (line,) = [one for one in result.stdout.splitlines() if one.startswith("Report: ")]
+        report = Path(line.removeprefix("Report: "))
         assert report.is_relative_to(tmp_path / "instance/runs")
         assert report.read_text(encoding="utf-8").startswith("# binary-cnn")
 

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -63,16 +62,12 @@ def test_several_scans_by_a_named_model_with_heat_maps(
 
 @pytest.mark.slow
 def test_models(client: Client) -> None:
+    assert client.ready()
     binary, default = client.models()
     assert (binary.name, binary.version, binary.default) == ("binary-cnn", "1", False)
     assert binary.classes == ("healthy", "tumor")
     assert (default.name, default.default, default.heatmap) == ("mobilenet-v2", True, True)
     assert default.description["measurement"]["protocol"] == "grouped"
-
-
-@pytest.mark.slow
-def test_ready(client: Client) -> None:
-    assert client.ready()
 
 
 @pytest.mark.slow
@@ -92,46 +87,24 @@ def test_a_refusal_says_all_that_the_service_said(client: Client, scan: bytes) -
         client.predict([])
 
 
-def test_a_file_that_is_not_there() -> None:
-    with Client("http://127.0.0.1:9") as client, pytest.raises(FileNotFoundError):
-        client.predict("missing.jpg")
-
-
-def test_nobody_there() -> None:
-    with Client("http://127.0.0.1:9", retries=1) as client:
-        assert not client.ready()
-        with pytest.raises(UnreachableError) as caught:
-            client.models()
-    assert str(caught.value) == (
-        "No answer came from http://127.0.0.1:9: the connection was refused. Check the address, "
-        "and that the service runs there."
-    )
-
-
 @pytest.mark.parametrize(
-    ("url", "example"),
+    ("url", "told"),
     [
-        ("127.0.0.1:8234", "http://127.0.0.1:8234"),
-        ("scans.example/", "http://scans.example"),
-        ("ftp://scans.example", "http://127.0.0.1:8000"),
-        ("http://scans.example:99999", "http://127.0.0.1:8000"),
+        ("http://127.0.0.1:9", "No answer came from {}: the connection was refused. Check the ad"),
+        ("http://no-such-host.invalid", "No answer came from {}: the name in it is not known. C"),
+        ("127.0.0.1:8234", "'{}' is no address of a service.* such as http://127.0.0.1:8234."),
+        ("ftp://scans.example", "'{}' is no address of a service.* such as http://127.0.0.1:8000."),
+        (
+            "http://scans.example:99999",
+            "'{}' is no address of a service. Give one that begins with",
+        ),
     ],
 )
-def test_what_is_no_address(url: str, example: str) -> None:
-    with Client(url) as client, pytest.raises(UnreachableError) as caught:
-        client.predict(b"scan")
-    assert str(caught.value) == (
-        f"{url.rstrip('/')!r} is no address of a service. Give one that begins with http:// or "
-        f"https://, such as {example}."
-    )
-
-
-def test_a_name_that_nobody_knows() -> None:
-    with (
-        Client("http://no-such-host.invalid", retries=0) as client,
-        pytest.raises(UnreachableError, match=r"invalid: the name in it is not known\. Check"),
-    ):
-        client.models()
+def test_nobody_there(url: str, told: str) -> None:
+    with Client(f"{url}/", retries=0) as client:
+        assert not client.ready()
+        with pytest.raises(UnreachableError, match=told.format(url)):
+            client.predict(b"scan")
 
 
 def test_a_service_that_says_nothing() -> None:
@@ -142,6 +115,11 @@ def test_a_service_that_says_nothing() -> None:
             pytest.raises(UnreachableError, match=f"{url}: it took too long. Check"),
         ):
             client.models()
+
+
+def test_a_file_that_is_not_there() -> None:
+    with Client("http://127.0.0.1:9") as client, pytest.raises(FileNotFoundError):
+        client.predict("missing.jpg")
 
 
 ANSWER = {"model": "m", "version": "3", "predictions": []}
@@ -182,13 +160,16 @@ def answer_in_turn(
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_busy_service_is_asked_again_when_it_says(status: int, scan: bytes) -> None:
+def test_a_busy_service_is_asked_again_when_it_says(
+    status: int, scan: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", waited.append)
     busy = (status, {"Retry-After": "1"}, json.dumps(BUSY).encode())
-    with answer_in_turn(busy, (200, {}, json.dumps(ANSWER).encode())) as (url, received):
-        start = time.monotonic()
-        with Client(url) as client:
-            assert client.predict(scan) == Answer("m", "3", ())
-        assert 1 <= time.monotonic() - start < 5
+    turns = busy, (200, {}, json.dumps(ANSWER).encode())
+    with answer_in_turn(*turns) as (url, received), Client(url) as client:
+        assert client.predict(scan) == Answer("m", "3", ())
+    assert waited == [1]
     assert len(received) == 2
     assert all(scan in body for body in received)
 

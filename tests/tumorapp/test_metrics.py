@@ -55,31 +55,28 @@ def test_a_prediction(client: FlaskClient, scan: bytes, changes: Callable[..., f
     assert changes("http_requests_total", endpoint="/api/predict", method="POST", status="200") == 1
     assert changes("http_request_duration_seconds_count", endpoint="/api/predict") == 1
     assert changes("request_images_sum") == 1
-    stages = ("prepare", "infer", "encode")
-    assert [changes("stage_duration_seconds_count", stage=stage) for stage in stages] == [1, 1, 1]
+    stages = ("prepare", "infer")
+    assert [changes("stage_duration_seconds_count", stage=stage) for stage in stages] == [1, 1]
     whole = changes("http_request_duration_seconds_sum", endpoint="/api/predict")
     assert 0 < sum(changes("stage_duration_seconds_sum", stage=stage) for stage in stages) < whole
 
 
 @pytest.mark.parametrize(
-    ("request_", "reason"),
+    "request_",
     [
-        ({"data": b"x", "content_type": "image/png"}, "The image cannot be read"),
-        ({"data": b"x", "content_type": "text/plain"}, "The body is not an image"),
-        ({"query_string": {"model": "vgg"}, "data": b"x", "content_type": "image/png"}, None),
-        ({"path": "/secret/path"}, "Not Found"),
-        ({"method": "GET"}, "Method Not Allowed"),
+        {"data": b"x", "content_type": "image/png"},
+        {"data": b"x", "content_type": "text/plain"},
+        {"query_string": {"model": "vgg"}, "data": b"x", "content_type": "image/png"},
+        {"path": "/secret/path"},
+        {"method": "GET"},
     ],
 )
 def test_rejections(
-    client: FlaskClient,
-    changes: Callable[..., float],
-    request_: dict[str, Any],
-    reason: str | None,
+    client: FlaskClient, changes: Callable[..., float], request_: dict[str, Any]
 ) -> None:
     options: dict[str, Any] = {"path": "/api/predict", "method": "POST", **request_}
-    assert client.open(**options).status_code >= 400
-    assert changes("rejections_total", reason=reason or "Unknown model") == 1
+    code = client.open(**options).get_json()["code"]
+    assert changes("rejections_total", reason=code) == 1
 
 
 def test_nothing_a_client_wrote_becomes_a_label(client: FlaskClient) -> None:

@@ -219,27 +219,20 @@ def test_an_image_tensor_in_other_words(client: FlaskClient, scan: bytes, change
     assert ask(client, image_tensor(scan, **change)).status_code == 200
 
 
-def test_a_column_of_images(client: FlaskClient, scan: bytes) -> None:
-    tensor = image_tensor(scan, scan, shape=[2, 1], data=[[encode(scan)]] * 2)
-    assert read(ask(client, tensor))["label"]["shape"] == [2]
-
-
 @pytest.mark.parametrize(
     ("change", "status", "word"),
     [
+        ({"shape": [2, 1], "data": [["eA=="], []]}, 400, "0 values where 1"),
         ({"name": "pixels"}, 400, "no input named 'pixels'"),
         ({"datatype": "UINT8"}, 400, "Accepted: BYTES"),
         ({"shape": [1, 64, 64, 1]}, 400, "Accepted: [-1]"),
         ({"shape": [2]}, 400, "1 values where 2 are expected"),
         ({"shape": []}, 400, "inputs.0.shape"),
         ({"shape": [0]}, 400, "inputs.0.shape.0"),
-        ({"shape": ["1"]}, 400, "inputs.0.shape.0"),
         ({"shape": [10**30]}, 413, "too-many-images"),
         ({"shape": [17], "data": ["eA=="] * 17}, 413, "too-many-images"),
         ({"data": "eA=="}, 400, "inputs.0.data"),
-        ({"data": None}, 400, "inputs.0.data"),
         ({"data": [1]}, 400, "image 1: it is not base64"),
-        ({"data": [None]}, 400, "image 1: it is not base64"),
         ({"data": ["not base64!"]}, 400, "image 1: it is not base64"),
         ({"data": ["\ud800"]}, 400, "image 1: it is not base64"),
         ({"data": ["Z2xpb21h"]}, 422, "not-an-image"),
@@ -267,11 +260,9 @@ def test_an_image_tensor_that_is_none(
         ({"shape": [1, 32, 128, 1]}, "Accepted: [-1, 64, 64, 1]"),
         ({"shape": [1, 64, 64]}, "Accepted: [-1, 64, 64, 1]"),
         ({"data": [0] * 4095}, "4095 values where 4096"),
-        ({"data": []}, "0 values where 4096"),
         ({"data": [256] * 4096}, "from 0 to 255"),
         ({"data": [-1] * 4096}, "from 0 to 255"),
         ({"data": [0.5] * 4096}, "from 0 to 255"),
-        ({"data": ["a"] * 4096}, "from 0 to 255"),
         ({"data": [None] * 4096}, "from 0 to 255"),
         ({"data": [10**40] * 4096}, "from 0 to 255"),
         ({"data": [[0] * 4096]}, "4096 values where 64 are expected"),
@@ -292,21 +283,18 @@ def test_an_array_that_is_no_scan(
         (b"", 400, "not JSON"),
         (b"{", 400, "not JSON"),
         (b"\xff\xfe{}", 400, "not JSON"),
-        (gzip.compress(b"{}"), 400, "uncompressed"),
+        (gzip.compress(b"{}", mtime=0), 400, "uncompressed"),
         (b"[" * 60_000, 400, "not JSON"),
         (b'{"a":' * 60_000, 400, "not JSON"),
         (b"[" * 200_000, 413, ""),
         (b"[" + b"0," * 200_000 + b"0]", 413, ""),
         (b"1" * 10_000, 400, "not JSON"),
         (b"[]", 400, "Invalid input type"),
-        (b"null", 400, "Invalid input type"),
         (b"{}", 400, "inputs: Missing data"),
         (b'{"inputs": []}', 400, "inputs: "),
-        (b'{"inputs": [1]}', 400, "inputs.0"),
         (b'{"inputs": [{}, {}]}', 400, "inputs"),
         (b'{"inputs": {"name": "image"}}', 400, "inputs"),
         (b'{"inputs": [{}], "id": 4}', 400, "id: Not a valid string"),
-        (b'{"inputs": [{}], "outputs": "label"}', 400, "inputs.0"),
     ],
 )
 def test_a_body_that_is_no_request(
@@ -367,11 +355,6 @@ def test_addresses_and_methods_that_there_are_not(
 ) -> None:
     code = "not-found" if status == 404 else "method-not-allowed"
     refused(client.open(path, method=method, headers={"Accept": accept}), status, code)
-
-
-def test_other_errors_keep_their_shape(client: FlaskClient) -> None:
-    for path in ("/v2x", "/nothing"):
-        assert client.get(path).mimetype == "application/problem+json"
 
 
 def test_an_unforeseen_error_says_nothing_of_the_inside(app: Flask) -> None:

@@ -102,12 +102,6 @@ class TestPage:
         assert response.status_code == 200
         assert client.get("/how?sample=slice-9", headers=HTML).status_code == 400
 
-    def test_the_scan_of_the_other_pages_form(
-        self, client: FlaskClient, form: Form, scan: bytes
-    ) -> None:
-        parts = [("heatmap", None, b"1"), ("preview", None, b"1"), ("image", "a.jpg", scan)]
-        assert client.post("/how", **form(*parts), headers=HTML).status_code == 200
-
     @pytest.mark.parametrize(
         ("sent", "status"),
         [

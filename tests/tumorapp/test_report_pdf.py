@@ -2,8 +2,6 @@
 
 import hashlib
 import io
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,10 +18,9 @@ from brainscan.bundle import Card, Intervals
 from brainscan.examine import Reading
 from brainscan.scan import Box, Picture, PreparedScan, ScanSpecification
 from tests.cards import GRAPHS, draw_measurement
-from tumorapp import create_app
 from tumorapp.language import translation
 from tumorapp.report.api import name_report
-from tumorapp.report.pdf import CAUTION, NOTICE, Report, draw_report, make_plain, shorten
+from tumorapp.report.pdf import CAUTION, NOTICE, Report, draw_report, make_plain
 
 PROJECT = Path(__file__).parents[2]
 Form = Callable[..., dict[str, Any]]
@@ -66,11 +63,6 @@ def test_a_report(client: FlaskClient, form: Form, scan: bytes, address: str) ->
     assert len(reader.pages[0].images) == 2
     metadata = reader.metadata or {}
     assert not any(metadata.get(f"/{name}") for name in ("Author", "Subject", "Creator"))
-
-
-def test_the_bytes_of_an_image_are_enough(client: FlaskClient, scan: bytes) -> None:
-    response = client.post("/api/report?model=binary-cnn", data=scan, content_type="image/jpeg")
-    assert "binary-cnn" in read(response.data)[1]
 
 
 @pytest.mark.parametrize(
@@ -130,11 +122,6 @@ def test_a_file_name_over_the_wire(client: FlaskClient, form: Form, scan: bytes)
 )
 def test_the_name_of_a_report(filename: str, name: str) -> None:
     assert name_report(filename) == name
-
-
-def test_a_long_text_is_cut_in_its_middle() -> None:
-    assert shorten("scan-of-a-head.jpg", 12) == "scan-of….jpg"
-    assert shorten("scan.jpg", 12) == "scan.jpg"
 
 
 def make_report(
@@ -198,32 +185,7 @@ def test_no_accuracy_and_no_crop(make_card: Callable[..., Card]) -> None:
     assert "none: the whole scan" in text
 
 
-def test_only_the_page_is_open_where_keys_are_asked_for(
-    models_dir: Path, tmp_path: Path, scan: bytes
-) -> None:
-    app: Flask = create_app(
-        {
-            "MODELS_DIR": models_dir,
-            "JOBS_DIR": tmp_path / "jobs",
-            "API_KEYS": "on",
-            "KEYS_FILE": tmp_path / "keys.json",
-        }
-    )
-    client = app.test_client()
-    sent = {"data": scan, "content_type": "image/jpeg"}
-    assert client.post("/api/report", **sent).status_code == 401
-    assert client.post("/report", **sent).status_code == 200
-
-
 def test_it_is_documented(client: FlaskClient) -> None:
     operation = client.get("/api/openapi.json").get_json()["paths"]["/api/report"]["post"]
     assert operation["responses"]["200"]["content"].keys() == {"application/pdf"}
     assert {"400", "404", "413", "415", "422", "503"} <= operation["responses"].keys()
-
-
-def test_a_start_does_not_wait_for_it() -> None:
-    program = "import sys; import tumorapp.report.api, tumorapp.pages.how; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True
-    )
-    assert not {"reportlab", "openvino"} & set(done.stdout.split())

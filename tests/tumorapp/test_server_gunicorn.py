@@ -260,7 +260,8 @@ def test_what_is_not_http_is_answered_as_every_other_problem(server: Server) -> 
         head, _, body = server.send_raw(sent).partition(b"\r\n\r\n")
         assert head.startswith(f"HTTP/1.1 {status} ".encode())
         assert b"Content-Security-Policy" in head
-        assert json.loads(body)["status"] == status
+        problem = json.loads(body)
+        assert (problem["status"], problem["code"]) == (status, "not-http")
 
 
 def test_headers_of_a_proxy_are_not_believed(server: Server) -> None:

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -116,16 +117,13 @@ def read_slice(data: bytes, name: str) -> Slice:
     Raises:
         DataError: the file is damaged or holds something else.
     """
-    try:
-        with h5py.File(io.BytesIO(data), "r") as file:
-            record = file["cjdata"]
-            label = _LABELS[int(record["label"][()].item())]
-            patient = "".join(map(chr, record["PID"][()].ravel())).strip()
-            outline = record["tumorBorder"][()].ravel().astype(np.float64)  # x, y, x, y, … pixels
-            values = record["image"][()].T.astype(np.float64)  # MATLAB stores column by column
+    with _open_matlab(data, name) as file:
+        record = file["cjdata"]
+        label = _LABELS[int(record["label"][()].item())]
+        patient = "".join(map(chr, record["PID"][()].ravel())).strip()
+        outline = record["tumorBorder"][()].ravel().astype(np.float64)  # x, y, x, y, … pixels
+        values = record["image"][()].T.astype(np.float64)  # MATLAB stores column by column
         height, width = values.shape
-    except _UNREADABLE as error:
-        raise DataError(f"{name} is damaged or not a slice of this data set ({error}).") from error
     points = outline[: outline.size // 2 * 2].reshape(-1, 2) / (width, height)
     span = max(float(np.ptp(values)), 1.0)
     return Slice(
@@ -142,12 +140,19 @@ def read_folds(data: bytes) -> NDArray[np.int64]:
     Raises:
         DataError: the file is damaged or holds something else.
     """
+    with _open_matlab(data, _FOLDS) as file:
+        folds: NDArray[np.int64] = file["cvind"][()].ravel().astype(np.int64)
+    return folds
+
+
+@contextmanager
+def _open_matlab(data: bytes, name: str) -> Iterator[h5py.File]:
+    """Open a MATLAB 7.3 (HDF5) file; raises DataError where it does not hold what is read."""
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
-            folds: NDArray[np.int64] = file["cvind"][()].ravel().astype(np.int64)
+            yield file
     except _UNREADABLE as error:
-        raise DataError(f"{_FOLDS} is damaged or holds no folds ({error}).") from error
-    return folds
+        raise DataError(f"{name} is damaged or not of this data set ({error}).") from error
 
 
 def _list_files() -> list[RemoteFile]:

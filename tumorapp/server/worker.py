@@ -49,11 +49,12 @@ _TOO_SLOW = (
 _NOT_HTTP = "This is not a request that can be answered. Send one that follows RFC 9112 (HTTP/1.1)."
 
 
-def _write_problem(status: int, title: str, detail: str) -> bytes:
+def _write_problem(status: int, title: str, code: str, detail: str) -> bytes:
     """Write an answer that the application cannot give, as it writes its own."""
     from tumorapp.security import HEADERS
 
-    body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail})
+    kind = {"type": f"urn:problem-type:tumorapp:{code}", "code": code, "title": title}
+    body = json.dumps({**kind, "status": status, "detail": detail})
     headers = {
         **HEADERS,
         "Cache-Control": "no-store",
@@ -202,7 +203,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         client.deadline, client.is_gone = inf, True
         with contextlib.suppress(OSError):
             if client.is_sending:
-                answer = _write_problem(408, "Request Timeout", _TOO_SLOW)
+                answer = _write_problem(408, "Request Timeout", "too-slow", _TOO_SLOW)
                 sock.send(answer, socket.MSG_DONTWAIT)
             sock.shutdown(socket.SHUT_RDWR)  # wakes the thread
 
@@ -277,7 +278,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         super().handle_error(req, answer, addr, exc)
         _, status, reason = answer.data.partition(b"\r\n")[0].decode().split(" ", 2)
         with contextlib.suppress(OSError):
-            client.sendall(_write_problem(int(status), reason, _NOT_HTTP))
+            client.sendall(_write_problem(int(status), reason, "not-http", _NOT_HTTP))
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Let a request wait for its place, and the application answer it."""
