@@ -115,7 +115,8 @@ def test_a_damaged_row_is_named_and_stops_no_other(
     run: Run, tmp_path: Path, option: list[str]
 ) -> None:
     folder = tmp_path / "study"
-    keep_result(folder, replace(RESULT, id="other"))
+    softmax = replace(RESULT.training, head="softmax")
+    keep_result(folder, replace(RESULT, id="other", card=replace(RESULT.card, training=softmax)))
     keep_result(folder, RESULT)
     (folder / RESULT.id / ROW_FILE).write_text("{}")
     result = run("study", "004", *option)
