@@ -113,9 +113,7 @@ def draw_plots(figures: Figures, best_epoch: int, words: Words | None = None) ->
             "bottom right",
             grey=_Line("", (0, 1), (0, 1)),
         )
-        explanation = words.translate(
-            "Cases that are found against false alarms, at every threshold."
-        )
+        explanation = words.translate("Cases found against false alarms, at every threshold.")
         plots.append(_finish(chart, words.translate("ROC"), explanation, words))
     if figures.reliability:
         confidence = [one.confidence for one in figures.reliability]
@@ -132,7 +130,7 @@ def draw_plots(figures: Figures, best_epoch: int, words: Words | None = None) ->
                 [one.share for one in figures.reliability],
             ),
         )
-        explanation = words.translate("How often it is right when it is that sure.")
+        explanation = words.translate("How often the model is right at each confidence.")
         plots.append(_finish(chart, words.translate("Reliability"), explanation, words))
     return plots
 

@@ -49,7 +49,7 @@ class TestLeaderboard:
     def test_it_sorts_in_place_and_as_the_server_does(self, open_page: Callable[..., Page]) -> None:
         page = open_page("models?columns=all")
         page.evaluate("window.kept = true")
-        for name in ("Parameters", "Parameters", "Seconds an epoch", "Model", "Model"):
+        for name in ("Parameters", "Parameters", "Seconds per epoch", "Model", "Model"):
             header = page.get_by_role("columnheader", name=name, exact=True)
             before = page.url
             header.get_by_role("link").click()

@@ -305,7 +305,7 @@ class TestTraining:
             f"Report: {bundle / 'report/README.md'}",
             f"Plots: {plots}",
             f"Published: {bundle}",
-            "A running service knows within 2 s.",
+            "A running service notices within 2 s.",
         ]
         assert "flask models quantize binary-cnn --data " in done.stdout.splitlines()[-1]
 

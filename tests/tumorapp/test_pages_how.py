@@ -145,7 +145,7 @@ class TestPage:
     ) -> None:
         monkeypatch.setitem(app.config, "ENGINE", "tensorflow")
         text = client.get("/how", headers=HTML).text
-        assert "can only be shown with the engine OpenVINO" in text
+        assert "can only be shown with the OpenVINO engine" in text
 
     def test_nothing_is_inline(self, client: FlaskClient) -> None:
         text = client.get("/how", headers=HTML).text

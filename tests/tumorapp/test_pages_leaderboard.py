@@ -262,11 +262,9 @@ class TestReports:
         card = replace(loaded.card, graphs=GRAPHS, graph_difference=6.13e-05)
         models = {"mobilenet-v2": replace(loaded, card=card)}
         monkeypatch.setattr("tumorapp.catalog.Catalog.models", models)
-        fp16 = (
-            "Graph in fp16 Its probabilities differ from the trained network’s by at most 0.000061."
-        )
+        fp16 = "fp16 graph Its probabilities differ from the trained network’s by at most 0.000061."
         int8 = "from the fp16 graph’s by at most 0.22, and 0.75% of its answers do."
-        served, other = " This one is served.", "; the int8 graph that is served: 94.3%"
+        served, other = " This one is served.", "; the served int8 graph: 94.3%"
         text = words(read(client, "/models/mobilenet-v2/1"))
         assert fp16 + served in text
         assert int8 in text
@@ -289,7 +287,7 @@ class TestReports:
             "with a confidence of up to 97.0%." in text
         )
         assert "3 of the 50 scans labelled “Glioma” (6.0%) were called “No tumour”." in text
-        assert "8 more are spread over other pairs" in text
+        assert "8 more scans were confused in other ways" in text
 
     @pytest.mark.parametrize("address", ["/models/mobilenet-v2/1", ADDRESS])
     def test_the_card_is_downloaded(self, client: FlaskClient, address: str) -> None:

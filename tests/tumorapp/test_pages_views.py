@@ -116,7 +116,7 @@ class TestForm:
         assert "Glioma, Meningioma, No tumour, Pituitary tumour" in text
         assert "95.1% (95% interval 94.1% to 96.3%)" in text
         assert "Protocol grouped: 1,234 scans kept out of training" in text
-        assert "Measured accuracy: none on its card" in text
+        assert "Measured accuracy: unknown" in text
 
     def test_its_example_names_this_service(self, client: FlaskClient) -> None:
         page = Page(client.get("/", base_url="https://scans.example:8443").text)
@@ -189,7 +189,7 @@ class TestResult:
     def test_warnings_are_shown(self, client: FlaskClient, scan: bytes) -> None:
         page = Page(send(client, scan, model="plain-ann", heatmap="1").text)
         assert "cannot give a heat map" in page.text
-        assert "Measured accuracy none on its card" in page.text
+        assert "Measured accuracy unknown" in page.text
 
     def test_the_script_gets_the_same_result_and_nothing_else(
         self, client: FlaskClient, scan: bytes
@@ -231,7 +231,7 @@ class TestResult:
 class TestPrecision:
     """The card's figures are of its fp16 graph; another may be served."""
 
-    SHOWN = "95.1% (95% interval 94.1% to 96.3%); the int8 graph that is served: 94.3%"
+    SHOWN = "95.1% (95% interval 94.1% to 96.3%); the served int8 graph: 94.3%"
 
     @pytest.mark.parametrize("precision", ["fp16", "int8"])
     def test_the_accuracy_of_the_served_graph_is_told(

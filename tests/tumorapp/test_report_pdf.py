@@ -144,7 +144,7 @@ def make_report(
         (
             "en",
             "and 14 less probable classes",
-            "(95% interval 89.0% to 91.0%); the int8 graph that is served: 94.3%",
+            "(95% interval 89.0% to 91.0%); the served int8 graph: 94.3%",
         ),
         ("de", "und 14 weniger wahrscheinliche", "; der laufende int8-Graph: 94,3"),
     ],
@@ -181,7 +181,7 @@ def test_everything_fits_onto_the_page(
 def test_no_accuracy_and_no_crop(make_card: Callable[..., Card]) -> None:
     report = make_report(make_card(measurement=None), box=Box(0, 0, 900, 300))
     _, text = read(draw_report(report))
-    assert "none on its card" in text
+    assert "unknown" in text
     assert "none: the whole scan" in text
 
 

@@ -78,13 +78,12 @@ class _Predictor:
     metavar="FOLDER",
     help="Write each scan with its heat map over it into FOLDER, as PNG.",
 )
-@click.option("--server", metavar="URL", help="Ask the TumorApp that runs there.")
+@click.option("--server", metavar="URL", help="Ask the TumorApp at this address.")
 @click.option(
     "--api-key",
     envvar="TUMORAPP_API_KEY",
     metavar="KEY",
-    help="The key, where that TumorApp asks for one. Better given as TUMORAPP_API_KEY: others on "
-    "the machine can read a command.",
+    help="Its API key. Better set TUMORAPP_API_KEY: others on the machine can see a command line.",
 )
 @with_appcontext
 def predict_command(

@@ -215,7 +215,7 @@ COLUMNS = (
         write=write_epochs,
         extra=True,
     ),
-    _number("seconds", mark("Seconds an epoch"), _measured("seconds_per_epoch"), 1, extra=True),
+    _number("seconds", mark("Seconds per epoch"), _measured("seconds_per_epoch"), 1, extra=True),
     _text("data", mark("Data"), lambda row: ", ".join(row.data), extra=True),
     _text("device", mark("Device"), lambda row: row.device, extra=True),
     _text("date", mark("Date"), lambda row: row.card.created[:10], falling=True, extra=True),

@@ -34,8 +34,8 @@ rl_config.useA85 = 0  # pictures as they are: in text they would be larger and t
 
 NOTICE = mark("For research and teaching only. Not for diagnosis.")
 CAUTION = mark(
-    "TumorApp is not a medical device. A model can be wrong and sure of it: never base a decision "
-    "about a person’s health on its answers."
+    "TumorApp is not a medical device. A model can be wrong even when it is confident: never base "
+    "a decision about a person’s health on its answers."
 )
 MOST_CLASSES = 6
 MOST_WARNINGS = 3
@@ -256,7 +256,7 @@ def _describe_crop(found: Examination) -> str:
 
 def _describe_accuracy(card: Card, precision: str) -> str:
     if card.measurement is None:
-        return translate("none on its card")
+        return translate("unknown")
     low, high = map(wording.percent, card.measurement.intervals.accuracy)
     told = translate(
         "%(share)s (95%% interval %(low)s to %(high)s)",
