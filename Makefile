@@ -2,7 +2,7 @@
 # installed into .venv/. `make` alone lists them.
 
 PYTHON ?= python3
-# Not from the environment, where some shells keep the machine's own name under it.
+# Not taken from the environment, where some shells set it to the machine's name.
 HOST = 127.0.0.1
 PORT ?= 8000
 ARGS ?=
@@ -42,7 +42,7 @@ lint: $(dev)/installed ## check style, formatting, types and the direction of im
 	$(dev)/bin/python -m mypy
 	$(dev)/bin/lint-imports
 
-format: $(dev)/installed ## mend style and formatting
+format: $(dev)/installed ## fix style and formatting
 	$(dev)/bin/python -m ruff check --fix
 	$(dev)/bin/python -m ruff format
 
@@ -52,7 +52,7 @@ lock: $(dev)/installed ## compile requirements*.txt from requirements*.in; ARGS=
 	$(compile) -c requirements-dev.txt requirements.in -o requirements.txt
 	$(compile) -c requirements-dev.txt requirements-serve.in -o requirements-serve.txt
 
-audit: $(dev)/installed ## ask the advisories about every pinned package
+audit: $(dev)/installed ## check every pinned package against PyPI's advisories
 	@$(dev)/bin/python -m deploy.audit requirements-serve.txt requirements.txt
 
 bench: $(dev)/installed ## measure scan preparation and serving; ARGS= goes to the benchmarks
@@ -61,24 +61,24 @@ bench: $(dev)/installed ## measure scan preparation and serving; ARGS= goes to t
 lighthouse: $(dev)/installed ## measure the pages with Lighthouse (needs npm and Chromium); ARGS= names pages
 	@$(dev)/bin/python -m benchmarks.lighthouse $(ARGS)
 
-translations: $(dev)/installed ## bring the catalogues of the pages' texts up to date and compile them
+translations: $(dev)/installed ## update and compile the catalogues of the pages' texts
 	$(pybabel) extract --mapping babel.cfg --keyword 'mark translate' --add-location file --no-wrap \
 		--project TumorApp --copyright-holder 'the authors' --output .venv/messages.pot .
 	$(pybabel) update --input-file .venv/messages.pot --output-dir $(catalogues) --no-fuzzy-matching \
 		--no-wrap --ignore-obsolete --ignore-pot-creation-date
 	$(pybabel) compile --directory $(catalogues)
 
-verify-image: $(dev)/installed ## build what the Dockerfile's serve stage holds without Docker, and ask it for a prediction
+verify-image: $(dev)/installed ## build the Dockerfile's serve stage without Docker and request a prediction
 	@$(dev)/bin/python -m deploy.verify_serve_image
 
 clean: ## remove the environments and every cache; data, runs and bundles stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# An environment whose Python has been removed or replaced is none: it is made again.
+# An environment whose Python has been removed or replaced is made again.
 $(shell for stamp in .venv/*/installed; do test -x "$${stamp%installed}bin/python" || rm -f "$$stamp"; done)
 
-# The stamp is written last: an interrupted installation leaves none, and the next call starts afresh.
+# The stamp is written last, so an interrupted installation is done again by the next call.
 $(serve)/installed: requirements-serve.txt
 $(dev)/installed: requirements-dev.txt
 .venv/%/installed:

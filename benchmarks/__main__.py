@@ -1,4 +1,4 @@
-"""Run every benchmark on one data set: `make bench DATA=instance/data/nickparvar`."""
+"""Run every benchmark on one data set: `make bench ARGS=--data=instance/data/nickparvar`."""
 
 import argparse
 import subprocess
@@ -9,7 +9,7 @@ from training.data.folders import find_scans
 
 
 def main() -> None:
-    """Run the benchmarks one after the other; stop at the first that fails."""
+    """Run the benchmarks one after another; stop at the first that fails."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("instance/data/nickparvar"))
     data = parser.parse_args().data

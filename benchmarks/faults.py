@@ -1,9 +1,9 @@
-"""What overload, slow or broken clients and a killed worker do to a running service.
+"""How a running service copes with overload, slow or broken clients and a killed worker.
 
     python -m benchmarks.faults --minutes 10
 
-Each fault runs against a gunicorn of its own on this machine and ends in a verdict; the last is
-many minutes of mixed good and bad requests, during which the worker's memory has to stay flat.
+Each fault runs against its own gunicorn on this machine and ends in a verdict. The last one is
+many minutes of mixed good and bad requests, during which the worker's memory must not grow.
 """
 
 import argparse
@@ -98,7 +98,7 @@ Verdict = tuple[bool, str]
 
 
 def overload(scan: Kind, seconds: float) -> Verdict:
-    """Let 64 clients ask without a pause where 8 requests may wait."""
+    """Let 64 clients send requests without a pause where 8 may wait."""
     with run_service(TUMORAPP_MAX_WAITING="8") as service:
         with Load(service.port, [scan], 8) as calm:
             time.sleep(seconds)
@@ -137,9 +137,9 @@ def killed_worker(scan: Kind, seconds: float) -> Verdict:
                 time.sleep(0.02)
             replaced = time.monotonic() - start
             time.sleep(seconds / 2)
-    broken = tally.count(0)  # of each client one at most: what was on its way
+    broken = tally.count(0)  # at most one per client: what was on its way
     passed = set(tally.seconds) <= {0, 200} and broken <= 8 and replaced < 5
-    return passed, f"{tally.count(200)} answered, {broken} broken, another after {replaced:.2f} s"
+    return passed, f"{tally.count(200)} answered, {broken} broken, replaced after {replaced:.2f} s"
 
 
 def slow_clients(scan: Kind, _: float) -> Verdict:
@@ -158,7 +158,7 @@ def slow_clients(scan: Kind, _: float) -> Verdict:
         held = time.monotonic() - start
     slowest = max(seconds for _, seconds in asked)
     passed = not left and held < 15 and slowest < 1 and {status for status, _ in asked} == {200}
-    return passed, f"all let go after {held:.0f} s; meanwhile a scan took {slowest:.2f} s at most"
+    return passed, f"all disconnected after {held:.0f} s; a scan took at most {slowest:.2f} s"
 
 
 def _trickles(connection: socket.socket) -> bool:
@@ -175,14 +175,14 @@ def _trickles(connection: socket.socket) -> bool:
 
 
 def leaving_clients(scan: Kind, _: float) -> Verdict:
-    """Let 400 clients leave while they send, then ask as others do."""
+    """Let 400 clients disconnect while they send, then send ordinary requests."""
     with run_service() as service:
         for index in range(400):
             leave_early(service.port, scan.body or b"", index / 400)
         answers = [service.ask(scan) for _ in range(20)]
     slowest = max(seconds for _, seconds in answers)
     passed = slowest < 1 and {status for status, _ in answers} == {200}
-    return passed, f"afterwards a scan took {slowest:.2f} s at most; no traceback"
+    return passed, f"afterwards a scan took at most {slowest:.2f} s; no traceback"
 
 
 def stopping(scan: Kind, _: float) -> Verdict:
@@ -218,20 +218,20 @@ def mixed_load(scan: Kind, seconds: float) -> Verdict:
     passed = not odd and after == 200 and last <= first * (1 + _MOST_GROWTH)
     total, failures = sum(tally.answers.values()), tally.count(*range(500, 600))
     return passed, (
-        f"{total} requests of {len(kinds)} kinds, {failures} answered 5xx, otherwise than "
-        f"expected: {odd or 'none'}; memory {first:.0f} → {last:.0f} MB ({last / first - 1:+.1%})"
+        f"{total} requests of {len(kinds)} kinds, {failures} answered with 5xx, unexpected: "
+        f"{odd or 'none'}; memory {first:.0f} → {last:.0f} MB ({last / first - 1:+.1%})"
     )
 
 
 def main() -> None:
-    """Run every fault and print a table; the exit status says whether all went well."""
+    """Run every fault and print a table; the exit status is 1 if any went badly."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--minutes", type=float, default=10, help="of mixed load (10)")
     parser.add_argument("--quick", action="store_true", help="half a minute of mixed load")
-    parser.add_argument("--scan", type=Path, help="an image of a scan; else one is drawn")
-    parser.add_argument("--only", choices=_NAMES, help="one of them")
+    parser.add_argument("--scan", type=Path, help="an image of a scan; without it, one is drawn")
+    parser.add_argument("--only", choices=_NAMES, help="run only this fault")
     arguments = parser.parse_args()
     image = {"Content-Type": "image/jpeg"}
     scan = Kind("scan", 200, "/api/predict", read_scan(arguments.scan), image)

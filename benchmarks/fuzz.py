@@ -1,12 +1,12 @@
-"""Damaged scans and damaged forms, by the hundred thousand: nothing but a refusal may come of them.
+"""Feeds damaged scans and forms to the code that reads uploads: each must be read or refused.
 
     python -m benchmarks.fuzz --inputs 100000
 
-Real files of every accepted format, and forms that hold them, are damaged in ways that formats are
-sensitive to: bits, lengths, cuts, repeated and exchanged pieces, pieces of another format. Every
-input is made from the seed and its own number, so that one that fails can be made again with
---first. It stops at the first exception that is no refusal, and at the first input that takes
-longer than --seconds. Should a decoder take the whole process down, the last line tells where.
+Real files of every accepted format, and forms that contain them, are damaged where formats are
+sensitive: bits, lengths, cuts, repeated and exchanged pieces, pieces of another format. Every input
+is made from the seed and its own number, so one that fails can be repeated with --first. The run
+stops at the first exception that is not a refusal, and at the first input that takes longer than
+--seconds. If a decoder crashes the whole process, the last line shows where.
 """
 
 import argparse
@@ -41,12 +41,12 @@ _MODES = {
     "WEBP": ("RGB", "RGBA"),
 }
 _COMPRESSIONS = ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "group4")
-_TELLING = (0, 1, 0x7F, 0x80, 0xFF)  # bytes that tip a length or a sign
+_TELLING = (0, 1, 0x7F, 0x80, 0xFF)  # bytes that change a length or a sign
 
 
 @dataclass(frozen=True)
 class FuzzError(Exception):
-    """An input that was answered by something else than a result or a refusal."""
+    """An input that led to neither a result nor a refusal."""
 
     number: int
     reason: str
@@ -101,7 +101,7 @@ class Fuzzer:
     """Makes inputs by their numbers and feeds them to what reads uploads.
 
     Args:
-        seed: another seed makes other inputs.
+        seed: different seeds make different inputs.
     """
 
     def __init__(self, seed: int) -> None:
@@ -112,10 +112,10 @@ class Fuzzer:
         uploads.init_app(self._app)
 
     def feed(self, number: int) -> str:
-        """Make an input, feed it, and tell what it became: an outcome's name.
+        """Make an input, feed it, and name the outcome.
 
         Raises:
-            FuzzError: an exception that is no refusal.
+            FuzzError: an exception that is not a refusal.
         """
         random = np.random.default_rng((self._seed, number))
         is_form = number % 4 == 3
@@ -175,7 +175,7 @@ class Fuzzer:
             end = start + int(random.integers(1, 64))
             if kind == 0:  # single bits
                 data[start] ^= 1 << int(random.integers(8))
-            elif kind == 1:  # bytes that tip a length
+            elif kind == 1:  # bytes that change a length
                 data[start] = _TELLING[random.integers(len(_TELLING))]
             elif kind == 2:  # a whole number of 4 bytes, in either order
                 value = int(random.choice([0, 1, 2**31 - 1, 2**31, 2**32 - 1, len(data)]))
@@ -193,13 +193,13 @@ class Fuzzer:
 
 
 def run(first: int, inputs: int, seed: int, seconds: float) -> tuple[Counter[str], float]:
-    """Feed inputs one after the other.
+    """Feed inputs one after another.
 
     Returns:
-        How many had each outcome, and the seconds that the slowest took.
+        How often each outcome occurred, and the seconds of the slowest input.
 
     Raises:
-        FuzzError: at the first that is neither read nor refused, or takes longer than `seconds`.
+        FuzzError: an input was neither read nor refused, or took longer than `seconds`.
     """
     fuzzer, outcomes, slowest = Fuzzer(seed), Counter[str](), 0.0
     for number in tqdm(range(first, first + inputs), unit="input", mininterval=1, disable=None):
@@ -213,7 +213,7 @@ def run(first: int, inputs: int, seed: int, seconds: float) -> tuple[Counter[str
 
 
 def main() -> None:
-    """Run it, and print what became of the inputs."""
+    """Run it, and print the outcomes."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

@@ -2,9 +2,9 @@
 
     make lighthouse
 
-Needs Node 18 or later with npm, which brings Lighthouse, and Chromium. The pages are measured as on
-a phone on a slow network, which is Lighthouse's own setting, on a server of this machine. The exit
-status is 1 where a figure is below 95.
+Needs Node 18 or later with npm, which brings Lighthouse, and Chromium. The pages are served
+on this machine and measured as on a phone on a slow network, Lighthouse's default. The exit status
+is 1 if a figure is below 95.
 """
 
 import argparse
@@ -27,7 +27,7 @@ _SECONDS = 180
 
 
 def main() -> None:
-    """Measure each page, print a table, and say what cost points."""
+    """Measure each page, and print a table and what cost points."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -72,7 +72,7 @@ def measure(url: str, browser: str, folder: Path) -> dict[str, Any]:
 
 
 def list_faults(report: dict[str, Any]) -> list[str]:
-    """Name what cost points."""
+    """List what cost points."""
     audits, found = report["audits"], []
     for name in CATEGORIES:
         for part in report["categories"][name]["auditRefs"]:

@@ -1,4 +1,4 @@
-"""Loads a server with wrk, the HTTP benchmark that costs the machine least."""
+"""Loads a server with wrk, an HTTP benchmark that itself needs little processor time."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Good and bad requests of every kind, mixed: what `benchmarks.faults` loads the service with."""
+"""A mix of good and bad requests of every kind, for `benchmarks.faults`."""
 
 import base64
 import http.client
@@ -27,10 +27,10 @@ class Kind:
 
     Attributes:
         name: for the table.
-        status: with which it has to be answered.
+        status: the expected status of the answer.
         path: after the port.
-        body: what is posted; nothing for a GET.
-        method: instead of GET or POST.
+        body: what is posted; None for a GET.
+        method: if neither GET nor POST.
     """
 
     name: str
@@ -57,7 +57,7 @@ def _draw(mode: str, side: int) -> bytes:
 
 
 def list_kinds(scan: bytes) -> list[Kind]:
-    """Give good requests for a scan, and every bad one that a client may think of."""
+    """Give good requests for a scan, and bad ones of every kind."""
     several = write_form(*[("image", scan)] * 16)
     tensor = {"name": "image", "shape": [1], "datatype": "BYTES"}
     inference = {"inputs": [{**tensor, "data": [base64.b64encode(scan).decode()]}]}
@@ -98,7 +98,7 @@ class Tally:
 
     Attributes:
         answers: how many of each kind had each status, or 0 for none.
-        seconds: that the answers took, by status.
+        seconds: how long the answers took, by status.
     """
 
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -117,13 +117,13 @@ class Tally:
 
 
 class Load:
-    """Clients in threads that ask and ask again: `with Load(port, kinds, 8) as tally: …`.
+    """Clients in threads that send requests all the time: `with Load(port, kinds, 8) as tally: …`.
 
     Args:
         port: of the service on this machine.
-        kinds: from which every client draws at random, from the same seed at every call.
-        clients: how many ask at once.
-        leaving: the share of requests whose client leaves before the end.
+        kinds: from which each client draws at random, with the same seed each time.
+        clients: how many there are.
+        leaving: the share of requests whose client disconnects before the end.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class Load:
 
 
 def ask(connection: http.client.HTTPConnection, kind: Kind) -> int:
-    """Send a request and read its answer; give the status, or 0 where there was none."""
+    """Send a request and read its answer; give its status, or 0 if there was none."""
     method = kind.method or ("GET" if kind.body is None else "POST")
     try:
         connection.request(method, kind.path, kind.body, kind.headers)
@@ -174,14 +174,14 @@ def ask(connection: http.client.HTTPConnection, kind: Kind) -> int:
 
 
 def leave_early(port: int, body: bytes, share: float) -> None:
-    """Announce a body, send some of it, and leave."""
+    """Announce a body, send part of it, and disconnect."""
     head = f"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body) + 1}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(head.encode() + body[: int(len(body) * share)])
 
 
 def read_scan(path: Path | None) -> bytes:
-    """Read the scan to send; without one, draw a head of sorts."""
+    """Read the scan to send, or draw something like a head."""
     if path is not None:
         return path.read_bytes()
     picture = Image.radial_gradient("L").point(lambda value: max(0, 200 - 2 * value))

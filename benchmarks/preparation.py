@@ -1,10 +1,10 @@
-"""Preparing a data set against a bare decode-crop-resize loop, side by side on all cores.
+"""Preparing a data set compared with a bare decode-crop-resize loop, on all cores.
 
     python -m benchmarks.preparation --data instance/data/nickparvar
 
-The bare loop is what one would write by hand: a process for each core, OpenCV's own decoder, the
-same crop and resize, and nothing kept. Preparing also hashes the files, refuses damaged ones,
-makes the thumbnails that find near-duplicates, and writes the arrays to disk.
+The bare loop is what one would write by hand: one process per core, OpenCV's decoder, the same crop
+and resize, and nothing kept. Preparing also hashes the files, refuses damaged ones, makes the
+thumbnails that find near-duplicates, and writes the arrays to disk.
 """
 
 import argparse

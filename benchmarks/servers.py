@@ -1,4 +1,4 @@
-"""Starts the servers that the benchmarks load, and looks at them from outside."""
+"""Starts the servers that the benchmarks load, and measures them from outside."""
 
 import contextlib
 import http.client
@@ -21,7 +21,7 @@ class Server:
 
     Attributes:
         port: of 127.0.0.1.
-        process: the number of its first process, which leads a group of its own.
+        process: id of its first process, which leads a process group.
         seconds: from its start until it was ready.
     """
 
@@ -30,16 +30,16 @@ class Server:
     seconds: float
 
     def rest(self) -> None:
-        """Stop all its processes where they are: what waits for its turn must not disturb."""
+        """Pause all its processes, so that they do not disturb the server under load."""
         os.killpg(self.process, signal.SIGSTOP)
 
     def go_on(self) -> None:
-        """Let them go on."""
+        """Let them continue."""
         os.killpg(self.process, signal.SIGCONT)
 
 
 def find_port() -> int:
-    """Give a port that nobody uses."""
+    """Find a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -72,7 +72,7 @@ def run_server(
     try:
         while not is_ready(port, path):
             if process.poll() is not None or time.perf_counter() - start > _SECONDS_TO_START:
-                raise SystemExit(f"This did not start: {' '.join(command)}")
+                raise SystemExit(f"This server did not start: {' '.join(command)}")
             time.sleep(0.01)
         yield Server(port, process.pid, time.perf_counter() - start)
     finally:
@@ -87,7 +87,7 @@ def run_server(
 
 
 def is_ready(port: int, path: str = "/readyz") -> bool:
-    """Tell whether a server answers a GET as one does that has loaded its models."""
+    """Tell whether a server answers a GET, which it does once its models are loaded."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", path)

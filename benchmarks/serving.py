@@ -1,12 +1,12 @@
-"""This server beside other ways to serve the same network, and beside the limit of the machine.
+"""This server compared with other ways to serve the same network, and with the machine's limit.
 
     python -m benchmarks.serving --scan scan.jpg
 
-All are started together and loaded in turn with the same scan; those that wait are stopped. Of the
-turns of each the best counts: what else the machine does only ever takes away. `bare` is the same
-decoding, cropping, resizing and inference in loops, on every core and without HTTP; for one client,
-in one loop with all cores for an inference. efficientnet-b0 has random weights: it is as fast with
-any. Also prints the time until four bundles are ready, and the memory of the worker.
+All are started together and loaded in turn with the same scan; the others are paused. The best turn
+of each counts, because other work on the machine can only slow a turn down. `bare` is the same
+decoding, cropping, resizing and inference in a loop, without HTTP: one loop per core or, for one
+client, one loop with all cores for an inference. efficientnet-b0 has random weights, which do not
+change its speed. Also prints the time until four bundles are ready, and the worker's memory.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def make_efficientnet(folder: Path) -> None:
 
 
 def fill_models(folder: Path, installed: Path) -> None:
-    """Lay out four bundles: the two of this project, EfficientNet-B0, and one of them twice."""
+    """Make a folder of four bundles: this project's two, EfficientNet-B0, and a copy of one."""
     make_efficientnet(folder)
     for source in sorted(installed.glob("*/[0-9]*")):
         shutil.copytree(source, folder / source.parent.name / source.name)
@@ -75,7 +75,7 @@ def find_bundle(models: Path, name: str) -> Path:
 
 
 def loop_bare(folder: Path, scan: Path, threads: int, seconds: float) -> list[float]:
-    """Prepare and predict a scan until the time is over; give the milliseconds of each."""
+    """Prepare and predict a scan until the time is over; give the milliseconds of each turn."""
     card, data = read_bundle(folder), scan.read_bytes()
     engine = choose_engine("openvino", threads)(folder, card)
     cv2.setNumThreads(1)  # as the server does
@@ -157,7 +157,7 @@ def _choose(loads: list[Load]) -> Load:
 
 
 def compare(found: dict[str, dict[int, Load]]) -> dict[str, float]:
-    """Give the ratios that issue from what was measured."""
+    """Give the ratios between what was measured."""
     own, bare, heat = found["tumorapp"], found["bare"], found["tumorapp, heat maps"]
     ratios = {
         "8 clients, throughput over bare": own[8].rate / bare[8].rate,
@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["mobilenet-v2", "efficientnet-b0"])
     parser.add_argument("--installed", type=Path, default=Path("instance/models"))
     parser.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS)
-    parser.add_argument("--seconds", type=int, default=4, help="of each turn")
+    parser.add_argument("--seconds", type=int, default=4, help="per turn")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the ratios here as well")
     arguments = parser.parse_args()

@@ -1,12 +1,12 @@
-"""Training's input pipeline and its frozen heads, each against a limit, side by side.
+"""Training's input pipeline and its frozen heads, each compared with a limit.
 
     python -m benchmarks.training --data instance/data/nickparvar
 
-Input: scans a second of training on prepared arrays, drawn and shuffled as a run draws them,
-divided by those of the same augmented step on made-up arrays that lie in memory in order.
-Frozen: seconds of an epoch that passes a frozen backbone, divided by those of one that trains the
-head on features computed before. Each is timed in turn, and the fastest turn of each counts: what
-else the machine does only ever adds to a turn. Without --data, scans are drawn.
+Input: scans per second when training on prepared arrays, drawn and shuffled as in a run, divided by
+those of the same augmented step on random arrays that are in memory in order.
+Frozen: seconds of an epoch through a frozen backbone, divided by those of one that trains the head
+on computed features. Both are timed in turn, and the fastest turn of each counts, because other
+work on the machine can only slow a turn down. Without --data, scans are drawn.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def draw_scans(folder: Path, count: int) -> list[Path]:
 
 
 def time_turns(rounds: int, **tasks: Callable[[], Any]) -> dict[str, list[float]]:
-    """Seconds of each task, taken in turn; one turn before does not count."""
+    """Seconds of each task, in turn; a first turn does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for turn in range(rounds + 1):
         for name, task in tasks.items():
@@ -71,12 +71,12 @@ def compile_model(model: keras.Model) -> keras.Model:
 
 
 def train_epoch(model: keras.Model, *data: Any) -> None:
-    """Train for one epoch, in silence."""
+    """Train for one epoch without output."""
     model.fit(*data, epochs=1, shuffle=False, verbose=0)
 
 
 def compare_input(name: str, pixels: NDArray[np.uint8], rounds: int) -> None:
-    """Print the throughput on prepared arrays against that on arrays in memory."""
+    """Print the throughput on prepared arrays and on arrays in memory."""
     size = pixels.shape[1]
     task = Task(BINARY_CLASSES, binary=architecture(name).binary)
     network = architecture(name).build(size, task.outputs)
@@ -106,7 +106,7 @@ def compare_input(name: str, pixels: NDArray[np.uint8], rounds: int) -> None:
 
 
 def compare_frozen(name: str, pixels: NDArray[np.uint8], rounds: int) -> None:
-    """Print the seconds of an epoch through a frozen backbone against those of its head."""
+    """Print the seconds of an epoch through a frozen backbone and of one of its head."""
     task = Task(BINARY_CLASSES)
     network = architecture(name).build(pixels.shape[1], task.outputs)
     labels = np.arange(len(pixels)) % 2
@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--model", default="binary-cnn", help="whose step reads the input")
     parser.add_argument("--frozen", default="mobilenet-v2", help="whose backbone is frozen")
     parser.add_argument("--size", type=int, default=96)
-    parser.add_argument("--scans", type=int, default=1024, help="the most that are used")
+    parser.add_argument("--scans", type=int, default=1024, help="maximum number used")
     parser.add_argument("--rounds", type=int, default=8)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -182,7 +182,11 @@ KINDS: Mapping[str, Kind] = {
     **_problems(
         HTTPStatus.BAD_REQUEST,
         _("The request is not valid"),
-        {"bad-request": "%(reason)s", "invalid-inference-request": "%(reason)s"},
+        {
+            "bad-request": "%(reason)s",
+            "not-http": _("The request does not follow RFC 9112 (HTTP/1.1)."),
+            "invalid-inference-request": "%(reason)s",
+        },
     ),
     **_problems(
         HTTPStatus.UNAUTHORIZED,
@@ -247,6 +251,15 @@ KINDS: Mapping[str, Kind] = {
         HTTPStatus.METHOD_NOT_ALLOWED,
         _("Method not allowed"),
         {"method-not-allowed": _("%(method)s is not possible at %(path)s. Accepted: %(methods)s.")},
+    ),
+    **_problems(
+        HTTPStatus.REQUEST_TIMEOUT,
+        _("The request is too slow"),
+        {
+            "too-slow": _(
+                "The request did not arrive in time. Send it at once, at 100 kB a second or more."
+            )
+        },
     ),
     **_problems(
         HTTPStatus.CONFLICT,

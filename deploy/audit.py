@@ -1,7 +1,7 @@
-"""Ask the advisories about every pinned package: `make audit`.
+"""Checks every pinned package against PyPI's advisories, with pip-audit: `make audit`.
 
-pip-audit does the asking. A known vulnerability fails; that nobody could be asked is said, and
-does not fail: a build without a way to the index would otherwise never pass.
+A known vulnerability fails. If the advisories cannot be reached, this says so and does not fail:
+otherwise a build without access to the index could never pass.
 """
 
 import argparse
@@ -15,17 +15,17 @@ _COMMAND = ("-m", "pip_audit", "--disable-pip", "--require-hashes", "--format", 
 
 
 class AuditError(Exception):
-    """The advisories could not be asked; the message says why."""
+    """The advisories could not be reached; the message says why."""
 
 
 def audit(requirements: Path) -> list[dict[str, Any]]:
-    """Ask about the packages of a compiled file, with their hashes.
+    """Check the packages of a compiled requirements file.
 
     Returns:
-        Each package: name, and either vulns, or skip_reason where nothing is known of it.
+        Each package: name, and either vulns, or skip_reason if nothing is known about it.
 
     Raises:
-        AuditError: there was no answer.
+        AuditError: the advisories could not be reached.
     """
     done = subprocess.run(
         [sys.executable, *_COMMAND, "--progress-spinner", "off", "--requirement", requirements],
@@ -42,22 +42,22 @@ def audit(requirements: Path) -> list[dict[str, Any]]:
 
 
 def report(name: str, packages: list[dict[str, Any]]) -> bool:
-    """Print what is known of a file's packages; returns whether none is known to be vulnerable."""
+    """Print what is known about a file's packages; tell whether none is known to be vulnerable."""
     checked = [package for package in packages if "skip_reason" not in package]
     vulnerable = [package for package in checked if package["vulns"]]
     for package in vulnerable:
         for one in package["vulns"]:
             fixed = ", ".join(one["fix_versions"]) or "no version yet"
-            print(f"{name}: {package['name']} {package['version']}: {one['id']}, mended in {fixed}")
+            print(f"{name}: {package['name']} {package['version']}: {one['id']}, fixed in {fixed}")
     unchecked = len(packages) - len(checked)
     print(f"{name}: {len(checked)} packages checked, {len(vulnerable)} vulnerable.")
     if unchecked:
-        print(f"{name}: NOT CHECKED: {unchecked} packages, of which the index tells nothing.")
+        print(f"{name}: NOT CHECKED: {unchecked} packages that the index knows nothing about.")
     return not vulnerable
 
 
 def main() -> None:
-    """Audit files; the exit status is 1 where something is known to be vulnerable."""
+    """Audit files; the exit status is 1 if a package is known to be vulnerable."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("requirements", nargs="+", type=Path)
     good = True
@@ -65,7 +65,7 @@ def main() -> None:
         try:
             good &= report(file.name, audit(file))
         except AuditError as error:
-            print(f"{file.name}: NOT CHECKED: the advisories could not be asked ({error}).")
+            print(f"{file.name}: NOT CHECKED: the advisories could not be reached ({error}).")
     sys.exit(not good)
 
 

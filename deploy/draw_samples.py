@@ -1,9 +1,9 @@
-"""Draws the sample slices of the page from the ICBM 152 template: see static/samples/README.txt.
+"""Draws the page's sample slices into the ICBM 152 template; see static/samples/README.txt.
 
     python -m deploy.draw_samples mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz
 
-The template is an average healthy brain without its skull. A skull and a scalp are drawn around it,
-and into two of the slices something that looks like a tumour.
+The template is an average healthy brain without a skull. A skull and a scalp are drawn around it,
+and something that looks like a tumour is drawn into two of the slices.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def draw_head(brain: Picture) -> Picture:
 def draw_blob(
     centre: tuple[int, int], radii: tuple[int, int], degrees: float, wobble: float, seed: int
 ) -> Picture:
-    """Give each pixel's distance from a centre, in radii of an ellipse with a restless edge."""
+    """Give each pixel's distance from a centre, in radii of an ellipse with an uneven edge."""
     rows, columns = np.mgrid[:_SIDE, :_SIDE].astype(np.float32)
     x, y, angle = columns - centre[0], rows - centre[1], np.deg2rad(degrees)
     along = (x * np.cos(angle) + y * np.sin(angle)) / radii[0]
@@ -54,14 +54,14 @@ def cover(distance: Picture, edge: float, softness: float) -> Picture:
 
 
 def draw_bright_mass(head: Picture) -> Picture:
-    """Draw an even, bright mass at the skull, as a meningioma is with contrast agent."""
+    """Draw an even, bright mass at the skull, like a meningioma with contrast agent."""
     mass = cover(draw_blob((178, 100), (27, 23), 75, 0.06, 3), 1, 0.05)
     swelling = cover(draw_blob((174, 100), (38, 32), 75, 0.1, 9), 1, 0.15)
     return np.asarray(head * (1 - 0.25 * swelling) * (1 - mass) + 0.88 * mass, np.float32)
 
 
 def draw_ring(head: Picture) -> Picture:
-    """Draw a ring around a dark core within the brain, as a glioblastoma is with contrast agent."""
+    """Draw a ring around a dark core in the brain, like a glioblastoma with contrast agent."""
     distance = draw_blob((92, 118), (36, 31), 30, 0.16, 1)
     core = cover(distance, 0.8, 0.1)
     ring = cover(distance, 1, 0.05) - core

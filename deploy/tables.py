@@ -1,6 +1,6 @@
-"""The README's table of what the models are worth, written from the committed cards.
+"""Writes the README's table of measured models from the committed cards.
 
-`python -m deploy.tables` brings it up to date after a model was published or the study was run.
+Run `python -m deploy.tables` after publishing a model or running the study.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _TITLES = (
     "data",
     "protocol",
     "test scans",
-    "of them with a copy in training",
+    "with a copy in training",
     "accuracy (95 %)",
     "balanced accuracy",
     "F1, macro",
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def draw_table() -> str:
-    """Draw a row for each model that is served, and for each of the study with its own recipe."""
+    """Draw a row for each served model, and for each of the study with its own recipe."""
     lines = [" | ".join(_TITLES), " | ".join(["---"] * len(_TITLES))]
     notes: list[str] = []
     models, study = Path("instance/models"), Path("instance/study")
@@ -76,7 +76,7 @@ def _describe_unnamed(name: str, measured: Measurement) -> Iterator[str]:
         low, high = found.interval
         yield (
             f"The served {name} also learned from tumours whose kind is not named. Of "
-            f"{found.scans} such scans, kept back,\nit recognises {found.recognized:.3f} "
+            f"{found.scans} such scans that\nwere held back, it recognises {found.recognized:.3f} "
             f"({low:.3f} – {high:.3f}) as a tumour."
         )
 

@@ -1,8 +1,8 @@
-"""Prove the Dockerfile's serve stage where there is no Docker: `make verify-image`.
+"""Checks the Dockerfile's serve stage without Docker: `make verify-image`.
 
 It copies what the stage copies into an empty folder, installs what the stage installs into an empty
-environment, starts the image's command there, asks for a prediction and for the page, and checks
-what must not be there. The first thing that fails ends it with status 1.
+environment, starts the image's command there, requests a prediction and the page, and checks what
+must not be there. It ends with status 1 at the first failure.
 """
 
 import io
@@ -26,13 +26,13 @@ UNWANTED = ("tensorflow", "keras", "torch", "jax", "sklearn", "matplotlib", "pyt
 
 
 def read_stage(name: str) -> str:
-    """Read the lines of a stage of the Dockerfile, without those it builds on."""
+    """Read a stage of the Dockerfile, without the stages it builds on."""
     stages = re.split(r"^FROM .* AS ", (PROJECT / "Dockerfile").read_text(), flags=re.MULTILINE)
     return next(stage for stage in stages if stage.startswith(f"{name}\n"))
 
 
 def copy_stage(name: str, folder: Path) -> None:
-    """Copy into a folder what a stage copies; end the program where Docker would not find it."""
+    """Copy what a stage copies into a folder; end the program if Docker would not find it."""
     let_through = (PROJECT / ".dockerignore").read_text().splitlines()
     for line in re.findall(r"^COPY (.+)$", read_stage(name), flags=re.MULTILINE):
         *sources, target = line.split()
@@ -47,13 +47,13 @@ def copy_stage(name: str, folder: Path) -> None:
 
 
 def list_files(folder: Path) -> set[tuple[Path, int]]:
-    """List every file of a folder but compiled Python, with the time of its last change."""
+    """List every file of a folder except compiled Python, with the time of its last change."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
     return {(path, path.stat().st_mtime_ns) for path in files}
 
 
 def ask(address: str, picture: bytes | None = None) -> bytes:
-    """Get an address, or post a picture to it; raises OSError where it does not answer with 200."""
+    """Get an address, or post a picture to it; raises OSError if the answer is not 200."""
     request = urllib.request.Request(address, picture, {"Content-Type": "image/png"})  # noqa: S310
     with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310  (our own address)
         body: bytes = answer.read()
@@ -61,7 +61,7 @@ def ask(address: str, picture: bytes | None = None) -> bytes:
 
 
 def prove(process: subprocess.Popen[bytes], server: str) -> None:
-    """Wait until a service is ready; ask for a prediction, the page and the page's files."""
+    """Wait until a service is ready; request a prediction, the page and the page's files."""
     deadline = time.monotonic() + SECONDS_TO_START
     while True:
         try:

@@ -115,6 +115,7 @@ RESULT = Result(
     published=Published(accuracy=0.9786, f1=0.97),
     card=draw_up_card(
         "resnet18",
+        parameters=11_178_564,
         measurement=MEASURED,
         training=draw_training(
             method="frozen", head="svm", command="flask study 002 --budget quick --only resnet18"

@@ -21,8 +21,8 @@ WEAK = {
         ([SOUND], True, "1 packages checked, 0 vulnerable."),
         ([SOUND, UNKNOWN], True, "NOT CHECKED: 1 packages"),
         ([UNKNOWN], True, "0 packages checked"),
-        ([SOUND, WEAK], False, "pillow 1.0: PYSEC-1, mended in 1.1"),
-        ([WEAK], False, "PYSEC-2, mended in no version yet"),
+        ([SOUND, WEAK], False, "pillow 1.0: PYSEC-1, fixed in 1.1"),
+        ([WEAK], False, "PYSEC-2, fixed in no version yet"),
     ],
 )
 def test_what_is_known_is_told(

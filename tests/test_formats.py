@@ -85,10 +85,9 @@ def test_its_description(app: Flask, client: FlaskClient) -> None:
     app.extensions.pop("openapi", None)
     document = client.get("/api/openapi.json").get_json()
     del app.extensions["openapi"]
-    for path in ("/api/predict", "/api/report"):
-        content = document["paths"][path]["post"]["requestBody"]["content"]
-        assert MEDIA_TYPE in content
-        fields = content["multipart/form-data"]["schema"]["properties"]
+    for path, form in (("/api/predict", "ImagesForm"), ("/api/report", "ImageForm")):
+        assert MEDIA_TYPE in document["paths"][path]["post"]["requestBody"]["content"]
+        fields = document["components"]["schemas"][form]["properties"]
         assert "WebP, Toy" in fields["image"]["description"]
 
 

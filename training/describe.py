@@ -25,7 +25,7 @@ _INTENDED_USE = (
 _LIMITS = (
     "Not a medical device and not for diagnosis. It knows only the classes and the public scans "
     "it was trained on: other scanners, sequences, ages and diseases are untested, a healthy "
-    "answer rules nothing out, and an image that is no brain MRI gets an answer all the same."
+    "answer does not rule anything out, and an image that is not a brain MRI gets an answer too."
 )
 
 

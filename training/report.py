@@ -228,11 +228,11 @@ def _data_section(training: Training, measured: Measurement) -> list[str]:
         lines.append(
             f"- {unnamed.scans:,} further test scans ({unnamed.groups:,} near-duplicate "
             f"groups) show a tumour whose kind is not named: {unnamed.recognized:.4f} of them "
-            f"were taken for a tumour (95 % interval {low:.4f} – {high:.4f})."
+            f"were recognised as a tumour (95 % interval {low:.4f} – {high:.4f})."
         )
     lists = (
-        (training.contradictions, "were dropped, as a near-duplicate carries another label"),
-        (training.uncropped, "were kept whole, as no clear outline of a head was found"),
+        (training.contradictions, "were dropped because a near-duplicate has another label"),
+        (training.uncropped, "were kept whole because no clear outline of a head was found"),
         (training.skipped, "could not be read"),
     )
     for entries, text in lists:

@@ -11,35 +11,25 @@ This file needs nothing of TumorApp but itself, and one package: a current reque
 """
 
 import base64
-import socket
-import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Self, TypeVar, cast
+from typing import IO, Any, Generic, Self, TypeVar, cast
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema, ProxyError
 from urllib3.util import Retry
 
 # A scan to send: a file's path, an image's bytes, or an open binary file.
 Scan = str | Path | bytes | IO[bytes]
 
+_Found = TypeVar("_Found")
 _Read = TypeVar("_Read")
 
 _RETRIED = (429, 503)  # try again later
 _LONGEST_WAIT = 60
 _LONGEST_LOOK = 2  # seconds between two looks at a job
-_EXAMPLE = "http://127.0.0.1:8000"
-_REASONS: Mapping[type[BaseException], str] = {
-    ProxyError: "the proxy that the environment names cannot be used",
-    ConnectionRefusedError: "the connection was refused",
-    socket.gaierror: "the name in it is not known",
-    ssl.SSLError: "no encrypted connection could be made",
-    TimeoutError: "it took too long",
-}
 
 
 class ClientError(Exception):
@@ -111,15 +101,6 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The predictions of one request in the order of its scans, and the model that made them."""
-
-    model: str
-    version: str
-    predictions: tuple[Prediction, ...]
-
-
-@dataclass(frozen=True)
 class Failure:
     """A file of a job that could not be predicted, the code of the problem, and a sentence."""
 
@@ -129,12 +110,12 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Results:
-    """What became of each file of a job, in their order, and the model that predicted them."""
+class Answer(Generic[_Found]):
+    """What became of the scans of a request or a job, in their order, and the model's name."""
 
     model: str
     version: str
-    predictions: tuple[Prediction | Failure, ...]
+    predictions: tuple[_Found, ...]
 
 
 @dataclass(frozen=True)
@@ -234,7 +215,7 @@ class Client:
         *,
         model: str | None = None,
         heatmap: bool = False,
-    ) -> Answer:
+    ) -> Answer[Prediction]:
         """Predict one scan or several, which go together in one request.
 
         Args:
@@ -283,9 +264,9 @@ class Client:
                 progress(job)
         return job
 
-    def results(self, job: Job) -> Results:
+    def results(self, job: Job) -> Answer[Prediction | Failure]:
         """Give the results of a job that has ended; raises as `predict` does."""
-        return self._ask(_read_results, "GET", f"/api/jobs/{job.id}/results")
+        return self._ask(_read_answer, "GET", f"/api/jobs/{job.id}/results")
 
     def erase(self, job: Job) -> None:
         """Cancel a job, and erase its scans and results; raises as `predict` does."""
@@ -321,16 +302,10 @@ class Client:
             answer = self._session.request(
                 method, self._url + path, timeout=self._timeout, **content
             )
-        except (InvalidSchema, InvalidURL, MissingSchema) as error:
-            example = _EXAMPLE if "://" in self._url else f"http://{self._url}"
-            raise UnreachableError(
-                f"{self._url!r} is no address of a service. Give one that begins with http:// or "
-                f"https://, such as {example}."
-            ) from error
         except requests.RequestException as error:
             raise UnreachableError(
-                f"No answer came from {self._url}: {_explain(error)}. Check the address, and that "
-                "the service runs there."
+                f"No answer came from {self._url}: {_explain(error)}. Check that the address "
+                "begins with http:// or https://, and that the service runs there."
             ) from error
         if not answer.ok:
             raise _read_problem(answer)
@@ -338,20 +313,15 @@ class Client:
             return read(answer.json() if answer.content else None)
         except (KeyError, TypeError, ValueError):  # no JSON, or not this
             raise UnreachableError(
-                f"{self._url}{path} answered with something else than TumorApp's JSON. Check the "
-                "address."
+                f"The answer from {self._url}{path} is not TumorApp's JSON. Check the address."
             ) from None
 
 
-def _explain(error: requests.RequestException) -> str:
-    """Say in plain words why no answer came; requests and urllib3 wrap the reason in their own."""
-    inner: BaseException | None = error
-    while inner is not None:
-        for kind, reason in _REASONS.items():
-            if isinstance(inner, kind):
-                return reason
-        inner = inner.__cause__ or inner.__context__
-    return "the connection broke off" if isinstance(error, requests.ConnectionError) else str(error)
+def _explain(error: BaseException) -> str:
+    """Give the innermost reason; requests and urllib3 wrap it in their own, which say less."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return str(error)
 
 
 def _read_scan(scan: Scan, number: int) -> tuple[str, bytes]:
@@ -372,51 +342,42 @@ def _read_scans(scans: Scan | Iterable[Scan]) -> list[tuple[str, tuple[str, byte
 
 def _read_job(body: Mapping[str, Any]) -> Job:
     names = ("id", "state", "total", "done", "failed")
-    return Job(**{name: body[name] for name in names}, error=_read_remark(body.get("error")))
+    error = _read_remark(body["error"]) if body.get("error") else None
+    return Job(**{name: body[name] for name in names}, error=error)
 
 
-def _read_remark(fields: Mapping[str, str] | None) -> Remark | None:
-    return Remark(fields["code"], fields["detail"]) if fields else None
-
-
-def _read_results(body: Mapping[str, Any]) -> Results:
-    found = tuple(
-        Failure(fields["filename"], **fields["error"])
-        if "error" in fields
-        else _read_prediction(fields)
-        for fields in body["predictions"]
-    )
-    return Results(body["model"], body["version"], found)
+def _read_remark(fields: Mapping[str, str]) -> Remark:
+    return Remark(fields["code"], fields["detail"])
 
 
 def _read_models(body: Mapping[str, Any]) -> tuple[Model, ...]:
+    names = ("name", "version", "default", "heatmap")
     return tuple(
         Model(
-            name=fields["name"],
-            version=fields["version"],
+            **{name: fields[name] for name in names},
             classes=tuple(fields["classes"]),
-            default=fields["default"],
-            heatmap=fields["heatmap"],
             description=fields,
         )
         for fields in body["models"]
     )
 
 
-def _read_answer(body: Mapping[str, Any]) -> Answer:
-    predictions = tuple(map(_read_prediction, body["predictions"]))
-    return Answer(body["model"], body["version"], predictions)
+def _read_answer(body: Mapping[str, Any]) -> Answer[Any]:
+    found = tuple(
+        Failure(fields["filename"], fields["error"]["code"], fields["error"]["detail"])
+        if "error" in fields
+        else _read_prediction(fields)
+        for fields in body["predictions"]
+    )
+    return Answer(body["model"], body["version"], found)
 
 
 def _read_prediction(fields: Mapping[str, Any]) -> Prediction:
+    names = ("filename", "label", "tumor", "confidence", "probabilities")
     picture = fields.get("heatmap")
     return Prediction(
-        filename=fields["filename"],
-        label=fields["label"],
-        tumor=fields["tumor"],
-        confidence=fields["confidence"],
-        probabilities=fields["probabilities"],
-        warnings=tuple(Remark(one["code"], one["detail"]) for one in fields["warnings"]),
+        **{name: fields[name] for name in names},
+        warnings=tuple(map(_read_remark, fields["warnings"])),
         heatmap=base64.b64decode(picture.partition(",")[2]) if picture else None,
     )
 

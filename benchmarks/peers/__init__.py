@@ -1,6 +1,6 @@
-"""Other ways to serve a bundle, for `benchmarks.serving` to stand beside.
+"""Other ways to serve a bundle, which `benchmarks.serving` compares with this project.
 
-Each is what its own documentation shows, with this project's preparation of a scan, and answers
+Each follows its own documentation, prepares scans as this project does, and answers
 `POST /predict` with an `image` part: `python -m benchmarks.peers.NAME BUNDLE PORT`.
 """
 

@@ -29,7 +29,7 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]  # it ships no types
         return read_scan(request["image"].file.read(), card.scan).pixels
 
     def batch(self, inputs: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """Put scans together."""
+        """Stack scans."""
         return np.stack(inputs)
 
     def predict(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -38,7 +38,7 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]  # it ships no types
         return found
 
     def unbatch(self, output: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Take them apart again."""
+        """Split them again."""
         return list(output)
 
     def encode_response(self, output: NDArray[np.float32]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What tutorials show: a Flask route that calls Keras's `model.predict`, on Flask's own server."""
+"""As in tutorials: a Flask route that calls Keras's `model.predict`, on Flask's own server."""
 
 from typing import Any
 

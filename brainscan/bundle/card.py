@@ -3,18 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from msgspec import Meta
+
 from brainscan.bundle.measurement import Graphs, Measurement
-from brainscan.bundle.plain import (
-    Amount,
-    Count,
-    Setting,
-    Slug,
-    from_plain,
-    matching,
-    parse_json,
-    within,
-    write_json,
-)
+from brainscan.bundle.plain import Amount, Count, Setting, Slug, read_json, write_json
 from brainscan.scan import ScanSpecification
 
 CARD_FORMAT = 1
@@ -125,11 +117,11 @@ class Card:
         format: version of this card's own layout.
 
     Raises:
-        ValueError: fewer than two classes, or a measurement of other classes.
+        ValueError: another format, fewer than two classes, or a measurement of other classes.
     """
 
     name: Slug
-    version: Annotated[int, within(1, 10**9)]
+    version: Annotated[int, Meta(ge=1, le=10**9)]
     classes: tuple[str, ...]
     scan: ScanSpecification
     architecture: str
@@ -144,10 +136,12 @@ class Card:
     origin: Origin | None = None
     graph_difference: Amount | None = None
     graphs: Graphs | None = None
-    files: dict[Annotated[str, matching(r"[^\0]*")], str] = field(default_factory=dict)
+    files: dict[Annotated[str, Meta(pattern=r"\A[^\0]*\Z")], str] = field(default_factory=dict)
     format: Count = CARD_FORMAT
 
     def __post_init__(self) -> None:
+        if self.format != CARD_FORMAT:
+            raise ValueError(f"format {self.format}; this version of TumorApp reads {CARD_FORMAT}")
         if len(self.classes) < 2:
             raise ValueError(f"classes: {len(self.classes)} where two or more are accepted")
         if (measured := self.measurement) is None:
@@ -171,12 +165,6 @@ class Card:
     def from_json(cls, text: str) -> "Card":
         """Read a card; raises ValueError with the field that is wrong and why."""
         try:
-            raw = parse_json(text)
-            found = raw.get("format") if isinstance(raw, dict) else None
-            if found != CARD_FORMAT:
-                raise ValueError(
-                    f"format {found!r:.80}; this version of TumorApp reads {CARD_FORMAT}."
-                )
-            return from_plain(cls, raw)
+            return read_json(cls, text)
         except ValueError as error:
             raise ValueError(f"card.json: {error}") from None

@@ -8,8 +8,7 @@
 Without such a choice it is the newest one. No number is given twice.
 """
 
-import os
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from brainscan.files import flush, lock, staging_folder, sweep, write_text
 ACTIVE_FILE = "active"
 _MOST_DIGITS = 9
 
-# Path, inode, size and time of change of each file below a folder.
+# Path, inode, size and time of change of each file below a version's folder.
 Stamp = tuple[tuple[str, int, int, int], ...]
 
 
@@ -121,21 +120,15 @@ def remove_version(root: Path, name: str, version: int) -> None:
         with lock(root / LOCK_FILE):
             folder = _find(root, name, version)
             sweep(root, STAGING_PREFIX)
-            if _is_pinned(root, name, version):
-                _write_pin(root / name, None)
+            with suppress(BundleError):
+                if pinned_version(root, name) == version:
+                    _write_pin(root / name, None)
             note_last_version(root, name)
             with staging_folder(root / name, STAGING_PREFIX) as hidden:
                 folder.rename(hidden / str(version))
                 flush(folder.parent)
     except OSError as error:
         raise PublishError(f"{name}/{version} could not be removed: {error}.") from error
-
-
-def _is_pinned(root: Path, name: str, version: int) -> bool:
-    try:
-        return pinned_version(root, name) == version
-    except BundleError:
-        return False
 
 
 def _find(root: Path, name: str, version: int | None) -> Path:
@@ -161,18 +154,8 @@ def _write_pin(folder: Path, version: int | None) -> None:
 
 
 def _stamp(folder: Path) -> Stamp:
-    if not folder.is_dir():
-        return ()
-    return tuple(sorted(_walk(str(folder))))
-
-
-def _walk(folder: str) -> Iterator[tuple[str, int, int, int]]:
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                found = entry.stat(follow_symlinks=False)
-                yield entry.path, found.st_ino, found.st_size, found.st_mtime_ns
-                if entry.is_dir(follow_symlinks=False):
-                    yield from _walk(entry.path)
+        found = [(str(path), path.lstat()) for path in sorted(folder.rglob("*"))]
     except FileNotFoundError:
-        return  # removed meanwhile: the next look sees it
+        return ()  # removed meanwhile: the next look sees it
+    return tuple((path, one.st_ino, one.st_size, one.st_mtime_ns) for path, one in found)

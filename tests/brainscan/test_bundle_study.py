@@ -65,17 +65,13 @@ def _set(*path: str, value: Any) -> Callable[[str], str]:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda text: text[:100], "not valid JSON: "),
-        (lambda _: "", "not valid JSON: Expecting value"),
-        (lambda _: "[" * 100_000, "not valid JSON: maximum recursion"),
-        (lambda _: "[]", "[] is not an object"),
-        (_set("id", value="../models"), "id: '../models' is not a text"),
+        (lambda text: text[:100], "Input data was truncated"),
+        (lambda _: "[]", "Expected `object`"),
         (_set("id", value="other"), "id: 'other' is not the folder's name"),
-        (_set("budget", value="tiny"), "budget: tiny"),
-        (_set("data", value="sartaj"), "data: 'sartaj' is not a list"),
-        (_set("published", "accuracy", value=97.8), "published.accuracy: 97.8 is not a number"),
+        (_set("budget", value="tiny"), "Invalid enum value 'tiny' - at `$.budget`"),
+        (_set("published", "accuracy", value=97.8), "Expected `float` <= 1.0 - at `$.published"),
         (_set("card", "measurement", value=None), "card: of a model that was not trained"),
-        (_set("card", "measurement", "loss", value="low"), "card.measurement.loss: 'low'"),
+        (_set("card", "measurement", "loss", value="low"), "Expected `float`, got `str`"),
     ],
 )
 def test_a_damaged_row_is_named_and_costs_no_other(

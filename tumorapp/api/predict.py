@@ -5,34 +5,62 @@ from typing import Any
 from flask import Blueprint, current_app, request
 
 from brainscan import Model
+from brainscan.bundle import HEALTHY_CLASSES
 from brainscan.bundle.plain import to_plain
-from tumorapp.api import examples
-from tumorapp.api.openapi import PREDICTION_PROBLEMS, Answer, Operation, document
-from tumorapp.api.schemas import AnswerSchema, ModelsSchema, answer_schema, read_options
+from tumorapp.api.openapi import PREDICTION_PROBLEMS, Answer, Operation
+from tumorapp.api.schemas import (
+    AnswerSchema,
+    ModelsSchema,
+    OptionsSchema,
+    describe_body,
+    read_options,
+)
 from tumorapp.catalog import Catalog
 from tumorapp.feature import Feature
 from tumorapp.uploads import read_files
+
+_ANSWER = AnswerSchema(exclude=("predictions.heatmap",))
+_ANSWER_WITH_HEATMAPS = AnswerSchema()
+_MODELS = ModelsSchema()
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 FEATURE = Feature("api", blueprint)
 
 
+def show_answer() -> dict[str, Any] | None:
+    """Give an answer as the default model writes it, with made-up probabilities, for OpenAPI."""
+    catalog = _catalog()
+    model = catalog.models.get(catalog.default_name or "")
+    if model is None:
+        return None
+    first, *others = sorted(model.card.classes, key=HEALTHY_CLASSES.__contains__)
+    shares = {first: 0.97, **dict.fromkeys(others, 0.03 / len(others))}
+    prediction = {
+        "filename": "scan.jpg",
+        "label": first,
+        "tumor": model.card.is_tumor(first),
+        "confidence": shares[first],
+        "probabilities": {name: shares[name] for name in model.card.classes},
+        "warnings": [],
+    }
+    version = str(model.card.version)
+    return {"model": model.card.name, "version": version, "predictions": [prediction]}
+
+
 @blueprint.post("/predict")
-@document(
-    Operation(
-        summary="Predict scans",
-        tag="images",
-        answers={200: Answer("The predictions.", AnswerSchema, examples.show_answer)},
-        problems=PREDICTION_PROBLEMS,
-        body=examples.describe_body,
-        parameters=examples.PREDICT_PARAMETERS,
-    )
+@Operation(
+    "images",
+    {200: Answer("The predictions.", AnswerSchema, show_answer)},
+    PREDICTION_PROBLEMS,
+    body=lambda: describe_body(OptionsSchema),
+    query=OptionsSchema,
 )
 def predict() -> dict[str, Any]:
-    """Predict the images of a request; options come from the form or the query string.
+    """Predict scans.
 
-    Send a form with one or more images, or the bytes of one image with its own type. How many
-    images and how many megabytes are accepted is said where there are more.
+    Send a form with one or more images, or the bytes of one image with its own content type.
+    Options come from the form or the query string. A request with too many images, or too many
+    megabytes, is refused; the error says how many are accepted.
     """
     config = current_app.config
     files = read_files(request, config["MAX_IMAGES"])
@@ -40,58 +68,42 @@ def predict() -> dict[str, Any]:
     model = _catalog().get(options.model)
     readings = [model.read(file, max_pixels=config["MAX_PIXELS"]) for file in files]
     found = model.conclude(readings, want_heatmaps=options.heatmap)
-    answer: dict[str, Any] = answer_schema(heatmap=options.heatmap).dump(
-        {"model": model.card.name, "version": str(model.card.version), "predictions": found}
-    )
-    return answer
+    answer = {"model": model.card.name, "version": model.card.version, "predictions": found}
+    schema = _ANSWER_WITH_HEATMAPS if options.heatmap else _ANSWER
+    written: dict[str, Any] = schema.dump(answer)
+    return written
 
 
-def _show_models() -> dict[str, Any]:
+def _list_models() -> dict[str, Any]:
     catalog = _catalog()
     default = catalog.default_name
-    return {
-        "default": default,
-        "models": [
-            _describe(model, default=name == default)
-            for name, model in sorted(catalog.models.items())
-        ],
-        "refused": catalog.refused,
-    }
+    models = [
+        {**_describe(model), "default": name == default}
+        for name, model in sorted(catalog.models.items())
+    ]
+    listed = {"default": default, "models": models, "refused": catalog.refused}
+    written: dict[str, Any] = _MODELS.dump(listed)
+    return written
 
 
 @blueprint.get("/models")
-@document(
-    Operation(
-        summary="List the models",
-        tag="images",
-        answers={200: Answer("The models.", ModelsSchema, _show_models)},
-    )
-)
+@Operation("images", {200: Answer("The models.", ModelsSchema, _list_models)})
 def list_models() -> dict[str, Any]:
-    """List the models that are served, and the bundles that were refused."""
-    return _show_models()
+    """List the models.
+
+    These are the models that are served, with what their cards say of them, and the bundles that
+    were refused.
+    """
+    return _list_models()
 
 
-def _describe(model: Model, *, default: bool) -> dict[str, Any]:
+def _describe(model: Model) -> dict[str, Any]:
     card = model.card
-    facts = to_plain(card)
     return {
-        "name": card.name,
-        "version": str(card.version),
-        "classes": card.classes,
-        "default": default,
+        **to_plain(card),
         "heatmap": card.feature_layer is not None,
-        "scan": card.scan,
         "precision": model.engine.precision,
-        "graphs": facts["graphs"],
-        "architecture": card.architecture,
-        "parameters": card.parameters,
-        "created": card.created,
         "protocol": card.measurement.protocol if card.measurement else None,
-        "measurement": facts["measurement"],
-        "intended_use": card.intended_use,
-        "limits": card.limits,
-        "sources": facts["sources"],
     }
 
 

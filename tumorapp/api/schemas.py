@@ -2,17 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, cast
+from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load, validate
+from marshmallow import Schema, ValidationError, fields, validate
 from werkzeug.datastructures import MultiDict
 
+from brainscan import Examination
 from brainscan.messages import KINDS, Message, Problem
+from brainscan.scan.formats import list_media_types, list_names
 from tumorapp.language.translation import tell
 from tumorapp.pictures import link_png
 
-ACCEPTED_OPTIONS = ("model: the name of a served model", "heatmap: 1, true, 0 or false")
+FILE = {"type": "string", "format": "binary"}
+_WARNINGS = [code for code, kind in KINDS.items() if kind.status is None]
+_PROBLEMS = [code for code, kind in KINDS.items() if kind.status]
+# The page's forms and addresses have them next to the options.
+_OTHER_FIELDS = ("image", "lang", "preview", "sample")
+
+
+def about(description: str, **more: Any) -> dict[str, Any]:
+    """Give the arguments of a field that is always there, and what OpenAPI says of it."""
+    return {"required": True, "metadata": {"description": description, **more}}
 
 
 @dataclass(frozen=True)
@@ -28,44 +38,57 @@ class Options:
     heatmap: bool = False
 
 
-class OptionsSchema(Schema):
-    """Text of a form or a query string → `Options`."""
+# The fields have no defaults: Swagger UI would send them next to what is chosen in the form.
+class ModelOptionSchema(Schema):
+    """The option of a request that predicts without heat maps."""
 
-    model = fields.String(load_default="", validate=validate.Length(max=100))
-    heatmap = fields.Boolean(load_default=False)
-
-    @post_load
-    def _build(self, data: dict[str, Any], **_: Any) -> Options:
-        return Options(model=data["model"] or None, heatmap=data["heatmap"])
-
-
-_OPTIONS = OptionsSchema()
-# The page's forms and addresses have them beside the options.
-_OTHER_FIELDS = ("image", "lang", "preview", "sample")
+    model = fields.String(
+        validate=validate.Length(max=100),
+        metadata={
+            "description": "The model that predicts. Without it, the default model does.",
+            "accepted": "the name of a served model",
+        },
+    )
 
 
-def read_options(values: MultiDict[str, str]) -> Options:
+class OptionsSchema(ModelOptionSchema):
+    """The options of a request for predictions."""
+
+    heatmap = fields.Boolean(
+        metadata={
+            "description": "Whether each prediction comes with a heat map. Without it, none does.",
+            "accepted": "1, true, 0 or false",
+        },
+    )
+
+
+def read_options(
+    values: MultiDict[str, str], schema: type[ModelOptionSchema] = OptionsSchema
+) -> Options:
     """Read the options of a request, such as `request.values`.
 
     Raises:
         Problem: an unknown option, one given twice, or a value that is not accepted.
     """
+    known = schema().fields
+    accepted = [f"{name}: {field.metadata['accepted']}" for name, field in known.items()]
     options = {name: value for name, value in values.items() if name not in _OTHER_FIELDS}
     for name in options:
-        if name not in _OPTIONS.fields:  # a form's part may have no name at all
+        if name not in known:  # a form's part may have no name at all
             raise Problem(
                 "unknown-option",
-                accepted=ACCEPTED_OPTIONS,
+                accepted=accepted,
                 option=repr((name or "")[:100]),
-                choices="; ".join(ACCEPTED_OPTIONS),
+                choices="; ".join(accepted),
             )
         if len(set(values.getlist(name))) > 1:
-            raise Problem("repeated-option", accepted=ACCEPTED_OPTIONS, option=name)
+            raise Problem("repeated-option", accepted=accepted, option=name)
     try:
-        return cast(Options, _OPTIONS.load(options))
+        chosen = schema().load(options)
     except ValidationError as error:
         name = next(iter(error.messages_dict))
-        raise refuse_option(name, values[name], ACCEPTED_OPTIONS) from None
+        raise refuse_option(name, values[name], accepted) from None
+    return Options(chosen.get("model") or None, chosen.get("heatmap", False))
 
 
 def refuse_option(name: str, value: str, accepted: Sequence[str]) -> Problem:
@@ -79,18 +102,27 @@ def refuse_option(name: str, value: str, accepted: Sequence[str]) -> Problem:
     )
 
 
-class _Picture(fields.Field[bytes]):
-    """A PNG, written as a link that holds the picture itself."""
-
-    def _serialize(self, value: bytes | None, *_: Any, **__: Any) -> str | None:
-        return None if value is None else link_png(value)
-
-
-class _Warning(fields.Field[Message]):
-    """A message, as programs read it and as people do."""
-
-    def _serialize(self, value: Message | None, *_: Any, **__: Any) -> dict[str, str] | None:
-        return None if value is None else describe_message(value)
+def describe_body(options: type[ModelOptionSchema], *, several: bool = True) -> dict[str, Any]:
+    """Describe a body that holds an image, or several, and a form's options."""
+    image: dict[str, Any] = {
+        "description": f"An image file. Accepted: {', '.join(list_names())}.",
+        **FILE,
+    }
+    if several:
+        image = {
+            "description": f"{image['description']} Repeat the field for several images.",
+            "type": "array",
+            "items": FILE,
+            "minItems": 1,
+        }
+    form = options.from_dict(
+        {"image": fields.Raw(required=True, metadata=image)},
+        name="ImagesForm" if several else "ImageForm",
+    )
+    return {
+        "multipart/form-data": {"schema": form},
+        **{kind: {"schema": FILE} for kind in (*list_media_types(), "application/octet-stream")},
+    }
 
 
 def describe_message(message: Message) -> dict[str, str]:
@@ -98,46 +130,43 @@ def describe_message(message: Message) -> dict[str, str]:
     return {"code": message.code, "detail": tell(message)}
 
 
-# A problem of one of many files, or of a job.
-MESSAGE_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["code", "detail"],
-    "properties": {"code": {"type": "string"}, "detail": {"type": "string"}},
-}
-_WARNINGS = [code for code, kind in KINDS.items() if kind.status is None]
-_WARNING_SCHEMA: dict[str, Any] = {
-    **MESSAGE_SCHEMA,
-    "properties": {**MESSAGE_SCHEMA["properties"], "code": {"type": "string", "enum": _WARNINGS}},
-}
+class MessageSchema(Schema):
+    """A problem of one of many files, or of a job."""
+
+    code = fields.String(**about("Names this kind of problem; it does not change."))
+    detail = fields.Function(tell, **about("A sentence for people.", type="string"))
+
+
+class WarningSchema(MessageSchema):
+    """A warning; takes a `brainscan.Message`."""
+
+    code = fields.String(**about("Names this kind of warning; it does not change.", enum=_WARNINGS))
+
+
+def _write_heatmap(found: Examination) -> str | None:
+    """Write a heat map as a link that holds the picture itself."""
+    if found.heatmap is None:
+        return None
+    return link_png(found.heatmap)
 
 
 class PredictionSchema(Schema):
-    """What a model says of one scan; takes a `brainscan.Examination`."""
+    """The prediction for one scan; takes a `brainscan.Examination`."""
 
-    filename = fields.String(
-        required=True,
-        attribute="name",
-        metadata={"description": "The name its sender gave."},
-    )
-    label = fields.String(required=True, metadata={"description": "The most probable class."})
-    tumor = fields.Boolean(
-        required=True, metadata={"description": "Whether that class is a tumour."}
-    )
-    confidence = fields.Float(
-        required=True, metadata={"description": "Its calibrated probability, 0 to 1."}
-    )
+    filename = fields.String(attribute="name", **about("The file's name, as it was sent."))
+    label = fields.String(**about("The most probable class."))
+    tumor = fields.Boolean(**about("Whether that class is a tumour."))
+    confidence = fields.Float(**about("Its calibrated probability, 0 to 1."))
     probabilities = fields.Dict(
         keys=fields.String(),
         values=fields.Float(),
-        required=True,
-        metadata={"description": "Of every class, in the model's order, summing to 1."},
+        **about("The probability of every class, in the model's order; they add up to 1."),
     )
     warnings = fields.List(
-        _Warning(metadata=_WARNING_SCHEMA),
-        required=True,
-        metadata={"description": "What a reader of the prediction should know."},
+        fields.Nested(WarningSchema), **about("What limits how far the prediction can be trusted.")
     )
-    heatmap = _Picture(
+    heatmap = fields.Function(
+        _write_heatmap,
         metadata={
             "type": ["string", "null"],
             "description": "Only if it was asked for: a PNG, as a data URI, to lay over the scan; "
@@ -157,31 +186,28 @@ class AnswerSchema(Schema):
 class ProblemSchema(Schema):
     """An error, as RFC 9457 has it; `tumorapp.problems` writes it."""
 
-    type = fields.String(
-        required=True, metadata={"description": "The code as a URN; it does not change."}
-    )
-    code = fields.String(
-        required=True,
-        metadata={
-            "enum": [code for code, kind in KINDS.items() if kind.status],
-            "description": "Names this kind of problem; it does not change.",
-        },
-    )
-    title = fields.String(required=True, metadata={"description": "The kind, in a few words."})
-    status = fields.Integer(required=True, metadata={"minimum": 400, "maximum": 599})
-    detail = fields.String(
-        required=True, metadata={"description": "What was wrong and what to do about it."}
-    )
+    type = fields.String(**about("The code as a URN; it does not change."))
+    code = fields.String(**about("Names this kind of problem; it does not change.", enum=_PROBLEMS))
+    title = fields.String(**about("The kind of problem, in a few words."))
+    status = fields.Integer(**about("The HTTP status.", minimum=400, maximum=599))
+    detail = fields.String(**about("What was wrong with this request, and what to do about it."))
     accepted = fields.List(
         fields.String(), metadata={"description": "What would have been accepted, if known."}
     )
 
 
+class ErrorSchema(Schema):
+    """An error, as the Open Inference Protocol has it; `tumorapp.problems` writes it."""
+
+    error = fields.String(**about("What was wrong with this request, and what to do about it."))
+    code = fields.String(metadata={"description": "Names this kind of problem."})
+
+
 class ScanSpecificationSchema(Schema):
     """How a scan is prepared for a model."""
 
-    size = fields.Integer(required=True, metadata={"description": "Width and height, in pixels."})
-    crop = fields.Boolean(required=True, metadata={"description": "Whether the head is cut out."})
+    size = fields.Integer(**about("Width and height of the array, in pixels."))
+    crop = fields.Boolean(**about("Whether the scan is cropped around the head first."))
 
 
 class ModelSchema(Schema):
@@ -190,41 +216,33 @@ class ModelSchema(Schema):
     name = fields.String(required=True)
     version = fields.String(required=True)
     classes = fields.List(fields.String(), required=True)
-    default = fields.Boolean(
-        required=True, metadata={"description": "Whether it answers where none is named."}
-    )
-    heatmap = fields.Boolean(required=True, metadata={"description": "Whether it gives heat maps."})
+    default = fields.Boolean(**about("Whether it answers requests that name no model."))
+    heatmap = fields.Boolean(**about("Whether it gives heat maps."))
     scan = fields.Nested(ScanSpecificationSchema, required=True)
     precision = fields.String(
-        required=True,
         validate=validate.OneOf(["fp16", "int8", "keras"]),
-        metadata={
-            "description": "What answers: the graph as it was published, the faster int8 graph "
-            "beside it, or the Keras model."
-        },
+        **about(
+            "What is run: the published graph (fp16), the faster quantized graph (int8) or the "
+            "Keras model."
+        ),
     )
     graphs = fields.Dict(
         keys=fields.String(),
         values=fields.Dict(keys=fields.String(), values=fields.Float(allow_none=True)),
-        required=True,
         allow_none=True,
-        metadata={
-            "description": "Of a model that has an int8 graph, what was measured of both on the "
-            "test scans, else null; `measurement` is that of the fp16 graph."
-        },
+        **about(
+            "If the model also has an int8 graph: what was measured of both graphs on the test "
+            "scans. `measurement` is that of the fp16 graph."
+        ),
     )
     architecture = fields.String(required=True)
     parameters = fields.Integer(required=True)
-    created = fields.String(required=True, metadata={"description": "A day, ISO 8601."})
+    created = fields.String(**about("The day it was published, ISO 8601."))
     protocol = fields.String(
-        required=True,
-        allow_none=True,
-        metadata={"description": "How the scans of its figures were kept from training."},
+        allow_none=True, **about("How the data was divided into training and test scans.")
     )
     measurement = fields.Dict(
-        required=True,
-        allow_none=True,
-        metadata={"description": "What its card says was measured; null for an imported model."},
+        allow_none=True, **about("What its card says was measured; null for an imported model.")
     )
     intended_use = fields.String(required=True)
     limits = fields.String(required=True)
@@ -232,7 +250,7 @@ class ModelSchema(Schema):
 
 
 class RefusalSchema(Schema):
-    """A bundle that is installed and not served, and why."""
+    """A bundle that is installed but not served, and why."""
 
     name = fields.String(required=True)
     version = fields.String(required=True)
@@ -242,12 +260,6 @@ class RefusalSchema(Schema):
 class ModelsSchema(Schema):
     """The models that are served, and the bundles that were refused."""
 
-    default = fields.String(required=True, allow_none=True)
+    default = fields.String(allow_none=True, **about("The model that answers if none is named."))
     models = fields.List(fields.Nested(ModelSchema), required=True)
     refused = fields.List(fields.Nested(RefusalSchema), required=True)
-
-
-@cache
-def answer_schema(*, heatmap: bool) -> AnswerSchema:
-    """Give the schema of an answer; only one that was asked for heat maps has that field."""
-    return AnswerSchema(exclude=() if heatmap else ("predictions.heatmap",))

@@ -10,11 +10,12 @@ from flask import Blueprint, Response, current_app, request, url_for
 from werkzeug.exceptions import HTTPException
 
 from brainscan import Problem
-from tumorapp.api import examples
-from tumorapp.api.openapi import MODEL_PROBLEMS, OPTION_PROBLEMS, Answer, Operation, document
-from tumorapp.api.schemas import read_options, refuse_option
+from tumorapp.api.openapi import MODEL_PROBLEMS, OPTION_PROBLEMS, Answer, Operation
+from tumorapp.api.predict import show_answer
+from tumorapp.api.schemas import FILE, ModelOptionSchema, read_options, refuse_option
 from tumorapp.catalog import Catalog
 from tumorapp.jobs import schemas
+from tumorapp.jobs.archive import ZIP_TYPES
 from tumorapp.jobs.files import create_images, find_images
 from tumorapp.jobs.material import receive
 from tumorapp.jobs.runner import Jobs, describe_fault
@@ -29,95 +30,74 @@ blueprint = Blueprint("jobs", __name__, url_prefix="/api/jobs")
 
 
 @blueprint.post("")
-@document(
-    Operation(
-        summary="Submit a job",
-        tag="jobs",
-        answers={202: Answer("The job, which waits.", schemas.JobSchema, schemas.NEW_JOB)},
-        problems=(
-            "missing-image",
-            *OPTION_PROBLEMS,
-            "mixed-job",
-            "job-too-large",
-            "unsupported-body",
-            "unreadable-archive",
-            "empty-archive",
-            "encrypted-archive",
-            "unsupported-archive",
-            "too-many-jobs",
-            *MODEL_PROBLEMS,
-            "jobs-unavailable",
-        ),
-        body=lambda: schemas.BODY,
-        parameters=[examples.MODEL_PARAMETER],
-    )
+@Operation(
+    "jobs",
+    {202: Answer("The job was accepted.", schemas.JobSchema, schemas.JOB)},
+    (
+        "missing-image",
+        *OPTION_PROBLEMS,
+        "mixed-job",
+        "job-too-large",
+        "unsupported-body",
+        "unreadable-archive",
+        "empty-archive",
+        "encrypted-archive",
+        "unsupported-archive",
+        "too-many-jobs",
+        *MODEL_PROBLEMS,
+        "jobs-unavailable",
+    ),
+    body=lambda: {
+        "multipart/form-data": {"schema": schemas.JobFormSchema},
+        ZIP_TYPES[0]: {"schema": FILE},
+    },
+    query=ModelOptionSchema,
 )
 def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
-    """Take many images, or a ZIP of them, and predict them in the background.
+    """Submit a job.
 
-    The images are kept until the job is done, fails or is cancelled, the results some hours longer.
-    File names are kept as names only. A file that cannot be read becomes an entry with an error;
-    the others are predicted.
+    Send many images, or a ZIP of them; they are predicted in the background. A file that cannot be
+    read gets an error as its result, and the others are predicted. The images are kept until the
+    job is done, fails or is cancelled; the results are kept some hours longer.
     """
     jobs = _jobs()
-    if len(jobs.store.list_unfinished()) >= jobs.most:
-        raise _too_many(jobs)
     with create_images(jobs.folder) as (job_id, file):
         material = receive(request, file, jobs.limits)
         file.flush()  # so that a full disk shows before the job is accepted
-        options = read_options(material.options)
-        if options.heatmap:
-            raise refuse_option("heatmap", "1", ["heatmap: 0, as a job has no heat maps"])
+        options = read_options(material.options, ModelOptionSchema)
         catalog: Catalog = current_app.extensions["catalog"]
         card = catalog.get(options.model).card
         fields = {"archive": material.archive, "model": card.name, "version": str(card.version)}
         if not jobs.store.add(job_id, material.scans, jobs.most, **fields):
-            raise _too_many(jobs)
+            raise Problem("too-many-jobs", accepted=[f"jobs: at most {jobs.most}"], most=jobs.most)
     jobs.start()
     described = _describe(_find(job_id))
     return described, 202, {"Location": described["links"]["self"]}
 
 
-def _too_many(jobs: Jobs) -> Problem:
-    return Problem("too-many-jobs", accepted=[f"jobs: at most {jobs.most}"], most=jobs.most)
-
-
 @blueprint.get("/<job>")
-@document(
-    Operation(
-        summary="Show a job",
-        tag="jobs",
-        answers={200: Answer("The job.", schemas.JobSchema, schemas.JOB)},
-        problems=("unknown-job", "jobs-unavailable"),
-        parameters=[schemas.ID_PARAMETER],
-    )
+@Operation(
+    "jobs",
+    {200: Answer("The job.", schemas.JobSchema, schemas.JOB)},
+    ("unknown-job", "jobs-unavailable"),
 )
 def show(job: str) -> dict[str, Any]:
-    """Tell how far a job is."""
+    """Show a job and its progress."""
     return _describe(_find(job))
 
 
 @blueprint.get("/<job>/results")
-@document(
-    Operation(
-        summary="Get a job's results",
-        tag="jobs",
-        answers={
-            200: Answer(
-                "The results.",
-                schemas.JobResultsSchema,
-                schemas.show_results,
-                others={"text/csv": schemas.RESULTS_TABLE},
-            )
-        },
-        problems=("invalid-option", "unknown-job", "unfinished-job", "jobs-unavailable"),
-        parameters=[schemas.ID_PARAMETER, schemas.FORMAT_PARAMETER],
-    )
+@Operation(
+    "jobs",
+    {200: Answer("The results.", schemas.RESULTS, show_answer, others=["text/csv"])},
+    ("invalid-option", "unknown-job", "unfinished-job", "jobs-unavailable"),
+    query=schemas.FormatSchema,
 )
 def show_results(job: str) -> dict[str, Any] | Response:
-    """Give the outcome of each file, in their order; as CSV where that is asked for.
+    """Get a job's results.
 
-    A job that failed as a whole has those it had until then.
+    There is one for each file, in the order in which they were sent: a prediction or an error. A
+    job that failed as a whole has the results it had until then.
     """
     wanted = _choose_format()
     found = _find(job)
@@ -130,17 +110,12 @@ def show_results(job: str) -> dict[str, Any] | Response:
 
 
 @blueprint.delete("/<job>")
-@document(
-    Operation(
-        summary="Erase a job",
-        tag="jobs",
-        answers={204: Answer("It is erased.")},
-        problems=("unknown-job", "jobs-unavailable"),
-        parameters=[schemas.ID_PARAMETER],
-    )
-)
+@Operation("jobs", {204: Answer("The job was erased.")}, ("unknown-job", "jobs-unavailable"))
 def erase(job: str) -> Response:
-    """Cancel a job that is not done, and erase its images and results."""
+    """Erase a job.
+
+    Its images and results are erased. If it is not done, it is cancelled.
+    """
     jobs = _jobs()
     find_images(jobs.folder, _find(job).id).unlink(missing_ok=True)
     jobs.store.erase(job)

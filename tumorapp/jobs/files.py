@@ -45,6 +45,7 @@ def create_images(folder: Path) -> Iterator[tuple[str, BinaryIO]]:
     Returns:
         The job's id, and the file to write.
     """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     job = secrets.token_urlsafe(16)
     path = find_images(folder, job)
     with hold(folder, job, wait=True):  # a sweep may hold it the moment its lock file appears

@@ -138,17 +138,10 @@ class Store:
         """Give a job; None where there is none with that id."""
         with self._open() as database:
             row = database.execute(_FIND, (job,)).fetchone()
-        return (
-            None
-            if row is None
-            else Job(
-                **{
-                    **row,
-                    "archive": bool(row["archive"]),
-                    "error": row["error"] and json.loads(row["error"]),
-                }
-            )
-        )
+        if row is None:
+            return None
+        error = row["error"] and json.loads(row["error"])
+        return Job(**{**row, "archive": bool(row["archive"]), "error": error})
 
     def list_unfinished(self) -> list[str]:
         """List the ids of the jobs that wait or run, in the order they came."""

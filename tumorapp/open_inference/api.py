@@ -11,30 +11,24 @@ from marshmallow import ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from brainscan import Examination, Model, Problem
-from brainscan.bundle import Card
-from brainscan.messages import Kind
-from tumorapp.api.openapi import (
-    FILE_PROBLEMS,
-    VERSION,
-    Answer,
-    ErrorShape,
-    Operation,
-    document,
-    show_text,
-)
+from tumorapp.api.openapi import FILE_PROBLEMS, VERSION, Answer, Operation
+from tumorapp.api.schemas import describe_message
 from tumorapp.catalog import Catalog
 from tumorapp.feature import Feature
-from tumorapp.language.translation import tell
 from tumorapp.open_inference import schemas, tensors
 from tumorapp.open_inference.tensors import refuse
 from tumorapp.problems import PROTOCOL_PREFIX
 from tumorapp.uploads import read_body
 
-# A request has few values beside those of its tensor: names, shapes, parameters.
+# A request has few values besides those of its tensor: names, shapes, parameters.
 _OTHER_VALUES = 1000
-_BINARY_HEADER = "Inference-Header-Content-Length"  # of an extension that is not known here
+_BINARY_HEADER = "Inference-Header-Content-Length"  # of an extension that is not supported here
 _PLATFORMS = {"openvino": "openvino_ir", "tensorflow": "tensorflow_keras"}
 
+_REQUEST = schemas.InferenceRequestSchema()
+_SERVER = {"name": "tumorapp", "version": VERSION, "extensions": []}
+
+_TAG = "Open Inference Protocol"
 _MODEL_PROBLEMS = ("unknown-model", "unknown-version", "no-model")
 _INFER_PROBLEMS = (
     "invalid-inference-request",
@@ -43,87 +37,112 @@ _INFER_PROBLEMS = (
     *FILE_PROBLEMS,
 )
 
-
-def _write_error(kind: Kind) -> dict[str, Any]:
-    return {"error": show_text(kind), "code": kind.code}
-
-
-_ERRORS = ErrorShape("application/json", schemas.ErrorSchema, _write_error)
-
 blueprint = Blueprint("open_inference", __name__, url_prefix=PROTOCOL_PREFIX)
 health = Blueprint("open_inference_health", __name__, url_prefix=f"{PROTOCOL_PREFIX}/health")
-
-
-def _operation(summary: str, answer: Answer, *problems: str, **more: Any) -> Operation:
-    return Operation(
-        summary,
-        "Open Inference Protocol",
-        {200: answer, **more.pop("answers", {})},
-        problems,
-        _ERRORS,
-        parameters=[schemas.NAME, schemas.VERSION],  # those that are in its path
-        **more,
-    )
+FEATURE = Feature("open_inference", blueprint)
+HEALTH = Feature("open_inference_health", health, open=True, limited=False)
 
 
 @blueprint.get("", strict_slashes=False)
-@document(_operation("Name the server", schemas.SERVER))
+@Operation(_TAG, {200: Answer("The server.", schemas.ServerSchema, _SERVER)})
 def describe_server() -> dict[str, Any]:
-    """Say which server this is, and which extensions of the protocol it knows: none."""
-    return {"name": "tumorapp", "version": VERSION, "extensions": []}
+    """Get the server's name and version."""
+    return _SERVER
 
 
 @health.get("/live")
-@document(_operation("Ask whether the server lives", schemas.LIVE))
+@Operation(_TAG, {200: Answer("It is running.", schemas.LiveSchema, {"live": True})})
 def check_health() -> dict[str, Any]:
-    """Answer as long as the process answers at all."""
+    """Ask whether the server is running."""
     return {"live": True}
 
 
 @health.get("/ready")
-@document(
-    _operation(
-        "Ask whether the server can predict", schemas.READY, answers={400: schemas.NOT_READY}
-    )
+@Operation(
+    _TAG,
+    {
+        200: Answer("It can predict.", schemas.ReadySchema, {"ready": True}),
+        400: Answer("The default model is not served.", schemas.ReadySchema, {"ready": False}),
+    },
 )
 def check_readiness() -> tuple[dict[str, Any], int]:
-    """Tell whether the default model is served; the protocol wants a 4xx where it is not."""
+    """Ask whether the server can predict.
+
+    It can if the default model is served.
+    """
     try:
         current_app.extensions["catalog"].get()
     except Problem:
-        return {"ready": False}, 400
+        return {"ready": False}, 400  # the protocol asks for a 4xx
     return {"ready": True}, 200
+
+
+def _show_model() -> dict[str, Any] | None:
+    """Describe the default model, as an example."""
+    name: str | None = current_app.extensions["catalog"].default_name
+    return describe_model(name) if name else None
 
 
 @blueprint.get("/models/<name>")
 @blueprint.get("/models/<name>/versions/<version>", endpoint="describe_version")
-@document(_operation("Describe a model", schemas.MODEL, *_MODEL_PROBLEMS))
+@Operation(
+    _TAG, {200: Answer("The model.", schemas.ModelMetadataSchema, _show_model)}, _MODEL_PROBLEMS
+)
 def describe_model(name: str, version: str | None = None) -> dict[str, Any]:
-    """Describe a model's tensors: it takes one of the inputs, and gives the outputs asked for."""
-    return _describe(_find(name, version).card)
+    """Get a model's tensors.
+
+    A request has one of the inputs; the answer has the outputs that it asks for.
+    """
+    card = _find(name, version).card
+    return {
+        "name": card.name,
+        "versions": [str(card.version)],
+        "platform": _PLATFORMS[current_app.config["ENGINE"]],
+        "inputs": tensors.describe_inputs(card),
+        "outputs": tensors.describe_outputs(card),
+        "parameters": {"classes": ",".join(card.classes)},
+    }
 
 
 @blueprint.get("/models/<name>/ready")
 @blueprint.get("/models/<name>/versions/<version>/ready", endpoint="check_version")
-@document(_operation("Ask whether a model can predict", schemas.MODEL_READY, *_MODEL_PROBLEMS))
+@Operation(
+    _TAG,
+    {
+        200: Answer(
+            "The model can predict.",
+            schemas.ModelReadySchema,
+            {"name": "mobilenet-v2", "ready": True},
+        )
+    },
+    _MODEL_PROBLEMS,
+)
 def check_model(name: str, version: str | None = None) -> dict[str, Any]:
-    """Answer 200 where the model, in that version, is served, else 404."""
+    """Ask whether a model can predict.
+
+    The answer is 200 if the model, in that version, is served, and 404 if it is not.
+    """
     return {"name": _find(name, version).card.name, "ready": True}
 
 
 @blueprint.post("/models/<name>/infer")
 @blueprint.post("/models/<name>/versions/<version>/infer", endpoint="infer_version")
-@document(
-    _operation(
-        "Predict",
-        schemas.INFERENCE,
-        *_MODEL_PROBLEMS,
-        *_INFER_PROBLEMS,
-        body=lambda: schemas.INFERENCE_BODY,
-    )
+@Operation(
+    _TAG,
+    {200: Answer("The prediction.", schemas.InferenceSchema, schemas.INFERENCE)},
+    (*_MODEL_PROBLEMS, *_INFER_PROBLEMS),
+    body=lambda: {
+        "application/json": {
+            "schema": schemas.InferenceRequestSchema,
+            "example": schemas.REQUEST,
+        }
+    },
 )
 def infer(name: str, version: str | None = None) -> dict[str, Any]:
-    """Run a model on one tensor: `scans`, prepared arrays, or `image`, image files in base64."""
+    """Predict with a model.
+
+    The input is one tensor: `scans`, prepared arrays, or `image`, image files in base64.
+    """
     model = _find(name, version)
     config, card = current_app.config, model.card
     sent = _read_request(config["MAX_IMAGES"] * card.scan.size**2 + _OTHER_VALUES)
@@ -143,11 +162,8 @@ def infer(name: str, version: str | None = None) -> dict[str, Any]:
 
 
 def _describe_warnings(examination: Examination) -> dict[str, Any]:
-    """Give the warnings of a scan, as the API writes them."""
-    return {
-        "name": examination.name,
-        "warnings": [{"code": one.code, "detail": tell(one)} for one in examination.warnings],
-    }
+    warnings = [describe_message(one) for one in examination.warnings]
+    return {"name": examination.name, "warnings": warnings}
 
 
 def _read_request(most_values: int) -> dict[str, Any]:
@@ -176,7 +192,7 @@ def _read_request(most_values: int) -> dict[str, Any]:
             "in JSON and uncompressed."
         ) from None
     try:
-        return cast(dict[str, Any], schemas.REQUEST.load(sent))
+        return cast(dict[str, Any], _REQUEST.load(sent))
     except ValidationError as error:
         raise refuse(f"The request is not valid: {_name_fault(error)}") from None
 
@@ -189,17 +205,6 @@ def _name_fault(error: ValidationError) -> str:
         name, fault = next(iter(fault.items()))
         place.append(str(name))
     return f"{'.'.join(place)}: {' '.join(fault)}"
-
-
-def _describe(card: Card) -> dict[str, Any]:
-    return {
-        "name": card.name,
-        "versions": [str(card.version)],
-        "platform": _PLATFORMS[current_app.config["ENGINE"]],
-        "inputs": tensors.describe_inputs(card),
-        "outputs": tensors.describe_outputs(card),
-        "parameters": {"classes": ",".join(card.classes)},
-    }
 
 
 def _find(name: str, version: str | None = None) -> Model:
@@ -215,7 +220,3 @@ def _find(name: str, version: str | None = None) -> Model:
             served=served,
         )
     return model
-
-
-FEATURE = Feature("open_inference", blueprint)
-HEALTH = Feature("open_inference_health", health, open=True, limited=False)

@@ -6,8 +6,8 @@ files in base64 that are decoded, cropped and resized here.
 
 import base64
 import binascii
+import math
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ import numpy as np
 from brainscan import Examination, ImageFile, Model, Problem
 from brainscan.bundle import Card
 from brainscan.examine import Reading
-from brainscan.messages import KINDS
 from brainscan.scan import Box, PreparedScan
 from tumorapp.uploads import refuse_number
 
@@ -55,10 +54,8 @@ def choose_outputs(card: Card, names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         Problem: the model gives no output of that name, or one is named twice.
     """
+    known = [output["name"] for output in describe_outputs(card)]
     for name in names:
-        if name == HEATMAP and card.feature_layer is None:
-            raise refuse(f"{KINDS['no-heatmap'].text} Ask for {PROBABILITIES} or {LABEL}.")
-        known = [output["name"] for output in describe_outputs(card)]
         if name not in known:
             raise refuse(
                 f"There is no output named {name[:100]!r}. {card.name} gives: {', '.join(known)}."
@@ -83,86 +80,55 @@ def read_batch(
         Problem: the tensor is not one that the model takes, its data does not fit its shape, there
             are more scans than accepted, or an image is not a scan.
     """
-    name = _check_tensor(tensor, model.card)
-    count = tensor["shape"][0]
-    if count > max_images:
-        raise refuse_number(count, max_images)
-    values = _flatten(tensor["data"], tensor["shape"])
+    name, shape = tensor["name"], tensor["shape"]
+    _check_tensor(tensor, model.card)
+    if shape[0] > max_images:
+        raise refuse_number(shape[0], max_images)
+    values = tensor["data"]
+    if values and isinstance(values[0], list):  # nested as the shape says
+        values = np.array(values, object).ravel().tolist()
+    if len(values) != math.prod(shape):
+        raise refuse(
+            f"The data does not fit its shape {shape}: it has {len(values)} values where "
+            f"{math.prod(shape)} are expected. Give them flat, row by row, or nested."
+        )
     if name == SCANS:
-        return _read_scans(values, tensor["shape"])
+        return _read_scans(values, shape)
     files = [
-        ImageFile(name, _decode(name, text))
-        for name, text in zip(_name_all("image", len(values)), values, strict=True)
+        ImageFile(f"image {number}", _decode(f"image {number}", text))
+        for number, text in enumerate(values, start=1)
     ]
     return [model.read(file, max_pixels=max_pixels) for file in files]
 
 
 def write_outputs(found: Sequence[Examination], names: Sequence[str]) -> list[dict[str, Any]]:
     """Write the outputs of those names, their data flat and row by row."""
-    tensors = []
+    written = []
     for name in names:
+        data: list[Any]
         if name == LABEL:
-            labels = [one.label for one in found]
-            tensors.append(_write_tensor(LABEL, "BYTES", [len(labels)], labels))
-            continue
-        rows = [one.heat if name == HEATMAP else list(one.probabilities.values()) for one in found]
-        values = np.stack([np.asarray(row, np.float32) for row in rows])
-        tensors.append(_write_tensor(name, "FP32", list(values.shape), values.ravel().tolist()))
-    return tensors
+            data, datatype, shape = [one.label for one in found], "BYTES", (len(found),)
+        else:
+            rows = [one.heat if name == HEATMAP else [*one.probabilities.values()] for one in found]
+            values = np.stack([np.asarray(row, np.float32) for row in rows])
+            data, datatype, shape = values.ravel().tolist(), "FP32", values.shape
+        written.append({"name": name, "shape": list(shape), "datatype": datatype, "data": data})
+    return written
 
 
-def _write_tensor(name: str, datatype: str, shape: list[int], data: list[Any]) -> dict[str, Any]:
-    return {"name": name, "shape": shape, "datatype": datatype, "data": data}
-
-
-def _check_tensor(tensor: dict[str, Any], card: Card) -> str:
-    inputs = {described["name"]: described for described in describe_inputs(card)}
-    name: str = tensor["name"]
+def _check_tensor(tensor: dict[str, Any], card: Card) -> None:
+    inputs = {one["name"]: (one["datatype"], one["shape"]) for one in describe_inputs(card)}
+    name = tensor["name"]
     if name not in inputs:
         raise refuse(
             f"There is no input named {name[:100]!r}. {card.name} takes {SCANS} (UINT8, prepared "
             f"arrays) or {IMAGE} (BYTES, image files in base64)."
         )
-    datatype, shape = inputs[name]["datatype"], inputs[name]["shape"]
-    if tensor["datatype"] != datatype:
+    datatype, shape = inputs[name]
+    if (tensor["datatype"], tensor["shape"][1:]) != (datatype, shape[1:]):
         raise refuse(
-            f"The input {name} has datatype {tensor['datatype'][:100]!r}. Accepted: {datatype}."
-        )
-    found = tensor["shape"]
-    fits = found[1:] == shape[1:] or (name == IMAGE and found[1:] == [1])
-    if not fits:
-        raise refuse(
-            f"The input {name} has shape {found[:8]}. Accepted: {shape}, where -1 is the number of "
-            "scans."
-        )
-    content_type = (tensor.get("parameters") or {}).get("content_type", "base64")
-    if name == IMAGE and content_type != "base64":
-        raise refuse(
-            f"The input {IMAGE} has content_type {str(content_type)[:100]!r}. Accepted: base64."
-        )
-    return name
-
-
-def _flatten(data: list[Any], shape: Sequence[int]) -> list[Any]:
-    """Give a tensor's values row by row; data may be nested as its shape says, or flat already."""
-    values = data
-    if data and isinstance(data[0], list):
-        _check_length(data, shape[0], shape)
-        for length in shape[1:]:
-            for row in values:
-                if not isinstance(row, list):
-                    raise refuse(f"The data is not nested as its shape {shape} says.")
-                _check_length(row, length, shape)
-            values = list(chain.from_iterable(values))
-    _check_length(values, int(np.prod(shape, dtype=object)), shape)
-    return values
-
-
-def _check_length(values: list[Any], expected: int, shape: Sequence[int]) -> None:
-    if len(values) != expected:
-        raise refuse(
-            f"The data does not fit its shape {shape}: {len(values)} values where {expected} are "
-            "expected. Give it flat, row by row, or nested as the shape says."
+            f"The input {name} has the datatype {tensor['datatype'][:100]!r} and the shape "
+            f"{tensor['shape']}. Accepted: {datatype} and {shape}, where -1 is the number of scans."
         )
 
 
@@ -176,13 +142,9 @@ def _read_scans(values: list[Any], shape: Sequence[int]) -> list[Reading]:
     pixels = np.frombuffer(data, np.uint8).reshape(shape)
     whole = shape[2], shape[1]
     return [
-        Reading(name, PreparedScan(scan, Box(0, 0, *whole), whole))
-        for name, scan in zip(_name_all("scan", len(pixels)), pixels, strict=True)
+        Reading(f"scan {number}", PreparedScan(scan, Box(0, 0, *whole), whole))
+        for number, scan in enumerate(pixels, start=1)
     ]
-
-
-def _name_all(kind: str, count: int) -> list[str]:
-    return [f"{kind} {number}" for number in range(1, count + 1)]
 
 
 def _decode(name: str, text: object) -> bytes:

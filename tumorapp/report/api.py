@@ -8,9 +8,8 @@ from pathlib import PurePosixPath
 
 from flask import Blueprint, Response, current_app, request
 
-from tumorapp.api import examples
-from tumorapp.api.openapi import PREDICTION_PROBLEMS, VERSION, Answer, Operation, document
-from tumorapp.api.schemas import read_options
+from tumorapp.api.openapi import PREDICTION_PROBLEMS, VERSION, Answer, Operation
+from tumorapp.api.schemas import ModelOptionSchema, describe_body, read_options
 from tumorapp.catalog import Catalog
 from tumorapp.feature import Feature
 from tumorapp.uploads import read_file
@@ -24,21 +23,18 @@ PAGE = Feature("report_page", page_blueprint, page=True)
 
 
 @blueprint.post("/report")
-@document(
-    Operation(
-        summary="Predict a scan and get a report to print",
-        tag="images",
-        answers={200: Answer("The report.", others={PDF: "%PDF-1.4 …"})},
-        problems=PREDICTION_PROBLEMS,
-        body=lambda: examples.describe_body(several=False),
-        parameters=[examples.MODEL_PARAMETER],
-    )
+@Operation(
+    "images",
+    {200: Answer("The report.", others=[PDF])},
+    PREDICTION_PROBLEMS,
+    body=lambda: describe_body(ModelOptionSchema, several=False),
+    query=ModelOptionSchema,
 )
 def make_report() -> Response:
-    """Predict one image and describe the result on one A4 page, as a PDF.
+    """Predict a scan and get a printable report.
 
-    It shows the scan, the heat map over it where the model gives one, the probabilities, the
-    warnings, what the model is and how it was measured. Nothing of it is kept here.
+    The report is an A4 page as PDF. It shows the scan, the heat map (if the model gives one), the
+    probabilities, the warnings, what the model is and how it was measured. It is not kept here.
     """
     return _make_report()
 

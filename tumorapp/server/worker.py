@@ -25,6 +25,7 @@ from gunicorn.http.errors import ParseException
 from gunicorn.workers.base import Worker as BaseWorker
 from gunicorn.workers.gthread import ThreadWorker
 
+from brainscan.messages import Problem
 from tumorapp.server.overload import ENVIRON_KEY, Lane
 
 SECONDS_OF_PATIENCE = 10.0  # for a request to arrive …
@@ -43,18 +44,19 @@ _SECONDS_BETWEEN_SWEEPS = 0.5
 _SECONDS_BETWEEN_COMPLAINTS = 60.0
 _SECONDS_WITHOUT_ROOM = 0.05
 
-_TOO_SLOW = (
-    "The request did not arrive in time. Send it at once, and 100 kB of it a second at least."
-)
-_NOT_HTTP = "This is not a request that can be answered. Send one that follows RFC 9112 (HTTP/1.1)."
 
-
-def _write_problem(status: int, title: str, code: str, detail: str) -> bytes:
+def _write_problem(status: int, reason: str, problem: Problem) -> bytes:
     """Write an answer that the application cannot give, as it writes its own."""
     from tumorapp.security import HEADERS
 
-    kind = {"type": f"urn:problem-type:tumorapp:{code}", "code": code, "title": title}
-    body = json.dumps({**kind, "status": status, "detail": detail})
+    fields = {
+        "type": f"urn:problem-type:tumorapp:{problem.code}",
+        "code": problem.code,
+        "title": problem.message.kind.title,
+        "status": status,
+        "detail": str(problem),
+    }
+    body = json.dumps(fields)
     headers = {
         **HEADERS,
         "Cache-Control": "no-store",
@@ -62,7 +64,7 @@ def _write_problem(status: int, title: str, code: str, detail: str) -> bytes:
         "Content-Type": "application/problem+json",
         "Content-Length": str(len(body)),
     }
-    lines = [f"HTTP/1.1 {status} {title}", *(f"{name}: {headers[name]}" for name in headers)]
+    lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {headers[name]}" for name in headers)]
     return "\r\n".join([*lines, "", body]).encode()
 
 
@@ -203,7 +205,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         client.deadline, client.is_gone = inf, True
         with contextlib.suppress(OSError):
             if client.is_sending:
-                answer = _write_problem(408, "Request Timeout", "too-slow", _TOO_SLOW)
+                answer = _write_problem(408, "Request Timeout", Problem("too-slow"))
                 sock.send(answer, socket.MSG_DONTWAIT)
             sock.shutdown(socket.SHUT_RDWR)  # wakes the thread
 
@@ -278,7 +280,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         super().handle_error(req, answer, addr, exc)
         _, status, reason = answer.data.partition(b"\r\n")[0].decode().split(" ", 2)
         with contextlib.suppress(OSError):
-            client.sendall(_write_problem(int(status), reason, "not-http", _NOT_HTTP))
+            client.sendall(_write_problem(int(status), reason, Problem("not-http")))
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Let a request wait for its place, and the application answer it."""
