@@ -11,7 +11,6 @@ from flask import Flask, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from brainscan.messages import Problem
-from tumorapp.cli.keys import keys_commands
 from tumorapp.config import FILE, ON_OFF, ROOT, Kind, Setting, matching, whole_number
 from tumorapp.feature import Feature
 
@@ -130,7 +129,6 @@ FEATURE = Feature(
     "security",
     init_app=init_app,
     start=_start,
-    commands=(keys_commands,),
     settings=(
         Setting("API_KEYS", "off", ON_OFF),
         Setting("KEYS_FILE", ROOT / "instance" / "keys" / "keys.json", FILE),

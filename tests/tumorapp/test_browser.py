@@ -54,7 +54,7 @@ class TestOneScan:
 
     def test_a_scan_that_the_browser_cannot_show(self, page: Page, draw_scan: Draw) -> None:
         choose(page, draw_scan("TIFF", mode="RGB"), "scan.tiff")
-        assert page.locator("img#scan").get_attribute("src").startswith("data:image/png")
+        assert page.locator("img#scan").get_attribute("src").startswith("data:image/webp")
         page.select_option("#model", "binary-cnn")
         wait_for_result(page, "scan.tiff", "binary-cnn")
         assert page.locator("img#scan").evaluate("scan => scan.naturalWidth") == 200

@@ -236,9 +236,9 @@ class TestCommands:
         for name in ("", "a b", "-a", "x" * 65, "a/b"):
             result = self.run(locked, "add", "--", name)
             assert result.exit_code == 1
-            assert "is not a name for a key" in result.stderr
+            assert "is not accepted. Give a name of" in result.stderr
         self.run(locked, "add", "one")
-        assert "a key named 'one' already" in self.run(locked, "add", "one").stderr
+        assert "already a key named 'one'" in self.run(locked, "add", "one").stderr
         assert "no key named 'two'" in self.run(locked, "remove", "two").stderr
         keys.path.write_text("{")
         for command in (["list"], ["add", "x"], ["remove", "x"]):

@@ -13,13 +13,13 @@ from tumorapp.language.translation import mark, translate, write_percent
 from tumorapp.pages.figures import NONE, write_interval, write_number, write_published, write_share
 
 BUDGETS = {
-    "served": mark("Served here: the Predict page asks it."),
+    "served": mark("Served here, on the Predict page."),
     "full": mark("The document’s own image size and epochs."),
     "quick": mark(
-        "A smaller setting than the document’s: fewer pixels, fewer epochs. Its figures are its "
-        "own and no equal of the published ones."
+        "A smaller setting than the document’s: fewer pixels, fewer epochs. Do not compare its "
+        "figures with the published ones."
     ),
-    "own": mark("The model’s own recipe in this project, and no document’s."),
+    "own": mark("The model’s own recipe in this project, not a document’s."),
 }
 _IMPORTED = mark("imported")
 _METHODS = {"fine-tune": mark("all layers trained"), "frozen": mark("frozen backbone")}
@@ -168,10 +168,6 @@ class Column:
             return re.sub(r"\d+", lambda digits: digits[0].zfill(9), folded) or None
         return value
 
-    def initial_order(self) -> str:
-        """Give the order of the first click on its header."""
-        return "descending" if self.falling else "ascending"
-
 
 def _text(name: str, title: str, value: Callable[[Row], str], **more: Any) -> Column:
     return Column(name, title, value, lambda row: value(row) or NONE, **more)
@@ -219,7 +215,7 @@ COLUMNS = (
         write=write_epochs,
         extra=True,
     ),
-    _number("seconds", mark("Seconds an epoch"), _measured("seconds_per_epoch"), 1, extra=True),
+    _number("seconds", mark("Seconds per epoch"), _measured("seconds_per_epoch"), 1, extra=True),
     _text("data", mark("Data"), lambda row: ", ".join(row.data), extra=True),
     _text("device", mark("Device"), lambda row: row.device, extra=True),
     _text("date", mark("Date"), lambda row: row.card.created[:10], falling=True, extra=True),
