@@ -97,7 +97,10 @@ class _Rest:
         if start := self._start.read(size):
             return start
         self._client.wait(self._patience, sending=True)
-        data: bytes = self._body.read(size)
+        try:
+            data: bytes = self._body.read(size)
+        except ParseException as error:
+            raise OSError(f"The request's body is broken: {error}") from error
         self._patience = self._client.deadline - monotonic() + len(data) / BYTES_PER_SECOND
         if self._client.is_gone:
             raise BrokenPipeError(EPIPE, "The request did not arrive in time.")
@@ -106,13 +109,13 @@ class _Rest:
 
 
 class _Broken:
-    """A body that cannot be read."""
+    """A body that cannot be read, which is an OSError to werkzeug."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error
 
     def read(self, _: int = -1) -> bytes:
-        raise self._error
+        raise OSError(f"The request's body is broken: {self._error}") from self._error
 
 
 class _Answer:
