@@ -210,7 +210,7 @@ class TestTrouble:
         page.route("**/many", be_busy)
         give(page, image(scan, "a.jpg"), image(scan, "b.jpg"))
         wait_for_note(page, "Continuing in 1 s")
-        wait_for_note(page, "All 2 scans are done, 0 of them")
+        wait_for_note(page, "All 2 scans are done. Needing a look: 0")
 
     def test_it_is_stopped_and_goes_on(self, page: Page, scan: bytes) -> None:
         page.route("**/many", lambda route: None)  # no request is ever answered
@@ -230,7 +230,7 @@ class TestTrouble:
         for name, size in zip(names, (limit, limit + 1, len(large)), strict=True):
             (tmp_path / name).write_bytes(large.ljust(size, b"\0"))  # readers ignore what follows
         page.set_input_files("#image", [tmp_path / name for name in names])
-        wait_for_note(page, "All 3 scans are done, 1 of them")
+        wait_for_note(page, "All 3 scans are done. Needing a look: 1")
         states = page.locator("#many-table tbody tr").evaluate_all("all => all.map(r => r.dataset)")
         assert [state["state"] for state in states] == ["predicted", "large", "predicted"]
         assert page.get_by_text("larger than 20 MB, the most that is accepted").is_visible()
