@@ -61,16 +61,11 @@ class Row:
     @property
     def way(self) -> str:
         """How it was trained: "all layers trained", "frozen backbone, SVM head"."""
-        return ", ".join(map(translate, self._ways))
-
-    @property
-    def _ways(self) -> tuple[str, ...]:
-        """The parts of `way`, in English."""
         training = self.card.training
         if training is None:
-            return (_IMPORTED,)
-        ways = _METHODS.get(training.method, training.method), _HEADS.get(training.head, "")
-        return tuple(filter(None, ways))
+            return translate(_IMPORTED)
+        ways = _METHODS.get(training.method, training.method), _HEADS.get(training.head)
+        return ", ".join(translate(way) for way in ways if way)
 
     @property
     def folder(self) -> str:
@@ -79,10 +74,9 @@ class Row:
 
     @property
     def text(self) -> str:
-        """What a search looks through, in lower case; English words are found in any language."""
-        words = (self.card.name, self.document, self.name, self.budget, self.protocol)
-        ways = (self.way, *self._ways)
-        return " ".join((*words, *ways, *self.data, self.device, self.card.created)).lower()
+        """What a search looks through, in lower case."""
+        words = (self.card.name, self.document, self.name, self.budget, self.protocol, self.way)
+        return " ".join((*words, *self.data, self.device, self.card.created)).lower()
 
 
 def describe_result(result: Result) -> Row:
