@@ -166,8 +166,9 @@ class TestPrecision:
             [listed] = client.get("/api/models").get_json()["models"]
             assert listed["precision"] == graph
             page = client.get("/models/mobilenet-v2/1").text
-            assert f"<dt>Served in</dt><dd>{graph}</dd>" in page
-            assert "<dt>Graph in int8</dt>" in page
+            *_, served = page.split(f"<dt>{graph} graph</dt>")
+            assert "This one is served." in served.split("</dd>")[0]
+            assert page.count("This one is served.") == 1
 
     def test_one_that_the_card_does_not_vouch_for(
         self, tmp_path: Path, publish_model: Publish

@@ -189,7 +189,8 @@ class TestStudyFile:
         file.write_text(json.dumps(raw), encoding="utf-8")
         html = read(client, "/models")
         assert "The study’s results are damaged" in html
-        assert f"{RESULT.id}/{ROW_FILE}: card.measurement.{name}" in html
+        assert f"{RESULT.id}/{ROW_FILE}: Expected" in html
+        assert f"$.card.measurement.{name}" in html
         assert str(study) not in html
         assert len(list_models(html)) == 3
         read(client, f"/models/reports/{RESULT.id}", 404)
@@ -206,15 +207,14 @@ def test_a_bundle_whose_card_is_damaged_is_refused_and_the_others_are_served(
     publish_model(tmp_path / "models", "binary-cnn")
     path = publish_model(tmp_path / "models", "mobilenet-v2") / "card.json"
     raw = json.loads(path.read_text())
-    raw["measurement"]["accuracy"], raw["parameters"] = "0.9", 10**400
+    raw["parameters"] = 10**400
     path.write_text(json.dumps(raw))
     folders = {"MODELS_DIR": tmp_path / "models", "STUDY_DIR": tmp_path / "none"}
     client = create_app(folders).test_client()
     assert list_models(read(client, "/models")) == ["binary-cnn"]
     read(client, "/")
     [refused] = client.get("/api/models").get_json()["refused"]
-    assert "parameters: 1000" in refused["reason"]
-    assert "measurement.accuracy: '0.9' is not a number" in refused["reason"]
+    assert "$.parameters" in refused["reason"]
 
 
 class TestReports:

@@ -328,7 +328,7 @@ class TestErrors:
             (b"\xff\xd8\xff\xe0 cut", {}, 422, "scan.jpg"),
             (bytes(300_000), {}, 413, "at most 1 MB"),
             (b"", {"model": "gpt"}, 404, "Choose one of: binary-cnn, mobilenet-v2, plain-ann."),
-            (b"", {"heatmap": "perhaps"}, 400, "The option heatmap is 'perhaps'."),
+            (b"", {"heatmap": "perhaps"}, 400, "The option heatmap cannot be 'perhaps'."),
         ],
     )
     def test_an_error_is_told_at_the_form(
