@@ -34,9 +34,8 @@ VALUE = re.compile(r"%\(\w+\)s|\{\w+\}|%%|</?\w+")
 # What is the same in both languages, or English in both: names, figures, the cards' own texts.
 SAME = re.compile(
     r"TumorApp( [\d.]+)?|.* · TumorApp|API|ROC( AUC)?|F1|SHA-256|[\da-f]{64}|Manifest, SHA-256"
-    r"|binary-cnn|mobilenet-v2|resnet18|ann-\d+-nodes-0-dense|grouped|random-80-20|served|quick"
-    r"|full|own|nickparvar.*|phantoms|fp16|CPU.*|Parameter|Batch|"
-    r"float32|python [\d.]+|abc123|Version 1\.|Tumor|Alt|H"
+    r"|binary-cnn|mobilenet-v2|resnet18|ann-\d+-nodes-0-dense"
+    r"|nickparvar.*|fp16|CPU.*|Parameter|float32|python [\d.]+|abc123|Version 1\.|Tumor|Alt|H"
     r"|[\w.-]+\.\w+"
 )
 
@@ -306,9 +305,6 @@ class TestPrograms:
         text = PdfReader(io.BytesIO(answer.data)).pages[0].extract_text()
         assert "Measured accuracy" in text
 
-    def test_a_problem_is_english_for_who_reads_json(self, client: FlaskClient) -> None:
-        headers = {"Accept": "application/json", "Accept-Language": "de"}
-        assert client.get("/nothing", headers=headers).get_json()["title"] == "Not found"
 
 
 class TestSentences:
