@@ -77,7 +77,7 @@ def test_unlabelled_folders_are_left_out_with_a_note(tmp_path: Path) -> None:
     assert [scan.label for scan in tree.scans] == ["notumor", "tumor"]
     assert len(tree.notes) == 2
     assert str(root / "Br35H-Mask-RCNN/TRAIN") in tree.notes[0]
-    assert f"{root / 'pred'} (2 images)" in tree.notes[1]
+    assert f"'{root / 'pred'}' (2 images)" in tree.notes[1]
     assert "glioma" in tree.notes[1]
 
 

@@ -83,12 +83,7 @@ class Row:
         """What a search looks through, in lower case; English words are found in any language."""
         words = (self.document, self.budget, self.protocol, *self._ways)
         names = (self.card.name, self.name, *self.data, self.device, self.card.created)
-        return " ".join((*words, *map(_tell, words), *names)).lower()
-
-
-def _tell(name: str) -> str:
-    """Write a name that has a translation, or none; "" stays "", which gettext has a header for."""
-    return translate(name) if name else ""
+        return " ".join((*words, *map(translate, words), *names)).lower()
 
 
 def describe_result(result: Result) -> Row:
@@ -176,7 +171,7 @@ class Column:
 
 
 def _text(name: str, title: str, value: Callable[[Row], str], **more: Any) -> Column:
-    return Column(name, title, value, lambda row: _tell(value(row)) or NONE, **more)
+    return Column(name, title, value, lambda row: translate(value(row)) or NONE, **more)
 
 
 def _number(
