@@ -315,8 +315,8 @@ _add(
     HTTPStatus.TOO_MANY_REQUESTS,
     "Too many requests from this client",
     {
-        "rate-limited": "You have sent too many requests. The limit is %(limit)s. Try again in "
-        "%(seconds)s s, and send fewer at a time.",
+        "rate-limited": "You have sent too many requests. Accepted: %(most)s in %(window)s s. Try "
+        "again in %(seconds)s s, and send fewer at a time.",
     },
 )
 _add(

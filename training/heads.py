@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
+from brainscan.bundle.sentences import FROZEN_FEATURES, MACHINE, NEIGHBOURS
 from training.calibrate import NoCalibration
 from training.data.split import Part
 from training.fit import FitSettings, Fitted, fit
@@ -24,10 +25,6 @@ _BATCH = 64  # scans a step of predictions
 _PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2)
 _NEIGHBOURS = (1, 3, 5, 9, 15, 25)
 _ROUNDS = 20_000  # many more than the smaller penalties need
-_NOTE = (
-    "It takes the features of the frozen backbone, computed once: scans were neither augmented "
-    "nor shown in variants, and there were no epochs."
-)
 
 
 class Head(Protocol):
@@ -63,10 +60,6 @@ class SoftmaxHead:
 
     learns_unnamed = True
     obstacle = ""
-    _note = (
-        "Only the head was trained, on features that the frozen backbone computed once: scans were "
-        "neither augmented nor shown in variants, and seconds an epoch are of the head alone."
-    )
 
     def fit(
         self, network: keras.Model, training: Part, validation: Part, settings: FitSettings
@@ -85,7 +78,7 @@ class SoftmaxHead:
         trained: Any = fitted.model
         for layer, source in zip(list_head(network), trained.layers[1:], strict=True):
             layer.set_weights(source.get_weights())
-        return replace(fitted, model=network, notes=(self._note,))
+        return replace(fitted, model=network, notes=(FROZEN_FEATURES,))
 
 
 class MachineHead:
@@ -101,8 +94,8 @@ class MachineHead:
         weight = "balanced" if settings.recipe.balanced else None
         make = partial(LinearSVC, class_weight=weight, random_state=settings.seed, max_iter=_ROUNDS)
         # Of equals, the one with the widest margin.
-        best, name = _choose(
-            {f"a linear support vector machine (C = {c:g})": make(C=c) for c in _PENALTIES},
+        best, note = _choose(
+            {MACHINE.format(f"{c:g}"): make(C=c) for c in _PENALTIES},
             training,
             validation,
         )
@@ -115,7 +108,7 @@ class MachineHead:
                 "imagenet, or a file), or pass --head softmax."
             )
         network.layers[-1].set_weights([scale * kernel, scale * bias])
-        return Fitted(network, settings.task, [], 0, "float32", 1, notes=(_describe(name),))
+        return Fitted(network, settings.task, [], 0, "float32", 1, notes=(note,))
 
 
 class NeighboursHead:
@@ -129,9 +122,9 @@ class NeighboursHead:
     ) -> Fitted:
         """Keep the features, and choose how many neighbours vote; see `Head`."""
         # Of equals, the fewest.
-        best, name = _choose(
+        best, note = _choose(
             {
-                f"the nearest of their neighbours ({count})": KNeighborsClassifier(count)
+                NEIGHBOURS.format(count): KNeighborsClassifier(count)
                 for count in _NEIGHBOURS
                 if count <= len(training.labels)
             },
@@ -148,7 +141,7 @@ class NeighboursHead:
             "float32",
             1,
             NoCalibration(),
-            (_describe(name),),
+            (note,),
         )
 
 
@@ -222,22 +215,18 @@ class NeighboursModel:
 
 
 def _choose(candidates: dict[str, Any], training: Part, validation: Part) -> tuple[Pipeline, str]:
-    """Fit all; give the one with the best balanced accuracy on validation scans, and its name."""
+    """Fit all; give the one with the best balanced accuracy on validation scans, and its note."""
     fitted = {
-        name: make_pipeline(StandardScaler(), one).fit(training.inputs, training.labels)
-        for name, one in candidates.items()
+        note: make_pipeline(StandardScaler(), one).fit(training.inputs, training.labels)
+        for note, one in candidates.items()
     }
 
-    def judge(name: str) -> float:
-        answers = fitted[name].predict(validation.inputs)
+    def judge(note: str) -> float:
+        answers = fitted[note].predict(validation.inputs)
         return float(balanced_accuracy_score(validation.labels, answers))
 
     best = max(fitted, key=judge)
     return fitted[best], best
-
-
-def _describe(name: str) -> str:
-    return f"Scans are classified by {name}, chosen on the validation part. {_NOTE}"
 
 
 def express_as_layer(machine: Pipeline) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -203,7 +203,7 @@ def test_a_damaged_row_counts_as_not_trained(tmp_path: Path) -> None:
     (plan.study / plan.id / ROW_FILE).write_text("{}")
     told: list[str] = []
     assert set(run_study([plan], plan.study, told.append)) == {plan.id}  # its data is not there
-    assert f"{plan.id}/{ROW_FILE}: id: missing" in told[0]
+    assert f"{plan.id}/{ROW_FILE}: Object missing required field `id`" in told[0]
 
 
 def test_a_row_with_several_results_has_several_lines() -> None:

@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.datastructures import FileStorage, MultiDict
 
+from brainscan.bundle.sentences import INTENDED_USE, LIMITS
 from tests.cards import draw_measurement
 from tumorapp import create_app
 from tumorapp.api.schemas import ModelsSchema
@@ -110,13 +111,13 @@ def test_models(client: FlaskClient) -> None:
         "scan": {"size": 64, "crop": True},
         "precision": "fp16",
         "graphs": None,
-        "architecture": "a small network with random weights",
+        "architecture": "2 convolutions, softmax",
         "parameters": 1000,
         "created": "2026-11-21",
         "protocol": "grouped",
         "measurement": json.loads(json.dumps(asdict(draw_measurement()))),
-        "intended_use": "Tests.",
-        "limits": "Knows nothing.",
+        "intended_use": INTENDED_USE,
+        "limits": LIMITS,
         "sources": [],
     }
 

@@ -37,7 +37,7 @@ def test_one_too_many_is_refused_and_told_when_to_come_back(limited: Limited) ->
     response = client.get("/api/models", environ_base={"REMOTE_ADDR": "192.0.2.1"})
     assert response.status_code == 429
     assert response.mimetype == "application/problem+json"
-    assert "3 per 1 hour" in response.get_json()["detail"]
+    assert "3 in 3,600 s" in response.get_json()["detail"]
     seconds = int(response.headers["Retry-After"])
     assert 1 <= seconds <= 3600
     assert f"again in {seconds:,} s" in response.get_json()["detail"]

@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from brainscan.bundle import Card, Leaks, Source
 from brainscan.bundle.figures import FIGURES_FILE, Bin, Figures, History, RocCurve
 from brainscan.bundle.plain import write_json
+from brainscan.bundle.sentences import INTENDED_USE, LIMITS
 from brainscan.bundle.study import ROW_FILE, keep_result
 from tests.cards import GRAPHS, MEASURED, RESULT, draw_measurement, draw_training, draw_up_card
 from tumorapp import create_app
@@ -223,7 +224,7 @@ class TestReports:
         assert "7 of 10" in text
         assert "Seed 7" in text
         assert "Do not compare its figures with" in text
-        assert "Knows nothing." in text
+        assert LIMITS in text
         assert RESULT.training.command in text
         assert re.findall(r'<svg viewBox.*? aria-label="(.*?)"', html) == [
             "Loss",
@@ -243,7 +244,7 @@ class TestReports:
         assert "Each class" in text
         assert "mobilenet-v2, version 1 of 2026-11-21" in text
         assert "SHA-256 of its 2 files" in text
-        assert "Tests. Knows nothing." in text
+        assert f"{INTENDED_USE} {LIMITS}" in text
 
     def test_of_a_bundle_with_two_graphs(
         self, app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch

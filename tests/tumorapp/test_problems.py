@@ -1,7 +1,6 @@
 import io
 import logging
 from collections.abc import Callable
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 

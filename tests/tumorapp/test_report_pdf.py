@@ -146,7 +146,7 @@ def make_report(
             "and 14 less probable classes",
             "(95% interval 89.0% to 91.0%); the served int8 graph: 94.3%",
         ),
-        ("de", "und 14 weniger wahrscheinliche", "; der laufende int8-Graph: 94,3"),
+        ("de", "und 14 weniger wahrscheinliche", "; int8-Graph in Betrieb: 94,3"),
     ],
 )
 def test_everything_fits_onto_the_page(

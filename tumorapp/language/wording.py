@@ -26,13 +26,13 @@ _MEANINGS = {
 _DRAWN_AT_RANDOM = mark("drawn at random, with near-copies of training scans among them")
 _KEPT_OUT = mark("kept out of training")
 _PROTOCOLS = {
-    "grouped": mark("kept out of training, with no near-copies in it"),
-    "official": mark(
+    mark("grouped"): mark("kept out of training, with no near-copies in it"),
+    mark("official"): mark(
         "of the data set’s own test folder, with near-copies of training scans among them"
     ),
-    "patient": mark("of patients who were kept out of training"),
-    "random-75-25": _DRAWN_AT_RANDOM,
-    "random-80-20": _DRAWN_AT_RANDOM,
+    mark("patient"): mark("of patients who were kept out of training"),
+    mark("random-75-25"): _DRAWN_AT_RANDOM,
+    mark("random-80-20"): _DRAWN_AT_RANDOM,
 }
 
 

@@ -13,14 +13,15 @@ from tumorapp.language.translation import mark, translate, write_percent
 from tumorapp.pages.figures import NONE, write_interval, write_number, write_published, write_share
 
 BUDGETS = {
-    "served": mark("Served here, on the Predict page."),
-    "full": mark("The document’s own image size and epochs."),
-    "quick": mark(
+    mark("served"): mark("Served here, on the Predict page."),
+    mark("full"): mark("The document’s own image size and epochs."),
+    mark("quick"): mark(
         "A smaller setting than the document’s: fewer pixels, fewer epochs. Do not compare its "
         "figures with the published ones."
     ),
-    "own": mark("The model’s own recipe in this project, not a document’s."),
+    mark("own"): mark("The model’s own recipe in this project, not a document’s."),
 }
+_BEYOND = mark("beyond")  # what the study calls models of no document
 _IMPORTED = mark("imported")
 _METHODS = {"fine-tune": mark("all layers trained"), "frozen": mark("frozen backbone")}
 _HEADS = {"svm": mark("SVM head"), "knn": mark("k-nearest-neighbour head")}
@@ -74,9 +75,10 @@ class Row:
 
     @property
     def text(self) -> str:
-        """What a search looks through, in lower case."""
-        words = (self.card.name, self.document, self.name, self.budget, self.protocol, self.way)
-        return " ".join((*words, *self.data, self.device, self.card.created)).lower()
+        """What a search looks through, in lower case, in the page's language."""
+        words = map(translate, (self.document, self.budget, self.protocol))
+        names = (self.card.name, self.name, *self.data, self.device, self.card.created)
+        return " ".join((*words, self.way, *names)).lower()
 
 
 def describe_result(result: Result) -> Row:
@@ -164,7 +166,7 @@ class Column:
 
 
 def _text(name: str, title: str, value: Callable[[Row], str], **more: Any) -> Column:
-    return Column(name, title, value, lambda row: value(row) or NONE, **more)
+    return Column(name, title, value, lambda row: translate(value(row)) or NONE, **more)
 
 
 def _number(

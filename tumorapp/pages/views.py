@@ -18,8 +18,8 @@ from tumorapp.api.schemas import Options, read_options
 from tumorapp.catalog import Catalog
 from tumorapp.config import ON_OFF, Setting
 from tumorapp.feature import Feature, Menu
-from tumorapp.language import wording
-from tumorapp.language.translation import mark, tell
+from tumorapp.language import cards, wording
+from tumorapp.language.translation import mark, tell, translate
 from tumorapp.pages import samples
 from tumorapp.pages.comparison import compare_models
 from tumorapp.pictures import link_picture, link_png
@@ -38,7 +38,7 @@ FEATURE = Feature(
     menu=Menu(mark("Predict"), "show_form", 10),
     settings=(Setting("PAGES", "on", ON_OFF),),
 )
-for _filter in (*wording.FILTERS, tell, link_picture, link_png):
+for _filter in (*wording.FILTERS, *cards.FILTERS, tell, translate, link_picture, link_png):
     blueprint.add_app_template_filter(_filter)
 
 

@@ -26,7 +26,7 @@ from reportlab.platypus import Image, KeepInFrame, Paragraph, SimpleDocTemplate,
 from brainscan import Examination
 from brainscan.bundle import Card, Measurement
 from brainscan.heatmap import lay_over
-from tumorapp.language import wording
+from tumorapp.language import cards, wording
 from tumorapp.language.translation import mark, name_language, tell, translate, write_decimal
 from tumorapp.pictures import shrink
 
@@ -223,10 +223,10 @@ def _list_facts(report: Report) -> Iterator[tuple[str, str]]:
         translate("Model"),
         translate("%(name)s, version %(number)s", name=name, number=card.version),
     )
-    yield translate("Architecture"), card.architecture
+    yield translate("Architecture"), cards.layers(card.architecture)
     yield translate("Measured accuracy"), _describe_accuracy(card, found.precision)
     if card.measurement:
-        protocol = card.measurement.protocol
+        protocol = translate(card.measurement.protocol)
         yield translate("Protocol"), f"{protocol}: {_describe_protocol(card.measurement)}"
     yield translate("File, SHA-256"), report.sha256
     yield translate("Scan"), translate("%(size)s pixels", size=f"{width} × {height}")
