@@ -19,7 +19,7 @@ from brainscan.bundle.sentences import FROZEN_FEATURES, MACHINE, NEIGHBOURS
 from training.calibrate import NoCalibration
 from training.data.split import Part
 from training.fit import FitSettings, Fitted, fit
-from training.frozen import BATCH, build_head, compute_features, get_backbone, list_head
+from training.frozen import BATCH, build_head, get_backbone, keep_features, list_head
 
 _PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2)
 _NEIGHBOURS = (1, 3, 5, 9, 15, 25)
@@ -155,7 +155,7 @@ def fit_frozen(training: Part, validation: Part, settings: FitSettings, head: He
     keras.utils.set_random_seed(settings.seed)  # random weights are the same for the same seed
     network = settings.build(settings.weights)
     known, unseen = (
-        replace(part, inputs=compute_features(network, part.inputs, name))
+        replace(part, inputs=keep_features(network, part.inputs, name, settings.folder))
         for name, part in (("training", training), ("validation", validation))
     )
     return head.fit(network, known, unseen, settings)
