@@ -129,7 +129,7 @@ class TestErrors:
         page.get_by_role("alert").wait_for()
         assert "blank" in page.get_by_role("alert").inner_text()
         wait_for_result(page, "good.png")
-        assert page.get_by_text("This is still the result of good.png.").is_visible()
+        assert page.get_by_text("This is still the result for good.png.").is_visible()
         assert page.locator("#scan").evaluate("scan => scan.naturalWidth") == 200
         assert page.locator("#heat").is_visible()
         assert field_holds(page) == ["good.png"]

@@ -120,7 +120,7 @@ def test_a_damaged_row_is_named_and_stops_no_other(
     keep_result(folder, RESULT)
     (folder / RESULT.id / ROW_FILE).write_text("{}")
     result = run("study", "004", *option)
-    problem = f"{folder}/{RESULT.id}/{ROW_FILE}: id: missing"
+    problem = f"{folder}/{RESULT.id}/{ROW_FILE}: Object missing required field `id`"
     assert problem in result.output
     assert "The row counts as not trained." in result.output
     assert "(other/report/README.md)" in (folder / "README.md").read_text(encoding="utf-8")

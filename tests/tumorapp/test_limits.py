@@ -17,12 +17,11 @@ Limited = Callable[..., Flask]
 
 
 @pytest.fixture
-def limited(app: Flask) -> Limited:
-    """The application, with a limit of three requests an hour."""
+def limited(tmp_path: Path) -> Limited:
+    """An application without models, and with a limit of three requests an hour."""
 
     def make(**settings: object) -> Flask:
-        models = app.config["MODELS_DIR"]
-        return create_app({"MODELS_DIR": models, "RATE_LIMIT": "3/hour", **settings})
+        return create_app({"MODELS_DIR": tmp_path / "none", "RATE_LIMIT": "3/hour", **settings})
 
     return make
 
@@ -80,14 +79,12 @@ def test_a_key_is_a_client_wherever_it_asks_from(limited: Limited, tmp_path: Pat
     assert ask(client, "192.0.2.1", Authorization=f"Bearer {second}") == 200
 
 
-@pytest.mark.parametrize(
-    "path", ["/healthz", "/readyz", "/metrics", "/v2/health/live", "/static/page.css"]
-)
-def test_what_watches_the_service_and_files_are_not_limited(limited: Limited, path: str) -> None:
+def test_what_watches_the_service_and_files_are_not_limited(limited: Limited) -> None:
     client = limited().test_client()
-    for _ in range(6):
-        with client.get(path) as response:
-            assert response.status_code == 200
+    for path in ("/healthz", "/readyz", "/metrics", "/v2/health/live", "/static/page.css"):
+        for _ in range(6):
+            with client.get(path) as response:
+                assert response.status_code in (200, 503)
 
 
 @pytest.mark.parametrize(

@@ -77,17 +77,20 @@ def _open_layers(graph: Path, threads: int) -> tuple[list[int], int, Any]:
     convolutions = list(_list_maps(operations, _CONVOLUTIONS))
     shapes = [shape for _, shape in convolutions]
     active = [one for one in _list_maps(operations, _ACTIVATIONS) if one[1] in shapes]
-    outputs = [output for output, _ in active or convolutions]
-    if not outputs:
+    found = active or convolutions
+    if not found:
         raise EngineError("This model has no convolutions, so there are no maps to show.")
-    chosen = sorted({0, len(outputs) // 2, len(outputs) - 1})
+    rows = [shape[1] for _, shape in found]
+    # In the middle by the size of its maps: a deep network soon makes them small.
+    middle = min(range(len(rows)), key=lambda place: abs(rows[place] ** 2 - rows[0] * rows[-1]))
+    chosen = sorted({0, middle, len(rows) - 1})
     # Only what leads to these outputs is compiled: the rest of the network costs nothing.
-    part = openvino.Model([outputs[place] for place in chosen], model.get_parameters())
+    part = openvino.Model([found[place][0] for place in chosen], model.get_parameters())
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
     request = core.compile_model(part, "CPU", settings).create_infer_request()
-    return [place + 1 for place in chosen], len(outputs), request
+    return [place + 1 for place in chosen], len(found), request
 
 
 def _list_maps(operations: list[Any], kinds: tuple[str, ...]) -> Iterator[tuple[Any, Any]]:

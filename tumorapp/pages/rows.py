@@ -62,16 +62,11 @@ class Row:
     @property
     def way(self) -> str:
         """How it was trained: "all layers trained", "frozen backbone, SVM head"."""
-        return ", ".join(map(translate, self._ways))
-
-    @property
-    def _ways(self) -> tuple[str, ...]:
-        """The parts of `way`, in English."""
         training = self.card.training
         if training is None:
-            return (_IMPORTED,)
-        ways = _METHODS.get(training.method, training.method), _HEADS.get(training.head, "")
-        return tuple(filter(None, ways))
+            return translate(_IMPORTED)
+        ways = _METHODS.get(training.method, training.method), _HEADS.get(training.head)
+        return ", ".join(translate(way) for way in ways if way)
 
     @property
     def folder(self) -> str:
@@ -80,10 +75,10 @@ class Row:
 
     @property
     def text(self) -> str:
-        """What a search looks through, in lower case; English words are found in any language."""
-        words = (self.document, self.budget, self.protocol, *self._ways)
-        names = (self.card.name, self.name, *self.data, self.device, self.card.created)
-        return " ".join((*words, *map(translate, words), *names)).lower()
+        """What a search looks through, in lower case: names as they are and as they are shown."""
+        named = (self.document, self.budget, self.protocol)
+        words = (self.card.name, self.name, *named, *map(translate, named), self.way)
+        return " ".join((*words, *self.data, self.device, self.card.created)).lower()
 
 
 def describe_result(result: Result) -> Row:
