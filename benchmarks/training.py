@@ -114,8 +114,7 @@ def compare_frozen(name: str, pixels: NDArray[np.uint8], rounds: int) -> None:
     def draw(inputs: NDArray[Any]) -> ScanBatches:
         return ScanBatches(Part(inputs, labels, labels), task, _RECIPE, _BATCH, seed=0)
 
-    with tempfile.TemporaryDirectory() as folder:
-        vectors = compute_features(network, pixels, Path(folder), "training")
+    vectors = compute_features(network, pixels, "training")
     head = compile_model(build_head(network))
     names = [layer.name for layer in network.layers]
     for layer in network.layers[: names.index(FEATURES)]:

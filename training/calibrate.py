@@ -43,22 +43,15 @@ class Calibrator(Protocol):
 
 
 class TemperatureScaling:
-    """Divides the logits of a network, within its last dense layer, and rounds its weights.
-
-    It is rounded to half precision here because this is the last change to its weights: what is
-    measured next is what will be served.
-    """
+    """Divides the logits of a network, within its last dense layer, and rounds its weights."""
 
     def calibrate(
-        self,
-        model: keras.Model,
-        probabilities: NDArray[np.float32],
-        labels: NDArray[np.int64],
+        self, model: keras.Model, probabilities: NDArray[np.float32], labels: NDArray[np.int64]
     ) -> float:
         """Calibrate a network; see `Calibrator`."""
         temperature = find_temperature(probabilities, labels)
         apply_temperature(model, temperature)
-        round_weights(model)
+        round_weights(model)  # the last change: what is measured next is what will be served
         return temperature
 
 

@@ -1,7 +1,5 @@
 """Everything a training run needs to go on after a kill, written so that no kill can spoil it."""
 
-import csv
-import io
 import json
 import logging
 import math
@@ -28,11 +26,9 @@ class Checkpoint(keras.callbacks.Callback):
 
     `BackupAndRestore` of Keras keeps weights, optimizer and epoch, but neither the waiting counts
     of early stopping and of the learning-rate cuts nor the best epoch so far, and a kill while it
-    writes leaves a broken file. Here the history is the one source of truth: it is stored with
-    the weights and the state of the random draws, and the other callbacks get it replayed.
-
-    Where the device has run out of memory, the run goes on with half the scans a step, and that is
-    part of the state: a resumed run need not run out of memory again to know.
+    writes leaves a broken file. Here the history is stored with the weights and the state of the
+    random draws, and the other callbacks get it replayed. Half a batch, where the device has run
+    out of memory, is part of the state too.
 
     Files of the run's folder: `state-N.keras` (weights and optimizer after epoch N),
     `best-N.weights.h5` (averaged weights of the best epoch), `history.csv`, and `state.json`,
@@ -85,8 +81,7 @@ class Checkpoint(keras.callbacks.Callback):
             return None
         model = keras.models.load_model(self._state_path)
         self._remove_others()
-        if self.steps != (_count_accumulated(model.optimizer) or 1):
-            accumulate_gradients(model, self.steps)
+        accumulate_gradients(model, self.steps)
         for generator, drawn in zip(_random_states(model), self.random, strict=True):
             generator.assign(drawn)
         return model
@@ -108,7 +103,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.batch //= 2
         self._write_state()
         _LOG.warning(
-            "The device ran out of memory with %d scans a step. Training goes on after epoch %d "
+            "The device ran out of memory with %d scans a step. Training continues after epoch %d "
             "with %d a step; %d steps make one update of the weights.",
             before,
             len(self.history),
@@ -164,29 +159,23 @@ class Checkpoint(keras.callbacks.Callback):
         write_text(self.folder / "state.json", json.dumps(state))
 
     def _write_csv(self) -> None:
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, ["epoch", *self.history[0]])
-        writer.writeheader()
-        writer.writerows(
-            {"epoch": number, **values} for number, values in enumerate(self.history, 1)
-        )
-        write_text(self.folder / "history.csv", text.getvalue())
+        lines = [",".join(["epoch", *self.history[0]])]
+        lines += [
+            ",".join(map(str, [number, *values.values()]))
+            for number, values in enumerate(self.history, 1)
+        ]
+        write_text(self.folder / "history.csv", "\n".join(lines) + "\n")
 
     def _remove_others(self) -> None:
         """Remove what belongs to other epochs, or was cut off while it was written."""
-        for pattern, current in (
-            ("state-*.keras", self._state_path),
-            ("best-*.weights.h5", self.best_path),
-            (".state.json-*", None),
-            (".history.csv-*", None),
-        ):
+        for pattern in ("state-*.keras", "best-*.weights.h5", ".state.json-*", ".history.csv-*"):
             for path in self.folder.glob(pattern):
-                if path != current:
+                if path not in (self._state_path, self.best_path):
                     path.unlink()
 
 
 def count_epochs(folder: Path) -> int:
-    """Count the epochs that a run has kept, after which it goes on."""
+    """Count the epochs that a run has kept, after which it resumes."""
     return len(_load_state(folder).get("history", []))
 
 
@@ -202,9 +191,3 @@ def _load_state(folder: Path) -> dict[str, Any]:
 def _random_states(model: keras.Model) -> list[keras.Variable]:
     """Give the states of dropout and augmentation, which a saved model does not hold."""
     return [one for one in model.variables if one.name == "seed_generator_state"]
-
-
-def _count_accumulated(optimizer: keras.Optimizer) -> int | None:
-    inner = getattr(optimizer, "inner_optimizer", optimizer)  # mixed precision wraps it
-    steps: int | None = inner.gradient_accumulation_steps
-    return steps

@@ -13,7 +13,7 @@ def round_weights(model: keras.Model) -> None:
 
     The published graph stores half precision. Rounding first makes the Keras model, the graph
     and the figures of the evaluation speak of the same network. A converter fuses a batch
-    normalisation into the convolution before it and would round that product anew; so the
+    normalisation into the convolution before it and would round that product again; so the
     normalisation is folded into the convolution here, and what is left of it is the identity.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a finished training says of itself: its card."""
+"""The card of a finished training."""
 
 import datetime
 from collections import Counter
@@ -8,7 +8,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from brainscan.bundle import Card, Measurement, Parts, Source, Training
+from brainscan.bundle import Card, Parts, Source, Training
 from brainscan.bundle.sentences import INTENDED_USE, LIMITS
 from brainscan.scan import ScanSpecification
 from training.data.audit import find_leaks
@@ -40,7 +40,9 @@ def draw_up_card(
         Everything but the version, the files, the feature layer and the graph's difference, which
         publishing adds.
     """
-    dataset = split.dataset
+    dataset, test = split.dataset, split.test
+    # The validation part has a say in the model too.
+    seen = np.concatenate([split.train, split.validation])
     return Card(
         name=request.model,
         version=1,  # publishing numbers it
@@ -51,29 +53,22 @@ def draw_up_card(
         feature_layer=None,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         training=_describe_training(request, split, fitted, temperature),
-        measurement=_measure(split, probabilities, fitted),
+        measurement=evaluate(
+            probabilities,
+            dataset.labels[test],
+            dataset.groups[test],
+            dataset.classes,
+            protocol=split.protocol,
+            parts=Parts(**split.sizes),
+            leaked=np.isin(test, find_leaks(dataset.groups, seen, test)),
+            seconds_per_epoch=(
+                median(values["seconds"] for values in fitted.history) if fitted.history else None
+            ),
+        ),
         intended_use=INTENDED_USE,
         limits=LIMITS,
         sources=tuple(
             Source(one.title, one.url, one.licence, one.citation) for one in dataset.sources
-        ),
-    )
-
-
-def _measure(split: Split, probabilities: NDArray[np.float32], fitted: Fitted) -> Measurement:
-    dataset = split.dataset
-    # The validation part has a say in the model too.
-    seen = np.concatenate([split.train, split.validation])
-    return evaluate(
-        probabilities,
-        dataset.labels[split.test],
-        dataset.groups[split.test],
-        dataset.classes,
-        protocol=split.protocol,
-        parts=Parts(**split.sizes),
-        leaked=np.isin(split.test, find_leaks(dataset.groups, seen, split.test)),
-        seconds_per_epoch=(
-            median(values["seconds"] for values in fitted.history) if fitted.history else None
         ),
     )
 

@@ -47,11 +47,13 @@ def evaluate(
     """
     guesses = probabilities.argmax(axis=1)
     known = range(len(classes))
-    precision, recall, f1, support = metrics.precision_recall_fscore_support(
+    figures = metrics.precision_recall_fscore_support(
         labels, guesses, labels=known, zero_division=0
     )
     right = guesses == labels
     headline = _headline(probabilities, labels)
+    # scikit-learn's loss insists on rows that sum to one in double precision.
+    doubles = probabilities / probabilities.sum(axis=1, keepdims=True, dtype=np.float64)
     return Measurement(
         protocol=protocol,
         scans=len(labels),
@@ -60,15 +62,13 @@ def evaluate(
         balanced_accuracy=headline["balanced_accuracy"],
         f1_macro=headline["f1_macro"],
         roc_auc=headline["roc_auc"],
-        loss=float(metrics.log_loss(labels, _normalise(probabilities), labels=known)),
+        loss=float(metrics.log_loss(labels, doubles, labels=known)),
         calibration_error=calibration_error(probabilities, labels),
         intervals=_bootstrap(probabilities, labels, groups),
         bootstrap_rounds=BOOTSTRAP_ROUNDS,
         by_class={
-            name: ClassFigures(
-                float(precision[index]), float(recall[index]), float(f1[index]), int(support[index])
-            )
-            for index, name in enumerate(classes)
+            name: ClassFigures(float(precision), float(recall), float(f1), int(scans))
+            for name, precision, recall, f1, scans in zip(classes, *figures, strict=True)
         },
         confusion=tuple(
             map(tuple, metrics.confusion_matrix(labels, guesses, labels=known).tolist())
@@ -120,23 +120,13 @@ def _draw_groups(groups: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
 def _list_mistakes(
     probabilities: NDArray[np.float32], labels: NDArray[np.int64], classes: tuple[str, ...]
 ) -> tuple[Mistake, ...]:
-    """Give each pair of a label and a wrong answer: how many scans, and how sure at the most.
-
-    The confidence is that of the scan it was surest of, 0 to 1; the surest pair comes first.
-    """
+    """Give each pair of a label and a wrong answer, the one with the surest mistake first."""
     guesses, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = guesses != labels
     found = []
     for label, answer in sorted(set(zip(labels[wrong], guesses[wrong], strict=True))):
-        here = (labels == label) & (guesses == answer)
-        found.append(
-            Mistake(
-                label=classes[label],
-                answer=classes[answer],
-                scans=int(here.sum()),
-                confidence=float(confidence[here].max()),
-            )
-        )
+        sure = confidence[(labels == label) & (guesses == answer)]
+        found.append(Mistake(classes[label], classes[answer], len(sure), float(sure.max())))
     return tuple(sorted(found, key=lambda one: -one.confidence))
 
 
@@ -176,12 +166,8 @@ def _bootstrap(
 
 def calibration_error(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     """Give the expected calibration error: how far confidence and accuracy lie apart, 0 to 1."""
-    return float(
-        sum(
-            share * abs(confidence - accuracy)
-            for confidence, accuracy, share in reliability(probabilities, labels)
-        )
-    )
+    bins = reliability(probabilities, labels)
+    return sum(share * abs(confidence - accuracy) for confidence, accuracy, share in bins)
 
 
 def reliability(
@@ -195,10 +181,3 @@ def reliability(
         (float(confidence[here].mean()), float(right[here].mean()), float(here.mean()))
         for here in (bins == number for number in np.unique(bins))
     ]
-
-
-def _normalise(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Make rows sum to one in double precision, as scikit-learn's loss insists."""
-    doubles = probabilities.astype(np.float64)
-    doubles /= doubles.sum(axis=1, keepdims=True)
-    return doubles

@@ -1,8 +1,9 @@
-"""Scans and labels → the weights of the best epoch."""
+"""Training, epoch by epoch: scans and labels → the weights of the best epoch."""
 
 import gc
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,7 @@ class FitSettings:
         size: width and height of the scans, in pixels.
         folder: of the run; keeps the checkpoint, `history.csv` and the TensorBoard logs.
         seed: of the weights, the order of the scans and the augmentation.
-        weights: pretrained weights to start from: "imagenet" (they are downloaded), a file, or
-            None for random ones.
+        weights: what a pretrained network starts from: "imagenet", a file, or None.
         precision: a Keras dtype policy, or "auto": mixed_float16 on a GPU, else float32.
     """
 
@@ -74,10 +74,10 @@ class Fitted:
 
     model: Model
     task: Task
-    history: list[Epoch]
-    best_epoch: int
-    precision: str
-    batch: int
+    history: Sequence[Epoch] = ()
+    best_epoch: int = 0
+    precision: str = "float32"
+    batch: int = 64
     calibrator: Calibrator = TemperatureScaling()  # noqa: RUF009  it holds nothing
     notes: tuple[str, ...] = ()
 
@@ -177,8 +177,11 @@ def _compile(settings: FitSettings, epoch: int, steps: int) -> keras.Model:
     recipe, task = settings.recipe, settings.task
     updates = max(1.0, epoch / steps)
     model = _assemble(settings, settings.weights)
-    if recipe.normalisation != "kept":
-        _train_normalisation(model.layers[-1], as_pytorch=recipe.normalisation == "pytorch")
+    for layer in model.layers[-1].layers if recipe.normalisation != "kept" else ():
+        if isinstance(layer, layers.BatchNormalization):
+            layer.trainable = True
+            if recipe.normalisation == "pytorch":
+                layer.momentum = 0.9  # which PyTorch calls 0.1
     model.compile(
         optimizer=keras.optimizers.AdamW(
             recipe.learning_rate,
@@ -189,14 +192,5 @@ def _compile(settings: FitSettings, epoch: int, steps: int) -> keras.Model:
         loss=task.choose_loss(recipe.label_smoothing),
         metrics=[task.choose_accuracy()],
     )
-    if steps > 1:
-        accumulate_gradients(model, steps)
+    accumulate_gradients(model, steps)
     return model
-
-
-def _train_normalisation(network: keras.Model, *, as_pytorch: bool) -> None:
-    for layer in network.layers:
-        if isinstance(layer, layers.BatchNormalization):
-            layer.trainable = True
-            if as_pytorch:
-                layer.momentum = 0.9  # which PyTorch calls 0.1

@@ -5,21 +5,16 @@ the layers after it. Since the backbone never changes, nor do the features: an e
 through a head of one layer, and no scan through the backbone. So scans cannot be varied either.
 """
 
-import hashlib
-from pathlib import Path
-
 import keras
 import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from brainscan.files import move_into_place, staging_folder, sweep
 from training.memory import DeviceMemoryError, is_out_of_memory
 
 FEATURES = "pool"
-_BATCH = 64
-_STAGING_PREFIX = ".features-"
+BATCH = 64  # scans a step through the backbone
 
 
 def get_backbone(network: keras.Model) -> keras.Model:
@@ -42,40 +37,21 @@ def build_head(network: keras.Model) -> keras.Model:
 
 
 def compute_features(
-    network: keras.Model, pixels: NDArray[np.uint8], folder: Path, part: str
+    network: keras.Model, pixels: NDArray[np.uint8], part: str
 ) -> NDArray[np.float32]:
-    """Give the feature vectors of scans; those that the run has computed before are read back.
+    """Give the feature vectors of scans: float32, shape (scans, width of "pool").
 
     Args:
         network: with a layer named "pool".
         pixels: uint8, shape (scans, size, size, 1).
-        folder: of the run, which is one of these very scans; keeps the vectors in a file whose
-            name holds a digest of the backbone's weights.
-        part: "training" or "validation", for the file's name and the progress bar.
-
-    Returns:
-        float32, shape (scans, width of "pool").
+        part: "training" or "validation", for the progress bar.
 
     Raises:
         DeviceMemoryError: the device has no memory for even one scan.
     """
     backbone = get_backbone(network)
-    path = folder / f"features-{part}-{_digest(backbone)}.npy"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        sweep(folder, _STAGING_PREFIX)
-        with staging_folder(path, _STAGING_PREFIX) as staging:
-            np.save(staging / path.name, _pass_through(backbone, pixels, part))
-            move_into_place(staging / path.name, path)
-    read: NDArray[np.float32] = np.load(path)
-    return read
-
-
-def _pass_through(
-    backbone: keras.Model, pixels: NDArray[np.uint8], part: str
-) -> NDArray[np.float32]:
     vectors = np.empty((len(pixels), backbone.output_shape[-1]), np.float32)
-    batch, start = _BATCH, 0
+    batch, start = BATCH, 0
     with tqdm(desc=f"Features, {part}", total=len(pixels), unit="scan") as bar:
         while start < len(pixels):
             scans = pixels[start : start + batch]
@@ -94,10 +70,3 @@ def _pass_through(
             start += len(scans)
             bar.update(len(scans))
     return vectors
-
-
-def _digest(backbone: keras.Model) -> str:
-    digest = hashlib.sha256()
-    for weights in backbone.get_weights():
-        digest.update(np.ascontiguousarray(weights).tobytes())
-    return digest.hexdigest()[:12]

@@ -19,9 +19,8 @@ from brainscan.bundle.sentences import FROZEN_FEATURES, MACHINE, NEIGHBOURS
 from training.calibrate import NoCalibration
 from training.data.split import Part
 from training.fit import FitSettings, Fitted, fit
-from training.frozen import build_head, compute_features, get_backbone, list_head
+from training.frozen import BATCH, build_head, compute_features, get_backbone, list_head
 
-_BATCH = 64  # scans a step of predictions
 _PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2)
 _NEIGHBOURS = (1, 3, 5, 9, 15, 25)
 _ROUNDS = 20_000  # many more than the smaller penalties need
@@ -78,7 +77,7 @@ class SoftmaxHead:
         trained: Any = fitted.model
         for layer, source in zip(list_head(network), trained.layers[1:], strict=True):
             layer.set_weights(source.get_weights())
-        return replace(fitted, model=network, notes=(FROZEN_FEATURES,))
+        return replace(fitted, model=network, batch=BATCH, notes=(FROZEN_FEATURES,))
 
 
 class MachineHead:
@@ -94,11 +93,8 @@ class MachineHead:
         weight = "balanced" if settings.recipe.balanced else None
         make = partial(LinearSVC, class_weight=weight, random_state=settings.seed, max_iter=_ROUNDS)
         # Of equals, the one with the widest margin.
-        best, note = _choose(
-            {MACHINE.format(f"{c:g}"): make(C=c) for c in _PENALTIES},
-            training,
-            validation,
-        )
+        candidates = {MACHINE.format(f"{c:g}"): make(C=c) for c in _PENALTIES}
+        best, note = _choose(candidates, training, validation)
         kernel, bias = express_as_layer(best)
         scale = find_scale(validation.inputs @ kernel + bias, validation.labels)
         if np.abs(scale * kernel).max() > np.finfo(np.float16).max:  # what a bundle keeps
@@ -108,7 +104,7 @@ class MachineHead:
                 "imagenet, or a file), or pass --head softmax."
             )
         network.layers[-1].set_weights([scale * kernel, scale * bias])
-        return Fitted(network, settings.task, [], 0, "float32", 1, notes=(note,))
+        return Fitted(network, settings.task, notes=(note,))
 
 
 class NeighboursHead:
@@ -121,27 +117,14 @@ class NeighboursHead:
         self, network: keras.Model, training: Part, validation: Part, settings: FitSettings
     ) -> Fitted:
         """Keep the features, and choose how many neighbours vote; see `Head`."""
+        counts = [count for count in _NEIGHBOURS if count <= len(training.labels)]
         # Of equals, the fewest.
-        best, note = _choose(
-            {
-                NEIGHBOURS.format(count): KNeighborsClassifier(count)
-                for count in _NEIGHBOURS
-                if count <= len(training.labels)
-            },
-            training,
-            validation,
-        )
+        candidates = {NEIGHBOURS.format(count): KNeighborsClassifier(count) for count in counts}
+        best, note = _choose(candidates, training, validation)
         plain = NeighboursModel(get_backbone(network), best)
         scale = find_scale(plain.weigh(validation.inputs), validation.labels)
         return Fitted(
-            replace(plain, scale=scale),
-            settings.task,
-            [],
-            0,
-            "float32",
-            1,
-            NoCalibration(),
-            (note,),
+            replace(plain, scale=scale), settings.task, calibrator=NoCalibration(), notes=(note,)
         )
 
 
@@ -172,10 +155,10 @@ def fit_frozen(training: Part, validation: Part, settings: FitSettings, head: He
     keras.utils.set_random_seed(settings.seed)  # random weights are the same for the same seed
     network = settings.build(settings.weights)
     known, unseen = (
-        replace(part, inputs=compute_features(network, part.inputs, settings.folder, name))
+        replace(part, inputs=compute_features(network, part.inputs, name))
         for name, part in (("training", training), ("validation", validation))
     )
-    return replace(head.fit(network, known, unseen, settings), batch=_BATCH)
+    return head.fit(network, known, unseen, settings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,15 +224,10 @@ def express_as_layer(machine: Pipeline) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def find_scale(decisions: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Find the factor that makes decisions logits: 0.1 to 100.
+    """Find the factor, 0.1 to 100, that makes decisions (scans, classes) logits.
 
     Targets are a little less than certain (Platt, 1999): where no scan is wrong, the likelihood
-    of certain ones would grow with the factor for ever.
-
-    Args:
-        decisions: float, shape (scans, classes), of the validation part: of the machine, or the
-            logarithms of shares.
-        labels: int64, shape (scans,).
+    of certain ones would grow with the factor forever.
     """
     scans, classes = decisions.shape
     doubt = 1 / (scans + 2)

@@ -142,7 +142,7 @@ def _find_size(model: keras.Model, wanted: int | None) -> int:
     if size is None or (wanted or size) != size:
         raise ImportModelError(
             f"Its input is {shape[1:]}, and the size asked for is {wanted or 'none'}. Accepted: "
-            "squares of 1 or 3 channels, their size given with --size where it is open."
+            "squares of 1 or 3 channels; --size gives their size where the file leaves it open."
         )
     try:
         return ScanSpecification(size).size
@@ -151,11 +151,11 @@ def _find_size(model: keras.Model, wanted: int | None) -> int:
 
 
 def _check_outputs(model: keras.Model, classes: tuple[str, ...]) -> None:
-    shape = model.output_shape
-    if len(shape) != 2 or shape[1] != (1 if len(classes) == 2 and shape[1] == 1 else len(classes)):
+    shape, count = model.output_shape, len(classes)
+    if len(shape) != 2 or (shape[1] != count and (shape[1], count) != (1, 2)):
         raise ImportModelError(
-            f"Its output is {shape[1:]}, and {len(classes)} classes were named: "
-            f"{', '.join(classes)}. Name one for each output; two where there is one neuron."
+            f"Its output is {shape[1:]}, and {count} classes were named: {', '.join(classes)}. "
+            "Name one for each output, or two for a single neuron."
         )
 
 
@@ -169,14 +169,12 @@ def _ask(
     one = answers.shape[1] == 1
     if request.logits:
         answers = expit(answers) if one else softmax(answers, axis=1)
-    sums = answers.sum(axis=1)
-    if not (
-        (answers >= 0).all() and (answers <= 1).all() and (one or np.allclose(sums, 1, 0, 0.01))
-    ):
+    low, high, sums = answers.min(), answers.max(), answers.sum(axis=1)
+    if not (low >= 0 and high <= 1 and (one or np.allclose(sums, 1, 0, 0.01))):  # nor NaN
         raise ImportModelError(
-            f"Its answers are not probabilities: they go from {answers.min():.3g} to "
-            f"{answers.max():.3g}, and a scan's sum to {sums.min():.3g} to {sums.max():.3g}. Pass "
-            "--logits where its last layer has no softmax or sigmoid, and check --scale."
+            f"Its answers are not probabilities: they go from {low:.3g} to {high:.3g}, and a "
+            f"scan's sum to {sums.min():.3g} to {sums.max():.3g}. Pass --logits if its "
+            "last layer has no softmax or sigmoid, and check --scale."
         )
     return answers
 
@@ -184,9 +182,7 @@ def _ask(
 def _wrap(theirs: keras.Model, size: int, request: ImportRequest) -> keras.Model:
     """Give copies of a model's layers grey scans (size, size, 1) of 0 to 255, and an activation."""
     scans = layers.Input((size, size, 1))
-    x = scans
-    if theirs.input_shape[3] == 3:
-        x = layers.Concatenate()([scans, scans, scans])
+    x = layers.Concatenate()([scans, scans, scans]) if theirs.input_shape[3] == 3 else scans
     if request.scale != "0..255":
         x = layers.Rescaling(*SCALES[request.scale])(x)
     x = call_copies(theirs, x, "float32")
@@ -199,11 +195,10 @@ def _seal(model: keras.Model) -> keras.Model:
     """Make one layer of a model, which leaves no heat map to be made, and the same answers."""
     scans = layers.Input(model.input_shape[1:])
     found = keras.ops.clip(model(scans), _SMALLEST, 1 - _SMALLEST)
-    logits = keras.ops.log(found)
+    logits, activation = keras.ops.log(found), "softmax"
     if model.output_shape[1] == 1:
-        logits -= keras.ops.log(1 - found)
-        return keras.Model(scans, layers.Activation("sigmoid")(logits))
-    return keras.Model(scans, layers.Activation("softmax")(logits))
+        logits, activation = logits - keras.ops.log(1 - found), "sigmoid"
+    return keras.Model(scans, layers.Activation(activation)(logits))
 
 
 def _draw_pictures(size: int) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Learning from scans of a tumour whose kind nobody has named, beside scans whose class is known.
+"""Learning from scans of a tumour whose kind is not named, next to scans whose class is known.
 
 Targets have one column for each class and a last one for "a tumour, of whichever kind": what such
 a scan is to raise is the sum of the probabilities of all kinds, and which of them stays the

@@ -28,7 +28,7 @@ def accumulate_gradients(model: keras.Model, steps: int) -> None:
 
     Args:
         model: compiled with an optimizer, which may have been used or not.
-        steps: 2 or more.
+        steps: 1 or more.
     """
     held = {one.path: keras.ops.convert_to_numpy(one) for one in model.optimizer.variables}
     configuration = model.get_compile_config()
@@ -36,6 +36,8 @@ def accumulate_gradients(model: keras.Model, steps: int) -> None:
     if "inner_optimizer" in optimizer:  # mixed precision scales the loss around it
         optimizer = optimizer["inner_optimizer"]["config"]
     before = optimizer["gradient_accumulation_steps"] or 1
+    if before == steps:
+        return
     optimizer["gradient_accumulation_steps"] = steps
     optimizer["ema_momentum"] **= before / steps
     model.compile_from_config(configuration)

@@ -1,4 +1,4 @@
-"""The story of a training, top to bottom.
+"""A training from start to end.
 
 Dataset → Split → Fitted → Calibrated → Measured → bundle
 """
@@ -71,11 +71,11 @@ class TrainingOutcome:
 def train(
     request: TrainingRequest, tell: Callable[[str], None] = lambda _line: None
 ) -> TrainingOutcome:
-    """Train a model, measure it and publish it; a run that was cut off goes on where it stopped.
+    """Train a model, measure it and publish it; a run that was cut off resumes where it stopped.
 
     Args:
         request: what to train on what, and how.
-        tell: takes lines for whoever waits: what the data holds, and what happens next.
+        tell: takes lines about the progress: what the data holds, and what happens next.
 
     Raises:
         DataError, SplitError: the data cannot be used or divided.
@@ -99,7 +99,7 @@ def train(
         run.write_configuration(split)
         tell(f"Device: {describe_device()}.")
         if kept := count_epochs(run.folder):
-            tell(f"Going on after epoch {kept}.")
+            tell(f"Resuming after epoch {kept}.")
         fitted = fit_split(split, run)
         tell("Calibrating, measuring on the test part and writing the report.")
         calibrated = calibrate(fitted, split)

@@ -18,7 +18,7 @@ from brainscan.bundle import Card, Graphs, publish_bundle, read_bundle
 from brainscan.bundle.store import CARD_FILE, GRAPH_FILE, INT8_GRAPH_FILE, INT8_WEIGHTS_FILE
 from brainscan.engine.openvino import OpenVINOEngine
 from training.data.dataset import load_dataset
-from training.data.split import Part, Protocol, Split, split_scans
+from training.data.split import Protocol, Split, split_scans
 from training.graph_comparison import compare_engines, measure_accuracy
 from training.task import BINARY_CLASSES
 
@@ -54,7 +54,7 @@ def quantize_bundle(
         data: the folders it was trained on, in the same order.
         cache: folder that keeps prepared arrays.
         exclude: patterns of scans that were left out of its training.
-        tell: takes lines for whoever waits.
+        tell: takes lines about the progress.
 
     Returns:
         The folder of the new version; its card's `graphs` holds what was measured of both.
@@ -115,19 +115,18 @@ def _amend_report(path: Path, before: int, card: Card) -> None:
 def _check_data(card: Card, split: Split) -> None:
     """Refuse other scans than those of the training: they would calibrate and measure wrongly."""
     training, parts = card.training, card.measurement and asdict(card.measurement.parts)
-    if training is None or (split.dataset.manifest, split.sizes) != (training.manifest, parts):
+    if training and (split.dataset.manifest, split.sizes) != (training.manifest, parts):
         raise QuantizationError(
             f"These are not the scans that {card.name}/{card.version} was trained on, or not "
-            f"divided as they were: {split.sizes} here, {parts} then. Give "
-            f"--data and --exclude as its training had them: {training and training.command}"
+            f"divided as they were: {split.sizes} here, {parts} then. Give --data and --exclude "
+            f"as its training had them: {training.command}"
         )
 
 
 def check_gain(card: Card, graphs: Graphs) -> None:
     """Refuse an int8 graph that loses more than 0.2 points or is not faster."""
     fp16, int8 = graphs.fp16, graphs.int8
-    lost = fp16.accuracy - int8.accuracy
-    as_good = lost <= ACCEPTED_LOSS  # false for NaN
+    as_good = fp16.accuracy - int8.accuracy <= ACCEPTED_LOSS  # false for NaN
     if not as_good or int8.milliseconds >= fp16.milliseconds:
         raise QuantizationError(
             f"The int8 graph of {card.name}/{card.version} is not good enough: accuracy "
@@ -144,7 +143,7 @@ def quantize_graph(bundle: Path, folder: Path, split: Split, tell: Tell) -> Open
         folder: takes the int8 graph.
         split: scans of its training part show the ranges of the activations; its validation part
             decides how many of the first convolutions stay in floating point.
-        tell: takes lines for whoever waits.
+        tell: takes lines about the progress.
 
     Returns:
         What runs the int8 graph, on one thread.
@@ -158,7 +157,8 @@ def quantize_graph(bundle: Path, folder: Path, split: Split, tell: Tell) -> Open
     before = OpenVINOEngine(bundle, threads=1).predict(validation.inputs).probabilities
     expected = measure_accuracy(before, validation)
     count = len(_list_convolutions(core.read_model(bundle / GRAPH_FILE)))
-    samples = _draw_samples(split.take(split.train))
+    rows = np.random.default_rng(0).permutation(split.train)[:CALIBRATION_SCANS]
+    samples = list(split.take(np.sort(rows)).inputs[:, np.newaxis])
     tried: list[tuple[float, float]] = []
     for kept in (number for number in _FIRST_KEPT if number < count):
         quantized = _quantize(core.read_model(bundle / GRAPH_FILE), samples, kept)
@@ -186,11 +186,6 @@ def quantize_graph(bundle: Path, folder: Path, split: Split, tell: Tell) -> Open
         f"probabilities differ by {difference:.4f} on average; at most {ACCEPTED_LOSS} and "
         f"{ACCEPTED_DIFFERENCE} are accepted. Nothing was published."
     )
-
-
-def _draw_samples(training: Part) -> list[Any]:
-    chosen = np.random.default_rng(0).permutation(len(training.inputs))[:CALIBRATION_SCANS]
-    return [training.inputs[row : row + 1] for row in np.sort(chosen)]
 
 
 def _quantize(model: Any, samples: list[Any], kept: int) -> Any:

@@ -1,15 +1,16 @@
 """A trained model's report: one page of figures for a person, and the numbers of its plots."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from brainscan.bundle import Card, Measurement, Training
+from brainscan.bundle import Card
 from brainscan.bundle.figures import FIGURES_FILE, Bin, Figures, History, RocCurve
 from brainscan.bundle.plain import to_plain
 from brainscan.plots import draw_plots, write_page
@@ -19,10 +20,15 @@ from training.evaluate import reliability
 MISTAKES_SHOWN = 20
 ROC_POINTS = 200
 _DIGITS = 5
-_PLOTS = (
-    f"Loss and accuracy of each epoch, ROC and reliability are numbers in [{FIGURES_FILE}]"
-    f"({FIGURES_FILE}); the model’s page in the web application draws them."
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    autoescape=False,  # noqa: S701  it is Markdown
 )
+_TEMPLATES.filters |= {"thousands": "{:,}".format, "digits": "{:.4f}".format}
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,158 +108,27 @@ def _write_page(card: Card, results: TestResults) -> str:
     measured, training = card.measurement, card.training
     if measured is None or training is None:
         raise ValueError(f"{card.name} was not trained and measured here: it has no report.")
-    return "\n".join(
-        [
-            f"# {card.name}, version {card.version}",
-            "",
-            (
-                f"{card.architecture}; {card.parameters:,} parameters; "
-                f"{card.scan.size} × {card.scan.size} pixels. Published {card.created}."
-            ),
-            "",
-            (
-                f"Measured once on {measured.scans:,} untouched test scans "
-                f"({measured.groups:,} near-duplicate groups) under the protocol "
-                f"`{measured.protocol}`; intervals are 95 %, from "
-                f"{measured.bootstrap_rounds:,} bootstrap draws of whole groups."
-            ),
-            "",
-            *_headline_table(measured, card.graph_difference),
-            "",
-            *_class_table(measured),
-            "",
-            *_confusion_table(card.classes, measured),
-            "",
-            _PLOTS,
-            "",
-            "## Training",
-            "",
-            f"{measured.parts.train:,} scans trained, {measured.parts.validation:,} validated. "
-            + _describe_epochs(training, measured),
-            "",
-            "```",
-            training.command,
-            "```",
-            "",
-            *_data_section(training, measured),
-            "",
-            *_mistakes(card, results),
-            "",
-            "## Use",
-            "",
-            card.intended_use,
-            "",
-            card.limits,
-            "",
-        ]
+    return _TEMPLATES.get_template("report.md.jinja").render(
+        card=card,
+        measured=measured,
+        training=training,
+        leaks=measured.leaks,
+        unnamed=measured.unnamed_tumors,
+        figures=FIGURES_FILE,
+        mistakes=list(_list_mistakes(card.classes, results)),
     )
 
 
-def _describe_epochs(training: Training, measured: Measurement) -> str:
-    where = f"on {training.device} ({training.precision})"
-    if not training.epochs:
-        return f"Fitted {where} without epochs."
-    return (
-        f"{training.epochs} epochs of {measured.seconds_per_epoch:.1f} s {where}; "
-        f"epoch {training.best_epoch} had the lowest validation loss and is published, its "
-        f"probabilities calibrated at temperature {training.temperature:.2f}."
-    )
-
-
-def _headline_table(measured: Measurement, difference: float | None) -> list[str]:
-    intervals = measured.intervals
-    headline = (
-        ("accuracy", measured.accuracy, intervals.accuracy),
-        ("balanced accuracy", measured.balanced_accuracy, intervals.balanced_accuracy),
-        ("F1, macro", measured.f1_macro, intervals.f1_macro),
-        ("ROC AUC", measured.roc_auc, intervals.roc_auc),
-    )
-    return [
-        "| figure | value | 95 % interval |",
-        "|---|---|---|",
-        *(
-            f"| {title} | {value:.4f} | {low:.4f} – {high:.4f} |"
-            for title, value, (low, high) in headline
-        ),
-        f"| loss (cross-entropy) | {measured.loss:.4f} | |",
-        f"| expected calibration error | {measured.calibration_error:.4f} | |",
-        *(
-            [f"| largest difference of the fp16 graph | {difference:.1e} | |"]
-            if difference is not None
-            else []
-        ),
-    ]
-
-
-def _class_table(measured: Measurement) -> list[str]:
-    return [
-        "| class | precision | recall | F1 | scans |",
-        "|---|---|---|---|---|",
-        *(
-            f"| {name} | {one.precision:.4f} | {one.recall:.4f} | {one.f1:.4f} | {one.scans:,} |"
-            for name, one in measured.by_class.items()
-        ),
-    ]
-
-
-def _confusion_table(classes: Sequence[str], measured: Measurement) -> list[str]:
-    return [
-        f"| labelled, and answered: | {' | '.join(classes)} |",
-        "|---" * (len(classes) + 1) + "|",
-        *(
-            f"| {name} | {' | '.join(f'{count:,}' for count in counts)} |"
-            for name, counts in zip(classes, measured.confusion, strict=True)
-        ),
-    ]
-
-
-def _data_section(training: Training, measured: Measurement) -> list[str]:
-    leaks = measured.leaks
-    lines = ["## Data", "", f"Manifest SHA-256 `{training.manifest}`.", ""]
-    lines += [f"- {title}: {count:,} scans" for title, count in training.classes.items()]
-    lines += [f"- {note}" for note in training.notes]
-    lines.append(
-        f"- {leaks.scans:,} test scans have a near-duplicate in the training or validation part."
-        + "".join(
-            f" Accuracy on {which}: {share:.4f}."
-            for share, which in (
-                (leaks.accuracy_with, "them"),
-                (leaks.accuracy_without, "the others"),
-            )
-            if leaks.scans and share is not None
-        )
-    )
-    if unnamed := measured.unnamed_tumors:
-        low, high = unnamed.interval
-        lines.append(
-            f"- {unnamed.scans:,} further test scans ({unnamed.groups:,} near-duplicate "
-            f"groups) show a tumour whose kind is not named: {unnamed.recognized:.4f} of them "
-            f"were recognised as a tumour (95 % interval {low:.4f} – {high:.4f})."
-        )
-    lists = (
-        (training.contradictions, "were dropped because a near-duplicate has another label"),
-        (training.uncropped, "were kept whole because no clear outline of a head was found"),
-        (training.skipped, "could not be read"),
-    )
-    for entries, text in lists:
-        lines.append(f"- {len(entries):,} scans {text}{':' if entries else '.'}")
-        lines += [f"  - {entry}" for entry in entries]
-    return lines
-
-
-def _mistakes(card: Card, results: TestResults) -> list[str]:
-    guesses = results.probabilities.argmax(axis=1)
-    confidence = results.probabilities.max(axis=1)
+def _list_mistakes(
+    classes: Sequence[str], results: TestResults
+) -> Iterator[tuple[str, str, str, float]]:
+    """Give scan, label, answer and confidence of the most confident mistakes."""
+    answers, confidence = results.probabilities.argmax(axis=1), results.probabilities.max(axis=1)
     ranked = np.argsort(-confidence, kind="stable")
-    wrong = ranked[guesses[ranked] != results.labels[ranked]][:MISTAKES_SHOWN].tolist()
-    return [
-        "## Its most confident mistakes on the test part",
-        "",
-        "| scan | labelled | predicted | confidence |",
-        "|---|---|---|---|",
-        *(
-            f"| {results.names[row]} | {card.classes[results.labels[row]]} | "
-            f"{card.classes[guesses[row]]} | {confidence[row]:.2f} |"
-            for row in wrong
-        ),
-    ]
+    for row in ranked[answers[ranked] != results.labels[ranked]][:MISTAKES_SHOWN]:
+        yield (
+            results.names[row],
+            classes[results.labels[row]],
+            classes[answers[row]],
+            float(confidence[row]),
+        )

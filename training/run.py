@@ -21,6 +21,7 @@ from training.models import Recipe
 
 _LOCK_FILE = "lock"
 _PUBLISHED_FILE = "published"
+_PACKAGES = ("numpy", "opencv-python-headless", "openvino", "scikit-learn")
 # Of a request: the scans are compared themselves, and the rest changes no result.
 _WITHOUT_EFFECT = frozenset(
     {"model", "data", "exclude", "instance", "models", "publish", "fresh", "command"}
@@ -102,17 +103,20 @@ class Run:
         try:
             with lock(self.folder / _LOCK_FILE, wait=False):
                 if self.request.fresh:
-                    for entry in self.folder.iterdir():
-                        if entry.is_dir():
-                            shutil.rmtree(entry)
-                        elif entry.name != _LOCK_FILE:
-                            entry.unlink()
+                    self._forget()
                 yield
         except LockedError:
             raise RunBusyError(
-                f"Another process is training this very run in {self.folder}. Wait for it, or "
-                "stop it and run the command again: it goes on where the other stopped."
+                f"Another process is training this run in {self.folder}. Wait for it, or "
+                "stop it and run the command again: it resumes where the other stopped."
             ) from None
+
+    def _forget(self) -> None:
+        for entry in self.folder.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != _LOCK_FILE:
+                entry.unlink()
 
     @property
     def bundle(self) -> Path | None:
@@ -161,15 +165,8 @@ def _identify(request: TrainingRequest, split: Split) -> str:
     digest = hashlib.sha256(json.dumps(decisive).encode())
     # The scans and their division themselves: newer code may crop or divide the same files
     # differently, and must not go on with the old weights.
-    for array in (
-        dataset.pixels,
-        dataset.labels,
-        dataset.groups,
-        split.train,
-        split.validation,
-        split.test,
-        split.unnamed_train,
-    ):
+    scans = (dataset.pixels, dataset.labels, dataset.groups)
+    for array in (*scans, split.train, split.validation, split.test, split.unnamed_train):
         digest.update(f"{array.shape} {array.dtype}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:12]
@@ -177,15 +174,6 @@ def _identify(request: TrainingRequest, split: Split) -> str:
 
 def list_versions() -> dict[str, str]:
     """Give the versions of Python and of the packages that decide a result."""
-    packages = (
-        "keras",
-        keras.backend.backend(),
-        "numpy",
-        "opencv-python-headless",
-        "openvino",
-        "scikit-learn",
-    )
-    return {
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in packages},
-    }
+    packages = ("keras", keras.backend.backend(), *_PACKAGES)
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    return {"python": platform.python_version(), **versions}

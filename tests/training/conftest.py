@@ -17,7 +17,7 @@ import openvino
 import pytest
 from numpy.typing import NDArray
 
-from brainscan.scan import ScanSpecification, prepare_scan
+from brainscan.scan import ScanSpecification, read_scan
 from training.compress import round_weights
 from training.export import export_graph
 from training.models import architecture
@@ -193,8 +193,7 @@ def read_real_scans(size: int) -> NDArray[np.uint8]:
         for folder in sorted(SHARED.glob("data/nickparvar/Testing/*"))
         for path in sorted(folder.glob("*.jpg"))[:4]
     ]
-    pictures = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in files]
-    prepared = [prepare_scan(picture, ScanSpecification(size)).pixels for picture in pictures]
+    prepared = [read_scan(path.read_bytes(), ScanSpecification(size)).pixels for path in files]
     return np.array(prepared, np.uint8).reshape(-1, size, size, 1)
 
 

@@ -220,16 +220,6 @@ def test_a_class_without_a_readable_scan_is_named(
     assert lines[-1] == "  and 2 more"
 
 
-def test_nothing_readable_at_all(
-    tmp_path: Path, grow_tree: Grow, load: Callable[..., Dataset]
-) -> None:
-    root = grow_tree(tmp_path / "set", {"yes": 1, "no": 1})
-    for path in root.rglob("*.png"):
-        path.write_bytes(b"")
-    with pytest.raises(DataError, match=r"No scan of notumor or tumor can be used\. 2 left out:"):
-        load(root)
-
-
 def test_near_duplicates_with_two_labels_are_dropped(
     tmp_path: Path, grow_tree: Grow, load: Callable[..., Dataset]
 ) -> None:

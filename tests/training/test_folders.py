@@ -153,7 +153,7 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 def test_without_labelled_images_the_layout_is_drawn(
     tmp_path: Path, files: tuple[str, ...]
 ) -> None:
-    with pytest.raises(DataError, match=r"No labelled image(.|\n)*├── Training/"):
+    with pytest.raises(DataError, match=r"No labelled image(.|\n)*data/Training/glioma"):
         find_scans(draw(tmp_path, *files))
 
 

@@ -1,6 +1,5 @@
 """Heads on the features of a frozen backbone, computed once."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from sklearn.svm import LinearSVC
 from brainscan.bundle import read_bundle
 from training.data.split import Part
 from training.fit import FitSettings, Fitted
+from training.frozen import compute_features
 from training.heads import HEADS, NeighboursModel, express_as_layer, find_scale, fit_frozen
 from training.models import Architecture, Recipe, registry
 from training.pipeline import TrainingOutcome, train
@@ -89,41 +89,11 @@ class TestFrozen:
         best = min(values["val_loss"] for values in fitted[0].history)
         assert loss == pytest.approx(best, abs=1e-4)
 
-    def test_a_run_that_goes_on_computes_no_features(
-        self,
-        fitted: tuple[Fitted, Path],
-        parts: Parts,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        folder = Path(shutil.copytree(fitted[1], tmp_path / "run"))
-        (folder / "state.json").unlink()  # as if it had been cut off in the first epoch
-        monkeypatch.setattr("training.frozen._pass_through", None)
-        again = fit_frozen(*parts, replace(SETTINGS, folder=folder), HEADS["softmax"])
-        assert again.best_epoch == fitted[0].best_epoch
-        for ours, theirs in zip(again.model.weights, fitted[0].model.weights, strict=True):
-            assert np.array_equal(ours, theirs)
-
-    def test_features_of_another_backbone_are_not_used(
-        self,
-        fitted: tuple[Fitted, Path],
-        parts: Parts,
-        tmp_path: Path,
-    ) -> None:
-        for path in fitted[1].glob("features-*.npy"):
-            shutil.copy(path, tmp_path)
-        recipe = replace(RECIPE, epochs=1)
-        settings = replace(SETTINGS, recipe=recipe, seed=2, folder=tmp_path)
-        fit_frozen(*parts, settings, HEADS["softmax"])
-        assert len(list(tmp_path.glob("features-*.npy"))) == 4
-
     def test_memory_runs_out_in_the_backbone(
-        self,
-        parts: Parts,
-        fitted: tuple[Fitted, Path],
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
+        self, parts: Parts, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        network, pixels = SETTINGS.build(None), parts[0].inputs
+        expected = compute_features(network, pixels, "training")
         whole = keras.Model.predict_on_batch
 
         def predict(self: keras.Model, scans: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -132,10 +102,7 @@ class TestFrozen:
             return whole(self, scans)
 
         monkeypatch.setattr(keras.Model, "predict_on_batch", predict)
-        settings = replace(SETTINGS, recipe=replace(RECIPE, epochs=1), folder=tmp_path)
-        fit_frozen(*parts, settings, HEADS["softmax"])
-        for path in tmp_path.glob("features-*.npy"):
-            assert np.load(path) == pytest.approx(np.load(fitted[1] / path.name), abs=1e-5)
+        assert compute_features(network, pixels, "training") == pytest.approx(expected, abs=1e-5)
 
 
 class TestHeads:
@@ -149,7 +116,7 @@ class TestHeads:
     ) -> None:
         result = fit_frozen(*parts, replace(SETTINGS, folder=fitted[1]), HEADS[head])
         assert isinstance(result.model, NeighboursModel) == (head == "knn")
-        assert result.history == []
+        assert result.history == ()
         pixels, labels = draw_phantoms(60, seed=3)
         probabilities = result.predict(pixels)
         assert probabilities.sum(axis=1) == pytest.approx(1)

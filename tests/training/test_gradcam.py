@@ -65,13 +65,6 @@ class TestCommittedModels:
         assert exported(name).feature_layer == FEATURE_LAYERS[name]
         assert find_feature_layer(exported(name).model) == FEATURE_LAYERS[name]
 
-    def test_the_heat_map_is_that_of_a_plain_grad_cam(
-        self, name: str, exported: Callable[[str], Exported]
-    ) -> None:
-        one = exported(name)
-        plain = grad_cam(one.folder / "model.keras", one.feature_layer, one.scans)
-        assert_same_heat(one.outputs["heatmap"], plain)
-
     def test_the_heat_map_lies_between_0_and_1(
         self, name: str, exported: Callable[[str], Exported]
     ) -> None:

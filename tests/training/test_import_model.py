@@ -214,7 +214,7 @@ def test_a_configuration_that_makes_no_sense(tmp_path: Path) -> None:
         (build_odd, {"size": 64}, "the size asked for is 64"),
         (build_odd, {"classes": ("yes", "tumor")}, "different classes .* tumor, tumor"),
         (build_odd, {"tumor_free": "none"}, "'none' is not one of the classes no, yes"),
-        (build_odd, {"name": "My Model"}, "No card can be made .*: name: "),
+        (build_odd, {"name": "My Model"}, "No card can be made .*name"),
     ],
 )
 def test_what_does_not_fit_is_explained(

@@ -15,8 +15,6 @@ from PIL import Image
 from brainscan.bundle import Card, Leaks, Parts, read_bundle
 from brainscan.scan import ScanSpecification, read_scan
 from tests.training.conftest import run_graph
-from training.data.sources import DataError
-from training.data.split import SplitError
 from training.models import Recipe
 from training.pipeline import TrainingOutcome, train
 from training.run import RunBusyError, TrainingRequest
@@ -176,7 +174,7 @@ def test_a_run_can_be_started_anew(training: Training) -> None:
 def test_a_run_is_trained_by_one_process_at_a_time(training: Training) -> None:
     with (training.outcome.run / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(RunBusyError, match="Another process is training this very run"):
+        with pytest.raises(RunBusyError, match="Another process is training this run"):
             train(training.request)
 
 
@@ -215,40 +213,3 @@ def test_tumours_without_a_name_teach_and_are_counted(
     assert "4 further test scans (4 near-duplicate groups) show a tumour" in report
     other = replace(request, data=(named,))
     assert train(other).run != run
-
-
-@pytest.mark.parametrize("folders", [{}, {"Healthy": 0, "Brain Tumor": 0}])
-def test_an_empty_folder(
-    folders: dict[str, int], tmp_path: Path, grow_tree: Callable[..., Path]
-) -> None:
-    tree = tmp_path / "data"
-    tree.mkdir()
-    grow_tree(tree, folders)
-    with pytest.raises(DataError, match="No labelled image in"):
-        train(make_request(tmp_path, tree))
-
-
-def test_one_class_only(tmp_path: Path, grow_tree: Callable[..., Path]) -> None:
-    tree = grow_tree(tmp_path / "data", {"Healthy": 2})
-    with pytest.raises(DataError, match=r"Only one class, 'notumor' \(2 images\)"):
-        train(make_request(tmp_path, tree))
-
-
-def test_no_readable_image(tmp_path: Path, grow_tree: Callable[..., Path]) -> None:
-    tree = grow_tree(tmp_path / "data", {"Healthy": 1, "Brain Tumor": 1})
-    for path in tree.rglob("*.png"):
-        path.write_bytes(path.read_bytes()[:90])
-    with pytest.raises(DataError, match=r"No scan of healthy or tumor can be used\. 2 left out:"):
-        train(make_request(tmp_path, tree))
-
-
-def test_too_few_scans(tmp_path: Path, grow_tree: Callable[..., Path]) -> None:
-    tree = grow_tree(tmp_path / "data", {"Healthy": 4, "Brain Tumor": 9})
-    with pytest.raises(SplitError, match="of one class there are 4, and 7 are needed"):
-        train(make_request(tmp_path, tree))
-
-
-def test_an_unknown_model(tmp_path: Path, phantom_tree: Path) -> None:
-    with pytest.raises(ValueError, match="Unknown model 'vgg'"):
-        train(make_request(tmp_path, phantom_tree, model="vgg"))
-    assert not (tmp_path / "runs").exists()

@@ -91,15 +91,6 @@ class TestIdentity:
     ) -> None:
         assert find_run(replace(request_of_all, **changes), split) != run
 
-    def test_heads_have_runs_of_their_own(
-        self, request_of_all: TrainingRequest, split: Split
-    ) -> None:
-        frozen = replace(request_of_all, method="frozen")
-        runs = {
-            find_run(replace(frozen, head=head), split).folder for head in ("softmax", "svm", "knn")
-        }
-        assert len(runs) == 3
-
     @pytest.mark.parametrize(
         "changes",
         [

@@ -7,7 +7,7 @@ import pytest
 
 from training.models import Recipe, WeightsError, architecture, architectures
 from training.study.documents import DOCUMENTS
-from training.study.plan import Plan, build_request, choose_recipe, find_weights, plan_row
+from training.study.plan import Plan, build_request, find_weights
 from training.study.rows import Row, choose_rows, read_rows
 
 SOURCES = Path(__file__).parents[2] / "../shared/sources"
@@ -20,7 +20,7 @@ def find_row(slug: str) -> Row:
 
 def plan(slug: str, **options: object) -> Plan:
     arguments = {"budget": "full", "instance": Path("i"), "study": Path("s"), **options}
-    return plan_row(find_row(slug), **arguments)  # type: ignore[arg-type]
+    return Plan(find_row(slug), **arguments)  # type: ignore[arg-type]
 
 
 def test_every_row_of_every_table_is_there() -> None:
@@ -118,7 +118,7 @@ def test_a_plan_is_named_by_what_tells_its_results_apart() -> None:
     data = (Path("a/sartaj"), Path("Scans of Ours/"))
     assert plan(slug, data=data).id == f"{slug}-full-random-75-25-on-sartaj-scans-of-ours"
     assert plan(slug, data=data[:1]).id == plan(slug).id
-    plans = [plan_row(row, "full", Path(), Path()).id for row in read_rows()]
+    plans = [Plan(row, "full", Path(), Path()).id for row in read_rows()]
     assert len(set(plans)) == len(plans)
 
 
@@ -153,9 +153,8 @@ def test_the_quick_budget_is_smaller_and_the_own_one_the_architectures() -> None
     frozen = build_request(plan("002-mobilenet-v2-frozen", budget="quick", weights="none"))
     assert (frozen.size, frozen.recipe.epochs, frozen.method) == (96, 30, "frozen")
     network = architecture("mobilenet-v2")
-    own = plan("002-mobilenet-v2", budget="own")
-    assert choose_recipe(own, network) == network.recipe
-    assert build_request(own).size == network.size
+    own = build_request(plan("002-mobilenet-v2", budget="own"))
+    assert (own.recipe, own.size) == (network.recipe, network.size)
 
 
 def test_weights_are_found_by_their_published_names(tmp_path: Path) -> None:
@@ -175,7 +174,7 @@ def test_weights_are_found_by_their_published_names(tmp_path: Path) -> None:
         assert find_weights(str(tmp_path), name) == str(tmp_path / file)
     assert find_weights("imagenet", "vgg16") == "imagenet"
     assert find_weights("none", "vgg16") is None
-    with pytest.raises(WeightsError, match=r"one must begin with vgg19 .* Found: none"):
+    with pytest.raises(WeightsError, match=r"must begin with vgg19, .* Found: none"):
         find_weights(str(tmp_path), "vgg19")
     (tmp_path / "VGG16 of mine.h5").touch()
     with pytest.raises(WeightsError, match=r"Found: VGG16 of mine\.h5, vgg16_weights"):

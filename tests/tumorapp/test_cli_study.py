@@ -76,7 +76,7 @@ def test_a_row_is_trained_and_then_found_finished(run: Run, data: Path, tmp_path
 
     again = run(*command)
     assert again.exit_code == 0
-    assert "Rows: 1, of which 1 finished before." in again.stdout
+    assert "Rows: 1, already finished: 1." in again.stdout
 
     page.unlink()
     assert run("study", "all", "--tables-only").exit_code == 0

@@ -289,7 +289,7 @@ class TestTraining:
         first = int(epochs[0].split()[1].partition("/")[0])
         assert kept < first <= kept + 2  # one more may have been kept before the kill
         assert epochs == [f"Epoch {number}/15" for number in range(first, 16)]
-        assert f"Going on after epoch {first - 1}.\nEpoch " in done.stdout
+        assert f"Resuming after epoch {first - 1}.\nEpoch " in done.stdout
         assert "Traceback" not in done.stderr
         assert "absl" not in done.stderr  # nor any other line of TensorFlow's log
 

@@ -1,7 +1,6 @@
 import io
 import logging
 from collections.abc import Callable
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -223,10 +222,8 @@ def test_an_unknown_path(client: FlaskClient, path: str) -> None:
     assert problem(client.get(path), 404)["code"] == "not-found"
 
 
-@pytest.mark.parametrize(
-    "status", [HTTPStatus(number) for number in (400, 406, 418, 429, 500, 504)]
-)
-def test_every_status_has_one_shape(app: Flask, status: HTTPStatus) -> None:
+@pytest.mark.parametrize("status", [400, 406, 418, 429, 500, 504])
+def test_every_status_has_one_shape(app: Flask, status: int) -> None:
     known = werkzeug.exceptions.default_exceptions
     with app.test_request_context("/api/x"):
         error = known[status]() if status in known else werkzeug.exceptions.HTTPException()

@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -67,8 +68,8 @@ def prepare_arrays(
         cache: folder that keeps the arrays; made where there is none.
     """
     manifest = _hash(map(_file_digest, files))
-    code = sorted(Path(brainscan.scan.__path__[0]).glob("*.py"))
-    key = _hash([manifest, json.dumps(asdict(specification)), *(path.read_text() for path in code)])
+    code = [path.read_text() for path in sorted(Path(brainscan.scan.__path__[0]).glob("*.py"))]
+    key = _hash([manifest, json.dumps(asdict(specification)), *code])
     folder = cache / key[:32]
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
@@ -89,21 +90,19 @@ def prepare_arrays(
 def _fill(folder: Path, files: Sequence[Path], specification: ScanSpecification) -> None:
     sweep(folder.parent, _STAGING_PREFIX)
     rows: list[int] = []
-    skipped: list[tuple[int, str]] = []
-    uncropped: list[int] = []
+    index: dict[str, list[Any]] = {"rows": rows, "skipped": [], "uncropped": []}
     pixels = np.empty((len(files), specification.size, specification.size, 1), np.uint8)
     thumbnails = np.empty((len(files), THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
     for number, prepared in enumerate(_prepare_all(files, specification)):
         if isinstance(prepared, str):
-            skipped.append((number, prepared))
+            index["skipped"].append((number, prepared))
             continue
         pixels[len(rows)], thumbnails[len(rows)], degenerate = prepared
         rows.append(number)
-        uncropped += [number] * degenerate
+        index["uncropped"] += [number] * degenerate
     with staging_folder(folder, _STAGING_PREFIX) as staging:
         np.save(staging / "pixels.npy", pixels[: len(rows)])
         np.save(staging / "thumbnails.npy", thumbnails[: len(rows)])
-        index = {"rows": rows, "skipped": skipped, "uncropped": uncropped}
         (staging / "index.json").write_text(json.dumps(index), encoding="utf-8")
         move_into_place(staging, folder)
 

@@ -88,7 +88,7 @@ def load_dataset(
 
 
 def _set_task(trees: Sequence[ScanTree], *, binary: bool) -> Task:
-    """Decide what is told apart; refuse scans that, taken together, show one class only."""
+    """Decide what a model tells apart; refuse scans that together show one class only."""
     labels = [scan.label for tree in trees for scan in tree.scans]
     _check_several(labels, trees)
     task = Task.of_labels(labels, binary=binary)

@@ -1,13 +1,11 @@
 """A known data set → a folder-per-class tree on this machine, whole or not at all."""
 
-import contextlib
 import shutil
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from errno import EDQUOT, ENOSPC
-from json import JSONDecodeError
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,6 +20,7 @@ from training.data.folders import find_scans
 from training.data.sources import SOURCES, DataError, Source
 
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, DataCorruptionError)
+_AGAIN = "Run the same command again: it goes on with what was downloaded."
 
 
 class FetchError(DataError):
@@ -70,47 +69,41 @@ def _lay_out(source: Source, target: Path, downloads: Path) -> None:
     sweep(target.parent, prefix)
     with staging_folder(target, prefix) as staging:
         if source.kind == "kaggle":
-            _lay_out_from_kaggle(source, staging)
+            shutil.copytree(
+                _download_from_kaggle(source), staging, dirs_exist_ok=True, copy_function=_link
+            )
         else:
             downloads.mkdir(exist_ok=True)
             figshare.convert(figshare.download_article(downloads), staging)
-        _check_classes(source, staging)
+        labels = {scan.label for scan in find_scans(staging)}
+        if missing := set(source.classes) - labels:
+            raise DataError(
+                f"The download has no scans of {', '.join(sorted(missing))}: it holds "
+                f"{', '.join(sorted(labels))}."
+            )
         move_into_place(staging, target)
-    if downloads.exists():
-        shutil.rmtree(downloads)
+    shutil.rmtree(downloads, ignore_errors=True)
 
 
-def _lay_out_from_kaggle(source: Source, folder: Path) -> None:
-    """Let kagglehub download into its cache, and link (or copy) what it unpacked there."""
+def _download_from_kaggle(source: Source) -> str:
+    """Let kagglehub download into its cache and unpack there; give that folder."""
     try:
-        cached = Path(kagglehub.dataset_download(source.handle))
+        return str(kagglehub.dataset_download(source.handle))
     except (ValueError, *_DAMAGED):
         # kagglehub would take the archive for complete, and fail on it again and again.
         for archive in Path(get_cache_folder(), "datasets", source.handle).glob("*.archive"):
             archive.unlink()
         raise
-    for path in sorted(cached.rglob("*")):
-        twin = folder / path.relative_to(cached)
-        if path.is_dir():
-            twin.mkdir()
-            continue
-        try:
-            twin.hardlink_to(path)
-        except OSError:  # another disk, or one that knows no links
-            shutil.copy2(path, twin)
 
 
-def _check_classes(source: Source, folder: Path) -> None:
-    """Refuse a download that unpacked well but holds something else."""
-    labels = {scan.label for scan in find_scans(folder)}
-    if missing := set(source.classes) - labels:
-        raise DataError(
-            f"What came has no scans of {', '.join(sorted(missing))}: it holds "
-            f"{', '.join(sorted(labels))}."
-        )
+def _link(path: str, twin: str) -> None:
+    try:
+        Path(twin).hardlink_to(path)
+    except OSError:  # another disk, or one that knows no links
+        shutil.copy2(path, twin)
 
 
-@contextlib.contextmanager
+@contextmanager
 def _in_plain_words(source: Source, downloads: Path) -> Iterator[None]:
     """Turn what goes wrong in a download into a `FetchError` that says what to do next."""
     try:
@@ -130,43 +123,24 @@ def _in_plain_words(source: Source, downloads: Path) -> Iterator[None]:
 
 def _explain(error: Exception, source: Source) -> str:
     """Say what an error means and what to do about it."""
-    if isinstance(error, requests.HTTPError):
-        return _explain_status(error, source)
-    if isinstance(error, (JSONDecodeError, requests.exceptions.JSONDecodeError)):
-        return (
-            "The answer is not the service's own: a proxy or a sign-in page may be in between. "
-            "Open a web page to sign in to the network, then run the same command again."
-        )
-    if isinstance(error, requests.RequestException):
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        status = error.response.status_code
+        if source.kind == "kaggle" and status in (401, 403):
+            return (
+                f"Kaggle refused (status {status}): the credentials are missing or not accepted. "
+                "Make a token at https://www.kaggle.com/settings/api, put it into the environment "
+                "variable KAGGLE_API_TOKEN or the file ~/.kaggle/access_token, and run the same "
+                f"command again. If the set asks for consent, give it at {source.url}."
+            )
+        return f"The service answered with status {status}. Try again later."
+    if isinstance(error, requests.RequestException) and not isinstance(error, ValueError):
         host = urlsplit(str(error.request.url)).hostname if error.request else source.kind
         return (
-            f"No connection to {host}, or a lost one. Check the network and, behind a proxy, "
-            "HTTPS_PROXY; then run the same command again: it goes on where it stopped."
+            f"There is no connection to {host}, or it was lost. Check the network and, behind a "
+            f"proxy, HTTPS_PROXY. {_AGAIN}"
         )
     if isinstance(error, _DAMAGED):
-        return f"The archive is damaged or cut short ({error}). Run the same command again."
-    if isinstance(error, OSError):
-        where = f" {error.filename}" if error.filename else ""
-        advice = (
-            f"Cannot write{where}: {error.strerror or error}. Choose a folder you may write to."
-        )
-        full = (
-            f"The disk is full{where}. Free some space, or choose another folder (and another "
-            "KAGGLEHUB_CACHE for Kaggle's sets), and run the same command again."
-        )
-        return full if error.errno in (ENOSPC, EDQUOT) else advice
-    return str(error)  # in plain words already, kagglehub's on its credentials file too
-
-
-def _explain_status(error: requests.HTTPError, source: Source) -> str:
-    status = error.response.status_code if error.response is not None else "unknown"
-    if source.kind == "kaggle" and status in (401, 403):
-        return (
-            f"Kaggle refused (status {status}): it wants credentials, or does not accept the ones "
-            "it got. Make a token at https://www.kaggle.com/settings/api, put it into the "
-            "environment variable KAGGLE_API_TOKEN or the file ~/.kaggle/access_token, and run "
-            f"the same command again. Where the set asks for consent, give it at {source.url}."
-        )
-    if status == 404:
-        return f"The service no longer has it as {source.handle} (status 404)."
-    return f"The service does not hand it out now (status {status}). Try again later."
+        return f"The archive is damaged or cut short ({error}). {_AGAIN}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'A file'} cannot be written: {error.strerror}. {_AGAIN}"
+    return f"{error}"  # in plain words already, kagglehub's on its credentials file too

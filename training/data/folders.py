@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -14,27 +13,15 @@ from brainscan.scan.formats import list_endings
 from training.data.sources import CANONICAL_CLASSES, DataError, canonical_class
 
 # A validation folder takes part in development, so it counts as training: `test` stays untouched.
-_PARTS: dict[str, Literal["train", "test"]] = {
-    "train": "train",
-    "training": "train",
-    "val": "train",
-    "valid": "train",
-    "validation": "train",
-    "test": "test",
-    "testing": "test",
-}
+_TRAINING = frozenset({"train", "training", "val", "valid", "validation"})
+_TESTING = frozenset({"test", "testing"})
 _TOP = Path()
 _LAYOUT = """\
 Expected a folder for each class, with or without parts above them:
 
-    data/                    data/
-    ├── Training/            ├── Healthy/
-    │   ├── glioma/          │   └── scan 1.jpg
-    │   │   └── 1.jpg        └── Brain Tumor/
-    │   └── no_tumor/            └── scan 2.png
-    └── Testing/
-        ├── glioma/
-        └── no_tumor/
+    data/Training/glioma/1.jpg        data/Healthy/scan 1.jpg
+    data/Training/no_tumor/2.jpg      data/Brain Tumor/scan 2.png
+    data/Testing/glioma/3.jpg
 
 Images end in """
 
@@ -145,15 +132,16 @@ def _images(root: Path) -> Iterator[Path]:
 
 def _drop_excluded(
     images: Sequence[Path], name: str, exclude: Sequence[str]
-) -> tuple[list[Path], dict[str, int]]:
+) -> tuple[list[Path], Counter[str]]:
     """Split off the images that a pattern matches, and count the matches of each pattern."""
-    matches = {
-        pattern: [path for path in images if fnmatchcase(f"{name}/{path.as_posix()}", pattern)]
-        for pattern in exclude
-    }
-    dropped = set(chain.from_iterable(matches.values()))
-    counts = {pattern: len(paths) for pattern, paths in matches.items() if paths}
-    return [path for path in images if path not in dropped], counts
+    counts: Counter[str] = Counter()
+    kept = []
+    for path in images:
+        found = [one for one in exclude if fnmatchcase(f"{name}/{path.as_posix()}", one)]
+        counts.update(found)
+        if not found:
+            kept.append(path)
+    return kept, counts
 
 
 def _labels(names: dict[Path, str]) -> dict[Path, str]:
@@ -162,7 +150,7 @@ def _labels(names: dict[Path, str]) -> dict[Path, str]:
     return known or {
         folder: name
         for folder, name in names.items()
-        if name.lower() not in _PARTS and not _lies_beside(folder, names)
+        if name.lower() not in _TRAINING | _TESTING and not _lies_beside(folder, names)
     }
 
 
@@ -173,5 +161,9 @@ def _lies_beside(folder: Path, folders: Iterable[Path]) -> bool:
 
 def _part(path: Path) -> Literal["train", "test"] | None:
     """Read the part from the folders above the class folder, the nearest that names one."""
-    above = reversed(path.parent.parent.parts)
-    return next((_PARTS[folder.lower()] for folder in above if folder.lower() in _PARTS), None)
+    for folder in reversed(path.parent.parent.parts):
+        if folder.lower() in _TRAINING:
+            return "train"
+        if folder.lower() in _TESTING:
+            return "test"
+    return None

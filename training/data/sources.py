@@ -1,9 +1,7 @@
 """The public data sets this project knows: where each lies, its licence, and its class names."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Literal
 
 FOUR_CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
@@ -94,31 +92,18 @@ _SOURCES = (
         "233 patients). figshare, 2017. doi:10.6084/m9.figshare.1512427",
     ),
 )
-SOURCES: Mapping[str, Source] = MappingProxyType({source.name: source for source in _SOURCES})
+SOURCES = {source.name: source for source in _SOURCES}
 
 # As the known sets spell them, less case, spaces, `_` and `-`, and with "tumour" read as "tumor".
-_SPELLINGS = MappingProxyType(
-    {
-        "glioma": "glioma",
-        "gliomatumor": "glioma",
-        "meningioma": "meningioma",
-        "meningiomatumor": "meningioma",
-        "pituitary": "pituitary",
-        "pituitarytumor": "pituitary",
-        "notumor": "notumor",
-        "no": "notumor",
-        "healthy": "notumor",
-        "notcancer": "notumor",
-        "normal": "notumor",
-        "negative": "notumor",
-        "tumor": "tumor",
-        "braintumor": "tumor",
-        "yes": "tumor",
-        "cancer": "tumor",
-        "positive": "tumor",
-    }
-)
-CANONICAL_CLASSES = tuple(sorted(set(_SPELLINGS.values())))
+_SPELLINGS = {
+    "glioma": "glioma gliomatumor",
+    "meningioma": "meningioma meningiomatumor",
+    "pituitary": "pituitary pituitarytumor",
+    "notumor": "notumor no healthy notcancer normal negative",
+    "tumor": "tumor braintumor yes cancer positive",
+}
+_CLASS_OF = {spelling: name for name, text in _SPELLINGS.items() for spelling in text.split()}
+CANONICAL_CLASSES = tuple(sorted(_SPELLINGS))
 
 
 def canonical_class(folder_name: str) -> str | None:
@@ -127,4 +112,4 @@ def canonical_class(folder_name: str) -> str | None:
     Case, spaces, `_` and `-` do not matter: `No_Tumor`, `no tumor` and `notumor` are one class.
     """
     plain = re.sub(r"[\s_-]+", "", folder_name).casefold().replace("tumour", "tumor")
-    return _SPELLINGS.get(plain)
+    return _CLASS_OF.get(plain)

@@ -12,7 +12,7 @@ _COLUMNS = 7
 _GAP = 12
 _LABEL_HEIGHT = 32
 _FONT_SIZE = 16
-_WHITE, _DARK, _GREY = 255, 0, 110
+_WHITE, _DARK = 255, 0
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Variant:
     def describe(self) -> str:
         """Say in a few words what differs from the scan."""
         side = "left" if self.turn > 0 else "right"
-        changes = [
-            *(["mirrored"] if self.mirrored else []),
-            *([f"{abs(self.turn):g}° {side}"] if self.turn else []),
-            *([f"zoom {self.zoom:g}"] if self.zoom != 1 else []),
-            *([f"exposure {self.exposure:g}"] if self.exposure != 1 else []),
-        ]
-        return ", ".join(changes) or "the scan itself"
+        changes = {
+            "mirrored": self.mirrored,
+            f"{abs(self.turn):g}° {side}": self.turn,
+            f"zoom {self.zoom:g}": self.zoom != 1,
+            f"exposure {self.exposure:g}": self.exposure != 1,
+        }
+        return ", ".join(text for text, here in changes.items() if here) or "the scan itself"
 
 
 # Document 000 (section IV.B) names rotation, flip, exposure and zoom, and that they make 21 scans
@@ -132,20 +132,11 @@ def draw_sheet(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     across, down = size + _GAP, size + _LABEL_HEIGHT + _GAP
     rows = -(-VARIANTS // _COLUMNS)
     sheet = Image.new("L", (_COLUMNS * across + _GAP, rows * down + _GAP), _WHITE)
-    pen = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(_FONT_SIZE)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT_SIZE)
     for number, variant in enumerate(_VARIANTS):
         row, column = divmod(number, _COLUMNS)
         left, top = _GAP + column * across, _GAP + row * down
         sheet.paste(Image.fromarray(draw_variant(pixels, number)[..., 0]), (left, top))
-        label = f"{number}  "
         middle = top + size + _LABEL_HEIGHT // 2
-        pen.text((left, middle), label, _DARK, font, anchor="lm")
-        pen.text(
-            (left + pen.textlength(label, font), middle),
-            variant.describe(),
-            _GREY,
-            font,
-            anchor="lm",
-        )
+        pen.text((left, middle), f"{number}  {variant.describe()}", _DARK, font, anchor="lm")
     return np.asarray(sheet)

@@ -65,7 +65,7 @@ def convolve(
     *,
     rectify: bool = True,
 ) -> keras.KerasTensor:
-    """Add a convolution without bias, a batch normalisation and, unless told not to, a ReLU.
+    """Add a convolution without bias, a batch normalisation and, unless `rectify` is false, a ReLU.
 
     Args:
         x: symbolic, (batch, rows, columns, channels).

@@ -7,7 +7,7 @@ import hashlib
 import importlib
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,6 @@ ADDRESS = "https://download.pytorch.org/models"
 # The heads for ImageNet's classes, and counters that nothing reads.
 _LEFT_OUT = ("fc.", "aux1.", "aux2.")
 _COUNTER = ".num_batches_tracked"
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 def register_torchvision(
@@ -73,12 +71,10 @@ def download_weights(published: str) -> Path:
     Raises:
         WeightsError: nothing can be downloaded, or what came is not that file.
     """
+    address = f"{ADDRESS}/{published}"
     with explain_failed_download():
-        path = Path(
-            keras.utils.get_file(published, f"{ADDRESS}/{published}", cache_subdir="models")
-        )
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+        path = Path(keras.utils.get_file(published, address, cache_subdir="models"))
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
     if not found.startswith(path.stem.rpartition("-")[2]):
         path.unlink()
         raise WeightsError(
@@ -101,11 +97,7 @@ def load_weights(model: keras.Model, weights: str | Path, *, published: str) -> 
         WeightsError: no such file, or one of another network: its first wrong name or shape.
     """
     path = download_weights(published) if weights == "imagenet" else Path(weights)
-    arrays = {
-        name: array
-        for name, array in _read_arrays(path).items()
-        if not name.startswith(_LEFT_OUT) and not name.endswith(_COUNTER)
-    }
+    arrays = _read_arrays(path)
     mistake = f"{path} does not hold weights of {model.name}: "
     for name, variable, order in _name_variables(model):
         shape = tuple(variable.shape[axis] for axis in order)
@@ -115,8 +107,9 @@ def load_weights(model: keras.Model, weights: str | Path, *, published: str) -> 
         if array.shape != shape:
             raise WeightsError(f"{mistake}{name} has the shape {array.shape} instead of {shape}.")
         variable.assign(array.transpose(np.argsort(order)))
-    if arrays:
-        raise WeightsError(f"{mistake}{next(iter(arrays))} belongs to no layer of this network.")
+    for name in arrays:
+        if not name.startswith(_LEFT_OUT) and not name.endswith(_COUNTER):
+            raise WeightsError(f"{mistake}{name} belongs to no layer of this network.")
 
 
 def _name_variables(model: keras.Model) -> Iterator[tuple[str, Any, tuple[int, ...]]]:
@@ -134,7 +127,7 @@ def _name_variables(model: keras.Model) -> Iterator[tuple[str, Any, tuple[int, .
             yield f"{name}.running_var", layer.moving_variance, (0,)
 
 
-def _read_arrays(path: Path) -> Arrays:
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Read names and arrays from a file; no code that it may hold is run."""
     try:
         if path.suffix == ".npz":
@@ -152,7 +145,7 @@ def _read_arrays(path: Path) -> Arrays:
     raise WeightsError(f"{path} cannot be read as weights: {reason}")
 
 
-def _read_pytorch(path: Path) -> Arrays:
+def _read_pytorch(path: Path) -> dict[str, NDArray[Any]]:
     torch: Any = importlib.import_module("torch")
     state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict) or not all(map(torch.is_tensor, state.values())):

@@ -1,1 +1,1 @@
-"""The comparative study: every model of the source documents beside its published figure."""
+"""The comparative study: every model of the source documents next to its published figure."""

@@ -12,86 +12,69 @@ class Document:
         title: of the document.
         data: the data set's name.
         protocol: how it divides the scans.
+        chosen: what is not the document's word, in a sentence.
         size: width and height of its scans, in pixels; None takes the architecture's own.
         epochs: where a row of its table does not say.
         patience: epochs without progress before training stops.
         variants: how many variants of each scan an epoch shows.
         normalisation: whose batch normalisation it trains with everything else.
-        chosen: what is not the document's word, in a sentence.
     """
 
     title: str
     data: str
     protocol: str
-    size: int | None
-    epochs: int
-    patience: int
-    variants: int
-    normalisation: Literal["keras", "pytorch"]
     chosen: str
+    size: int | None = 224
+    epochs: int = 20
+    patience: int = 6
+    variants: int = 0
+    normalisation: Literal["keras", "pytorch"] = "keras"
 
 
 DOCUMENTS = {
     "000": Document(
-        title="Brain Tumor Classification using Deep Learning Algorithms",
+        "Brain Tumor Classification using Deep Learning Algorithms",
         data="sartaj",
         protocol="random-75-25",
-        size=224,
         epochs=50,
         patience=5,
         variants=21,
-        normalisation="keras",
         chosen="It gives neither the most epochs nor the patience of early stopping (“a few "
         "epochs”): 50 and 5 here. It augments before it divides the scans, so that variants of a "
         "scan are on both sides; here the scans are divided first.",
     ),
     "001": Document(
-        title="Brain Tumor Classification using Convolutional Neural Networks",
+        "Brain Tumor Classification using Convolutional Neural Networks",
         data="nickparvar",
         protocol="official",
-        size=224,
-        epochs=20,
-        patience=6,
-        variants=0,
-        normalisation="keras",
         chosen="It names neither optimiser nor learning rate nor patience: Adam, 0.001 and 6 here. "
         "Its figures are of the scans that also steered its callbacks; ours are of scans that "
         "steered nothing.",
     ),
     "002": Document(
-        title="Diagnosis of Brain Tumors from MRI using Deep Transfer Learning",
+        "Diagnosis of Brain Tumors from MRI using Deep Transfer Learning",
         data="sartaj",
         protocol="random-80-20",
-        size=224,
         epochs=100,
         patience=100,
-        variants=0,
         normalisation="pytorch",
         chosen="Its accuracy is that of the last epoch and its best accuracy that of the epoch "
         "best on the test part; ours is of the epoch best on a validation part. Published F1 is "
         "the mean of its class tables.",
     ),
     "004": Document(
-        title="Brain Tumor detection using Convolutional Neural Networks",
+        "Brain Tumor detection using Convolutional Neural Networks",
         data="preetviradiya",
         protocol="random-80-20",
         size=None,
-        epochs=20,
         patience=5,
-        variants=0,
-        normalisation="keras",
         chosen="It names the data set and the layers only: the division, 20 epochs, Adam at 0.001 "
         "and the size are chosen here.",
     ),
     "beyond": Document(
-        title="Beyond the documents",
+        "Beyond the documents",
         data="nickparvar",
         protocol="official",
-        size=224,
-        epochs=20,
-        patience=6,
-        variants=0,
-        normalisation="keras",
         chosen="Trained as document 001 trains EfficientNet.",
     ),
 }

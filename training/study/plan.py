@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from brainscan.bundle.study import Budget
-from training.study.documents import DOCUMENTS
+from training.study.documents import DOCUMENTS, Document
 from training.study.rows import Row
 
 if TYPE_CHECKING:
@@ -14,20 +14,10 @@ if TYPE_CHECKING:
     from training.models import Architecture, Recipe
     from training.run import TrainingRequest
 
-
-@dataclass(frozen=True)
-class Smaller:
-    """An honest smaller setting for a CPU: width and height in pixels, and the most epochs."""
-
-    size: int
-    epochs: int
-
-
-# What learns from nothing needs more steps than pixels; a pretrained backbone needs its pixels, and
-# a frozen one computes its features once, so many epochs of its head cost less than one of it all.
-QUICK_FROM_NOTHING = Smaller(64, 12)
-QUICK_PRETRAINED = Smaller(96, 5)
-QUICK_FROZEN = Smaller(96, 30)
+# A smaller setting for a CPU: width and height in pixels, and the most epochs. A network trained
+# from scratch needs more steps than pixels, a pretrained backbone needs its pixels, and a frozen
+# one computes its features once, so that epochs of its head cost little.
+QUICK = {"scratch": (64, 12), "fine-tune": (96, 5), "frozen": (96, 30)}
 
 
 @dataclass(frozen=True)
@@ -37,24 +27,34 @@ class Plan:
     Attributes:
         row: what to train.
         budget: "quick", "full" or "own".
-        protocol: how the scans are divided.
-        data: folder-per-class trees.
-        weights: "imagenet", "none", or a folder that is searched for the architecture's file.
         instance: holds `runs`, `cache` and `data`.
         study: takes the results.
-        fresh: train anew what can be resumed.
+        data: folder-per-class trees; where none is given, the document's own data set.
+        protocol: how the scans are divided; where none is given, as the document does.
+        weights: "imagenet", "none", or a folder that is searched for the architecture's file.
+        fresh: train again what could be resumed.
         command: the command line.
     """
 
     row: Row
     budget: Budget
-    protocol: str
-    data: tuple[Path, ...]
-    weights: str
     instance: Path
     study: Path
+    data: tuple[Path, ...] = ()
+    protocol: str = ""
+    weights: str = "imagenet"
     fresh: bool = False
     command: str = ""
+
+    def __post_init__(self) -> None:
+        own = self.document
+        object.__setattr__(self, "data", self.data or (self.instance / "data" / own.data,))
+        object.__setattr__(self, "protocol", self.protocol or own.protocol)
+
+    @property
+    def document(self) -> Document:
+        """The document that the row is from."""
+        return DOCUMENTS[self.row.document]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ class Plan:
     def id(self) -> str:
         """Name the row with all that tells its results apart; it serves as a folder's name."""
         parts = [self.row.slug, self.budget, self.protocol]
-        if self.names != (DOCUMENTS[self.row.document].data,):
+        if self.names != (self.document.data,):
             parts += ["on", *self.names]
         return re.sub(r"[^a-z0-9.]+", "-", "-".join(parts).lower()).strip("-")
 
@@ -73,33 +73,6 @@ class Plan:
     def log(self) -> Path:
         """The file that takes what the training prints."""
         return self.instance / "runs" / "study" / f"{self.id}.log"
-
-
-def plan_row(
-    row: Row,
-    budget: Budget,
-    instance: Path,
-    study: Path,
-    *,
-    data: tuple[Path, ...] = (),
-    protocol: str | None = None,
-    weights: str = "imagenet",
-    fresh: bool = False,
-    command: str = "",
-) -> Plan:
-    """Plan a row; data and protocol that are not given are the document's own."""
-    document = DOCUMENTS[row.document]
-    return Plan(
-        row=row,
-        budget=budget,
-        protocol=protocol or document.protocol,
-        data=data or (instance / "data" / document.data,),
-        weights=weights,
-        instance=instance,
-        study=study,
-        fresh=fresh,
-        command=command,
-    )
 
 
 def build_request(plan: Plan) -> "TrainingRequest":
@@ -112,16 +85,16 @@ def build_request(plan: Plan) -> "TrainingRequest":
     from training.run import TrainingRequest
 
     network = architecture(plan.row.model)
-    weights = find_weights(plan.weights, network.name) if network.pretrained else None
+    recipe, size = _choose_settings(plan, network)
     return TrainingRequest(
         model=network.name,
         data=plan.data,
         instance=plan.instance,
         models=plan.study,  # nothing is published
         protocol=cast("Protocol", plan.protocol),
-        recipe=choose_recipe(plan, network),
-        size=_choose_size(plan, network),
-        weights=weights,
+        recipe=recipe,
+        size=size,
+        weights=find_weights(plan.weights, network.name) if network.pretrained else None,
         method=plan.row.method,
         head=plan.row.head,
         publish=False,
@@ -130,14 +103,15 @@ def build_request(plan: Plan) -> "TrainingRequest":
     )
 
 
-def choose_recipe(plan: Plan, network: "Architecture") -> "Recipe":
-    """Give the document's recipe, a smaller one of the same kind, or the architecture's own."""
+def _choose_settings(plan: Plan, network: "Architecture") -> tuple["Recipe", int]:
+    """Give recipe and size: the architecture's, the document's, or smaller ones of that kind."""
     from training.models import Recipe
 
     if plan.budget == "own":
-        return network.recipe
-    document = DOCUMENTS[plan.row.document]
-    full = Recipe(
+        return network.recipe, network.size
+    document = plan.document
+    size = document.size or network.size
+    recipe = Recipe(
         epochs=plan.row.epochs or document.epochs,
         batch=32,
         learning_rate=1e-3,  # Adam's usual one, which document 002 names
@@ -152,22 +126,10 @@ def choose_recipe(plan: Plan, network: "Architecture") -> "Recipe":
         normalisation=document.normalisation,
     )
     if plan.budget == "full":
-        return full
-    epochs = min(full.epochs, _choose_smaller(plan, network).epochs)
-    return replace(full, epochs=epochs, variants=min(1, full.variants))
-
-
-def _choose_size(plan: Plan, network: "Architecture") -> int:
-    if plan.budget == "own":
-        return network.size
-    size = DOCUMENTS[plan.row.document].size or network.size
-    return min(size, _choose_smaller(plan, network).size) if plan.budget == "quick" else size
-
-
-def _choose_smaller(plan: Plan, network: "Architecture") -> Smaller:
-    if plan.row.method == "frozen":
-        return QUICK_FROZEN
-    return QUICK_PRETRAINED if network.pretrained else QUICK_FROM_NOTHING
+        return recipe, size
+    width, epochs = QUICK[plan.row.method if network.pretrained else "scratch"]
+    epochs, variants = min(epochs, recipe.epochs), min(1, recipe.variants)
+    return replace(recipe, epochs=epochs, variants=variants), min(width, size)
 
 
 def find_weights(wanted: str, name: str) -> str | None:
@@ -192,9 +154,9 @@ def find_weights(wanted: str, name: str) -> str | None:
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise WeightsError(
-            f"Of the files in {wanted}, one must begin with {plain} to be the weights of {name}, "
-            f"whatever its case and punctuation. Found: {names}. Bring it, or pass --weights "
-            "imagenet where Keras may download, or none."
+            f"{wanted} must hold one file of weights for {name}: its name must begin with {plain}, "
+            f"in any case and punctuation. Found: {names}. Add the file, or pass --weights "
+            "imagenet or none."
         )
     return str(found[0])
 

@@ -1,12 +1,11 @@
 """One row in a process of its own.
 
 Starting a process and loading Keras costs a row about 7 s on two cores. In return nothing of it
-stays in memory, on the GPU either, and a row killed for want of memory takes no other along.
+stays in memory, on the GPU either, and a row killed for want of memory does not end the study.
 """
 
 import os
 import signal
-import sys
 import traceback
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -25,7 +24,7 @@ class RowError(RuntimeError):
 def train_apart(plan: Plan, context: BaseContext) -> Result:
     """Train a row in a new process, which keeps its result before it ends.
 
-    Whatever interrupts the caller ends that process too; its run goes on the next time.
+    Whatever interrupts the caller ends that process too; its run resumes the next time.
 
     Args:
         plan: what to train.
@@ -43,29 +42,21 @@ def train_apart(plan: Plan, context: BaseContext) -> Result:
         answer = receiver.recv()
         process.join(_SECONDS_TO_END)
     except EOFError:
-        process.join(_SECONDS_TO_END)
-        raise RowError(_explain_end(process.exitcode)) from None
+        process.join()
+        answer = f"Its process ended with status {process.exitcode} before the row was finished."
+        if process.exitcode == -signal.SIGKILL:
+            answer = "The system killed its process, most likely because memory ran out."
     finally:
-        receiver.close()
-        process.terminate()  # nothing happens to one that has ended
-        process.join(_SECONDS_TO_END)
-        process.kill()  # one that is deep in a library and does not listen
+        process.kill()  # does nothing to one that has ended
         process.join()
     if isinstance(answer, Result):
         return answer
     raise RowError(str(answer))
 
 
-def _explain_end(code: int | None) -> str:
-    if code == -signal.SIGKILL:
-        return "Its process was killed by the system, most likely for want of memory."
-    return f"Its process ended with status {code} before the row was finished."
-
-
 def _work(plan: Plan, sender: Connection) -> None:
     """Train the row and send its result, or in words why there is none."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's: it ends this process
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which leaves nothing behind
     end_with_parent()
     log = os.open(plan.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for stream in (1, 2):
@@ -78,7 +69,7 @@ def _work(plan: Plan, sender: Connection) -> None:
 
 
 def train_row(plan: Plan) -> Result:
-    """Train a row, or go on with it where it was cut off, and keep it with its report."""
+    """Train a row, or resume it where it was cut off, and keep it with its report."""
     from training.pipeline import train
 
     outcome = train(build_request(plan), lambda line: print(line, flush=True))  # noqa: T201  a log

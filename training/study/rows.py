@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Percentages and losses stand in this file as the documents print them; a row without figures is
 # one that the document names and does not measure, or that goes beyond the documents.
 _PUBLISHED = Path(__file__).with_name("published.csv")
+_FIGURES = ("accuracy", "loss", "f1", "best_accuracy", "seconds_per_epoch")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,10 @@ class Row:
         parts += [self.head] if self.head != "softmax" else []
         return "-".join(parts)
 
+    def matches(self, pattern: str) -> bool:
+        """Tell whether a glob matches the slug, the model or the name."""
+        return any(fnmatchcase(text, pattern) for text in (self.slug, self.model, self.name))
+
 
 @cache
 def read_rows() -> tuple[Row, ...]:
@@ -71,46 +76,30 @@ def choose_rows(document: str, patterns: Sequence[str] = ()) -> list[Row]:
     """
     rows = [row for row in read_rows() if document in (row.document, "all")]
     for pattern in patterns:
-        if not any(_matches(row, pattern) for row in rows):
+        if not any(row.matches(pattern) for row in rows):
             raise ValueError(
                 f"No row of {document} matches {pattern!r}. Its rows: "
                 f"{', '.join(row.slug for row in rows)}. A pattern may hold * and ?."
             )
-    return [row for row in rows if not patterns or any(_matches(row, one) for one in patterns)]
-
-
-def _matches(row: Row, pattern: str) -> bool:
-    return any(fnmatchcase(text, pattern) for text in (row.slug, row.model, row.name))
+    return [row for row in rows if not patterns or any(map(row.matches, patterns))]
 
 
 def _build(line: dict[str, str]) -> Row:
-    f1, loss = _number(line["f1"]), _number(line["loss"])
+    document = line["document"]
+    numbers = {name: float(line[name]) for name in _FIGURES if line[name]}
     if line["f1_by_class"]:  # document 002 prints no mean of them
-        f1 = mean(float(value) for value in line["f1_by_class"].split())
-    if line["document"] == "001":
-        # 1.39 next to 99.77 % is a hundredth of that: its losses are printed like its percentages.
-        loss = _divide_by_hundred(loss)
+        numbers["f1"] = mean(map(float, line["f1_by_class"].split()))
+    # 1.39 next to 99.77 % is a hundredth of that: document 001 prints losses like percentages.
+    percentages = {"accuracy", "f1", "best_accuracy"} | ({"loss"} if document == "001" else set())
+    for name in percentages & numbers.keys():
+        numbers[name] = round(numbers[name] / 100, 6)
     return Row(
-        document=line["document"],
+        document=document,
         name=line["row"],
         model=line["model"],
         method=cast("Method", line["method"]),
         head=cast("HeadName", line["head"]),
         epochs=int(line["epochs"]) if line["epochs"] else None,
-        published=Published(
-            accuracy=_divide_by_hundred(_number(line["accuracy"])),
-            loss=loss,
-            f1=_divide_by_hundred(f1),
-            best_accuracy=_divide_by_hundred(_number(line["best_accuracy"])),
-            seconds_per_epoch=_number(line["seconds_per_epoch"]),
-        ),
+        published=Published(**numbers),
         note=line["note"],
     )
-
-
-def _number(text: str) -> float | None:
-    return float(text) if text else None
-
-
-def _divide_by_hundred(value: float | None) -> float | None:
-    return None if value is None else round(value / 100, 6)

@@ -1,7 +1,6 @@
-"""The story of a study: row after row, each kept as it is finished, the tables after each."""
+"""A study from start to end: row after row, each kept once finished, the tables after each."""
 
 import multiprocessing
-import time
 from collections.abc import Callable, Sequence
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -23,7 +22,7 @@ def run_study(
     Args:
         plans: the rows.
         folder: the study's; takes results, reports and tables.
-        tell: takes lines on how far it is.
+        tell: takes lines about the progress.
         context: starts the processes of the rows; "spawn" where none is given.
 
     Returns:
@@ -37,12 +36,11 @@ def run_study(
         tell(f"{folder}/{problem}. The row counts as not trained.")
     finished = {result.id for result in study.results}
     waiting = [plan for plan in plans if plan.fresh or plan.id not in finished]
-    tell(f"Rows: {len(plans)}, of which {len(plans) - len(waiting)} finished before.")
+    tell(f"Rows: {len(plans)}, already finished: {len(plans) - len(waiting)}.")
     write_tables(folder)
     failures: dict[str, str] = {}
-    started = time.monotonic()
-    for number, plan in enumerate(waiting):
-        tell(f"[{number + 1}/{len(waiting)}] {plan.id}{_tell_time(started, number, len(waiting))}")
+    for number, plan in enumerate(waiting, 1):
+        tell(f"[{number}/{len(waiting)}] {plan.id}")
         try:
             result = _train(plan, context or multiprocessing.get_context("spawn"))
         except RowError as error:
@@ -64,28 +62,11 @@ def _train(plan: Plan, context: BaseContext) -> Result:
     return train_apart(plan, context)
 
 
-def _tell_time(started: float, done: int, total: int) -> str:
-    """Give the time so far and an estimate of what is left, once there is something to go by."""
-    if not done:
-        return ""
-    so_far = time.monotonic() - started
-    left = so_far / done * (total - done)
-    return f" ({describe_seconds(so_far)} so far, about {describe_seconds(left)} left)"
-
-
-def describe_seconds(seconds: float) -> str:
-    """Say a duration in its largest fitting units: 48 s, 12 min, 3 h 5 min."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def _summarise(result: Result) -> str:
     measured, published = result.measurement, result.published.accuracy
-    beside = "none published" if published is None else f"published {published:.4f}"
+    printed = "none published" if published is None else f"published {published:.4f}"
     pace = measured.seconds_per_epoch
     return (
-        f"accuracy {measured.accuracy:.4f} ({beside}), F1 {measured.f1_macro:.4f}, "
+        f"accuracy {measured.accuracy:.4f} ({printed}), F1 {measured.f1_macro:.4f}, "
         f"{result.training.epochs} epochs" + ("" if pace is None else f" of {pace:.1f} s")
     )

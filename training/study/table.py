@@ -20,30 +20,11 @@ scans that had no part in training or in any choice. The interval is the central
 bootstrap draws of whole near-duplicate groups.
 - *Unleaked* is our accuracy on the test scans that have no near-duplicate in the training or \
 validation part. Under `grouped`, these are all of them.
-- *Budget*: `full` uses the document's own settings, `quick` a smaller setting ({quick}), and \
+- *Budget*: `full` uses the document's own settings, `quick` a smaller setting (64 px and at most \
+12 epochs; for pretrained networks 96 px and 5 epochs, or 30 for a frozen one's head; one variant \
+of a scan per epoch), and \
 `own` the architecture's own recipe, as in `flask train`.
 """
-_QUICK = (
-    "64 px and at most 12 epochs; for pretrained networks 96 px and 5 epochs, or 30 for a frozen "
-    "one's head; one variant of a scan per epoch"
-)
-_MEASURED = (
-    "Our accuracy",
-    "95 % interval",
-    "Unleaked",
-    "Our loss",
-    "Our F1",
-    "Budget",
-    "Protocol",
-    "Data",
-    "Size",
-    "Epochs",
-    "Seconds an epoch",
-    "Parameters",
-    "Device",
-    "Date",
-    "Report",
-)
 
 
 def write_tables(folder: Path) -> None:
@@ -55,7 +36,7 @@ def write_tables(folder: Path) -> None:
 
 def draw_tables(results: Sequence[Result]) -> str:
     """Draw a table for each document, with every row of it, trained or not."""
-    parts = [_INTRODUCTION.format(quick=_QUICK)]
+    parts = [_INTRODUCTION]
     for number, document in DOCUMENTS.items():
         rows = [row for row in read_rows() if row.document == number]
         title = f"Document {number}: {document.title}" if number.isdecimal() else document.title
@@ -66,9 +47,9 @@ def draw_tables(results: Sequence[Result]) -> str:
             f"{run} of {len(rows)} rows were run.\n"
         )
         parts.append(_draw_table(rows, results))
-        notes = [f"- {row.name} ({row.model}): {row.note}" for row in rows if row.note]
-        parts.append("\n".join(notes) + "\n" if notes else "")
-    return "\n".join(part for part in parts if part)
+        if notes := [f"- {row.name} ({row.model}): {row.note}\n" for row in rows if row.note]:
+            parts.append("".join(notes))
+    return "\n".join(parts)
 
 
 def _results_of(row: Row, results: Sequence[Result]) -> list[Result]:
@@ -84,27 +65,24 @@ def _results_of(row: Row, results: Sequence[Result]) -> list[Result]:
 
 
 def _draw_table(rows: Sequence[Row], results: Sequence[Result]) -> str:
+    """Draw the lines of some rows; columns in which all are empty are left out."""
     lines = []
     for row in rows:
-        found = _results_of(row, results)
-        published = {"In the document": row.name, "Model": _name(row), **_list_published(row)}
-        lines += [published | _list_measured(result) for result in found]
-        if not found:
-            lines.append(published | dict.fromkeys(_MEASURED, "") | {"Our accuracy": NOT_RUN})
-    columns = [name for name in lines[0] if any(line[name] for line in lines)]
+        measured = [_list_measured(result) for result in _results_of(row, results)]
+        lines += [_list_published(row) | one for one in measured or [{"Our accuracy": NOT_RUN}]]
+    names = dict.fromkeys(name for line in sorted(lines, key=len, reverse=True) for name in line)
+    columns = [name for name in names if any(line.get(name) for line in lines)]
     cells = [columns, ["---"] * len(columns)]
-    cells += [[line[name] for name in columns] for line in lines]
+    cells += [[line.get(name, "") for name in columns] for line in lines]
     return "".join(f"| {' | '.join(line)} |\n" for line in cells)
-
-
-def _name(row: Row) -> str:
-    extra = [row.method] if row.method == "frozen" else []
-    return " + ".join([" ".join([row.model, *extra]), *([row.head] * (row.head != "softmax"))])
 
 
 def _list_published(row: Row) -> dict[str, str]:
     figures = row.published
+    model = f"{row.model} frozen" if row.method == "frozen" else row.model
     return {
+        "In the document": row.name,
+        "Model": model if row.head == "softmax" else f"{model} + {row.head}",
         "Published accuracy": _percent(figures.accuracy),
         "Published best accuracy": _percent(figures.best_accuracy),
         "Published loss": _plain(figures.loss),
@@ -117,24 +95,23 @@ def _list_measured(result: Result) -> dict[str, str]:
     card, training, measured = result.card, result.training, result.measurement
     low, high = measured.intervals.accuracy
     pace = measured.seconds_per_epoch
-    cells = (
-        f"{100 * measured.accuracy:.2f} %",
-        f"{100 * low:.1f}–{100 * high:.1f} %",
-        _percent(measured.leaks.accuracy_without),
-        f"{measured.loss:.4f}",
-        f"{100 * measured.f1_macro:.2f} %",
-        result.budget,
-        measured.protocol,
-        ", ".join(result.data),
-        f"{card.scan.size} px",
-        f"{training.epochs} of {training.planned_epochs}",
-        "" if pace is None else f"{pace:.1f}",
-        f"{card.parameters:,}",
-        training.device,
-        card.created,
-        f"[report]({result.id}/{REPORT_FOLDER}/README.md)",
-    )
-    return dict(zip(_MEASURED, cells, strict=True))
+    return {
+        "Our accuracy": f"{100 * measured.accuracy:.2f} %",
+        "95 % interval": f"{100 * low:.1f}–{100 * high:.1f} %",
+        "Unleaked": _percent(measured.leaks.accuracy_without),
+        "Our loss": f"{measured.loss:.4f}",
+        "Our F1": f"{100 * measured.f1_macro:.2f} %",
+        "Budget": result.budget,
+        "Protocol": measured.protocol,
+        "Data": ", ".join(result.data),
+        "Size": f"{card.scan.size} px",
+        "Epochs": f"{training.epochs} of {training.planned_epochs}",
+        "Seconds an epoch": "" if pace is None else f"{pace:.1f}",
+        "Parameters": f"{card.parameters:,}",
+        "Device": training.device,
+        "Date": card.created,
+        "Report": f"[report]({result.id}/{REPORT_FOLDER}/README.md)",
+    }
 
 
 def _percent(value: float | None) -> str:

@@ -80,7 +80,7 @@ def study_command(
     others; it is listed at the end, with the reason.
     """
     check_backend()
-    from training.study.plan import plan_row
+    from training.study.plan import Plan
     from training.study.rows import choose_rows
     from training.study.run import run_study
     from training.study.table import write_tables
@@ -93,13 +93,13 @@ def study_command(
         click.echo(f"Tables: {study / 'README.md'}")
         return
     plans = [
-        plan_row(
+        Plan(
             row,
             budget,
             Path(current_app.instance_path),
             study,
             data=data,
-            protocol=protocol,
+            protocol=protocol or "",
             weights=weights,
             fresh=fresh,
             command=shlex.join(["flask", *sys.argv[1:]]),

@@ -75,10 +75,10 @@ class Row:
 
     @property
     def text(self) -> str:
-        """What a search looks through, in lower case: names as they are and as they are shown."""
-        named = (self.document, self.budget, self.protocol)
-        words = (self.card.name, self.name, *named, *map(translate, named), self.way)
-        return " ".join((*words, *self.data, self.device, self.card.created)).lower()
+        """What a search looks through, in lower case, in the page's language."""
+        words = map(translate, (self.document, self.budget, self.protocol))
+        names = (self.card.name, self.name, *self.data, self.device, self.card.created)
+        return " ".join((*words, self.way, *names)).lower()
 
 
 def describe_result(result: Result) -> Row:
