@@ -57,8 +57,8 @@ def refuse_other_sites() -> None:
     """Refuse what a page of another site lets a browser send here (CSRF).
 
     There is no cookie to hang a token on, and none is needed: browsers say where a request comes
-    from, in Sec-Fetch-Site over HTTPS and on localhost, and in Origin elsewhere. Who sends neither
-    is no browser, and asks for nobody but itself.
+    from, in Sec-Fetch-Site over HTTPS and on localhost, and in Origin elsewhere. A client that
+    sends neither is not a browser, and asks for nobody but itself.
 
     Raises:
         Problem: it comes from another site.

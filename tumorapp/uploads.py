@@ -13,7 +13,7 @@ from tumorapp.config import Setting, whole_number
 from tumorapp.feature import Feature
 
 FIELD = "image"
-# Text fields beside the images: far more than there are options, far fewer than could hurt.
+# Text fields next to the images: far more than there are options, far fewer than could hurt.
 OTHER_PARTS = 32
 
 # How many times the largest body is read and thrown away, so that its sender gets an answer.

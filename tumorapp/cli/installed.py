@@ -54,7 +54,7 @@ def describe_change(bundle: Path) -> str:
 
 
 def describe_reload() -> str:
-    """Say when a running service takes up what has changed."""
+    """Say when a running service loads what has changed."""
     return f"A running service notices within {SECONDS} s."
 
 

@@ -73,7 +73,7 @@ class _Client:
 
     Attributes:
         deadline: when that ends, in seconds of `monotonic`; never, while the service is at work.
-        is_sending: whether the client is sending a request, and is told when it is too slow.
+        is_sending: whether the client is sending a request, and gets an answer when it is too slow.
         is_silent: whether it has sent nothing on this connection so far.
         is_gone: whether its connection was shut.
     """
@@ -175,7 +175,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
             self._make_room()
         try:
             super().accept(listener)
-        except OSError as error:  # no more files or memory, which is no reason to end
+        except OSError as error:  # no more files or memory, which is not a reason to end
             self._complain(error)
             self._make_room()
             sleep(_SECONDS_WITHOUT_ROOM)  # else the main loop would try all the time
@@ -224,7 +224,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
                 self._let_go(sock, client)
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Take the last connections where the worker is told to stop.
+        """Take the last connections when the worker stops.
 
         Clients that come later are refused rather than left without an answer.
         """
