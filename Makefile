@@ -34,7 +34,7 @@ run: $(serve)/installed ## serve the page and the API; HOST= and PORT= choose th
 dev: $(dev)/installed ## build .venv/dev, which has every command of flask, TensorFlow and the tests
 
 test: $(dev)/installed ## run the tests; ARGS= goes to pytest
-	@$(dev)/bin/python -m pytest $(ARGS)
+	@$(dev)/bin/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(dev)/installed ## check style, formatting, types and the direction of imports
 	$(dev)/bin/python -m ruff check

@@ -26,7 +26,7 @@ from gunicorn.workers.base import Worker
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 
 _COUNTS = "PROMETHEUS_MULTIPROC_DIR"
-_OTHER_FILES = 64  # that a worker has open, beside its connections
+_OTHER_FILES = 64  # that a worker has open, besides its connections
 
 
 def _keep_memory_flat() -> None:

@@ -41,7 +41,7 @@ def render_heatmap(heat: NDArray[np.float32], box: Box, whole: tuple[int, int]) 
     return bytes(cv2.imencode(".png", canvas)[1])
 
 
-def lay_over(grey: NDArray[np.uint8], heatmap: bytes) -> bytes:
+def lay_over(grey: NDArray[np.uint8], heatmap: bytes) -> NDArray[np.uint8]:
     """Lay a heat map over its scan.
 
     Args:
@@ -49,13 +49,13 @@ def lay_over(grey: NDArray[np.uint8], heatmap: bytes) -> bytes:
         heatmap: the PNG that `render_heatmap` drew for it.
 
     Returns:
-        A PNG of the scan's size, without transparency.
+        uint8, shape (height, width, 3), in BGR.
     """
     heat = np.asarray(cv2.imdecode(np.frombuffer(heatmap, np.uint8), cv2.IMREAD_UNCHANGED))
     heat = cv2.resize(heat, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
     cover = heat[..., 3:] / np.float32(255)
     picture = grey[..., np.newaxis] * (1 - cover) + heat[..., :3] * cover
-    return bytes(cv2.imencode(".png", np.rint(picture).astype(np.uint8))[1])
+    return np.asarray(np.rint(picture), np.uint8)
 
 
 def _span(start: int, end: int, scale: float, length: int) -> tuple[int, int]:

@@ -6,12 +6,12 @@ policy for styles has nothing to refuse.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
-from brainscan.bundle.figures import Figures
+from brainscan.bundle.figures import Bin, Figures, History, RocCurve
 
 # At least 4:1 against white, and against the pages' dark surface.
 _COLOURS = ("#2c7ed0", "#c55f16", "#298c5a", "#c5509e", "#9e60ca", "#d94a4a", "#248891", "#877e18")
@@ -21,7 +21,9 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 44
 _LINE_HEIGHT = 18
 _GREY = 'stroke="currentColor" stroke-opacity="0.6" stroke-dasharray="2 3"'
 _BAR = 'fill="currentColor" fill-opacity="0.2"'
+_GRID = 'stroke="currentColor" stroke-opacity="0.15"'
 _FLAT = 1e-9
+_SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,14 @@ class _Chart:
     """What is drawn.
 
     Attributes:
-        lines: with their names.
-        x: the axis below.
-        y: the axis at the left.
+        x, y: the axes below and at the left.
         legend: the corner that the lines leave free, such as "top left".
-        grey: a dotted line of reference and its name, "" for none.
+        grey: a dotted line of reference; its name is "" for none.
         bars: a name for bars, and the `x` and `y` of each.
     """
 
+    title: str
+    explanation: str
     lines: Sequence[_Line]
     x: _Axis
     y: _Axis
@@ -93,48 +95,78 @@ def draw_plots(figures: Figures, best_epoch: int, words: Words | None = None) ->
         words: how they are labelled.
     """
     words = words or Words()
-    plots = _draw_history(figures, best_epoch, words) if figures.history else []
-    share = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    if figures.roc:
-        area = words.translate("area")
-        lines = [
-            _Line(
-                # Two digits would call nearly every model perfect.
-                f"{words.class_name(name)}, {area} {words.number(curve.area, 4)}",
-                curve.false_positives,
-                curve.true_positives,
-            )
-            for name, curve in figures.roc.items()
-        ]
-        chart = _Chart(
-            lines,
-            _Axis(words.translate("false positive rate"), share),
-            _Axis(words.translate("true positive rate"), share),
-            "bottom right",
-            grey=_Line("", (0, 1), (0, 1)),
-        )
-        explanation = words.translate(
-            "Cases that are found against false alarms, at every threshold."
-        )
-        plots.append(_finish(chart, words.translate("ROC"), explanation, words))
+    charts = [_chart_roc(figures.roc, words)] if figures.roc else []
+    if figures.history:
+        charts = [*_chart_history(figures.history, best_epoch, words), *charts]
     if figures.reliability:
-        confidence = [one.confidence for one in figures.reliability]
-        accuracy = [one.accuracy for one in figures.reliability]
-        chart = _Chart(
-            [_Line(words.translate("this model"), confidence, accuracy, dots=True)],
-            _Axis(words.translate("confidence"), share),
-            _Axis(words.translate("accuracy"), share),
-            "top left",
-            grey=_Line(words.translate("perfect"), (0, 1), (0, 1)),
-            bars=_Line(
-                words.translate("share of the scans"),
-                confidence,
-                [one.share for one in figures.reliability],
-            ),
+        charts.append(_chart_reliability(figures.reliability, words))
+    return [_draw(chart, words) for chart in charts]
+
+
+def _chart_history(history: History, best_epoch: int, words: Words) -> list[_Chart]:
+    _ = words.translate
+    epochs = range(1, len(history.loss) + 1)
+    charts = []
+    for title, name, training, validation, legend in (
+        (_("Loss"), _("loss"), history.loss, history.val_loss, "top right"),
+        (_("Accuracy"), _("accuracy"), history.accuracy, history.val_accuracy, "bottom right"),
+    ):
+        every = (*training, *validation)
+        y = _Axis(name, _mark(min(every), max(every)))
+        ends = (y.marks[0], y.marks[-1])
+        charts.append(
+            _Chart(
+                title,
+                _("After each epoch, in training and in validation."),
+                [
+                    _Line(_("training, augmented"), epochs, training),
+                    _Line(_("validation"), epochs, validation),
+                ],
+                _Axis(_("epoch"), _mark(1, len(epochs), whole=True)),
+                y,
+                legend,
+                grey=_Line(_("published epoch"), (best_epoch, best_epoch), ends),
+            )
         )
-        explanation = words.translate("How often it is right when it is that sure.")
-        plots.append(_finish(chart, words.translate("Reliability"), explanation, words))
-    return plots
+    return charts
+
+
+def _chart_roc(curves: Mapping[str, RocCurve], words: Words) -> _Chart:
+    _ = words.translate
+    area = _("area")
+    lines = [
+        _Line(
+            # Two digits would call nearly every model perfect.
+            f"{words.class_name(name)}, {area} {words.number(curve.area, 4)}",
+            curve.false_positives,
+            curve.true_positives,
+        )
+        for name, curve in curves.items()
+    ]
+    return _Chart(
+        _("ROC"),
+        _("Cases found against false alarms, at every threshold."),
+        lines,
+        _Axis(_("false positive rate"), _SHARES),
+        _Axis(_("true positive rate"), _SHARES),
+        "bottom right",
+        grey=_Line("", (0, 1), (0, 1)),
+    )
+
+
+def _chart_reliability(bins: Sequence[Bin], words: Words) -> _Chart:
+    _ = words.translate
+    confidence = [one.confidence for one in bins]
+    return _Chart(
+        _("Reliability"),
+        _("How often the model is right at each confidence."),
+        [_Line(_("this model"), confidence, [one.accuracy for one in bins], dots=True)],
+        _Axis(_("confidence"), _SHARES),
+        _Axis(_("accuracy"), _SHARES),
+        "top left",
+        grey=_Line(_("perfect"), (0, 1), (0, 1)),
+        bars=_Line(_("share of the scans"), confidence, [one.share for one in bins]),
+    )
 
 
 def write_page(plots: Sequence[Plot], title: str) -> str:
@@ -153,44 +185,6 @@ def write_page(plots: Sequence[Plot], title: str) -> str:
     )
 
 
-def _draw_history(figures: Figures, best_epoch: int, words: Words) -> list[Plot]:
-    history = figures.history
-    if history is None:
-        return []
-    count = len(history.loss)
-    epochs = range(1, count + 1)
-    both = (
-        ("Loss", words.translate("loss"), history.loss, history.val_loss, "top right"),
-        (
-            "Accuracy",
-            words.translate("accuracy"),
-            history.accuracy,
-            history.val_accuracy,
-            "bottom right",
-        ),
-    )
-    plots = []
-    for title, name, training, validation, legend in both:
-        y = _Axis(name, _mark(min(*training, *validation), max(*training, *validation)))
-        chart = _Chart(
-            [
-                _Line(words.translate("training, augmented"), epochs, training),
-                _Line(words.translate("validation"), epochs, validation),
-            ],
-            _Axis(words.translate("epoch"), _mark(1, count, whole=True)),
-            y,
-            legend,
-            grey=_Line(
-                words.translate("published epoch"),
-                (best_epoch, best_epoch),
-                (y.marks[0], y.marks[-1]),
-            ),
-        )
-        explanation = words.translate("After each epoch, in training and in validation.")
-        plots.append(_finish(chart, words.translate(title), explanation, words))
-    return plots
-
-
 def _mark(low: float, high: float, *, whole: bool = False) -> list[float]:
     """Choose four to nine round values that reach from below `low` to above `high`."""
     span = max(high - low, 1 if whole else abs(high) * 1e-3, _FLAT)
@@ -202,30 +196,28 @@ def _mark(low: float, high: float, *, whole: bool = False) -> list[float]:
     return [number * step for number in range(first, max(last, first + 1) + 1)]
 
 
-def _finish(chart: _Chart, title: str, explanation: str, words: Words) -> Plot:
+def _draw(chart: _Chart, words: Words) -> Plot:
     head = (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}" '
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(chart.title)}" '
         'font-size="12" fill="none">'
     )
     parts = [*_draw_axes(chart, words), *_draw_lines(chart), *_draw_legend(chart)]
-    return Plot(title, explanation, "\n".join([head, *parts, "</svg>"]))
+    return Plot(chart.title, chart.explanation, "\n".join([head, *parts, "</svg>"]))
 
 
 def _draw_axes(chart: _Chart, words: Words) -> list[str]:
-    left, right, top, bottom = _LEFT, _WIDTH - _RIGHT, _TOP, _HEIGHT - _BOTTOM
-    grid = 'stroke="currentColor" stroke-opacity="0.15"'
     parts = []
     for mark, text in _label(chart.x.marks, words):
-        x = left + chart.x.place(mark) * (right - left)
-        parts.append(f'<path d="M{x:.1f} {top}V{bottom}" {grid}/>')
+        x, bottom = _point(chart, mark, chart.y.marks[0])
+        parts.append(f'<path d="M{x:.1f} {_TOP}V{bottom:.1f}" {_GRID}/>')
         parts.append(_write(x, bottom + 16, text, "middle"))
     for mark, text in _label(chart.y.marks, words):
-        y = bottom - chart.y.place(mark) * (bottom - top)
-        parts.append(f'<path d="M{left} {y:.1f}H{right}" {grid}/>')
+        left, y = _point(chart, chart.x.marks[0], mark)
+        parts.append(f'<path d="M{left:.1f} {y:.1f}H{_WIDTH - _RIGHT}" {_GRID}/>')
         parts.append(_write(left - 6, y + 4, text, "end"))
-    parts.append(_write((left + right) / 2, _HEIGHT - 8, chart.x.name, "middle"))
-    middle = (top + bottom) / 2
+    middle = (_TOP + _HEIGHT - _BOTTOM) / 2
     turn = f' transform="rotate(-90 12 {middle:.1f})"'
+    parts.append(_write((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, chart.x.name, "middle"))
     parts.append(_write(12, middle, chart.y.name, "middle", turn))
     return parts
 

@@ -15,6 +15,7 @@ from brainscan.bundle import (
     Parts,
     Training,
 )
+from brainscan.bundle.sentences import EXCLUDED, INTENDED_USE, LIMITS
 from brainscan.bundle.study import Published, Result
 from brainscan.scan import ScanSpecification
 
@@ -78,14 +79,14 @@ def draw_up_card(name: str = "mobilenet-v2", **changes: Any) -> Card:
         "version": 1,
         "classes": classes,
         "scan": ScanSpecification(size=48 if binary else 64),
-        "architecture": "a small network with random weights",
+        "architecture": "2 convolutions, softmax",
         "parameters": 1000,
         "feature_layer": "convolution",
         "created": "2026-11-21",
         "training": draw_training(),
         "measurement": draw_measurement(classes),
-        "intended_use": "Tests.",
-        "limits": "Knows nothing.",
+        "intended_use": INTENDED_USE,
+        "limits": LIMITS,
         "sources": (),
     }
     return Card(**{**fields, **changes})
@@ -118,7 +119,10 @@ RESULT = Result(
         parameters=11_178_564,
         measurement=MEASURED,
         training=draw_training(
-            method="frozen", head="svm", command="flask study 002 --budget quick --only resnet18"
+            method="frozen",
+            head="svm",
+            command="flask study 002 --budget quick --only resnet18",
+            notes=(EXCLUDED.format(2, "'sartaj/*'"),),
         ),
     ),
 )

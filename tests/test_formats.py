@@ -104,7 +104,7 @@ def test_the_pages(client: FlaskClient, form: Form, toy: bytes) -> None:
     sent = form(("image", "scan.toy", toy), ("preview", None, b"1"))
     page = client.post("/", **sent, headers=headers)
     assert page.status_code == 200
-    assert "data:image/png;base64," in page.text
+    assert "data:image/webp;base64," in page.text
     assert f"image/webp,{MEDIA_TYPE},.jpg" in page.text  # accept
     assert '.webp .toy"' in page.text  # data-endings
     assert "WebP, Toy" in page.text

@@ -22,7 +22,7 @@ class ScanBatches(keras.utils.PyDataset):
     The recipe says what an epoch is: `every_copy` takes every scan; otherwise an epoch draws the
     square root of the size of each near-duplicate group, so a scan that the data sets hold fifty
     times does not count fifty times. Each scan is shown in as many of the 21 `variants`; the next
-    epoch goes on with the numbers after them, so each gets its turn. With `mixup`, each scan and
+    epoch continues with the numbers after them, so each gets its turn. With `mixup`, each scan and
     its target is blended with another's of its batch, by a share drawn from Beta(mixup, mixup)
     (Zhang et al., 2018). With `balanced`, every class weighs the same, however many scans of it an
     epoch holds.

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainscan.bundle import Card, Parts, Source, Training
+from brainscan.bundle.sentences import INTENDED_USE, LIMITS
 from brainscan.scan import ScanSpecification
 from training.data.audit import find_leaks
 from training.data.split import Split
@@ -17,16 +18,6 @@ from training.evaluate import evaluate
 from training.fit import Fitted
 from training.models import architecture
 from training.run import TrainingRequest, list_versions
-
-_INTENDED_USE = (
-    "Research and teaching: to study classifiers of brain MRI slices and to build software "
-    "around them."
-)
-_LIMITS = (
-    "Not a medical device and not for diagnosis. It knows only the classes and the public scans "
-    "it was trained on: other scanners, sequences, ages and diseases are untested, a healthy "
-    "answer does not rule anything out, and an image that is not a brain MRI gets an answer too."
-)
 
 
 def draw_up_card(
@@ -74,8 +65,8 @@ def draw_up_card(
                 median(values["seconds"] for values in fitted.history) if fitted.history else None
             ),
         ),
-        intended_use=_INTENDED_USE,
-        limits=_LIMITS,
+        intended_use=INTENDED_USE,
+        limits=LIMITS,
         sources=tuple(
             Source(one.title, one.url, one.licence, one.citation) for one in dataset.sources
         ),

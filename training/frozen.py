@@ -5,16 +5,21 @@ the layers after it. Since the backbone never changes, nor do the features: an e
 through a head of one layer, and no scan through the backbone. So scans cannot be varied either.
 """
 
+import hashlib
+from pathlib import Path
+
 import keras
 import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from brainscan.files import move_into_place, staging_folder, sweep
 from training.memory import DeviceMemoryError, is_out_of_memory
 
 FEATURES = "pool"
 BATCH = 64  # scans a step through the backbone
+_STAGING_PREFIX = ".features-"
 
 
 def get_backbone(network: keras.Model) -> keras.Model:
@@ -70,3 +75,25 @@ def compute_features(
             start += len(scans)
             bar.update(len(scans))
     return vectors
+
+
+def keep_features(
+    network: keras.Model, pixels: NDArray[np.uint8], part: str, folder: Path
+) -> NDArray[np.float32]:
+    """Give what `compute_features` does; what a run has computed before is read back.
+
+    The folder is of a run on these very scans; the file's name has a digest of the backbone's
+    weights.
+    """
+    digest = hashlib.sha256()
+    for weights in get_backbone(network).get_weights():
+        digest.update(np.ascontiguousarray(weights).tobytes())
+    path = folder / f"features-{part}-{digest.hexdigest()[:12]}.npy"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder, _STAGING_PREFIX)
+        with staging_folder(path, _STAGING_PREFIX) as staging:
+            np.save(staging / path.name, compute_features(network, pixels, part))
+            move_into_place(staging / path.name, path)
+    kept: NDArray[np.float32] = np.load(path)
+    return kept

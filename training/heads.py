@@ -15,18 +15,15 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
+from brainscan.bundle.sentences import FROZEN_FEATURES, MACHINE, NEIGHBOURS
 from training.calibrate import NoCalibration
 from training.data.split import Part
 from training.fit import FitSettings, Fitted, fit
-from training.frozen import BATCH, build_head, compute_features, get_backbone, list_head
+from training.frozen import BATCH, build_head, get_backbone, keep_features, list_head
 
 _PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2)
 _NEIGHBOURS = (1, 3, 5, 9, 15, 25)
 _ROUNDS = 20_000  # many more than the smaller penalties need
-_NOTE = (
-    "The frozen backbone computed the features once, of scans that were neither augmented nor "
-    "shown in variants."
-)
 
 
 class Head(Protocol):
@@ -80,8 +77,7 @@ class SoftmaxHead:
         trained: Any = fitted.model
         for layer, source in zip(list_head(network), trained.layers[1:], strict=True):
             layer.set_weights(source.get_weights())
-        note = f"Only the head was trained. {_NOTE} Seconds an epoch are of the head alone."
-        return replace(fitted, model=network, batch=BATCH, notes=(note,))
+        return replace(fitted, model=network, batch=BATCH, notes=(FROZEN_FEATURES,))
 
 
 class MachineHead:
@@ -97,7 +93,7 @@ class MachineHead:
         weight = "balanced" if settings.recipe.balanced else None
         make = partial(LinearSVC, class_weight=weight, random_state=settings.seed, max_iter=_ROUNDS)
         # Of equals, the one with the widest margin.
-        candidates = {f"a linear support vector machine (C = {c:g})": make(C=c) for c in _PENALTIES}
+        candidates = {MACHINE.format(f"{c:g}"): make(C=c) for c in _PENALTIES}
         best, note = _choose(candidates, training, validation)
         kernel, bias = express_as_layer(best)
         scale = find_scale(validation.inputs @ kernel + bias, validation.labels)
@@ -123,10 +119,7 @@ class NeighboursHead:
         """Keep the features, and choose how many neighbours vote; see `Head`."""
         counts = [count for count in _NEIGHBOURS if count <= len(training.labels)]
         # Of equals, the fewest.
-        candidates = {
-            f"the nearest of their neighbours ({count})": KNeighborsClassifier(count)
-            for count in counts
-        }
+        candidates = {NEIGHBOURS.format(count): KNeighborsClassifier(count) for count in counts}
         best, note = _choose(candidates, training, validation)
         plain = NeighboursModel(get_backbone(network), best)
         scale = find_scale(plain.weigh(validation.inputs), validation.labels)
@@ -162,7 +155,7 @@ def fit_frozen(training: Part, validation: Part, settings: FitSettings, head: He
     keras.utils.set_random_seed(settings.seed)  # random weights are the same for the same seed
     network = settings.build(settings.weights)
     known, unseen = (
-        replace(part, inputs=compute_features(network, part.inputs, name))
+        replace(part, inputs=keep_features(network, part.inputs, name, settings.folder))
         for name, part in (("training", training), ("validation", validation))
     )
     return head.fit(network, known, unseen, settings)
@@ -205,18 +198,18 @@ class NeighboursModel:
 
 
 def _choose(candidates: dict[str, Any], training: Part, validation: Part) -> tuple[Pipeline, str]:
-    """Fit all; give the one with the best balanced accuracy on validation scans, and a note."""
+    """Fit all; give the one with the best balanced accuracy on validation scans, and its note."""
     fitted = {
-        name: make_pipeline(StandardScaler(), one).fit(training.inputs, training.labels)
-        for name, one in candidates.items()
+        note: make_pipeline(StandardScaler(), one).fit(training.inputs, training.labels)
+        for note, one in candidates.items()
     }
 
-    def judge(name: str) -> float:
-        answers = fitted[name].predict(validation.inputs)
+    def judge(note: str) -> float:
+        answers = fitted[note].predict(validation.inputs)
         return float(balanced_accuracy_score(validation.labels, answers))
 
     best = max(fitted, key=judge)
-    return fitted[best], f"Scans are classified by {best}, chosen on the validation part. {_NOTE}"
+    return fitted[best], best
 
 
 def express_as_layer(machine: Pipeline) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
 from brainscan.bundle import Card, Origin, PublishError
+from brainscan.bundle.sentences import IMPORTED_LIMITS, IMPORTED_USE
 from brainscan.scan import ScanSpecification
 from training.compress import round_weights
 from training.data.sources import canonical_class
@@ -27,12 +28,6 @@ _CLOSE = 0.01
 _SMALLEST = 1e-7
 
 _NOTE = "Imported: nothing was measured here, and its training is not known."
-_INTENDED_USE = "Research and teaching. It was made elsewhere and imported here."
-_LIMITS = (
-    "Not a medical device and not for diagnosis. It was made elsewhere: neither its accuracy nor "
-    "its calibration was measured here, nothing is known of the scans it was trained on, and an "
-    "image that is not a brain MRI gets an answer all the same."
-)
 
 
 class ImportModelError(ValueError):
@@ -230,8 +225,8 @@ def _draw_up_card(
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         training=None,
         measurement=None,
-        intended_use=_INTENDED_USE,
-        limits=_LIMITS,
+        intended_use=IMPORTED_USE,
+        limits=IMPORTED_LIMITS,
         sources=(),
         origin=Origin(
             file=request.file.name,

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import Any
 
 import cv2
+from flask import Flask
 
 from brainscan import Examination, Model, Problem
 from brainscan.bundle import BundleError, Installed, survey_bundles
@@ -20,9 +21,6 @@ from tumorapp.errors import ConfigurationError
 from tumorapp.feature import Feature
 from tumorapp.reload import watch
 from tumorapp.signals import scans_predicted
-
-if TYPE_CHECKING:
-    from flask import Flask
 
 PREFERRED_MODEL = "mobilenet-v2"
 
@@ -65,10 +63,8 @@ class Catalog:
 
     Args:
         models_dir: folder of `<name>/<version>/`.
-        engine: openvino or tensorflow.
-        threads: processor threads for one inference; 0 for one for each core.
+        engine, threads, graph: see `choose_engine`.
         default: the model for requests that name none; None chooses one.
-        graph: auto, fp16 or int8; see `choose_precision`.
     """
 
     def __init__(
@@ -208,23 +204,17 @@ class Catalog:
             Problem: nothing is served, no model has that name, or none was named and the one set as
                 the default is not served.
         """
-        if not self.models:
+        models = self.models
+        if not models:
             raise Problem("no-model")
-        names = sorted(self.models)
+        names = sorted(models)
+        known: dict[str, Any] = {"accepted": names, "models": ", ".join(names)}
         chosen = name or self.default_name
         if chosen is None:
-            raise Problem(
-                "default-model-missing",
-                accepted=names,
-                model=self._default or "",
-                models=", ".join(names),
-            )
-        model = self.models.get(chosen)
-        if model is None:
-            raise Problem(
-                "unknown-model", accepted=names, model=repr(chosen), models=", ".join(names)
-            )
-        return model
+            raise Problem("default-model-missing", model=self._default or "", **known)
+        if chosen not in models:
+            raise Problem("unknown-model", model=repr(chosen), **known)
+        return models[chosen]
 
 
 def _announce(found: Sequence[Examination], seconds: Mapping[str, float]) -> None:
@@ -233,7 +223,7 @@ def _announce(found: Sequence[Examination], seconds: Mapping[str, float]) -> Non
     scans_predicted.send(found[0].card, labels=labels, seconds=seconds)
 
 
-def _init_app(app: "Flask") -> None:
+def _init_app(app: Flask) -> None:
     config = app.config
     app.extensions["catalog"] = Catalog(
         config["MODELS_DIR"],
@@ -244,7 +234,7 @@ def _init_app(app: "Flask") -> None:
     )
 
 
-def _start(app: "Flask") -> None:
+def _start(app: Flask) -> None:
     catalog: Catalog = app.extensions["catalog"]
     catalog.load()
     watch(catalog)

@@ -383,7 +383,7 @@ def _read_prediction(fields: Mapping[str, Any]) -> Prediction:
 
 
 def _read_problem(answer: requests.Response) -> ProblemError:
-    """Read a refusal; one that is no problem+json, such as a proxy's, has its status only."""
+    """Read a refusal; one that is not problem+json, such as a proxy's, has its status only."""
     try:
         fields = dict(answer.json())
     except (TypeError, ValueError):

@@ -88,14 +88,17 @@ class KeyFile:
         secret = _PREFIX + secrets.token_urlsafe(_BYTES)
         with self._change() as keys:
             if name in keys:
-                raise ValueError(f"There is a key named {name!r} already.")
+                raise ValueError(
+                    f"There is already a key named {name!r}. Remove it, or choose another name."
+                )
             keys[name] = Key(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), _hash(secret))
         return secret
 
     def remove(self, name: str) -> None:
-        """Remove a key; raises KeyError where there is none, else as `add`."""
+        """Remove a key; raises ValueError where there is none, else as `add`."""
         with self._change() as keys:
-            del keys[name]
+            if keys.pop(name, None) is None:
+                raise ValueError(f"There is no key named {name!r}. `flask keys list` shows them.")
 
     @contextmanager
     def _change(self) -> Iterator[dict[str, Key]]:

@@ -49,7 +49,8 @@ def init_app(app: Flask) -> None:
         seconds = max(1, math.ceil(found.reset_at - time.time())) if found else 1
         refusal = Problem(
             "rate-limited",
-            limit=str(error.limit.limit),
+            most=error.limit.limit.amount,
+            window=error.limit.limit.get_expiry(),
             seconds=seconds,
             headers={
                 "Retry-After": str(seconds),

@@ -1,4 +1,4 @@
-"""Takes up bundles that are published, chosen or removed while the service runs.
+"""Loads bundles that are published, chosen or removed while the service runs.
 
 Each worker looks for itself, in a thread of its own: a look costs the sizes and times of the
 bundles' files, and needs neither a signal nor a process that knows of the others. A request never

@@ -11,7 +11,6 @@ from flask import Flask, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from brainscan.messages import Problem
-from tumorapp.cli.keys import keys_commands
 from tumorapp.config import FILE, ON_OFF, ROOT, Kind, Setting, matching, whole_number
 from tumorapp.feature import Feature
 
@@ -58,8 +57,8 @@ def refuse_other_sites() -> None:
     """Refuse what a page of another site lets a browser send here (CSRF).
 
     There is no cookie to hang a token on, and none is needed: browsers say where a request comes
-    from, in Sec-Fetch-Site over HTTPS and on localhost, and in Origin elsewhere. Who sends neither
-    is no browser, and asks for nobody but itself.
+    from, in Sec-Fetch-Site over HTTPS and on localhost, and in Origin elsewhere. A client that
+    sends neither is not a browser, and asks for nobody but itself.
 
     Raises:
         Problem: it comes from another site.
@@ -130,7 +129,6 @@ FEATURE = Feature(
     "security",
     init_app=init_app,
     start=_start,
-    commands=(keys_commands,),
     settings=(
         Setting("API_KEYS", "off", ON_OFF),
         Setting("KEYS_FILE", ROOT / "instance" / "keys" / "keys.json", FILE),

@@ -13,7 +13,7 @@ from tumorapp.config import Setting, whole_number
 from tumorapp.feature import Feature
 
 FIELD = "image"
-# Text fields beside the images: far more than there are options, far fewer than could hurt.
+# Text fields next to the images: far more than there are options, far fewer than could hurt.
 OTHER_PARTS = 32
 
 # How many times the largest body is read and thrown away, so that its sender gets an answer.
@@ -23,31 +23,11 @@ _CHUNK = 2**16
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 
-class _Body:
-    """A request's body, of which a broken one is an OSError, as it is to werkzeug.
-
-    Servers raise errors of their own where, say, a chunk has no valid length.
-    """
-
-    def __init__(self, body: IO[bytes]) -> None:
-        self._body = body
-
-    def read(self, size: int = -1) -> bytes:
-        try:
-            return self._body.read(size)
-        except Exception as error:  # the server’s own, which may be any
-            raise OSError(f"The request's body is broken: {error}") from error
-
-
 class ScanRequest(Request):
     """A request whose files stay in memory: a patient's scan is never written to a disk here.
 
     The size of a request is limited (`MAX_UPLOAD_MB`), so memory is too.
     """
-
-    def __init__(self, environ: dict[str, Any], *arguments: Any, **options: Any) -> None:
-        environ["wsgi.input"] = _Body(environ["wsgi.input"])
-        super().__init__(environ, *arguments, **options)
 
     def _get_file_stream(self, *_: Any, **__: Any) -> IO[bytes]:
         return io.BytesIO()
@@ -69,7 +49,7 @@ def discard_rest(response: Response) -> Response:
     refused = response.status_code == RequestEntityTooLarge.code
     # Only a server that marks the end of a body can be read beyond what werkzeug has read.
     if refused and request.environ.get("wsgi.input_terminated"):
-        body: _Body = request.environ["wsgi.input"]
+        body: IO[bytes] = request.environ["wsgi.input"]
         remaining = DISCARDED_TIMES * current_app.config["MAX_CONTENT_LENGTH"]
         try:
             while remaining > 0 and (chunk := body.read(_CHUNK)):
@@ -88,10 +68,8 @@ def read_files(received: Request, max_images: int) -> list[ImageFile]:
         RequestEntityTooLarge: the body exceeds the application's limits.
     """
     mimetype = received.mimetype
-    if mimetype.startswith("image/") or mimetype in (
-        "application/octet-stream",
-        *list_media_types(),
-    ):
+    types = ("application/octet-stream", *list_media_types())
+    if mimetype.startswith("image/") or mimetype in types:
         files = [ImageFile("body", read_body(received))]
     elif mimetype in _FORMS or not mimetype:
         _check_form(received)

@@ -15,7 +15,7 @@ INT8_GRAPH_FILE = "graph-int8.xml"
 INT8_WEIGHTS_FILE = "graph-int8.bin"
 STAGING_PREFIX = ".staging-"
 LOCK_FILE = ".lock"
-_LAST_FILE = "last"  # beside the versions: the highest number that was given, once it is removed
+_LAST_FILE = "last"  # next to the versions: the highest number that was given, once it is removed
 
 
 class BundleError(ValueError):
@@ -105,7 +105,7 @@ def publish_bundle(root: Path, card: Card, write_files: Callable[[Path, Card], N
 
     Raises:
         PublishError: the disk is full or the folder cannot be written. Whatever happens, a
-            reader sees either the old versions alone or the complete new one beside them.
+            reader sees either the old versions alone or the complete new one next to them.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -86,7 +86,7 @@ def pinned_version(root: Path, name: str) -> int | None:
         raise BundleError(f"{name}/{ACTIVE_FILE} cannot be read: {error}") from None
     if not text.isdecimal() or len(text) > _MOST_DIGITS:
         raise BundleError(
-            f"{name}/{ACTIVE_FILE} holds {text[:20]!r}, which is no version. "
+            f"{name}/{ACTIVE_FILE} holds {text[:20]!r}, which is not a version. "
             f"`flask models activate {name} newest` mends it."
         )
     return int(text)

@@ -47,7 +47,7 @@ class Engine(Protocol):
 
     Attributes:
         precision: what it computes with: "fp16" for the graph as it was published, "int8" for the
-            quantized one beside it, "keras" for `model.keras`.
+            quantized one next to it, "keras" for `model.keras`.
     """
 
     precision: str

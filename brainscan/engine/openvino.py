@@ -19,7 +19,7 @@ LARGEST_BATCH = 4
 # One computes on all cores while the next is filled. More would only hold more memory.
 _REQUESTS = 2
 
-# Of the test scans, above which int8 is no default: one accuracy can hide many changed answers.
+# Of the test scans, above which int8 is not the default: an accuracy can hide changed answers.
 MOST_OTHER_ANSWERS = 0.01
 
 _FILES = {"fp16": GRAPH_FILE, "int8": INT8_GRAPH_FILE}
@@ -101,7 +101,7 @@ class OpenVINOEngine:
         try:
             request = request or self.compiled.create_infer_request()
             # Started rather than called: OpenVINO then computes in a thread of its own. Called from
-            # one request thread after another, it sets up its workers anew for each.
+            # one request thread after another, it sets up its workers again for each.
             request.start_async(pixels, share_inputs=True)
             request.wait()
             found = request.results  # in its own memory, which the next inference overwrites

@@ -52,7 +52,7 @@ async function open(mode) {
   try {
     return (await database).transaction(STORE, mode).objectStore(STORE);
   } catch (error) {
-    database = null; // closed, or refused: the next attempt starts anew
+    database = null; // closed, or refused: the next attempt starts from scratch
     throw error;
   }
 }

@@ -112,7 +112,7 @@ export class Row {
 
   #find(finding, note = "") {
     const cell = this.#cells[1];
-    cell.dataset.key = note && finding; // without a model's note it is no finding
+    cell.dataset.key = note && finding; // without a model's note it is not a finding
     cell.firstElementChild.textContent = finding;
     cell.lastElementChild.textContent = note;
   }

@@ -1,4 +1,4 @@
-// Sends scans to the server in requests of a few, and goes on where it can.
+// Sends scans to the server in requests of a few, and continues where it can.
 
 const TOGETHER = 8; // fewer requests for a slow network, and still a steady progress
 const BYTES_TOGETHER = 4 * 2 ** 20;

@@ -1,58 +1,48 @@
-// Sorts and filters the leaderboard in place. The form holds the whole state, so that its address
-// is the one the server would be asked by without this script.
-
-import { sortRows } from "./sort.js";
+// Sorts and filters the leaderboard without leaving the page: the server does both, and its answer
+// takes the place of what was shown. The address is always the one of what is shown.
 
 const form = document.getElementById("filters");
-const table = document.getElementById("leaderboard");
+const DELAY = 150; // milliseconds after the last key
+let attempt = new AbortController();
+let timer;
 
-if (form && table) {
-  const headers = [...table.tHead.rows[0].cells];
-  const rows = [...table.tBodies[0].rows];
-  const { text, document: paper, protocol, budget, sort, order } = form.elements;
-
-  headers.forEach((header, position) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = "sort";
-    button.append(...header.firstElementChild.childNodes);
-    header.replaceChildren(button);
-    button.addEventListener("click", () => {
-      const flipped = order.value === "ascending" ? "descending" : "ascending";
-      order.value = sort.value === header.dataset.name ? flipped : header.dataset.initial;
-      sort.value = header.dataset.name;
-      sortRows(table, position, order.value);
-      keepAddress();
-    });
-  });
-  form.addEventListener("input", () => {
-    filterRows();
-    keepAddress();
-  });
-  form.addEventListener("submit", (event) => event.preventDefault());
-  filterRows(); // a browser may have kept what was typed over a reload
-
-  /** Show the rows that pass; tumorapp/pages/leaderboard.py asks the same of them. */
-  function filterRows() {
-    const words = text.value.toLowerCase().split(/\s+/);
-    let shown = 0;
-    for (const row of rows) {
-      const { dataset } = row;
-      row.hidden = !(
-        words.every((word) => dataset.text.includes(word)) &&
-        ["", ...dataset.document.split(", ")].includes(paper.value) &&
-        ["", dataset.protocol].includes(protocol.value) &&
-        ["", dataset.budget].includes(budget.value)
-      );
-      if (!row.hidden) shown += 1;
-    }
-    document.getElementById("shown").textContent = shown;
-    document.getElementById("nothing").hidden = shown > 0;
+async function show(address) {
+  attempt.abort();
+  attempt = new AbortController();
+  let page;
+  try {
+    const response = await fetch(address, { signal: attempt.signal });
+    page = new DOMParser().parseFromString(await response.text(), "text/html");
+  } catch {
+    return; // a newer request has taken over, or the server cannot be reached
   }
-
-  /** Let the address say what is shown: it can be kept, sent, and come back to. */
-  function keepAddress() {
-    const given = [...new FormData(form)].filter(([, value]) => value !== "");
-    history.replaceState(null, "", `${form.action}?${new URLSearchParams(given)}`);
+  if (!page.getElementById("leaderboard")) return location.assign(address);
+  for (const id of ["leaderboard", "count", "nothing"]) {
+    const [old, found] = [document, page].map((side) => side.getElementById(id));
+    old.replaceChildren(...found.childNodes);
+    old.hidden = found.hidden;
   }
+  for (const name of ["sort", "order"]) {
+    form.elements[name].value = page.getElementById("filters").elements[name].value;
+  }
+  history.replaceState(null, "", address);
 }
+
+function showFiltered() {
+  const given = [...new FormData(form)].filter(([, value]) => value !== "");
+  show(`${form.action}?${new URLSearchParams(given)}`);
+}
+
+form?.addEventListener("input", () => {
+  clearTimeout(timer);
+  timer = setTimeout(showFiltered, DELAY);
+});
+form?.addEventListener("submit", (event) => event.preventDefault());
+document.getElementById("leaderboard")?.addEventListener("click", async (event) => {
+  const link = event.target.closest("a.sort");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const { name } = link.closest("th").dataset;
+  await show(link.href);
+  document.querySelector(`#leaderboard [data-name="${name}"] a`).focus();
+});

@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -225,13 +224,6 @@ class TestPublishing:
             assert (folder / "graph.xml").read_text() == f"<net>{expected}</net>"
         assert publish_bundle(tmp_path / "new" / "root", make_card("b"), write_files).name == "1"
 
-    def test_a_gap_is_not_filled(self, bundle: Path, make_card: MakeCard) -> None:
-        bundle.rename(bundle.with_name("7"))
-        assert publish_bundle(bundle.parents[1], make_card(), write_files).name == "8"
-
-    def test_everyone_may_read_it(self, bundle: Path) -> None:
-        assert bundle.stat().st_mode & 0o755 == 0o755
-
     def test_files_that_are_not_good_enough(self, root: Path, make_card: MakeCard) -> None:
         def refuse(folder: Path, card: Card) -> None:
             write_files(folder, card)
@@ -257,33 +249,6 @@ class TestPublishing:
         assert "The installed versions are unchanged; make room" in done.stderr
         assert_the_old_one_serves(root)
 
-    def test_a_full_disk(self, root: Path) -> None:
-        """A disk of 256 KiB, in a name space of its own, which ends with its process."""
-        inside = (
-            'mount -t tmpfs -o size=256k tmpfs "$1" && cp -r "$2/." "$1" && shift 2 || exit 77; '
-            '"$@"; code=$?; ls -A "$M" "$M/mobilenet-v2"; exit $code'
-        )
-        disk = root.with_name("disk")
-        disk.mkdir()
-        body = '(folder / "graph.bin").write_bytes(bytes(1_000_000))'
-        publish = publish_in_process(root, body)
-        publish[3] = str(disk)
-        done = subprocess.run(
-            ["unshare", "-rm", "sh", "-c", inside, "sh", str(disk), str(root), *publish],
-            cwd=PROJECT,
-            env={**os.environ, "M": str(disk)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode == 77 or "unshare" in done.stderr:
-            pytest.skip(f"no file system can be mounted here: {done.stderr}")
-        assert done.returncode == 1
-        assert "No space left on device" in done.stderr
-        assert done.stdout.split() == [
-            *(f"{disk}:", ".lock", "mobilenet-v2", f"{disk}/mobilenet-v2:", "1")
-        ]
-
     def test_killed_while_publishing(self, root: Path) -> None:
         body = 'print("writing", flush=True)\ntime.sleep(60)'
         with subprocess.Popen(
@@ -295,38 +260,6 @@ class TestPublishing:
             process.send_signal(signal.SIGKILL)
         assert list(root.glob(".staging-*/graph.xml"))  # what it left behind
         assert_the_old_one_serves(root)
-
-    @pytest.mark.slow
-    def test_killed_at_any_moment(self, root: Path) -> None:
-        body = '(folder / "graph.bin").write_bytes(bytes(300_000))'
-        loop = publish_in_process(root, body)
-        loop[2] = (
-            loop[2].replace("try:\n    print(", "while True:\n    print(").partition("except")[0]
-        )
-        for moment in range(5):
-            with subprocess.Popen(
-                loop, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-            ) as process:
-                assert process.stdout is not None
-                assert process.stdout.readline()
-                time.sleep(0.007 * moment)
-                process.send_signal(signal.SIGKILL)
-            versions = installed_versions(root)["mobilenet-v2"]
-            assert versions == list(range(1, len(versions) + 1))
-            for version in versions:
-                assert read_bundle(root / "mobilenet-v2" / str(version)).version == version
-
-    def test_several_at_once_get_numbers_of_their_own(
-        self, tmp_path: Path, make_card: MakeCard
-    ) -> None:
-        def publish(_: int) -> str:
-            return publish_bundle(tmp_path, make_card(), write_files).name
-
-        with ThreadPoolExecutor(6) as threads:
-            names = list(threads.map(publish, range(12)))
-        assert sorted(map(int, names)) == list(range(1, 13))
-        for name in names:
-            assert read_bundle(tmp_path / "mobilenet-v2" / name).version == int(name)
 
     def test_several_processes_at_once(self, root: Path) -> None:
         body = "time.sleep(0.1)"

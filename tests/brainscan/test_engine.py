@@ -67,14 +67,10 @@ def test_several_threads_at_once(engine: OpenVINOEngine) -> None:
         np.testing.assert_allclose(one.probabilities, other, atol=1e-5)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_the_number_of_threads_is_applied(bundle: Path, threads: int) -> None:
-    engine = OpenVINOEngine(bundle, threads)
-    assert engine.compiled.get_property("INFERENCE_NUM_THREADS") == threads
-
-
-def test_it_computes_in_single_precision(engine: OpenVINOEngine) -> None:
-    assert str(engine.compiled.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
+def test_its_settings_are_applied(bundle: Path) -> None:
+    compiled = OpenVINOEngine(bundle, 1).compiled
+    assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
+    assert str(compiled.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
 
 
 def test_without_convolutions(tmp_path: Path, publish_model: Publish) -> None:
@@ -92,7 +88,7 @@ def test_a_graph_without_probabilities(tmp_path: Path) -> None:
         OpenVINOEngine(tmp_path)
 
 
-@pytest.mark.parametrize("text", [None, "", "<net/>", "nonsense"])
+@pytest.mark.parametrize("text", [None, "<net/>"])
 def test_no_graph(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "graph.xml").write_text(text)
@@ -143,10 +139,6 @@ class TestPrecision:
         assert choose_precision(card, "auto") == "fp16"
         assert choose_precision(card, "int8") == "int8"
 
-    @pytest.mark.parametrize("wanted", ["auto", "fp16", "int8"])
-    def test_of_a_bundle_with_one(self, wanted: str, make_card: Callable[..., Card]) -> None:
-        assert choose_precision(make_card(), wanted) == "fp16"
-
     @pytest.fixture
     def both(self, tmp_path: Path) -> Path:
         """A bundle that has its graph under both names."""
@@ -156,7 +148,9 @@ class TestPrecision:
             for kind in ("xml", "bin"):
                 shutil.copy(folder / f"graph.{kind}", folder / f"graph-int8.{kind}")
 
-        return publish_bundle(tmp_path, draw_up_card(graphs=GRAPHS), write_both)
+        return publish_bundle(
+            tmp_path, draw_up_card(graphs=GRAPHS, graph_difference=1e-4), write_both
+        )
 
     def test_the_chosen_graph_answers(self, both: Path, tmp_path: Path) -> None:
         card = read_bundle(both)
@@ -174,13 +168,9 @@ class TestPrecision:
             [listed] = client.get("/api/models").get_json()["models"]
             assert listed["precision"] == graph
             page = client.get("/models/mobilenet-v2/1").text
-            assert f"<dt>Served in</dt><dd>{graph}</dd>" in page
-            assert "<dt>Graph in int8</dt>" in page
-
-    def test_one_that_is_missing(self, both: Path) -> None:
-        (both / "graph-int8.bin").unlink()
-        with pytest.raises(BundleError, match=r"graph-int8\.bin cannot be read"):
-            read_bundle(both)
+            *_, shown = page.split(f"<dt>{graph} graph</dt>")
+            assert "This one is served." in shown.split("</dd>")[0]
+            assert page.count("This one is served.") == 1
 
     def test_one_that_the_card_does_not_vouch_for(
         self, tmp_path: Path, publish_model: Publish

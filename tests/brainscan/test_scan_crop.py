@@ -78,12 +78,6 @@ class TestHead:
         found = find_head(grey)
         assert overlap(found, box) > 0.95
 
-    def test_noise_in_the_background_is_left_out(self) -> None:
-        box = Box(50, 40, 210, 220)
-        noise = np.random.default_rng(0).integers(0, 12, (256, 256), np.uint8)
-        found = find_head(cv2.add(ellipse(256, 256, box), noise).astype(np.uint8))
-        assert overlap(found, box) > 0.95
-
 
 class TestScale:
     @pytest.mark.parametrize("scale", [0.5, 0.75, 2.0, 4.0])
@@ -131,16 +125,6 @@ class TestDegenerate:
         grey = np.zeros((200, 200), np.uint8)
         grey[box.top : box.bottom, box.left : box.right] = 200
         assert trace_head(grey).box is None
-
-    def test_specks_that_the_erosion_removes(self) -> None:
-        grey = np.zeros((200, 200), np.uint8)
-        grey[::20, ::20] = 255
-        assert trace_head(grey).box is None
-
-    @pytest.mark.parametrize("value", [0, 128, 255])
-    def test_a_flat_picture_never_fails(self, value: int) -> None:
-        found = trace_head(np.full((64, 64), value, np.uint8)).box
-        assert found in (None, Box(0, 0, 64, 64))
 
     @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (16, 16), (16, 5000), (5000, 16)])
     def test_any_shape_never_fails(self, shape: tuple[int, int]) -> None:

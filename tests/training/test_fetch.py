@@ -274,7 +274,7 @@ def test_a_second_call_asks_nobody(stand_in: StandIn, tmp_path: Path, name: str)
 def test_a_download_from_kaggle_goes_on_after_a_cut(stand_in: StandIn, tmp_path: Path) -> None:
     stand_in.files["archive.zip"] = LARGE_BR35H
     stand_in.cut_after = MEGABYTE + 100
-    with pytest.raises(FetchError, match=r"was lost.*goes on with what"):
+    with pytest.raises(FetchError, match=r"was lost.*continues with what"):
         fetch("br35h", tmp_path)
     assert not (tmp_path / "br35h").exists()
     fetch("br35h", tmp_path)
@@ -308,7 +308,7 @@ def test_figshare_becomes_pictures_by_class(stand_in: StandIn, tmp_path: Path) -
 def test_figshare_goes_on_after_a_cut(stand_in: StandIn, tmp_path: Path) -> None:
     offer_article(stand_in)
     stand_in.cut_after = 100_000
-    with pytest.raises(FetchError, match="goes on with what was downloaded"):
+    with pytest.raises(FetchError, match="continues with what was downloaded"):
         fetch("figshare", tmp_path)
     assert len(find_scans(fetch("figshare", tmp_path))) == 3
     assert set(stand_in.ranges()) == {"bytes=65536-"}  # asked again after the redirect

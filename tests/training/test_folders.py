@@ -77,7 +77,7 @@ def test_unlabelled_folders_are_left_out_with_a_note(tmp_path: Path) -> None:
     assert [scan.label for scan in tree.scans] == ["notumor", "tumor"]
     assert len(tree.notes) == 2
     assert str(root / "Br35H-Mask-RCNN/TRAIN") in tree.notes[0]
-    assert f"{root / 'pred'} (2 images)" in tree.notes[1]
+    assert f"'{root / 'pred'}' (2 images)" in tree.notes[1]
     assert "glioma" in tree.notes[1]
 
 
@@ -89,7 +89,9 @@ def test_images_beside_the_folders_of_the_classes_are_left_out_with_a_note(
     tree = read_tree(root)
     assert [scan.label for scan in tree.scans] == list(classes)
     (note,) = tree.notes
-    assert note.startswith(f"Left out {root} (2 images): they are next to the folders of the class")
+    assert note.startswith(
+        f"Left out '{root}' (2 images): they are next to the folders of the class"
+    )
 
 
 def test_a_folder_of_images_may_be_a_class_itself(tmp_path: Path) -> None:

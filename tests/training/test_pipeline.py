@@ -102,11 +102,11 @@ def test_what_was_left_out_is_listed_in_card_and_report(training: Training) -> N
     assert described.uncropped == ("preetviradiya/Brain Tumor/speck.png",)
     (skipped,) = described.skipped
     assert skipped.startswith("preetviradiya/Healthy/notes.png: The file is not an image")
-    assert "pred (1 images)" in described.notes[0]
+    assert "pred' (1 images)" in described.notes[0]
     assert training.outcome.bundle is not None
     for folder in (training.outcome.bundle, training.outcome.run):
         page = (folder / "report/README.md").read_text(encoding="utf-8")
-        for name in ("mislabelled.png", "speck.png", "notes.png", "pred (1 images)"):
+        for name in ("mislabelled.png", "speck.png", "notes.png", "pred' (1 images)"):
             assert name in page, folder
 
 

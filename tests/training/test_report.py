@@ -8,6 +8,7 @@ import pytest
 
 from brainscan.bundle import Card, Leaks, Parts
 from brainscan.bundle.figures import History, read_figures
+from brainscan.bundle.sentences import INTENDED_USE, LIMITS
 from brainscan.scan import ScanSpecification
 from tests.cards import draw_training, draw_up_card
 from training.evaluate import evaluate
@@ -153,7 +154,7 @@ def test_the_worst_mistakes_come_first(page: str, written: tuple[Path, Card, Tes
 
 
 def test_the_notice_is_on_the_page(page: str) -> None:
-    assert page.endswith("Tests.\n\nKnows nothing.\n")
+    assert page.endswith(f"{INTENDED_USE}\n\n{LIMITS}\n")
 
 
 def test_the_same_results_give_the_same_bytes(

@@ -54,7 +54,7 @@ class TestOneScan:
 
     def test_a_scan_that_the_browser_cannot_show(self, page: Page, draw_scan: Draw) -> None:
         choose(page, draw_scan("TIFF", mode="RGB"), "scan.tiff")
-        assert page.locator("img#scan").get_attribute("src").startswith("data:image/png")
+        assert page.locator("img#scan").get_attribute("src").startswith("data:image/webp")
         page.select_option("#model", "binary-cnn")
         wait_for_result(page, "scan.tiff", "binary-cnn")
         assert page.locator("img#scan").evaluate("scan => scan.naturalWidth") == 200
@@ -129,7 +129,7 @@ class TestErrors:
         page.get_by_role("alert").wait_for()
         assert "blank" in page.get_by_role("alert").inner_text()
         wait_for_result(page, "good.png")
-        assert page.get_by_text("This is still the result of good.png.").is_visible()
+        assert page.get_by_text("This is still the result for good.png.").is_visible()
         assert page.locator("#scan").evaluate("scan => scan.naturalWidth") == 200
         assert page.locator("#heat").is_visible()
         assert field_holds(page) == ["good.png"]

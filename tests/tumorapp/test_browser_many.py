@@ -55,7 +55,7 @@ class TestTable:
         files = [image(scans[n % 10], f"scan {n}.jpg") for n in range(199)]
         files.insert(7, {"name": "broken.png", "mimeType": "image/png", "buffer": b"\x89PNG"})
         give(page, *files)
-        wait_for_note(page, "All 200 scans are done, 1 of them to be looked at.")
+        wait_for_note(page, "All 200 scans are done. Needing a look: 1.")
         assert page.locator("#many-progress").evaluate("bar => bar.value") == 1
         assert page.locator("#many-table .remarks", has_text="not an image").count() == 1
         assert page.locator("#many-table tr[data-state=predicted]").count() == 199
@@ -85,7 +85,7 @@ class TestTable:
         page.get_by_label("Needs a look (1)").check()
         assert read_names(page) == ["letter.txt"]
         page.get_by_label("Search").fill("nothing like it")
-        page.get_by_role("button", name="Show all of them").click()
+        page.get_by_role("button", name="Show all").click()
         assert len(read_names(page)) == 5
         finding = page.locator("#many-label option").nth(1).inner_text()
         page.locator("#many-label").select_option(finding)
@@ -160,7 +160,7 @@ class TestTable:
         with page.expect_file_chooser() as chooser:
             page.get_by_role("button", name="Choose a folder").click()
         chooser.value.set_files(tmp_path / "empty")
-        assert "no image in that folder" in page.get_by_role("alert").inner_text()
+        assert "no images in that folder" in page.get_by_role("alert").inner_text()
 
 
 class TestTrouble:
@@ -174,7 +174,7 @@ class TestTrouble:
             page.clock.run_for(1000)
             if page.locator("tr[data-state=unanswered]").count() == 5:
                 break
-        assert "5 scans are kept here" in page.locator("#many-note").inner_text()
+        assert "5 scans are still here" in page.locator("#many-note").inner_text()
         assert page.get_by_role("button", name="Predict the other 5").is_visible()
         page.context.set_offline(False)  # it goes on by itself
         wait_for_note(page, "All 5")
@@ -193,10 +193,10 @@ class TestTrouble:
 
         page.route("**/many", refuse_once)
         give(page, image(scan, "a.jpg"), image(scan, "b.jpg"))
-        wait_for_note(page, "2 of them to be looked at")
+        wait_for_note(page, "Needing a look: 2")
         assert page.locator(".remarks", has_text="No model is served.").count() == 2
         page.get_by_role("button", name="Try again").first.click()
-        wait_for_note(page, "1 of them to be looked at")
+        wait_for_note(page, "Needing a look: 1")
 
     def test_a_busy_server_is_waited_for(self, page: Page, scan: bytes) -> None:
         answers = [429, 503]
@@ -209,14 +209,14 @@ class TestTrouble:
 
         page.route("**/many", be_busy)
         give(page, image(scan, "a.jpg"), image(scan, "b.jpg"))
-        wait_for_note(page, "it goes on in 1 s")
-        wait_for_note(page, "All 2 scans are done, 0 of them")
+        wait_for_note(page, "Continuing in 1 s")
+        wait_for_note(page, "All 2 scans are done. Needing a look: 0")
 
     def test_it_is_stopped_and_goes_on(self, page: Page, scan: bytes) -> None:
         page.route("**/many", lambda route: None)  # no request is ever answered
         give(page, *(image(scan, f"{n}.jpg") for n in range(20)))
         page.get_by_role("button", name="Stop").click()
-        wait_for_note(page, "Stopped. 20 scans are not predicted.")
+        wait_for_note(page, "Stopped. 20 scans were not predicted.")
         page.unroute_all()
         page.get_by_role("button", name="Predict the other 20").click()
         wait_for_note(page, "All 20")
@@ -230,10 +230,10 @@ class TestTrouble:
         for name, size in zip(names, (limit, limit + 1, len(large)), strict=True):
             (tmp_path / name).write_bytes(large.ljust(size, b"\0"))  # readers ignore what follows
         page.set_input_files("#image", [tmp_path / name for name in names])
-        wait_for_note(page, "All 3 scans are done, 1 of them")
+        wait_for_note(page, "All 3 scans are done. Needing a look: 1")
         states = page.locator("#many-table tbody tr").evaluate_all("all => all.map(r => r.dataset)")
         assert [state["state"] for state in states] == ["predicted", "large", "predicted"]
-        assert page.get_by_text("it is larger than the 20 MB that are accepted").is_visible()
+        assert page.get_by_text("larger than 20 MB, the most that is accepted").is_visible()
 
 
 class TestHistory:

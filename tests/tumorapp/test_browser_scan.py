@@ -45,7 +45,7 @@ class TestComparison:
         assert "certain enough" in page.locator(".agreement").inner_text()  # one of the two is
         assert page.evaluate("document.activeElement.id") == "comparison-title"
         assert page.locator("article.result").is_visible()
-        assert not page.evaluate("window.again")  # the scan was not predicted anew
+        assert not page.evaluate("window.again")  # the scan was not predicted again
 
     def test_it_stays_with_its_scan(self, page: Page, draw_scan: Draw) -> None:
         choose(page, draw_scan("PNG"), "first.png")

@@ -106,7 +106,7 @@ def test_a_model_without_figures_is_listed(models_dir: Path, publish_model: Publ
 def test_a_version_is_activated_and_the_newest_again(installed: Flask, models_dir: Path) -> None:
     result = run(installed, "activate", "binary-cnn", "2")
     assert result.exit_code == 0, result.output
-    assert result.stdout == "binary-cnn/2 is active. A running service knows within 2 s.\n"
+    assert result.stdout == "binary-cnn/2 is active. A running service notices within 2 s.\n"
     assert rows(installed)["binary-cnn/2"][0] == "chosen"
     assert run(installed, "activate", "binary-cnn", "newest").exit_code == 0
     assert rows(installed)["binary-cnn/3"][0] == "newest"
@@ -162,7 +162,7 @@ def test_everything_is_verified(installed: Flask, models_dir: Path) -> None:
     result = run(installed, "verify")
     assert result.exit_code == 0, result.output
     assert re.fullmatch(
-        r"(\S+/\d: its \d files are as they were published, and its answers have [^\n]+\.\n){4}",
+        r"(\S+/\d: its \d files are as they were published, and its answers match its card\.\n){4}",
         result.stdout,
     )
     card = models_dir / "binary-cnn" / "2" / "card.json"
@@ -200,21 +200,17 @@ def test_a_graph_whose_answers_are_no_probabilities(models_dir: Path) -> None:
     assert "probabilities" in result.stdout
 
 
-@pytest.mark.parametrize(
-    ("name", "example"), [("My_Bin", "my-bin"), ("-net", "net"), ("über", "ber"), ("_", "my-model")]
-)
+@pytest.mark.parametrize("name", ["My_Bin", "-net", "über", "_"])
 def test_a_name_that_no_model_may_have(
-    app: Flask, tmp_path: Path, make_card: Callable[..., Card], name: str, example: str
+    app: Flask, tmp_path: Path, make_card: Callable[..., Card], name: str
 ) -> None:
     (tmp_path / "net.h5").touch()
     options = ["--classes", "no,yes", "--scale", "0..1"]
     result = run(app, "import", str(tmp_path / "net.h5"), "--name", name, *options)
     assert result.exit_code == 2
     assert f"{name!r} is not accepted. Give small letters a-z, digits, - and" in result.output
-    assert f"such as {example}." in result.output
     with pytest.raises(ValueError, match="name"):
         Card.from_json(make_card(name).to_json())
-    assert Card.from_json(make_card(example).to_json()).name == example
 
 
 def test_a_file_that_cannot_be_imported(app: Flask, tmp_path: Path) -> None:
@@ -223,19 +219,17 @@ def test_a_file_that_cannot_be_imported(app: Flask, tmp_path: Path) -> None:
     options = ["--name", "mine", "--classes", "no,yes", "--scale", "0..1"]
     result = run(app, "import", str(file), *options)
     assert result.exit_code == 1
-    assert "model.keras cannot be read" in result.output
+    assert "cannot load model.keras" in result.output
 
 
 def test_who_publishes_hears_what_is_served_now_and_how_to_go_back(
     installed: Flask, models_dir: Path, publish_model: Publish
 ) -> None:
-    knows = "A running service knows within 2 s."
+    knows = "A running service notices within 2 s."
     with installed.app_context():
         assert describe_change(publish_model(models_dir, "cnn")) == knows
         told = describe_change(publish_model(models_dir, "cnn"))
-        assert told == (
-            f"It takes the place of version 1. {knows} To go back: flask models activate cnn 1"
-        )
+        assert told == (f"It replaces version 1. {knows} To go back: flask models activate cnn 1")
         publish_model(models_dir, "cnn")
     assert run(installed, "activate", "cnn", "1").exit_code == 0
     told = describe_change(publish_model(models_dir, "cnn"))

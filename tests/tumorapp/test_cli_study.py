@@ -100,7 +100,7 @@ def test_rows_that_cannot_run_are_listed_at_the_end(run: Run, tmp_path: Path) ->
         (["005"], "is not one of '000', '001', '002', '004', 'beyond', 'all'"),
         (["000", "--budget", "tiny"], "is not one of 'quick', 'full', 'own'"),
         (["000", "--only", "resnet18"], "No row of 000 matches 'resnet18'. Its rows: 000-ann-32"),
-        (["002", "--weights", "nowhere"], "There is no weights folder nowhere."),
+        (["002", "--weights", "nowhere"], "Directory 'nowhere' does not exist."),
     ],
 )
 def test_what_is_not_accepted(run: Run, arguments: list[str], words: str, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def limited(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 def settings(
-    limited: bool, models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    limited: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dict[str, object]]:
     """A service with keys, a limit, and a page more in `tumorapp.pages`."""
     folder = tmp_path / "pages"
@@ -43,7 +43,7 @@ def settings(
     (folder / "about.html").write_text(TEMPLATE)
     monkeypatch.setattr(tumorapp.pages, "__path__", [*tumorapp.pages.__path__, str(folder)])
     yield {
-        "MODELS_DIR": models_dir,
+        "MODELS_DIR": tmp_path / "none",
         "API_KEYS": "on",
         "KEYS_FILE": tmp_path / "keys.json",
         "RATE_LIMIT": "3/hour",

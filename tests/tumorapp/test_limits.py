@@ -17,12 +17,11 @@ Limited = Callable[..., Flask]
 
 
 @pytest.fixture
-def limited(app: Flask) -> Limited:
-    """The application, with a limit of three requests an hour."""
+def limited(tmp_path: Path) -> Limited:
+    """An application without models, and with a limit of three requests an hour."""
 
     def make(**settings: object) -> Flask:
-        models = app.config["MODELS_DIR"]
-        return create_app({"MODELS_DIR": models, "RATE_LIMIT": "3/hour", **settings})
+        return create_app({"MODELS_DIR": tmp_path / "none", "RATE_LIMIT": "3/hour", **settings})
 
     return make
 
@@ -38,7 +37,7 @@ def test_one_too_many_is_refused_and_told_when_to_come_back(limited: Limited) ->
     response = client.get("/api/models", environ_base={"REMOTE_ADDR": "192.0.2.1"})
     assert response.status_code == 429
     assert response.mimetype == "application/problem+json"
-    assert "3 per 1 hour" in response.get_json()["detail"]
+    assert "3 in 3,600 s" in response.get_json()["detail"]
     seconds = int(response.headers["Retry-After"])
     assert 1 <= seconds <= 3600
     assert f"again in {seconds:,} s" in response.get_json()["detail"]
@@ -80,14 +79,12 @@ def test_a_key_is_a_client_wherever_it_asks_from(limited: Limited, tmp_path: Pat
     assert ask(client, "192.0.2.1", Authorization=f"Bearer {second}") == 200
 
 
-@pytest.mark.parametrize(
-    "path", ["/healthz", "/readyz", "/metrics", "/v2/health/live", "/static/page.css"]
-)
-def test_what_watches_the_service_and_files_are_not_limited(limited: Limited, path: str) -> None:
+def test_what_watches_the_service_and_files_are_not_limited(limited: Limited) -> None:
     client = limited().test_client()
-    for _ in range(6):
-        with client.get(path) as response:
-            assert response.status_code == 200
+    for path in ("/healthz", "/readyz", "/metrics", "/v2/health/live", "/static/page.css"):
+        for _ in range(6):
+            with client.get(path) as response:
+                assert response.status_code in (200, 503)
 
 
 @pytest.mark.parametrize(

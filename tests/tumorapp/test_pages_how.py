@@ -12,12 +12,11 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from brainscan import ImageFile
-from brainscan.scan import ScanSpecification, read_picture, read_scan
+from brainscan.scan import Picture, ScanSpecification, read_picture, read_scan
 from tumorapp import create_app
-from tumorapp.catalog import Catalog
-from tumorapp.pages.layers import LayerReaders
-from tumorapp.pages.steps import Steps, show_steps
+from tumorapp.pages.layers import Layer
+from tumorapp.pages.steps import show_layer, show_tracing
+from tumorapp.pictures import link_picture
 
 HTML = {"Accept": "text/html"}
 Form = Callable[..., dict[str, Any]]
@@ -32,65 +31,44 @@ def read_link(link: str) -> np.ndarray:
     return picture
 
 
-def explain(app: Flask, data: bytes, model: str = "mobilenet-v2") -> Steps:
-    catalog: Catalog = app.extensions["catalog"]
-    served = catalog.get(model)
-    readers: LayerReaders = app.extensions["layers"]
-    return show_steps(served, ImageFile("scan.jpg", data), readers.get(served.card), 10**7)
-
-
 class TestSteps:
-    def test_they_are_those_of_the_prediction(
-        self, app: Flask, client: FlaskClient, scan: bytes
-    ) -> None:
-        steps = explain(app, scan)
-        prepared = read_scan(scan, ScanSpecification(64))
-        np.testing.assert_array_equal(read_link(steps.pixels), prepared.pixels[..., 0])
-        assert (steps.box, steps.whole) == (prepared.box, prepared.whole)
-        answer = client.post("/api/predict", data=scan, content_type="image/jpeg").get_json()
-        assert steps.examination.probabilities == answer["predictions"][0]["probabilities"]
-        assert steps.cells == (15, 15)
-
-    def test_the_contour_and_its_points(self, app: Flask, scan: bytes) -> None:
-        steps = explain(app, scan)
-        tracing = steps.tracing
-        assert tracing is not None
-        outline = read_picture(scan).outline
-        np.testing.assert_array_equal(read_link(tracing.mask), outline.mask)
+    def test_the_contour_and_its_points(self, scan: bytes) -> None:
+        picture = read_picture(scan)
+        tracing = show_tracing(picture)
+        np.testing.assert_array_equal(read_link(tracing.mask), picture.outline.mask)
         assert tracing.points == len(tracing.contour.split()) > 20
         assert tracing.found
-        sides = tracing.extremes
+        box, sides = picture.outline.box, tracing.extremes
+        assert box is not None
         across = (sides["left"][0], sides["right"][0] + 1)
         down = (sides["top"][1], sides["bottom"][1] + 1)
-        assert across == pytest.approx((steps.box.left, steps.box.right), abs=1)
-        assert down == pytest.approx((steps.box.top, steps.box.bottom), abs=1)
+        assert across == pytest.approx((box.left, box.right), abs=1)
+        assert down == pytest.approx((box.top, box.bottom), abs=1)
 
-    def test_a_scan_larger_than_the_search(
-        self, app: Flask, draw_scan: Callable[..., bytes]
-    ) -> None:
-        steps = explain(app, draw_scan("PNG", width=1000, height=1100))
-        assert steps.whole == (1000, 1100)
-        assert max(read_link(steps.picture).shape) == 640
-        tracing = steps.tracing
-        assert tracing is not None
+    def test_a_scan_larger_than_the_search(self, draw_scan: Callable[..., bytes]) -> None:
+        picture = read_picture(draw_scan("PNG", width=1000, height=1100))
+        tracing = show_tracing(picture)
         assert tracing.searched == (233, 256)
-        assert tracing.extremes["left"][0] == pytest.approx(steps.box.left, abs=5)
+        assert picture.outline.box is not None
+        assert tracing.extremes["left"][0] == pytest.approx(picture.outline.box.left, abs=5)
+        assert max(read_link(link_picture(picture.grey, 640)).shape) == 640
 
-    def test_what_the_layers_saw(self, app: Flask, scan: bytes) -> None:
-        shown = explain(app, scan).layers
-        assert shown is not None
-        assert (shown.convolutions, shown.poolings) == (1, 0)
-        [layer] = shown.layers
-        assert len(layer.maps) == 8
-        for number, picture in layer.maps:
-            assert 1 <= number <= 8
-            assert read_link(picture).shape == (15, 15)
+    def test_the_maps_of_a_layer(self) -> None:
+        maps = np.random.default_rng(1).normal(size=(9, 15, 15)).astype(np.float32)
+        shown = show_layer(Layer(1, 1, maps))
+        assert len(shown.maps) == 8
+        for number, picture in shown.maps:
+            expected = maps[number - 1]
+            drawn = read_link(picture)
+            assert (drawn.min(), drawn.max()) == (0, 255)
+            assert np.unravel_index(drawn.argmax(), drawn.shape) == np.unravel_index(
+                expected.argmax(), expected.shape
+            )
 
-    def test_no_contour(self, app: Flask, draw_scan: Callable[..., bytes]) -> None:
+    def test_no_contour(self) -> None:
         grey = np.zeros((64, 64), np.uint8)
         grey[::8, ::8] = 255  # dots that the erosion takes away
-        tracing = explain(app, bytes(cv2.imencode(".png", grey)[1])).tracing
-        assert tracing is not None
+        tracing = show_tracing(Picture(grey))
         assert (tracing.points, tracing.contour, tracing.extremes) == (0, "", {})
         assert not tracing.found
 
@@ -114,6 +92,10 @@ class TestPage:
         assert "200\u00a0×\u00a0220" in text
         assert "48\u00a0×\u00a048" in text
         assert re.search(r'value="binary-cnn" selected', text)
+        pixels = re.search(r'class="view pixels" src="([^"]+)" width="48"', text)
+        assert pixels
+        prepared = read_scan(scan, ScanSpecification(48))
+        np.testing.assert_array_equal(read_link(pixels[1]), prepared.pixels[..., 0])
 
     def test_another_sample_and_model(self, client: FlaskClient) -> None:
         response = client.get("/how?sample=slice-2&model=binary-cnn", headers=HTML)
@@ -158,13 +140,12 @@ class TestPage:
         assert response.status_code == 200
         assert "cannot be shown at the moment" in response.text
 
-    def test_another_engine(self, app: Flask, client: FlaskClient) -> None:
-        readers = app.extensions.pop("layers")
-        try:
-            text = client.get("/how", headers=HTML).text
-        finally:
-            app.extensions["layers"] = readers
-        assert "can only be shown with the engine OpenVINO" in text
+    def test_another_engine(
+        self, app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(app.config, "ENGINE", "tensorflow")
+        text = client.get("/how", headers=HTML).text
+        assert "can only be shown with the OpenVINO engine" in text
 
     def test_nothing_is_inline(self, client: FlaskClient) -> None:
         text = client.get("/how", headers=HTML).text

@@ -10,14 +10,8 @@ import pytest
 from openvino import opset1
 from openvino import opset13 as ops
 
-from brainscan.bundle import Card
-from tumorapp.pages.layers import (
-    MOST_READERS,
-    LayerReader,
-    LayerReaders,
-    LayersError,
-    choose_channels,
-)
+from brainscan.engine import EngineError
+from tumorapp.pages.layers import choose_channels, read_layers
 
 SIZE = 32
 PIXELS = np.random.default_rng(3).integers(0, 256, (SIZE, SIZE, 1), np.uint8)
@@ -68,11 +62,6 @@ def with_a_shortcut(source: Any) -> Any:
     return ops.relu(ops.add(bias(convolve(before, 4)), before))
 
 
-def with_swish(source: Any) -> Any:
-    maps = bias(convolve(source, 4))
-    return ops.multiply(maps, ops.sigmoid(maps))
-
-
 def with_channel_attention(source: Any) -> Any:
     """Convolutions on a single cell weigh the channels; they give no picture."""
     maps = ops.relu(convolve(source, 4))
@@ -84,77 +73,42 @@ def without_activations(source: Any) -> Any:
     return convolve(convolve(source, 4), 6)
 
 
-def shape_of(reader: LayerReader) -> list[tuple[int, int, int]]:
-    return [(layer.number, layer.channels, layer.rows) for layer in reader.layers]
+def shape_of(folder: Path, size: int = SIZE) -> list[tuple[int, ...]]:
+    seen = read_layers(folder, 0, np.resize(PIXELS, (size, size, 1)))
+    return [(layer.number, layer.count, *layer.maps.shape[:2]) for layer in seen]
 
 
 @pytest.mark.parametrize(
-    ("make", "convolutions", "poolings", "shown"),
+    ("make", "shown"),
     [
-        (two_convolutions, 2, 2, [(1, 4, 32), (2, 6, 16)]),
-        (four_convolutions, 4, 0, [(1, 4, 16), (2, 5, 8), (4, 7, 4)]),
-        (with_a_shortcut, 2, 0, [(1, 4, 32), (2, 4, 32)]),
-        (with_swish, 1, 0, [(1, 4, 32)]),
-        (with_channel_attention, 1, 0, [(1, 4, 32)]),
-        (without_activations, 2, 0, [(1, 4, 32), (2, 6, 32)]),
+        (two_convolutions, [(1, 2, 4, 32), (2, 2, 6, 16)]),
+        (four_convolutions, [(1, 4, 4, 16), (2, 4, 5, 8), (4, 4, 7, 4)]),
+        (with_a_shortcut, [(1, 2, 4, 32), (2, 2, 4, 32)]),
+        (with_channel_attention, [(1, 1, 4, 32)]),
+        (without_activations, [(1, 2, 4, 32), (2, 2, 6, 32)]),
     ],
 )
-def test_any_architecture(
-    tmp_path: Path, make: Make, convolutions: int, poolings: int, shown: Any
-) -> None:
-    reader = LayerReader(save_graph(tmp_path, make))
-    assert shape_of(reader) == shown
-    assert (reader.poolings, reader.convolutions) == (poolings, convolutions)
-    seen = reader.read(PIXELS)
-    assert [one.layer for one in seen] == list(reader.layers)
-    for one in seen:
-        layer = one.layer
-        assert one.maps.shape == (layer.channels, layer.rows, layer.columns)
-        assert np.isfinite(one.maps).all()
-        assert np.ptp(one.maps) > 0
+def test_any_architecture(tmp_path: Path, make: Make, shown: Any) -> None:
+    save_graph(tmp_path, make)
+    assert shape_of(tmp_path) == shown
 
 
-def test_maps_are_those_after_the_activation(tmp_path: Path) -> None:
-    first, second = LayerReader(save_graph(tmp_path, two_convolutions)).read(PIXELS)
-    assert first.layer.kernel == (5, 5)
+def test_maps_are_those_after_the_activation_and_stay(tmp_path: Path) -> None:
+    save_graph(tmp_path, two_convolutions)
+    first, second = read_layers(tmp_path, 1, PIXELS)
     assert first.maps.min() == second.maps.min() == 0
-    [swish] = LayerReader(save_graph(tmp_path, with_swish)).read(PIXELS)
-    assert -0.3 < swish.maps.min() < 0
+    kept = first.maps.copy()
+    read_layers(tmp_path, 1, 255 - PIXELS)
+    np.testing.assert_array_equal(first.maps, kept)
 
 
-def test_what_was_read_stays(tmp_path: Path) -> None:
-    reader = LayerReader(save_graph(tmp_path, two_convolutions))
-    before = reader.read(PIXELS)[0].maps
-    kept = before.copy()
-    reader.read(255 - PIXELS)
-    np.testing.assert_array_equal(before, kept)
-
-
-def test_a_network_without_convolutions(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("text", "reason"), [(None, "no convolutions"), ("<net/>", r"graph\.xml")])
+def test_a_graph_without_layers(tmp_path: Path, text: str | None, reason: str) -> None:
     graph = save_graph(tmp_path, lambda source: source)
-    with pytest.raises(LayersError, match="no convolutions"):
-        LayerReader(graph)
-
-
-def test_a_damaged_graph(tmp_path: Path) -> None:
-    (tmp_path / "graph.xml").write_text("<net/>")
-    with pytest.raises(LayersError, match=r"graph\.xml"):
-        LayerReader(tmp_path / "graph.xml")
-
-
-def test_few_readers_are_kept(
-    tmp_path: Path, publish_model: Callable[..., Path], make_card: Callable[..., Card]
-) -> None:
-    cards = [make_card("mobilenet-v2", version=version) for version in range(1, MOST_READERS + 2)]
-    for _ in cards:
-        publish_model(tmp_path, "mobilenet-v2")
-    readers = LayerReaders(tmp_path)
-    first = readers.get(cards[0])
-    assert readers.get(cards[0]) is first
-    for card in cards[1:]:
-        readers.get(card)
-    assert readers.get(cards[-1]) is readers.get(cards[-1])
-    assert readers.get(cards[0]) is not first
+    if text:
+        graph.write_text(text)
+    with pytest.raises(EngineError, match=reason):
+        read_layers(tmp_path, 0, PIXELS)
 
 
 def test_channels_that_vary_most() -> None:
@@ -164,12 +118,13 @@ def test_channels_that_vary_most() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "shown"),
-    [("binary-cnn", [(1, 32, 96), (2, 64, 24)]), ("mobilenet-v2", [(1, 32, 88), (52, 1280, 6)])],
+    ("name", "size", "shown"),
+    [
+        ("binary-cnn", 96, [(1, 2, 32, 96), (2, 2, 64, 24)]),
+        ("mobilenet-v2", 176, [(1, 35, 32, 88), (35, 35, 1280, 6)]),
+    ],
 )
-def test_the_installed_models(name: str, shown: list[tuple[int, int, int]]) -> None:
-    folders = sorted((INSTALLED / name).glob("[0-9]*"))
-    if not folders:
-        pytest.skip(f"{name} is not installed")
-    found = shape_of(LayerReader(folders[-1] / "graph.xml"))
+def test_the_installed_models(name: str, size: int, shown: list[tuple[int, ...]]) -> None:
+    [*_, folder] = sorted((INSTALLED / name).glob("[0-9]*"))
+    found = shape_of(folder, size)
     assert [found[0], found[-1]] == shown

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from flask.testing import FlaskClient
 from brainscan.bundle import Card, Leaks, Source
 from brainscan.bundle.figures import FIGURES_FILE, Bin, Figures, History, RocCurve
 from brainscan.bundle.plain import write_json
+from brainscan.bundle.sentences import INTENDED_USE, LIMITS
 from brainscan.bundle.study import ROW_FILE, keep_result
 from tests.cards import GRAPHS, MEASURED, RESULT, draw_measurement, draw_training, draw_up_card
 from tumorapp import create_app
@@ -80,9 +82,7 @@ def words(html: str) -> str:
 
 def list_models(html: str) -> list[str]:
     """Give the models of the rows that are shown, from top to bottom."""
-    rows = re.findall(r"<tr (data-text.*?)</tr>", html, flags=re.DOTALL)
-    shown = [row for row in rows if not row.partition(">")[0].endswith("hidden")]
-    return [re.findall(r'<th scope="row".*?<a [^>]*>(.*?)</a>', row)[0] for row in shown]
+    return re.findall(r'<th scope="row"><a [^>]*>(.*?)</a>', html)
 
 
 class TestTable:
@@ -103,22 +103,21 @@ class TestTable:
         assert "random-80-20 25% leaked" in text
         assert html.count('<span class="badge quick">quick</span>') == 2  # its row and the legend
 
-    @pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.name)
-    @pytest.mark.parametrize("order", ["ascending", "descending"])
-    def test_every_column_sorts(self, client: FlaskClient, column: Any, order: str) -> None:
-        html = read(client, f"/models?sort={column.name}&order={order}")
-        assert len(list_models(html)) == 4
-        assert html.count("aria-sort=") == 1
-        assert f'aria-sort="{order}"' in html
+    def test_every_column_sorts(self, client: FlaskClient) -> None:
+        for column, order in product(COLUMNS, ("ascending", "descending")):
+            html = read(client, f"/models?sort={column.name}&order={order}")
+            assert len(list_models(html)) == 4
+            assert html.count("aria-sort=") == 1
+            assert f'aria-sort="{order}"' in html
 
     def test_numbers_in_names_count_as_numbers(self, client: FlaskClient) -> None:
         found = list_models(read(client, "/models?sort=model&order=ascending"))
         assert found[:2] == ["ann-32-nodes-0-dense", "ann-128-nodes-0-dense"]
 
-    @pytest.mark.parametrize("order", ["ascending", "descending"])
-    def test_a_row_without_the_value_goes_last(self, client: FlaskClient, order: str) -> None:
-        found = list_models(read(client, f"/models?sort=seconds&order={order}"))
-        assert found[-1] == "ann-128-nodes-0-dense"
+    def test_a_row_without_the_value_goes_last(self, client: FlaskClient) -> None:
+        for order in ("ascending", "descending"):
+            found = list_models(read(client, f"/models?sort=seconds&order={order}"))
+            assert found[-1] == "ann-128-nodes-0-dense"
 
     def test_a_header_links_to_the_other_order_and_keeps_the_filter(
         self, client: FlaskClient
@@ -129,30 +128,27 @@ class TestTable:
         assert "order=descending" in link
         assert list_models(read(client, link)) == ["ann-32-nodes-0-dense", "ann-128-nodes-0-dense"]
 
-    @pytest.mark.parametrize(
-        ("query", "count"),
-        [
+    def test_filters(self, client: FlaskClient) -> None:
+        for query, count in (
             ("text=SARTAJ+svm", 1),
             ("document=000", 2),
             ("protocol=grouped", 2),
             ("budget=served", 1),
             ("budget=quick&document=000", 0),
-        ],
-    )
-    def test_filters(self, client: FlaskClient, query: str, count: int) -> None:
-        html = read(client, f"/models?{query}")
-        assert len(list_models(html)) == count
-        assert f"{count} of 4 rows" in words(html)
+        ):
+            html = read(client, f"/models?{query}")
+            assert len(list_models(html)) == count
+            assert f"{count} of 4 rows" in words(html)
 
-    @pytest.mark.parametrize("text", ["frozen", "eingefroren", "Eingefroren svm", "head"])
-    def test_in_german_both_words_find_a_row(self, client: FlaskClient, text: str) -> None:
-        assert list_models(read(client, f"/models?lang=de&text={text}")) == ["resnet18"]
+    def test_a_search_is_in_the_language_of_the_page(self, client: FlaskClient) -> None:
+        html = read(client, "/models?lang=de&text=Eingefroren+svm")
+        assert list_models(html) == ["resnet18"]
 
-    @pytest.mark.parametrize("query", ["sort=size_of_heart", "order=up", "sort=<script>"])
-    def test_an_order_that_there_is_not(self, client: FlaskClient, query: str) -> None:
-        text = read(client, f"/models?{query}", 400)
-        assert "Accepted:" in text
-        assert "<script>" not in text
+    def test_an_order_that_there_is_not(self, client: FlaskClient) -> None:
+        for query in ("sort=size_of_heart", "order=up", "sort=<script>"):
+            text = read(client, f"/models?{query}", 400)
+            assert "Accepted:" in text
+            assert "<script>" not in text
 
     def test_other_parameters_are_let_be(self, client: FlaskClient) -> None:
         assert len(list_models(read(client, "/models/?utm_source=letter"))) == 4
@@ -173,14 +169,7 @@ class TestStudyFile:
 
     @pytest.mark.parametrize(
         ("name", "value"),
-        [
-            ("accuracy", "0.9"),
-            ("accuracy", 1e308),
-            ("loss", None),
-            ("by_class", []),
-            ("intervals", {"accuracy": "wide"}),
-            ("leaks", {"scans": "many"}),
-        ],
+        [("accuracy", "0.9"), ("accuracy", 1e308), ("by_class", [])],
     )
     def test_a_damaged_row_is_named_and_costs_no_other(
         self, client: FlaskClient, study: Path, name: str, value: Any
@@ -191,7 +180,8 @@ class TestStudyFile:
         file.write_text(json.dumps(raw), encoding="utf-8")
         html = read(client, "/models")
         assert "The study’s results are damaged" in html
-        assert f"{RESULT.id}/{ROW_FILE}: card.measurement.{name}" in html
+        assert f"{RESULT.id}/{ROW_FILE}: Expected " in html
+        assert f"card.measurement.{name}" in html
         assert str(study) not in html
         assert len(list_models(html)) == 3
         read(client, f"/models/reports/{RESULT.id}", 404)
@@ -208,15 +198,14 @@ def test_a_bundle_whose_card_is_damaged_is_refused_and_the_others_are_served(
     publish_model(tmp_path / "models", "binary-cnn")
     path = publish_model(tmp_path / "models", "mobilenet-v2") / "card.json"
     raw = json.loads(path.read_text())
-    raw["measurement"]["accuracy"], raw["parameters"] = "0.9", 10**400
+    raw["parameters"] = 10**400
     path.write_text(json.dumps(raw))
     folders = {"MODELS_DIR": tmp_path / "models", "STUDY_DIR": tmp_path / "none"}
     client = create_app(folders).test_client()
     assert list_models(read(client, "/models")) == ["binary-cnn"]
     read(client, "/")
     [refused] = client.get("/api/models").get_json()["refused"]
-    assert "parameters: 1000" in refused["reason"]
-    assert "measurement.accuracy: '0.9' is not a number" in refused["reason"]
+    assert "at `$.parameters`" in refused["reason"]
 
 
 class TestReports:
@@ -234,8 +223,8 @@ class TestReports:
         assert "Pituitary tumour 1 1 1 47" in text
         assert "7 of 10" in text
         assert "Seed 7" in text
-        assert "no equal of the published ones" in text
-        assert "Knows nothing." in text
+        assert "Do not compare its figures with" in text
+        assert LIMITS in text
         assert RESULT.training.command in text
         assert re.findall(r'<svg viewBox.*? aria-label="(.*?)"', html) == [
             "Loss",
@@ -255,7 +244,7 @@ class TestReports:
         assert "Each class" in text
         assert "mobilenet-v2, version 1 of 2026-11-21" in text
         assert "SHA-256 of its 2 files" in text
-        assert "Tests. Knows nothing." in text
+        assert f"{INTENDED_USE} {LIMITS}" in text
 
     def test_of_a_bundle_with_two_graphs(
         self, app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
@@ -264,11 +253,9 @@ class TestReports:
         card = replace(loaded.card, graphs=GRAPHS, graph_difference=6.13e-05)
         models = {"mobilenet-v2": replace(loaded, card=card)}
         monkeypatch.setattr("tumorapp.catalog.Catalog.models", models)
-        fp16 = (
-            "Graph in fp16 Its probabilities differ from the trained network’s by at most 0.000061."
-        )
+        fp16 = "fp16 graph Its probabilities differ from the trained network’s by at most 0.000061."
         int8 = "from the fp16 graph’s by at most 0.22, and 0.75% of its answers do."
-        served, other = " This one is served.", "; the int8 graph that is served: 94.3%"
+        served, other = " This one is served.", "; the served int8 graph: 94.3%"
         text = words(read(client, "/models/mobilenet-v2/1"))
         assert fp16 + served in text
         assert int8 in text
@@ -291,7 +278,7 @@ class TestReports:
             "with a confidence of up to 97.0%." in text
         )
         assert "3 of the 50 scans labelled “Glioma” (6.0%) were called “No tumour”." in text
-        assert "8 more are spread over other pairs" in text
+        assert "8 more scans were confused in other ways" in text
 
     @pytest.mark.parametrize("address", ["/models/mobilenet-v2/1", ADDRESS])
     def test_the_card_is_downloaded(self, client: FlaskClient, address: str) -> None:
@@ -329,9 +316,8 @@ class TestReports:
         assert "<svg viewBox" not in html
         assert "The written report" not in html
 
-    @pytest.mark.parametrize(
-        "address",
-        [
+    def test_what_there_is_not(self, client: FlaskClient) -> None:
+        for address in (
             "reports/none",
             "reports/..",
             f"reports/none/{FIGURES_FILE}",
@@ -345,10 +331,8 @@ class TestReports:
             "mobilenet-v2/1/..%2fcard.json",
             f"mobilenet-v2/1/{FIGURES_FILE}",
             "absent/1",
-        ],
-    )
-    def test_what_there_is_not(self, client: FlaskClient, address: str) -> None:
-        assert "Go to the start page" in read(client, f"/models/{address}", 404)
+        ):
+            assert "Go to the start page" in read(client, f"/models/{address}", 404)
 
 
 class TestFiles:

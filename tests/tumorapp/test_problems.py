@@ -1,7 +1,6 @@
 import io
 import logging
 from collections.abc import Callable
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +45,10 @@ def unreadable(scan: bytes) -> dict[str, tuple[bytes, str]]:
         "empty": (b"", "empty-file"),
         "signature-only": (b"\xff\xd8\xff", "damaged-image"),
         "text": (b"glioma, certainly", "not-an-image"),
-        "html": (b"<!doctype html><p>scan", "not-an-image"),
         "truncated": (scan[: len(scan) // 2], "damaged-image"),
-        "header-only": (scan[:30], "damaged-image"),
         "one-pixel": (save(Image.new("L", (1, 1), 9)), "image-too-small"),
         "black": (save(Image.new("L", (200, 200), 0)), "blank-image"),
-        "white": (save(Image.new("RGB", (200, 200), "white")), "blank-image"),
         "gif": (save(Image.new("L", (200, 200), 0), "GIF"), "format-not-read"),
-        "zeros": (bytes(5000), "not-an-image"),
     }
 
 
@@ -124,15 +119,12 @@ def test_a_form_of_too_much(
 @pytest.mark.parametrize(
     "name",
     [
-        "a\nb.jpg",
         "\N{BRAIN}\N{ZERO WIDTH JOINER}.jpg",
         "<script>alert(1)</script>.jpg",
         "../../../etc/passwd",
-        "C:\\scans\\1.jpg",
         "x" * 10_000,
         "\x00.jpg",
         "%00%0d%0a",
-        " ",
     ],
 )
 def test_odd_file_names(client: FlaskClient, scan: bytes, form: Form, name: str) -> None:
@@ -157,12 +149,9 @@ def test_an_unknown_model(client: FlaskClient, scan: bytes) -> None:
     [
         ("heatmap=maybe", "invalid-option"),
         ("heatmap=", "invalid-option"),
-        ("heatmap=2", "invalid-option"),
         (f"model={'m' * 101}", "invalid-option"),
         ("heatmap=1&heatmap=0", "repeated-option"),
-        ("model=binary-cnn&model=mobilenet-v2", "repeated-option"),
         ("heatmaps=1", "unknown-option"),
-        ("modle=binary-cnn", "unknown-option"),
     ],
 )
 @pytest.mark.parametrize("in_form", [False, True])
@@ -212,14 +201,14 @@ def test_an_image_sent_without_its_type(
     assert "-H 'Content-Type: image/jpeg'" in found["detail"]
 
 
-@pytest.mark.parametrize("kind", ["application/json", "text/plain", "video/mp4", "nonsense"])
+@pytest.mark.parametrize("kind", ["application/json", "nonsense"])
 def test_a_body_of_another_type(client: FlaskClient, scan: bytes, kind: str) -> None:
     found = problem(client.post("/api/predict", data=scan, content_type=kind), 415)
     assert found["code"] == "unsupported-body"
     assert kind in found["detail"]
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "TRACE", "NONSENSE"])
+@pytest.mark.parametrize("method", ["GET", "DELETE", "NONSENSE"])
 def test_a_wrong_method(client: FlaskClient, method: str) -> None:
     response = client.open("/api/predict", method=method)
     found = problem(response, 405)
@@ -228,15 +217,13 @@ def test_a_wrong_method(client: FlaskClient, method: str) -> None:
     assert found["accepted"] == ["OPTIONS", "POST"]
 
 
-@pytest.mark.parametrize(
-    "path", ["/api", "/api/", "/api/predict/", "/nothing", "/api/..", "/%00", "/%ff"]
-)
+@pytest.mark.parametrize("path", ["/api", "/api/predict/", "/nothing", "/%00", "/%ff"])
 def test_an_unknown_path(client: FlaskClient, path: str) -> None:
     assert problem(client.get(path), 404)["code"] == "not-found"
 
 
-@pytest.mark.parametrize("status", [status for status in HTTPStatus if status >= 400])
-def test_every_status_has_one_shape(app: Flask, status: HTTPStatus) -> None:
+@pytest.mark.parametrize("status", [400, 406, 418, 429, 500, 504])
+def test_every_status_has_one_shape(app: Flask, status: int) -> None:
     known = werkzeug.exceptions.default_exceptions
     with app.test_request_context("/api/x"):
         error = known[status]() if status in known else werkzeug.exceptions.HTTPException()
@@ -285,9 +272,7 @@ def test_what_is_not_a_problem(app: Flask) -> None:
         ("/nothing", BROWSER, "text/html"),
         ("/nothing", "*/*", "application/problem+json"),
         ("/nothing", "application/json", "application/problem+json"),
-        ("/nothing", "application/json, text/html;q=0.5", "application/problem+json"),
         ("/nothing", "text/html, application/json;q=0.5", "text/html"),
-        ("/nothing", "nonsense", "application/problem+json"),
         ("/nothing", "", "application/problem+json"),
         ("/api/nothing", BROWSER, "application/problem+json"),
     ],
@@ -302,7 +287,7 @@ def test_people_get_a_page_and_programs_get_json(
 
 @pytest.mark.parametrize("accept", [BROWSER, "*/*"])
 @pytest.mark.parametrize("path", ["/", "/nothing", "/api/models"])
-@pytest.mark.parametrize("host", ["x" * 300, "a b", "[::1", "\xff"])
+@pytest.mark.parametrize("host", ["x" * 300, "[::1", "\xff"])
 def test_a_host_that_is_none(client: FlaskClient, host: str, path: str, accept: str) -> None:
     response = client.get(path, environ_overrides={"HTTP_HOST": host, "HTTP_ACCEPT": accept})
     assert response.status_code in (200, 400, 404)

@@ -288,8 +288,8 @@ def test_each_promise_has_its_test() -> None:
 def test_some_damaged_inputs() -> None:
     from benchmarks.fuzz import run
 
-    outcomes, slowest = run(first=1_000_000, inputs=2000, seed=1, seconds=5)
-    assert sum(outcomes.values()) == 2000
+    outcomes, slowest = run(first=1_000_000, inputs=600, seed=1, seconds=5)
+    assert sum(outcomes.values()) == 600
     assert len(outcomes) == 5
     assert slowest < 5
 

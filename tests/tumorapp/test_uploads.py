@@ -34,30 +34,17 @@ def test_the_parts_named_image_in_their_order(form: Form) -> None:
     ]
 
 
-def test_an_empty_file_with_a_name_is_a_file(form: Form) -> None:
-    assert read_files(received(**form(("image", "a.jpg", b""))), 1) == [ImageFile("a.jpg", b"")]
-
-
 def test_a_part_without_a_name_gets_one(form: Form) -> None:
     request = received(**form(("image", "a.jpg", b"1"), ("image", "", b"2")))
     assert [file.name for file in read_files(request, 2)] == ["a.jpg", "image 2"]
 
 
 @pytest.mark.parametrize(
-    "content_type", ["image/jpeg", "IMAGE/PNG", "image/x-unknown; q=1", "application/octet-stream"]
+    "content_type", ["IMAGE/PNG", "image/x-unknown; q=1", "application/octet-stream"]
 )
 def test_a_raw_body(content_type: str) -> None:
     request = received(data=b"pixels", content_type=content_type)
     assert read_files(request, 1) == [ImageFile("body", b"pixels")]
-
-
-def test_one_too_many(form: Form) -> None:
-    parts = [("image", f"{index}.jpg", b"x") for index in range(3)]
-    assert len(read_files(received(**form(*parts)), 3)) == 3
-    with pytest.raises(Problem) as caught:
-        read_files(received(**form(*parts)), 2)
-    assert caught.value.code == "too-many-images"
-    assert caught.value.message.values == {"count": 3, "most": 2}
 
 
 def test_a_part_without_a_field_name() -> None:
@@ -65,13 +52,6 @@ def test_a_part_without_a_field_name() -> None:
     request = received(data=body, content_type="multipart/form-data; boundary=b")
     with pytest.raises(Problem, match="no file in a field named image"):
         read_files(request, 1)
-
-
-def test_a_long_list_of_fields_is_cut(form: Form) -> None:
-    request = received(**form(*((f"field-{index}", None, b"x") for index in range(500))))
-    with pytest.raises(Problem) as caught:
-        read_files(request, 1)
-    assert len(str(caught.value)) < 300
 
 
 def test_a_body_in_chunks_that_is_too_long_is_not_cut_silently(app: Flask) -> None:

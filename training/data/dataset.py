@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from brainscan.bundle.sentences import NO_HEALTHY_CLASS, UNNAMED_TUMOURS
 from brainscan.scan import ScanSpecification
 from training.data.audit import find_leaks, group_near_duplicates
 from training.data.cache import PreparedArrays, prepare_arrays
@@ -136,15 +137,9 @@ def _assemble(trees: Sequence[ScanTree], task: Task, arrays: PreparedArrays) -> 
 def _note_classes(task: Task, nameless: int) -> list[str]:
     notes = []
     if task.healthy is None:
-        notes.append(
-            f"None of the classes {', '.join(task.classes)} is known to mean healthy: whatever a "
-            "model trained on them answers counts as a tumour."
-        )
+        notes.append(NO_HEALTHY_CLASS.format(f"'{', '.join(task.classes)}'"))
     if nameless:
-        notes.append(
-            f"{nameless:,} further scans show a tumour whose kind is not named. Six in seven of "
-            "them teach a network that there is one."
-        )
+        notes.append(UNNAMED_TUMOURS.format(f"{nameless:,}"))
     return notes
 
 

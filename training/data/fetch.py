@@ -20,7 +20,7 @@ from training.data.folders import find_scans
 from training.data.sources import SOURCES, DataError, Source
 
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, DataCorruptionError)
-_AGAIN = "Run the same command again: it goes on with what was downloaded."
+_AGAIN = "Run the same command again: it continues with what was downloaded."
 
 
 class FetchError(DataError):
@@ -31,7 +31,7 @@ def fetch(name: str, destination: Path) -> Path:
     """Download a known data set and lay it out as `destination/name`.
 
     The folder appears only when it is complete. A second call finds it and does nothing; a call
-    after an interrupted one goes on with what was downloaded. Kaggle's sets pass through
+    after an interrupted one continues with what was downloaded. Kaggle's sets pass through
     kagglehub's own cache (`KAGGLEHUB_CACHE`, by default `~/.cache/kagglehub`), whose files are
     linked rather than copied where both lie on one disk, and need its credentials only where
     Kaggle asks for them. figshare's archives wait in `destination/figshare.download` until they

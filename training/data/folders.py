@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
+from brainscan.bundle.sentences import EXCLUDED, NEXT_TO_CLASSES, UNKNOWN_CLASS
 from brainscan.scan.formats import list_endings
 from training.data.sources import CANONICAL_CLASSES, DataError, canonical_class
 
@@ -93,14 +94,13 @@ def read_tree(root: Path, *, exclude: Sequence[str] = ()) -> ScanTree:
         raise DataError(f"The data folder {root} {problem}.\n{describe_layout()}")
     name = root.name if root.name not in ("", "..") else root.resolve().name
     images, excluded = _drop_excluded(sorted(_images(root)), name, exclude)
-    notes = [
-        f"Left out {count} images that match {pattern!r}, as asked."
-        for pattern, count in excluded.items()
-    ]
+    notes = [EXCLUDED.format(count, repr(pattern)) for pattern, count in excluded.items()]
     sizes = Counter(path.parent for path in images)
     labels = _labels({folder: folder.name or name for folder in sizes})
     notes += [
-        f"Left out {root / folder} ({count} images): {_explain_left_out(folder, sizes)}."
+        (NEXT_TO_CLASSES if _lies_beside(folder, sizes) else UNKNOWN_CLASS).format(
+            f"'{root / folder}'", count, f"'{', '.join(CANONICAL_CLASSES)}'"
+        )
         for folder, count in sizes.items()
         if folder not in labels
     ]
@@ -157,12 +157,6 @@ def _labels(names: dict[Path, str]) -> dict[Path, str]:
 def _lies_beside(folder: Path, folders: Iterable[Path]) -> bool:
     """Tell whether a folder of images is the tree's top, with other folders of images below it."""
     return folder == _TOP and any(other != _TOP for other in folders)
-
-
-def _explain_left_out(folder: Path, folders: Iterable[Path]) -> str:
-    if _lies_beside(folder, folders):
-        return "they are next to the folders of the classes, in none of them"
-    return f"its name is not a class known here ({', '.join(CANONICAL_CLASSES)})"
 
 
 def _part(path: Path) -> Literal["train", "test"] | None:

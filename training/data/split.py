@@ -74,7 +74,7 @@ def split_scans(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
       and no near-duplicate of it trains.
     - `random-75-25`, `random-80-20`: a stratified draw of 25 % (document 000's 3:1) or 20 % (the
       other documents) to test and a tenth of the rest to validate; near-duplicates may straddle,
-      so their figures flatter.
+      so their figures are too good.
     - `grouped`: a seventh to test and a tenth of the rest to validate, and near-duplicates,
       mirrored ones too, stay together.
 

@@ -1,6 +1,5 @@
 """What goes into the API and what comes out of it."""
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from brainscan import Examination
 from brainscan.messages import KINDS, Message, Problem
 from brainscan.scan.formats import list_media_types, list_names
 from tumorapp.language.translation import tell
+from tumorapp.pictures import link_png
 
 FILE = {"type": "string", "format": "binary"}
 _WARNINGS = [code for code, kind in KINDS.items() if kind.status is None]
@@ -147,7 +147,7 @@ def _write_heatmap(found: Examination) -> str | None:
     """Write a heat map as a link that holds the picture itself."""
     if found.heatmap is None:
         return None
-    return "data:image/png;base64," + base64.b64encode(found.heatmap).decode("ascii")
+    return link_png(found.heatmap)
 
 
 class PredictionSchema(Schema):

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tumorapp.cli.data import data_commands
+from tumorapp.cli.keys import keys_commands
 from tumorapp.cli.models import models_commands
 from tumorapp.cli.predict import predict_command
 from tumorapp.cli.quantize import quantize_command
@@ -14,11 +15,13 @@ from tumorapp.cli.study import study_command
 from tumorapp.cli.train import train_command
 from tumorapp.feature import Feature
 
+_OUR_PACKAGES = ("brainscan", "training", "tumorapp")
 
-def _explain_missing_packages(command: click.Command) -> None:
-    """Let a command, and those below it, say what to do where a package is not installed."""
+
+def _explain_errors(command: click.Command) -> None:
+    """Let a command, and those below it, end with a message where a person can act on it."""
     for inner in command.commands.values() if isinstance(command, click.Group) else ():
-        _explain_missing_packages(inner)
+        _explain_errors(inner)
     if command.callback is not None:
         command.callback = _explained(command.callback)
     for parameter in command.params:
@@ -36,6 +39,15 @@ def _explained(callback: Callable[..., Any]) -> Callable[..., Any]:
                 f"This command needs the packages of requirements.txt (missing: {error.name}). "
                 "`make dev` installs them, and more, into .venv/dev: use .venv/dev/bin/flask."
             ) from error
+        except OSError as error:
+            raise click.ClickException(
+                f"{error}. Make room or change the folder, then run the same command again."
+            ) from error
+        except Exception as error:
+            ours = type(error).__module__.partition(".")[0] in _OUR_PACKAGES
+            if ours or isinstance(error, ValueError):
+                raise click.ClickException(str(error)) from error
+            raise
 
     return run
 
@@ -47,8 +59,9 @@ _COMMANDS: tuple[click.Command, ...] = (
     models_commands,
     predict_command,
     study_command,
+    keys_commands,
 )
 for _command in _COMMANDS:
-    _explain_missing_packages(_command)
+    _explain_errors(_command)
 
 FEATURE = Feature("commands", commands=_COMMANDS)

@@ -1,10 +1,13 @@
-"""Keras and its backend: which may be chosen, and loading them without what TensorFlow writes."""
+"""What the commands that train share: Keras and its backend, weights, and being stopped."""
 
 import importlib.util
 import os
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,7 +33,7 @@ def check_backend() -> None:
 
 
 def load_backend() -> None:
-    """Import Keras; whoever has set `TF_CPP_MIN_LOG_LEVEL` gets the log that it asks for.
+    """Import Keras without TensorFlow's log, unless `TF_CPP_MIN_LOG_LEVEL` asks for it.
 
     TensorFlow heeds it only once it is loaded, and has written six lines by then.
     """
@@ -53,3 +56,24 @@ def _silenced_stderr() -> Iterator[None]:
     finally:
         os.dup2(kept, _STDERR)
         os.close(kept)
+
+
+class Weights(click.Path):
+    """What a pretrained network starts from: "imagenet", "none", or a path."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Take a named start as it is, and check anything else as a path."""
+        return value if value in ("imagenet", "none") else super().convert(value, param, ctx)
+
+
+@contextmanager
+def stoppable(advice: str) -> Iterator[None]:
+    """Let Ctrl-C, `kill` and `docker stop` end a command, and say how to go on."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"\nStopped. {advice}", err=True)
+        sys.exit(128 + signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGTERM, before)

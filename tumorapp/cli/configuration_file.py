@@ -61,5 +61,5 @@ config_option = click.option(
     is_eager=True,
     expose_value=False,
     callback=_read_into_defaults,
-    help="YAML file whose keys are these options' long names; the command line goes before it.",
+    help="YAML file whose keys are these options' long names; the command line takes precedence.",
 )

@@ -32,12 +32,9 @@ Examples:
 def fetch_command(name: str, into: Path | None) -> None:
     """Download data set NAME: sartaj, nickparvar, preetviradiya, br35h or figshare."""
     from training.data.fetch import fetch
-    from training.data.sources import SOURCES, DataError
+    from training.data.sources import SOURCES
 
-    try:
-        folder = fetch(name, into or Path(current_app.instance_path) / "data")
-    except DataError as error:
-        raise click.ClickException(str(error)) from error
+    folder = fetch(name, into or Path(current_app.instance_path) / "data")
     source = SOURCES[name]
     click.echo(f"{source.title} is in {folder}. Licence: {source.licence}.")
 
@@ -56,18 +53,11 @@ Examples:
 def audit_command(folders: tuple[Path, ...], exclude: tuple[str, ...]) -> None:
     """Count classes, near-duplicates, leaks between Training and Testing, and contradictions."""
     from training.data.dataset import describe_problems, load_dataset
-    from training.data.sources import DataError
 
-    try:
-        dataset = load_dataset(
-            folders,
-            ScanSpecification(size=96),
-            Path(current_app.instance_path) / "cache",
-            binary=False,
-            exclude=exclude,
-        )
-    except DataError as error:
-        raise click.ClickException(str(error)) from error
+    cache = Path(current_app.instance_path) / "cache"
+    dataset = load_dataset(
+        folders, ScanSpecification(size=96), cache, binary=False, exclude=exclude
+    )
     for line in describe_problems(dataset):
         click.echo(line)
 
@@ -106,13 +96,9 @@ def augment_command(scan: Path, preview: Path) -> None:
         )
     try:
         prepared = read_scan(scan.read_bytes(), ScanSpecification(_PREVIEW_SIDE))
-        Image.fromarray(draw_sheet(prepared.pixels)).save(preview)
     except ScanError as error:
-        raise click.ClickException(f"{scan}: {error}") from error
-    except OSError as error:
-        raise click.ClickException(
-            f"{error}. Check that {scan} can be read and {preview} can be written."
-        ) from error
+        raise error.about(str(scan)) from error
+    Image.fromarray(draw_sheet(prepared.pixels)).save(preview)
     if not prepared.found_head:
         click.echo(f"{scan}: {Message('no-head-outline')}", err=True)
     click.echo(f"The variants of {scan} are in {preview}")

@@ -48,14 +48,14 @@ def describe_change(bundle: Path) -> str:
     if earlier is None:
         return describe_reload()
     return (
-        f"It takes the place of version {earlier}. {describe_reload()} To go back: flask models "
+        f"It replaces version {earlier}. {describe_reload()} To go back: flask models "
         f"activate {name} {earlier}"
     )
 
 
 def describe_reload() -> str:
-    """Say when a running service takes up what has changed."""
-    return f"A running service knows within {SECONDS} s."
+    """Say when a running service loads what has changed."""
+    return f"A running service notices within {SECONDS} s."
 
 
 def _read(root: Path, name: str, version: int) -> Card | str:

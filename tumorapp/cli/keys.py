@@ -7,8 +7,6 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from tumorapp.errors import ConfigurationError
-
 if TYPE_CHECKING:
     from tumorapp.keys import KeyFile
 
@@ -27,18 +25,13 @@ def add_command(name: str) -> None:
     """
     if not _NAME.fullmatch(name):
         raise click.ClickException(
-            f"{name!r} is not a name for a key. Give at most 64 letters, digits, dots, dashes and "
-            "underscores, a letter or digit first."
+            f"{name!r} is not accepted. Give a name of at most 64 letters, digits, dots, dashes "
+            "and underscores, a letter or digit first."
         )
-    try:
-        secret = _file().add(name)
-    except ValueError as error:
-        raise click.ClickException(f"{error} Remove it first, or choose another name.") from error
-    except (ConfigurationError, OSError) as error:
-        raise click.ClickException(f"No key was made: {error}") from error
+    secret = _file().add(name)
     click.echo(secret)
     click.echo(
-        "Keep it well: only its hash is stored, so it cannot be shown again. Send it as\n"
+        "Store it safely: only its hash is kept here, so it cannot be shown again. Send it as\n"
         f"  Authorization: Bearer {secret[:12]}…",
         err=True,
     )
@@ -49,10 +42,7 @@ def add_command(name: str) -> None:
 @keys_commands.command("list")
 def list_command() -> None:
     """List the keys: names, and when they were made (UTC)."""
-    try:
-        keys = _file().read()
-    except ConfigurationError as error:
-        raise click.ClickException(str(error)) from error
+    keys = _file().read()
     if not keys:
         click.echo("There are no keys. `flask keys add NAME` makes one.")
         return
@@ -65,15 +55,8 @@ def list_command() -> None:
 @click.argument("name")
 def remove_command(name: str) -> None:
     """Remove the key of NAME; the service refuses it from now on."""
-    try:
-        _file().remove(name)
-    except KeyError:
-        raise click.ClickException(
-            f"There is no key named {name!r}. `flask keys list` shows them."
-        ) from None
-    except (ConfigurationError, OSError) as error:
-        raise click.ClickException(f"Nothing was removed: {error}") from error
-    click.echo(f"The key {name} is removed.")
+    _file().remove(name)
+    click.echo(f"Removed the key {name}.")
 
 
 def _file() -> "KeyFile":

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import click
 from flask import current_app
@@ -14,14 +15,13 @@ from tqdm import tqdm
 from brainscan.bundle import (
     BundleError,
     Card,
-    PublishError,
     installed_versions,
     pin_version,
     read_bundle,
     remove_version,
     survey_bundles,
 )
-from brainscan.engine import Engine, EngineError, EngineUnavailableError, choose_engine
+from brainscan.engine import Engine, EngineError, choose_engine
 from brainscan.examine import open_version
 from tumorapp.cli.backend import check_backend, load_backend
 from tumorapp.cli.installed import (
@@ -33,7 +33,7 @@ from tumorapp.cli.installed import (
     lay_out,
 )
 
-models_commands = AppGroup("models", help="Look at models, choose, check, remove, import.")
+models_commands = AppGroup("models", help="List, choose, check, remove and import models.")
 
 _HEADER = ("name", "parameters", "size", "document", "pretrained", "summary")
 
@@ -98,14 +98,11 @@ def list_command() -> None:
 @click.argument("name")
 @click.argument("version")
 def activate_command(name: str, version: str) -> None:
-    """Let VERSION of model NAME be served, whatever else is published; "newest" ends that."""
+    """Serve VERSION of model NAME, whatever is published later; "newest" ends that."""
     number = None if version == "newest" else _read_number(version)
-    try:
-        if number is not None:
-            open_version(_find(name, number), _opener())
-        pin_version(_root(), name, number)
-    except (BundleError, EngineError, PublishError) as error:
-        raise click.ClickException(f"{error} Nothing was changed.") from error
+    if number is not None:
+        open_version(_find(name, number), _choose_engine())
+    pin_version(_root(), name, number)
     chosen = f"{name}/{number} is active." if number else f"The newest {name} is active."
     click.echo(f"{chosen} {describe_reload()}")
 
@@ -113,7 +110,7 @@ def activate_command(name: str, version: str) -> None:
 @models_commands.command("remove")
 @click.argument("name")
 @click.argument("version", type=int)
-@click.option("--yes", is_flag=True, help="Also where it is the one that is served.")
+@click.option("--yes", is_flag=True, help="Even if it is the one that is served.")
 def remove_command(name: str, version: int, *, yes: bool) -> None:
     """Delete VERSION of model NAME from the disk."""
     folder = _find(name, version)
@@ -122,12 +119,9 @@ def remove_command(name: str, version: int, *, yes: bool) -> None:
         which = "only version" if len(found.stamps) == 1 else "version that is served"
         raise click.ClickException(
             f"{name}/{version} is the {which} of its model. Nothing was removed; --yes removes it "
-            "nevertheless."
+            "anyway."
         )
-    try:
-        remove_version(_root(), name, version)
-    except (BundleError, PublishError) as error:
-        raise click.ClickException(str(error)) from error
+    remove_version(_root(), name, version)
     click.echo(f"Removed {folder}. {describe_reload()}")
 
 
@@ -138,25 +132,25 @@ def remove_command(name: str, version: int, *, yes: bool) -> None:
 def verify_command(context: click.Context, name: str | None, version: int | None) -> None:
     """Check that files are as published and that graphs answer as their cards say.
 
-    All that is installed, or that of model NAME, or one VERSION of it. The exit status is 1 where
+    Everything that is installed, or model NAME, or one VERSION of it. The exit status is 1 if
     something is wrong.
     """
     installed = installed_versions(_root())
     if name is not None:
         _check_installed(name, version)
         installed = {name: installed[name] if version is None else [version]}
-    opener, wrong = _opener(), 0
+    open_bundle, wrong = _choose_engine(), 0
     for each, versions in installed.items():
         for number in versions:
             try:
-                card = open_version(_root() / each / str(number), opener).card
+                card = open_version(_root() / each / str(number), open_bundle).card
             except (BundleError, EngineError) as error:
                 wrong += 1
                 click.echo(f"{each}/{number}: {error}")
             else:
                 click.echo(
                     f"{each}/{number}: its {len(card.files)} files are as they were published, and "
-                    "its answers have the form that its card describes."
+                    "its answers match its card."
                 )
     context.exit(1 if wrong else 0)
 
@@ -168,10 +162,9 @@ def _check_name(
 ) -> str:
     """Refuse a name that no card may have."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
-        example = re.sub(r"[^a-z0-9.-]+", "-", name.lower()).strip(".-") or "my-model"
         raise click.BadParameter(
             f"{name!r} is not accepted. Give small letters a-z, digits, - and dots, the first a "
-            f"letter or a digit, such as {example}."
+            "letter or a digit."
         )
     return name
 
@@ -208,21 +201,11 @@ Examples:
     "--size", type=int, help="Width of its input in pixels, where its file leaves it open."
 )
 @click.option(
-    "--tumor-free", metavar="CLASS", help="The class that is no tumour; it becomes notumor."
+    "--tumor-free", metavar="CLASS", help="The class without a tumour; it becomes notumor."
 )
 @click.option("--logits", is_flag=True, help="Its last layer has no softmax or sigmoid.")
 @click.option("--crop", is_flag=True, help="It was trained on scans cropped around the head.")
-def import_command(
-    file: Path,
-    name: str,
-    classes: str,
-    scale: str,
-    size: int | None,
-    tumor_free: str | None,
-    *,
-    logits: bool,
-    crop: bool,
-) -> None:
+def import_command(file: Path, name: str, classes: str, **options: Any) -> None:
     """Make a bundle of a Keras model, FILE (.keras or .h5), and publish it.
 
     Only Keras's own layers are accepted: Lambda layers and other code are refused. Its answers are
@@ -230,22 +213,15 @@ def import_command(
     """
     check_backend()
     load_backend()
-    from training.export import ExportError
-    from training.import_model import ImportModelError, ImportRequest, import_model
+    from training.import_model import ImportRequest, import_model
 
     names = tuple(part.strip() for part in classes.split(","))
-    request = ImportRequest(
-        file, name, names, scale, _root(), size, tumor_free, logits=logits, crop=crop
-    )
-    try:
-        bundle = import_model(request)
-    except (ImportModelError, ExportError, PublishError) as error:
-        raise click.ClickException(str(error)) from error
+    bundle = import_model(ImportRequest(file, name, names, models=_root(), **options))
     card = read_bundle(bundle)
     click.echo(f"Published {bundle}. {describe_change(bundle)}")
     if all(map(card.is_tumor, card.classes)):
         click.echo("Each of its classes counts as a tumour; --tumor-free names one that does not.")
-    click.echo("Nothing was measured: do not trust it before it was tested on labelled scans.")
+    click.echo("Nothing was measured: do not trust it until you have tested it on labelled scans.")
 
 
 def _find(name: str, version: int) -> Path:
@@ -272,9 +248,6 @@ def _root() -> Path:
     return Path(current_app.config["MODELS_DIR"])
 
 
-def _opener() -> Callable[[Path, Card], Engine]:
+def _choose_engine() -> Callable[[Path, Card], Engine]:
     config = current_app.config
-    try:
-        return choose_engine(config["ENGINE"], config["INFERENCE_THREADS"], config["GRAPH"])
-    except EngineUnavailableError as error:
-        raise click.ClickException(str(error)) from error
+    return choose_engine(config["ENGINE"], config["INFERENCE_THREADS"], config["GRAPH"])

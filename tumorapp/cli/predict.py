@@ -1,27 +1,28 @@
 """`flask predict`: the scans of files and folders, as a table, a CSV file and pictures."""
 
-import contextlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+import cv2
+import numpy as np
 from flask import current_app
 from flask.cli import with_appcontext
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from brainscan import ImageFile, Model, Problem, ScanError
+from brainscan import ImageFile, Model, ScanError
 from brainscan.heatmap import lay_over
 from brainscan.scan import read_picture
 from brainscan.scan.folders import find_images
 from brainscan.scan.formats import list_endings
 from tumorapp.api.schemas import PredictionSchema
 from tumorapp.catalog import Catalog
-from tumorapp.errors import ConfigurationError
 from tumorapp.prediction_table import fill_row, open_table
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ Examples:
   flask predict scans/ --server http://127.0.0.1:8000
 """
 
-# A prediction or an error, as the API writes either; and the scan with its heat map over it, a
-# PNG, where that was asked for and the model gives one.
-_Found = tuple[Mapping[str, Any], bytes | None]
+# A prediction or an error, as the API writes either; and the scan with its heat map over it, where
+# that was asked for and the model gives one.
+_Found = tuple[Mapping[str, Any], NDArray[np.uint8] | None]
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,8 @@ class _Predictor:
 @click.option(
     "--csv",
     "table",
-    type=click.File(
-        "w", encoding="utf-8", lazy=True
-    ),  # an old one stays until there is something to write
+    # Lazily: an old file stays until there is something to write.
+    type=click.File("w", encoding="utf-8", lazy=True),
     metavar="FILE",
     help="Write a row for each scan into FILE.",
 )
@@ -78,13 +78,12 @@ class _Predictor:
     metavar="FOLDER",
     help="Write each scan with its heat map over it into FOLDER, as PNG.",
 )
-@click.option("--server", metavar="URL", help="Ask the TumorApp that runs there.")
+@click.option("--server", metavar="URL", help="Ask the TumorApp at this address.")
 @click.option(
     "--api-key",
     envvar="TUMORAPP_API_KEY",
     metavar="KEY",
-    help="The key, where that TumorApp asks for one. Better given as TUMORAPP_API_KEY: others on "
-    "the machine can read a command.",
+    help="Its API key. Better set TUMORAPP_API_KEY: others on the machine can see a command line.",
 )
 @with_appcontext
 def predict_command(
@@ -97,8 +96,8 @@ def predict_command(
 ) -> None:
     """Predict scans: image files, and folders with all that is below them.
 
-    A file that cannot be read is listed and skipped; the exit code is then 1. Of a folder's files
-    that are no images by their names, the end says how many there are.
+    A file that cannot be read is listed and skipped; the exit code is then 1. Files of a folder
+    whose names are not those of images are left out, and counted at the end.
     """
     files, others = find_images(paths)
     listed = ", ".join(list_endings())
@@ -107,10 +106,8 @@ def predict_command(
         raise click.ClickException(
             f"No images were found. Accepted: names that end in {listed}. {left_out}".rstrip()
         )
-    with contextlib.ExitStack() as stack:
-        there = _ask_server(server, model, api_key) if server else None
-        chosen = stack.enter_context(there) if there else _open_model(model)
-        skipped = _predict_files(chosen, files, table, heatmaps)
+    chosen = _ask_server(server, model, api_key) if server else _open_model(model)
+    skipped = _predict_files(chosen, files, table, heatmaps)
     if left_out:
         click.echo(f"{left_out} Names of images end in {listed}.", err=True)
     if skipped:
@@ -120,10 +117,7 @@ def predict_command(
 def _open_model(name: str | None) -> _Predictor:
     """Open the model of that name, or the default one, in this process."""
     catalog: Catalog = current_app.extensions["catalog"]
-    try:
-        model = catalog.get(name)
-    except (Problem, ConfigurationError) as error:
-        raise click.ClickException(str(error)) from error
+    model = catalog.get(name)
     card = model.card
     return _Predictor(card.name, str(card.version), card.classes, partial(_predict_here, model))
 
@@ -141,21 +135,16 @@ def _predict_here(model: Model, file: ImageFile, wants_picture: bool) -> _Found:
     return _PREDICTION.dump(found), picture
 
 
-@contextlib.contextmanager
-def _ask_server(url: str, name: str | None, api_key: str | None) -> Iterator[_Predictor]:
+def _ask_server(url: str, name: str | None, api_key: str | None) -> _Predictor:
     """Choose the model of that name, or the default one, of a TumorApp that runs elsewhere."""
-    from tumorapp import client
+    from tumorapp.client import Client
 
-    try:
-        with client.Client(url, api_key=api_key) as server:
-            models = server.models()
-            for model in models:
-                if model.name == name or (name is None and model.default):
-                    predict = partial(_predict_there, server, model.name)
-                    yield _Predictor(model.name, model.version, model.classes, predict)
-                    return
-    except client.ClientError as error:
-        raise click.ClickException(str(error)) from error
+    server = click.get_current_context().with_resource(Client(url, api_key=api_key))
+    models = server.models()
+    for model in models:
+        if model.name == name or (name is None and model.default):
+            predict = partial(_predict_there, server, model.name)
+            return _Predictor(model.name, model.version, model.classes, predict)
     wanted = f"model named {name!r}" if name else "default model"
     raise click.ClickException(
         f"{url} has no {wanted}. It serves: {', '.join(model.name for model in models) or 'none'}."
@@ -226,7 +215,7 @@ def _predict_files(
     return skipped
 
 
-def _write_picture(path: Path, picture: bytes) -> None:
+def _write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
     """Write the picture of a file below the folder of pictures, where the file is below its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_name(f"{path.name}.png").write_bytes(picture)
+    path.with_name(f"{path.name}.png").write_bytes(cv2.imencode(".png", picture)[1].tobytes())

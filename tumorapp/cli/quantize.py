@@ -6,7 +6,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from brainscan.bundle import BundleError, PublishError, read_bundle, survey_bundles
+from brainscan.bundle import read_bundle, survey_bundles
 from tumorapp.cli.installed import describe_change, find_active
 
 
@@ -46,16 +46,9 @@ def quantize_command(name: str, data: tuple[Path, ...], exclude: tuple[str, ...]
         )
     from training.quantize import quantize_bundle
 
-    try:
-        bundle = quantize_bundle(
-            root / name / str(version),
-            data,
-            Path(current_app.instance_path) / "cache",
-            exclude,
-            tell=click.echo,
-        )
-    except (BundleError, PublishError, ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+    cache = Path(current_app.instance_path) / "cache"
+    folder = root / name / str(version)
+    bundle = quantize_bundle(folder, data, cache, exclude, tell=click.echo)
     graphs = read_bundle(bundle).graphs
     for precision in ("fp16", "int8"):
         found = getattr(graphs, precision)

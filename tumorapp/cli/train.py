@@ -3,7 +3,6 @@
 import difflib
 import math
 import shlex
-import signal
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from flask import current_app
 
-from tumorapp.cli.backend import check_backend, load_backend
+from tumorapp.cli.backend import Weights, check_backend, load_backend, stoppable
 from tumorapp.cli.configuration_file import config_option
 from tumorapp.cli.installed import describe_change
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from training.run import TrainingRequest
 
 PROTOCOLS = ("official", "random-75-25", "random-80-20", "grouped")
-_NAMED_WEIGHTS = ("imagenet", "none")
 # Options that a request takes as they are.
 _PASSED_ON = ("protocol", "method", "head", "seed", "precision", "fresh")
 _EXAMPLES = """
@@ -58,7 +56,7 @@ class _FiniteRange(click.FloatRange):
     required=True,
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Folder with a subfolder for each class; may be given more than once to merge sets.",
+    help="Folder with a subfolder for each class; repeat the option to merge sets.",
 )
 @click.option(
     "--protocol",
@@ -90,8 +88,10 @@ class _FiniteRange(click.FloatRange):
     help="With --method frozen: softmax, the network's own head, and svm, a linear support vector "
     "machine, are published as a bundle; knn, nearest neighbours, gives a report only.",
 )
-@click.option("--epochs", type=click.IntRange(1), help="The most epochs; part of a run's identity.")
-@click.option("--batch", type=click.IntRange(1), help="Scans a step.")
+@click.option(
+    "--epochs", type=click.IntRange(1), help="At most so many epochs; part of a run's identity."
+)
+@click.option("--batch", type=click.IntRange(1), help="Scans in a step.")
 @click.option("--learning-rate", type=_FiniteRange(0, min_open=True), help="At the start.")
 @click.option("--patience", type=click.IntRange(1), help="Epochs without progress before the end.")
 @click.option("--augmentation", type=_FiniteRange(0, 3), help="Strength, 0 to 3; 1 is usual.")
@@ -100,7 +100,7 @@ class _FiniteRange(click.FloatRange):
     type=click.IntRange(0, 21),
     help="Of document 000's 21 variants of a scan, how many an epoch shows; 0: the scan itself.",
 )
-@click.option("--mixup", type=_FiniteRange(0), help="Blend scans of a batch; 0 is not at all.")
+@click.option("--mixup", type=_FiniteRange(0), help="Blend the scans of a batch; 0: off.")
 @click.option(
     "--every-copy/--thin-copies",
     default=None,
@@ -121,6 +121,7 @@ class _FiniteRange(click.FloatRange):
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option(
     "--weights",
+    type=Weights(exists=True, dir_okay=False),
     default="imagenet",
     show_default=True,
     metavar="imagenet|none|FILE",
@@ -135,30 +136,32 @@ class _FiniteRange(click.FloatRange):
 )
 @click.option("--no-publish", is_flag=True, help="Write the report, but publish no bundle.")
 @click.option(
-    "--fresh", is_flag=True, help="Start from scratch instead of resuming a run that was cut off."
+    "--fresh", is_flag=True, help="Start from scratch instead of continuing an interrupted run."
 )
 def train_command(
     model: str, data: tuple[Path, ...], exclude: tuple[str, ...], weights: str, **options: Any
 ) -> None:
     """Train MODEL on folders of scans, measure it once on its test part, and publish it.
 
-    Stopped at any moment, the same command resumes where it was. Settings that are not given are
-    the architecture's own.
+    The same command continues where it was stopped. Settings that you leave out are the
+    architecture's own.
     """
     check_backend()
     _check_data(data, exclude)
-    _check_file(weights)
     load_backend()  # here, so that no other command waits for TensorFlow and scikit-learn
+    from training.pipeline import train
+
     network = _find_architecture(model)
-    _check_pretrained(weights, network)
-    request = _build_request(
-        network, options, data=data, exclude=exclude, weights=_settle_weights(weights, network)
-    )
-    _tell_outcome(_train(request), request)
-
-
-def _settle_weights(weights: str, network: "Architecture") -> str | None:
-    return None if weights == "none" or not network.pretrained else weights
+    if weights not in ("imagenet", "none") and not network.pretrained:
+        raise click.ClickException(
+            f"{model} is trained from scratch, so it takes no weights file. Leave out "
+            f"--weights {weights}, or choose a pretrained model of `flask models architectures`."
+        )
+    start = weights if weights != "none" and network.pretrained else None
+    request = _build_request(network, options, data=data, exclude=exclude, weights=start)
+    with stoppable("The same command, without --fresh, continues after the last finished epoch."):
+        outcome = train(request, tell=click.echo)
+    _describe_outcome(outcome, request)
 
 
 def _build_request(
@@ -182,30 +185,7 @@ def _build_request(
     )
 
 
-def _train(request: "TrainingRequest") -> "TrainingOutcome":
-    """Train; what a person can do something about ends the command with a message."""
-    from brainscan.bundle import PublishError
-    from training.export import ExportError
-    from training.memory import DeviceMemoryError
-    from training.pipeline import train
-    from training.run import RunBusyError
-
-    try:
-        return train(request, tell=click.echo)
-    except KeyboardInterrupt:
-        command = "The same command without --fresh" if request.fresh else "The same command"
-        click.echo(f"\nStopped. {command} resumes after the last finished epoch.", err=True)
-        sys.exit(128 + signal.SIGINT)
-    except (RunBusyError, DeviceMemoryError, ExportError, PublishError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
-    except OSError as error:
-        raise click.ClickException(
-            f"{error}. Make room or change the folder, then run the same command again: it "
-            "resumes where it stopped."
-        ) from error
-
-
-def _tell_outcome(outcome: "TrainingOutcome", request: "TrainingRequest") -> None:
+def _describe_outcome(outcome: "TrainingOutcome", request: "TrainingRequest") -> None:
     from training.heads import HEADS
 
     if measured := outcome.card.measurement:
@@ -247,30 +227,6 @@ def _find_architecture(name: str) -> "Architecture":
 def _check_data(folders: tuple[Path, ...], exclude: tuple[str, ...]) -> None:
     """Refuse folders without scans before anything heavy is loaded."""
     from training.data.folders import read_tree
-    from training.data.sources import DataError
 
-    try:
-        for folder in folders:
-            read_tree(folder, exclude=exclude)
-    except DataError as error:
-        raise click.ClickException(str(error)) from error
-
-
-def _check_file(weights: str) -> None:
-    if weights in _NAMED_WEIGHTS:
-        return
-    try:
-        Path(weights).open("rb").close()
-    except OSError as error:
-        raise click.ClickException(
-            f"The weights file {weights} cannot be read: {error.strerror}. Pass --weights "
-            "imagenet, none, or a file."
-        ) from error
-
-
-def _check_pretrained(weights: str, network: "Architecture") -> None:
-    if weights not in _NAMED_WEIGHTS and not network.pretrained:
-        raise click.ClickException(
-            f"{network.name} is trained from scratch, so it takes no weights file. Leave out "
-            f"--weights {weights}, or choose a pretrained model of `flask models architectures`."
-        )
+    for folder in folders:
+        read_tree(folder, exclude=exclude)

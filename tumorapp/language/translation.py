@@ -48,7 +48,7 @@ def mark(text: str) -> str:
 
 def translate(text: str, **values: object) -> str:
     """Give a text in the language of the request, with values for its `%(name)s`."""
-    return str(gettext(text, **values))
+    return str(gettext(text, **values)) if text else ""  # gettext has its header for ""
 
 
 def tell(message: Message) -> str:

@@ -20,19 +20,19 @@ _MEANINGS = {
     "meningioma": mark("A tumour of the membranes that wrap the brain; most are benign."),
     "notumor": _UNCERTAIN_FINDING,
     "pituitary": mark("A tumour of the pituitary gland, at the base of the brain."),
-    "tumor": mark("This model does not say of which kind."),
+    "tumor": mark("This model does not say which kind."),
 }
 
 _DRAWN_AT_RANDOM = mark("drawn at random, with near-copies of training scans among them")
 _KEPT_OUT = mark("kept out of training")
 _PROTOCOLS = {
-    "grouped": mark("kept out of training, with no near-copies in it"),
-    "official": mark(
+    mark("grouped"): mark("kept out of training, with no near-copies in it"),
+    mark("official"): mark(
         "of the data set’s own test folder, with near-copies of training scans among them"
     ),
-    "patient": mark("of patients who were kept out of training"),
-    "random-75-25": _DRAWN_AT_RANDOM,
-    "random-80-20": _DRAWN_AT_RANDOM,
+    mark("patient"): mark("of patients who were kept out of training"),
+    mark("random-75-25"): _DRAWN_AT_RANDOM,
+    mark("random-80-20"): _DRAWN_AT_RANDOM,
 }
 
 
@@ -83,7 +83,7 @@ def int8_accuracy(card: Card, precision: str) -> str:
     if precision != "int8" or card.graphs is None:
         return ""
     share = percent(card.graphs.int8.accuracy)
-    return translate("the int8 graph that is served: %(share)s", share=share)
+    return translate("the served int8 graph: %(share)s", share=share)
 
 
 FILTERS = (class_name, finding, int8_accuracy, meaning, percent, probability, protocol_meaning)

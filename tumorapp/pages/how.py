@@ -3,19 +3,19 @@
 import logging
 from typing import Any
 
-from flask import Blueprint, Flask, current_app, render_template, request
+from flask import Blueprint, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from brainscan import ImageFile, Problem
-from brainscan.bundle import Card
+from brainscan import Examination, ImageFile, Problem
+from brainscan.engine import EngineError
 from tumorapp.api.schemas import Options, read_options
 from tumorapp.catalog import Catalog
 from tumorapp.feature import Feature, Menu
 from tumorapp.language.translation import mark
 from tumorapp.pages import samples
-from tumorapp.pages.layers import LayerReader, LayerReaders, LayersError
-from tumorapp.pages.steps import show_steps
+from tumorapp.pages.layers import read_layers
+from tumorapp.pages.steps import ShownLayer, show_layer, show_tracing
 from tumorapp.pages.views import describe_formats
 from tumorapp.problems import describe, to_problem, wants_page
 from tumorapp.uploads import read_file
@@ -23,22 +23,7 @@ from tumorapp.uploads import read_file
 logger = logging.getLogger(__name__)
 
 blueprint = Blueprint("how", __name__)
-
-
-def _init_app(app: Flask) -> None:
-    if app.config["ENGINE"] == "openvino":
-        app.extensions["layers"] = LayerReaders(
-            app.config["MODELS_DIR"], app.config["INFERENCE_THREADS"]
-        )
-
-
-FEATURE = Feature(
-    "how",
-    blueprint,
-    page=True,
-    menu=Menu(mark("How it works"), "show_page", 30),
-    init_app=_init_app,
-)
+FEATURE = Feature("how", blueprint, page=True, menu=Menu(mark("How it works"), "show_page", 30))
 
 
 @blueprint.get("/how")
@@ -54,7 +39,7 @@ def answer_form() -> ResponseReturnValue:
 
 
 def _answer() -> ResponseReturnValue:
-    """Show the steps; an error is told at the form.
+    """Show the steps; an error is shown at the form.
 
     Raises:
         Problem, HTTPException: for a client that does not read HTML.
@@ -85,22 +70,29 @@ def _read_scan() -> ImageFile | None:
 def _explain(name: str | None, file: ImageFile | None) -> dict[str, Any]:
     catalog: Catalog = current_app.extensions["catalog"]
     model = catalog.get(name)
-    reader = _find_reader(model.card)
-    sample = request.values.get("sample") or samples.NAMES[0]
-    scan = file or samples.read_sample(sample)
-    steps = show_steps(model, scan, reader, current_app.config["MAX_PIXELS"])
-    return {"steps": steps, "precision": model.engine.precision, "sample": file is None}
+    scan = file or samples.read_sample(request.values.get("sample") or samples.NAMES[0])
+    max_pixels = current_app.config["MAX_PIXELS"]
+    [found] = model.conclude([model.read(scan, max_pixels=max_pixels, keep_picture=True)])
+    return {
+        "prediction": found,
+        "tracing": show_tracing(found.picture) if model.card.scan.crop else None,
+        "layers": _show_layers(found),
+        "sample": file is None,
+    }
 
 
-def _find_reader(card: Card) -> LayerReader | None:
-    readers: LayerReaders | None = current_app.extensions.get("layers")
-    if readers is None or card.feature_layer is None:
-        return None
+def _show_layers(found: Examination) -> list[ShownLayer]:
+    """Show what the layers saw; nothing where that cannot be shown."""
+    config, card = current_app.config, found.card
+    if config["ENGINE"] != "openvino" or card.feature_layer is None:
+        return []
+    folder = config["MODELS_DIR"] / card.name / str(card.version)
     try:
-        return readers.get(card)
-    except LayersError as error:
+        seen = read_layers(folder, config["INFERENCE_THREADS"], found.scan.pixels)
+    except EngineError as error:
         logger.warning("The layers of %s/%s cannot be shown: %s", card.name, card.version, error)
-        return None
+        return []
+    return [show_layer(layer) for layer in seen]
 
 
 def _render(options: Options, **names: Any) -> str:
@@ -111,6 +103,5 @@ def _render(options: Options, **names: Any) -> str:
         chosen=options.model or catalog.default_name,
         **describe_formats(),
         max_megabytes=current_app.config["MAX_UPLOAD_MB"],
-        shows_layers="layers" in current_app.extensions,
         **names,
     )

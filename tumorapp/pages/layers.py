@@ -1,13 +1,12 @@
-"""What the layers of a model see: the outputs of its convolutions, for the page that explains it.
+"""What the layers of a model see: the outputs of an early, a middle and a late one.
 
-The served graph gives probabilities and a heat map only. A copy of it that ends at the chosen
-convolutions is compiled when somebody first asks, and at most two such copies are kept.
+The served graph gives probabilities and a heat map only. A copy of it that ends at these layers is
+compiled when somebody first asks, and at most two such copies are kept.
 """
 
-import math
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -15,146 +14,50 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainscan.bundle import Card
 from brainscan.bundle.store import GRAPH_FILE
-
-MOST_READERS = 2
+from brainscan.engine import EngineError
 
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
-_POOLINGS = ("MaxPool", "AvgPool")
-# What may lie between a convolution and its activation: a bias, a normalisation, a shortcut.
-_BETWEEN = ("Add", "BatchNormInference", "Multiply", "Subtract")
-_ACTIVATIONS = (
-    "Clamp",  # ReLU6
-    "Elu",
-    "Gelu",
-    "HSwish",
-    "Mish",
-    "PRelu",
-    "Relu",
-    "Selu",
-    "SoftPlus",
-    "Swish",
-    "Tanh",
-)
-
-
-class LayersError(Exception):
-    """A model's layers cannot be shown; the message says why."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A convolution, and what comes out of it after its activation.
-
-    Attributes:
-        number: its place among the convolutions of the network, from 1.
-        kernel: rows and columns of its kernels.
-        channels: how many maps it gives.
-        rows, columns: of each map.
-    """
-
-    number: int
-    kernel: tuple[int, int]
-    channels: int
-    rows: int
-    columns: int
+# Clamp is ReLU6.
+_ACTIVATIONS = ("Clamp", "Elu", "Gelu", "HSwish", "Mish", "PRelu", "Relu", "Selu", "Swish", "Tanh")
+_running = Lock()
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureMaps:
-    """What a layer saw in one scan: float32, shape (channels, rows, columns), of any range."""
+class Layer:
+    """A layer, and what it saw in one scan.
 
-    layer: Layer
+    Attributes:
+        number: its place among the layers that give maps, from 1.
+        count: how many of them the network has.
+        maps: float32, shape (channels, rows, columns), of any range.
+    """
+
+    number: int
+    count: int
     maps: NDArray[np.float32]
 
 
-class LayerReader:
-    """A model's graph up to its last convolution, compiled.
+def read_layers(folder: Path, threads: int, pixels: NDArray[np.uint8]) -> list[Layer]:
+    """Run a prepared scan through the first, the middle and the last layer that gives maps.
 
     Args:
-        graph: the bundle's graph.xml.
+        folder: the bundle's.
         threads: processor threads for one inference; 0 for one for each core.
-
-    Attributes:
-        convolutions: how many the network has.
-        poolings: how many poolings of neighbouring cells it has.
-        layers: an early, a middle and the last convolution, or fewer where there are fewer.
+        pixels: uint8, shape (size, size, 1).
 
     Raises:
-        LayersError: the graph cannot be read, or has no convolutions.
+        EngineError: the graph cannot be run, or has no convolutions.
     """
-
-    def __init__(self, graph: Path, threads: int = 0) -> None:
-        import openvino
-
-        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
-        if threads:
-            settings["INFERENCE_NUM_THREADS"] = threads
-        core = openvino.Core()
+    with _running:
         try:
-            model = core.read_model(graph)
-            operations = model.get_ordered_ops()
-            found = _find_layers(operations)
-            chosen = _choose(found)
-            # Only what leads to these outputs is compiled: the rest of the network costs nothing.
-            part = openvino.Model([output for _, output in chosen], model.get_parameters())
-            self._request = core.compile_model(part, "CPU", settings).create_infer_request()
+            numbers, count, request = _open_layers(folder / GRAPH_FILE, threads)
+            request.infer(pixels[np.newaxis])
         except RuntimeError as error:
-            raise LayersError(f"OpenVINO cannot run a part of {GRAPH_FILE}: {error}") from error
-        self._running = Lock()
-        self.convolutions = sum(_has_maps(one) for one in _select(operations, _CONVOLUTIONS))
-        self.poolings = sum(1 for _ in _select(operations, _POOLINGS))
-        self.layers = tuple(layer for layer, _ in chosen)
-
-    def read(self, pixels: NDArray[np.uint8]) -> list[FeatureMaps]:
-        """Run a prepared scan, uint8, shape (size, size, 1), through the layers.
-
-        Raises:
-            LayersError: the graph cannot be run.
-        """
-        with self._running:
-            try:
-                self._request.infer(pixels[np.newaxis])
-            except RuntimeError as error:
-                raise LayersError(f"OpenVINO cannot run {GRAPH_FILE}: {error}") from error
-            # Copied: they are in the request's own memory, which its next inference overwrites.
-            return [
-                FeatureMaps(layer, self._request.get_output_tensor(place).data[0].copy())
-                for place, layer in enumerate(self.layers)
-            ]
-
-
-class LayerReaders:
-    """The readers of the models that were asked for last, at most two: each is a few megabytes.
-
-    Args:
-        models_dir: folder of `<name>/<version>/`.
-        threads: processor threads for one inference; 0 for one for each core.
-    """
-
-    def __init__(self, models_dir: Path, threads: int = 0) -> None:
-        self._models_dir = models_dir
-        self._threads = threads
-        self._readers: OrderedDict[tuple[str, int], LayerReader] = OrderedDict()
-        self._opening = Lock()
-
-    def get(self, card: Card) -> LayerReader:
-        """Give the reader of a model; opens it on first use.
-
-        Raises:
-            LayersError: its graph cannot be read, or has no convolutions.
-        """
-        key = card.name, card.version
-        with self._opening:
-            reader = self._readers.pop(key, None)
-            if reader is None:
-                folder = self._models_dir / card.name / str(card.version)
-                reader = LayerReader(folder / GRAPH_FILE, self._threads)
-            self._readers[key] = reader
-            if len(self._readers) > MOST_READERS:
-                self._readers.popitem(last=False)
-        return reader
+            raise EngineError(f"OpenVINO cannot run a part of {GRAPH_FILE}: {error}") from error
+        # Copied: they are in the request's own memory, which its next inference overwrites.
+        found = [request.get_output_tensor(place).data[0].copy() for place in range(len(numbers))]
+    return [Layer(number, count, maps) for number, maps in zip(numbers, found, strict=True)]
 
 
 def choose_channels(maps: NDArray[np.float32], most: int) -> list[int]:
@@ -163,71 +66,42 @@ def choose_channels(maps: NDArray[np.float32], most: int) -> list[int]:
     return [int(channel) for channel in order[:most]]
 
 
-def _find_layers(operations: Sequence[Any]) -> list[tuple[Layer, Any]]:
-    """Find the convolutions with an activation behind them, and that activation's output.
+@lru_cache(maxsize=2)  # each is a few megabytes
+def _open_layers(graph: Path, threads: int) -> tuple[list[int], int, Any]:
+    """Compile a graph up to its last layer; gives the chosen layers, their count, and a request."""
+    import openvino
 
-    Where none has one, the convolutions themselves. Those on a single cell (the channel attention
-    of EfficientNet) give no picture and are left out.
-    """
-    every, active = [], []
-    convolutions = (one for one in _select(operations, _CONVOLUTIONS) if _has_maps(one))
-    for number, convolution in enumerate(convolutions, start=1):
-        shape = convolution.output(0).get_partial_shape()
-        kernel = convolution.input_value(1).get_partial_shape().to_shape()[-2:]
-        sizes = [shape[axis].get_length() for axis in (1, 2, 3)]
-        layer = Layer(number, (int(kernel[0]), int(kernel[1])), *sizes)
-        every.append((layer, convolution.output(0)))
-        activation = _find_activation(convolution)
-        if activation is not None:
-            active.append((layer, activation))
-    return active or every
-
-
-def _select(operations: Iterable[Any], kinds: Sequence[str]) -> Iterable[Any]:
-    return (one for one in operations if one.get_type_name() in kinds)
-
-
-def _has_maps(convolution: Any) -> bool:
-    """Tell whether a convolution gives maps of a known size and of more than one cell."""
-    shape = convolution.output(0).get_partial_shape()
-    if shape.rank.is_dynamic or len(shape) != 4 or any(shape[i].is_dynamic for i in (1, 2, 3)):
-        return False
-    return bool(shape[2].get_length() > 1 and shape[3].get_length() > 1)
-
-
-def _find_activation(convolution: Any) -> Any | None:
-    """Follow a convolution to its activation; None where it has none of its own."""
-    output = convolution.output(0)
-    shape = output.get_partial_shape()
-    while True:
-        consumers = [one.get_node() for one in output.get_target_inputs()]
-        kinds = sorted(one.get_type_name() for one in consumers)
-        if kinds == ["Multiply", "Sigmoid"]:  # Swish, written out
-            product = next(one for one in consumers if one.get_type_name() == "Multiply")
-            return product.output(0)
-        if len(consumers) != 1:
-            return None
-        following = consumers[0]
-        if following.output(0).get_partial_shape() != shape:
-            return None
-        if kinds[0] in _ACTIVATIONS:
-            return following.output(0)
-        if kinds[0] not in _BETWEEN:
-            return None
-        output = following.output(0)
-
-
-def _choose(found: Sequence[tuple[Layer, Any]]) -> Sequence[tuple[Layer, Any]]:
-    """Choose the first layer, the last, and the one whose maps are between theirs in size.
-
-    Raises:
-        LayersError: there is none.
-    """
+    core = openvino.Core()
+    model = core.read_model(graph)
+    operations = model.get_ordered_ops()
+    convolutions = list(_list_maps(operations, _CONVOLUTIONS))
+    shapes = [shape for _, shape in convolutions]
+    active = [one for one in _list_maps(operations, _ACTIVATIONS) if one[1] in shapes]
+    found = active or convolutions
     if not found:
-        raise LayersError("This model has no convolutions, so there are no maps to show.")
-    if len(found) < 3:
-        return found
-    first, *inner, last = found
-    between = math.sqrt(first[0].rows * last[0].rows)
-    middle = min(inner, key=lambda one: abs(math.log(one[0].rows / between)))
-    return [first, middle, last]
+        raise EngineError("This model has no convolutions, so there are no maps to show.")
+    rows = [shape[1] for _, shape in found]
+    # In the middle by the size of its maps: a deep network soon makes them small.
+    middle = min(range(len(rows)), key=lambda place: abs(rows[place] ** 2 - rows[0] * rows[-1]))
+    chosen = sorted({0, middle, len(rows) - 1})
+    # Only what leads to these outputs is compiled: the rest of the network costs nothing.
+    part = openvino.Model([found[place][0] for place in chosen], model.get_parameters())
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+    if threads:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    request = core.compile_model(part, "CPU", settings).create_infer_request()
+    return [place + 1 for place in chosen], len(found), request
+
+
+def _list_maps(operations: list[Any], kinds: tuple[str, ...]) -> Iterator[tuple[Any, Any]]:
+    """List the outputs of operations of some kinds, each with the shape of its maps.
+
+    Those of a single cell (the channel attention of EfficientNet) give no picture and are left out.
+    """
+    for one in operations:
+        output = one.output(0)
+        shape = output.get_partial_shape()
+        if one.get_type_name() in kinds and len(shape) == 4:
+            channels, rows, columns = (shape[axis].get_length() for axis in (1, 2, 3))
+            if rows > 1 and columns > 1:
+                yield output, (channels, rows, columns)

@@ -56,7 +56,7 @@ for _filter in (
 
 @dataclass(frozen=True)
 class _Choice:
-    """What of the leaderboard is asked for, and in what order; "" stands for any."""
+    """What of the leaderboard is asked for, and in what order; "" is any."""
 
     sort: str = "accuracy"
     order: str = "descending"
@@ -67,7 +67,7 @@ class _Choice:
     columns: str = ""
 
     def shows(self, row: Row) -> bool:
-        """Tell whether a row passes; static/js/table.js asks the same of it."""
+        """Tell whether a row passes."""
         return (
             all(word in row.text for word in self.text.lower().split())
             and self.document in ("", *row.document.split(", "))
@@ -80,15 +80,16 @@ class _Choice:
 def show_models() -> str:
     """Show every model that is served or was studied, as a table."""
     choice = _read_choice(request.args)
-    study = read_study(_study_folder())
-    cards = [model.card for _, model in sorted(_catalog().models.items())]
+    catalog: Catalog = current_app.extensions["catalog"]
+    study = read_study(current_app.config["STUDY_DIR"])
+    cards = [model.card for _, model in sorted(catalog.models.items())]
     found = [*map(describe_card, cards), *map(describe_result, study.results)]
     column = next(column for column in COLUMNS if column.name == choice.sort)
-    ordered = sort_rows(found, column, descending=choice.order == "descending")
+    shown = filter(choice.shows, found)
     return render_template(
         "models.html",
-        rows=ordered,
-        shown={row.url for row in ordered if choice.shows(row)},
+        rows=sort_rows(shown, column, descending=choice.order == "descending"),
+        total=len(found),
         columns=COLUMNS,
         choice=choice,
         documents=sorted({name for row in found for name in row.document.split(", ") if name}),
@@ -101,28 +102,29 @@ def show_models() -> str:
 @blueprint.get("/reports/<slug>")
 def show_study_report(slug: str) -> str:
     """Show the report of a row of the study."""
-    return _render_report(describe_result(_find_result(slug)), _study_folder() / slug)
+    result, folder = _find_result(slug)
+    return _render_report(describe_result(result), folder)
 
 
 @blueprint.get("/reports/<slug>/<file>")
 def send_study_file(slug: str, file: str) -> Response:
     """Send the card, the written report or its numbers of a row of the study."""
-    return _send(_find_result(slug).card, slug, _study_folder() / slug, file)
+    result, folder = _find_result(slug)
+    return _send(result.card, slug, folder, file)
 
 
 @blueprint.get("/<model>/<int:version>")
 def show_bundle_report(model: str, version: int) -> str:
     """Show the report of a model that is served."""
-    loaded = _find_model(model, version)
-    folder = _models_folder() / model / str(version)
+    loaded, folder = _find_model(model, version)
     return _render_report(describe_card(loaded.card), folder, loaded.engine.precision)
 
 
 @blueprint.get("/<model>/<int:version>/<file>")
 def send_bundle_file(model: str, version: int, file: str) -> Response:
     """Send the card, the written report or its numbers of a model that is served."""
-    card = _find_model(model, version).card
-    return _send(card, f"{model}-{version}", _models_folder() / model / str(version), file)
+    loaded, folder = _find_model(model, version)
+    return _send(loaded.card, f"{model}-{version}", folder, file)
 
 
 def _read_choice(values: MultiDict[str, str]) -> _Choice:
@@ -168,27 +170,14 @@ def _send(card: Card, name: str, folder: Path, file: str) -> Response:
     return send_from_directory(folder / REPORT_FOLDER, file, mimetype=_FILES[file])
 
 
-def _find_result(slug: str) -> Result:
-    return read_study(_study_folder()).find(slug) or abort(404)
+def _find_result(slug: str) -> tuple[Result, Path]:
+    folder: Path = current_app.config["STUDY_DIR"]
+    return read_study(folder).find(slug) or abort(404), folder / slug
 
 
-def _find_model(model: str, version: int) -> Model:
-    loaded = _catalog().models.get(model)
+def _find_model(model: str, version: int) -> tuple[Model, Path]:
+    catalog: Catalog = current_app.extensions["catalog"]
+    loaded = catalog.models.get(model)
     if loaded is None or loaded.card.version != version:
         abort(404)
-    return loaded
-
-
-def _catalog() -> Catalog:
-    catalog: Catalog = current_app.extensions["catalog"]
-    return catalog
-
-
-def _models_folder() -> Path:
-    folder: Path = current_app.config["MODELS_DIR"]
-    return folder
-
-
-def _study_folder() -> Path:
-    folder: Path = current_app.config["STUDY_DIR"]
-    return folder
+    return loaded, current_app.config["MODELS_DIR"] / model / str(version)

@@ -13,14 +13,15 @@ from tumorapp.language.translation import mark, translate, write_percent
 from tumorapp.pages.figures import NONE, write_interval, write_number, write_published, write_share
 
 BUDGETS = {
-    "served": mark("Served here: the Predict page asks it."),
-    "full": mark("The document’s own image size and epochs."),
-    "quick": mark(
-        "A smaller setting than the document’s: fewer pixels, fewer epochs. Its figures are its "
-        "own and no equal of the published ones."
+    mark("served"): mark("Served here, on the Predict page."),
+    mark("full"): mark("The document’s own image size and epochs."),
+    mark("quick"): mark(
+        "A smaller setting than the document’s: fewer pixels, fewer epochs. Do not compare its "
+        "figures with the published ones."
     ),
-    "own": mark("The model’s own recipe in this project, and no document’s."),
+    mark("own"): mark("The model’s own recipe in this project, not a document’s."),
 }
+_BEYOND = mark("beyond")  # what the study calls models of no document
 _IMPORTED = mark("imported")
 _METHODS = {"fine-tune": mark("all layers trained"), "frozen": mark("frozen backbone")}
 _HEADS = {"svm": mark("SVM head"), "knn": mark("k-nearest-neighbour head")}
@@ -61,16 +62,11 @@ class Row:
     @property
     def way(self) -> str:
         """How it was trained: "all layers trained", "frozen backbone, SVM head"."""
-        return ", ".join(map(translate, self._ways))
-
-    @property
-    def _ways(self) -> tuple[str, ...]:
-        """The parts of `way`, in English."""
         training = self.card.training
         if training is None:
-            return (_IMPORTED,)
-        ways = _METHODS.get(training.method, training.method), _HEADS.get(training.head, "")
-        return tuple(filter(None, ways))
+            return translate(_IMPORTED)
+        ways = _METHODS.get(training.method, training.method), _HEADS.get(training.head)
+        return ", ".join(translate(way) for way in ways if way)
 
     @property
     def folder(self) -> str:
@@ -79,10 +75,10 @@ class Row:
 
     @property
     def text(self) -> str:
-        """What a search looks through, in lower case; English words are found in any language."""
-        words = (self.card.name, self.document, self.name, self.budget, self.protocol)
-        ways = (self.way, *self._ways)
-        return " ".join((*words, *ways, *self.data, self.device, self.card.created)).lower()
+        """What a search looks through, in lower case, in the page's language."""
+        words = map(translate, (self.document, self.budget, self.protocol))
+        names = (self.card.name, self.name, *self.data, self.device, self.card.created)
+        return " ".join((*words, self.way, *names)).lower()
 
 
 def describe_result(result: Result) -> Row:
@@ -168,13 +164,9 @@ class Column:
             return re.sub(r"\d+", lambda digits: digits[0].zfill(9), folded) or None
         return value
 
-    def initial_order(self) -> str:
-        """Give the order of the first click on its header."""
-        return "descending" if self.falling else "ascending"
-
 
 def _text(name: str, title: str, value: Callable[[Row], str], **more: Any) -> Column:
-    return Column(name, title, value, lambda row: value(row) or NONE, **more)
+    return Column(name, title, value, lambda row: translate(value(row)) or NONE, **more)
 
 
 def _number(
@@ -219,7 +211,7 @@ COLUMNS = (
         write=write_epochs,
         extra=True,
     ),
-    _number("seconds", mark("Seconds an epoch"), _measured("seconds_per_epoch"), 1, extra=True),
+    _number("seconds", mark("Seconds per epoch"), _measured("seconds_per_epoch"), 1, extra=True),
     _text("data", mark("Data"), lambda row: ", ".join(row.data), extra=True),
     _text("device", mark("Device"), lambda row: row.device, extra=True),
     _text("date", mark("Date"), lambda row: row.card.created[:10], falling=True, extra=True),

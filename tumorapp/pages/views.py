@@ -4,35 +4,31 @@ Without the script a post is answered with the whole page; the script asks for t
 changed. Both are rendered from the same templates, so there is one markup of a result.
 """
 
-import base64
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
 from flask import Blueprint, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from brainscan import Examination, ImageFile, Problem
-from brainscan.scan import Picture, PreparedScan
+from brainscan import Problem
 from brainscan.scan.formats import list_endings, list_media_types, list_names
-from tumorapp.api.schemas import Options, PredictionSchema, read_options
+from tumorapp.api.schemas import Options, read_options
 from tumorapp.catalog import Catalog
 from tumorapp.config import ON_OFF, Setting
 from tumorapp.feature import Feature, Menu
-from tumorapp.language import wording
-from tumorapp.language.translation import mark, tell
+from tumorapp.language import cards, wording
+from tumorapp.language.translation import mark, tell, translate
 from tumorapp.pages import samples
 from tumorapp.pages.comparison import compare_models
+from tumorapp.pictures import link_picture, link_png
 from tumorapp.problems import describe, to_problem, wants_page
 from tumorapp.uploads import read_file
 
 PREVIEW_SIDE = 1024
 # What a form adds to its file: names, boundaries and the other fields.
 _FORM_OVERHEAD = 4096
-_PREDICTIONS = {True: PredictionSchema(), False: PredictionSchema(exclude=("heatmap",))}
 
 blueprint = Blueprint("pages", __name__)
 FEATURE = Feature(
@@ -42,7 +38,7 @@ FEATURE = Feature(
     menu=Menu(mark("Predict"), "show_form", 10),
     settings=(Setting("PAGES", "on", ON_OFF),),
 )
-for _filter in (*wording.FILTERS, tell):
+for _filter in (*wording.FILTERS, *cards.FILTERS, tell, translate, link_picture, link_png):
     blueprint.add_app_template_filter(_filter)
 
 
@@ -51,61 +47,58 @@ class _Outcome:
     """What became of a form that was sent: a template's names for it, and the HTTP status."""
 
     options: Options
-    names: dict[str, Any]
+    names: dict[str, Any] = field(default_factory=dict)
     status: int = 200
-
-
-# What a form asks for: the template's names for what became of its scan.
-_Step = Callable[[Options, Examination], dict[str, Any]]
 
 
 @blueprint.get("/")
 def show_form() -> str:
     """Show the page with nothing predicted yet."""
-    return _render_page(Options(heatmap=True))
+    return _render_page(_Outcome(Options(heatmap=True)))
 
 
 @blueprint.post("/")
 def answer_form() -> ResponseReturnValue:
     """Answer a form that a browser sent by itself with the whole page."""
-    outcome = _answer(_predict)
-    return _render_page(outcome.options, **outcome.names), outcome.status
+    outcome = _answer()
+    return _render_page(outcome), outcome.status
 
 
 @blueprint.post("/compare")
 def compare() -> ResponseReturnValue:
     """Answer a form that a browser sent by itself with the whole page, all models compared."""
-    outcome = _answer(_predict, _compare)
-    return _render_page(outcome.options, **outcome.names), outcome.status
+    outcome = _answer(compares=True)
+    return _render_page(outcome), outcome.status
 
 
 @blueprint.post("/parts")
 def answer_parts() -> ResponseReturnValue:
     """Answer the page's script with the parts that changed."""
-    outcome = _answer(_predict)
+    outcome = _answer()
     return render_template("_parts.html", **outcome.names), outcome.status
 
 
 @blueprint.post("/compare/parts")
 def compare_parts() -> ResponseReturnValue:
     """Answer the page's script with the comparison of all models."""
-    outcome = _answer(_compare)
-    return render_template("_parts.html", **outcome.names), outcome.status
+    outcome = _answer(compares=True)
+    names = {**outcome.names, "prediction": None}  # that of the chosen model stays as it is
+    return render_template("_parts.html", **names), outcome.status
 
 
-def _render_page(options: Options, **names: Any) -> str:
+def _render_page(outcome: _Outcome) -> str:
     catalog: Catalog = current_app.extensions["catalog"]
     return render_template(
         "index.html",
         models=[model for _, model in sorted(catalog.models.items())],
         default=catalog.default_name,
-        chosen=options.model or catalog.default_name,
+        chosen=outcome.options.model or catalog.default_name,
         samples=samples.NAMES,
-        wants_heatmap=options.heatmap,
+        wants_heatmap=outcome.options.heatmap,
         **describe_formats(),
         max_megabytes=current_app.config["MAX_UPLOAD_MB"],
         max_bytes=current_app.config["MAX_CONTENT_LENGTH"] - _FORM_OVERHEAD,
-        **names,
+        **outcome.names,
     )
 
 
@@ -118,8 +111,8 @@ def describe_formats() -> dict[str, Any]:
     }
 
 
-def _answer(*steps: _Step) -> _Outcome:
-    """Do with the scan of a form what it asks for; an error becomes part of the outcome.
+def _answer(*, compares: bool = False) -> _Outcome:
+    """Predict the scan of a form, by all models too where asked; an error is part of the outcome.
 
     Raises:
         Problem, HTTPException: for a client that does not read HTML.
@@ -127,12 +120,7 @@ def _answer(*steps: _Step) -> _Outcome:
     options = Options(heatmap=True)
     try:
         options = read_options(request.form)
-        file = _read_file()
-        found, seconds = _examine(options, file)
-        names: dict[str, Any] = {"milliseconds": max(1, round(seconds * 1000))}
-        for step in steps:
-            names |= step(options, found)
-        return _Outcome(options, names)
+        return _Outcome(options, _predict(options, compares=compares))
     except (Problem, HTTPException) as error:
         if not wants_page(request):
             raise
@@ -140,57 +128,23 @@ def _answer(*steps: _Step) -> _Outcome:
         return _Outcome(options, {"problem": describe(problem)}, problem.status)
 
 
-def _read_file() -> ImageFile:
-    """Give the scan of a form, or the sample that it names."""
-    if name := request.form.get("sample"):
-        return samples.read_sample(name)
-    return read_file(request)
-
-
-def _examine(options: Options, file: ImageFile) -> tuple[Examination, float]:
-    """Let the model that was chosen examine a scan; says how many seconds it took, too."""
+def _predict(options: Options, *, compares: bool) -> dict[str, Any]:
+    sample = request.form.get("sample")
+    file = samples.read_sample(sample) if sample else read_file(request)
     catalog: Catalog = current_app.extensions["catalog"]
     model = catalog.get(options.model)
     start = time.perf_counter()
     reading = model.read(file, max_pixels=current_app.config["MAX_PIXELS"], keep_picture=True)
     [found] = model.conclude([reading], want_heatmaps=options.heatmap)
-    return found, time.perf_counter() - start
-
-
-def _predict(options: Options, found: Examination) -> dict[str, Any]:
-    # The script shows the scan itself, and asks for a preview only where the browser cannot.
-    preview = "preview" in request.form
+    seconds = time.perf_counter() - start
+    models = [model for _, model in sorted(catalog.models.items())] if compares else []
     return {
-        "card": found.card,
-        "precision": found.precision,
-        "prediction": _PREDICTIONS[options.heatmap].dump(found),
-        "crop": _outline_crop(found.scan),
-        "preview": _draw_preview(found.picture) if preview else None,
+        "prediction": found,
+        "milliseconds": max(1, round(seconds * 1000)),
+        "heatmap": found.heatmap if options.heatmap else None,
+        # The script shows the scan itself, and asks for this only where the browser cannot.
+        "preview": link_picture(found.picture.grey, PREVIEW_SIDE)
+        if "preview" in request.form
+        else None,
+        "comparison": compare_models(models, found) if compares else None,
     }
-
-
-def _compare(_: Options, found: Examination) -> dict[str, Any]:
-    catalog: Catalog = current_app.extensions["catalog"]
-    models = [model for _, model in sorted(catalog.models.items())]
-    return {"comparison": compare_models(models, found)}
-
-
-def _outline_crop(scan: PreparedScan) -> dict[str, Any] | None:
-    """Give the part of a scan that the model saw, in its pixels; None where it saw all of it."""
-    width, height = scan.whole
-    if scan.box == (0, 0, width, height):
-        return None
-    return {"box": scan.box, "width": width, "height": height}
-
-
-def _draw_preview(picture: Picture) -> str:
-    """Draw the scan as it was decoded: any accepted format, grey, the right way up.
-
-    Returns:
-        A PNG as a data URI, its longest side at most 1024 pixels.
-    """
-    width, height = picture.size
-    scale = min(1.0, PREVIEW_SIDE / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    png = cv2.imencode(".png", cv2.resize(picture.grey, size, interpolation=cv2.INTER_AREA))[1]
-    return f"data:image/png;base64,{base64.b64encode(png.tobytes()).decode('ascii')}"

@@ -1,36 +1,62 @@
-"""One prediction as a PDF to print or to keep: a single page, in the language of its request."""
+"""One prediction as a PDF to print or to keep: a single page, in the language of its request.
 
-from collections.abc import Iterator
+reportlab takes 0.1 s and 3 MB that most workers never need: the route imports this module with its
+first report.
+"""
+
+import io
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from html import escape
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+from reportlab import rl_config
+from reportlab.graphics.shapes import Drawing, Rect
+from reportlab.lib.colors import HexColor
+from reportlab.lib.enums import TA_LEFT, TA_RIGHT
+from reportlab.lib.pagesizes import A4
+from reportlab.lib.styles import ParagraphStyle
+from reportlab.platypus import Image, KeepInFrame, Paragraph, SimpleDocTemplate, Spacer, Table
 
 from brainscan import Examination
 from brainscan.bundle import Card, Measurement
 from brainscan.heatmap import lay_over
-from tumorapp.language import wording
+from tumorapp.language import cards, wording
 from tumorapp.language.translation import mark, name_language, tell, translate, write_decimal
-from tumorapp.report.sheet import GAP, PICTURE, Sheet, shorten
+from tumorapp.pictures import shrink
+
+rl_config.useA85 = 0  # pictures as they are: in text they would be larger and take longer
 
 NOTICE = mark("For research and teaching only. Not for diagnosis.")
 CAUTION = mark(
-    "TumorApp is no medical device. A model can be wrong and sure of it: never base a decision "
-    "about a person’s health on its answers."
+    "TumorApp is not a medical device. A model can be wrong even when it is confident: never base "
+    "a decision about a person’s health on its answers."
 )
-# So that everything fits onto the page, whatever was sent and whatever the model.
 MOST_CLASSES = 6
 MOST_WARNINGS = 3
 LONGEST_TEXT = 160
-LONGEST_NAME = 60
 
-_PICTURE_PIXELS = 800
+_MARGIN = 50
+_WIDTH, _HEIGHT = A4[0] - 2 * _MARGIN, A4[1] - 2 * _MARGIN
+_PICTURE, _PICTURE_PIXELS = (_WIDTH - 20) / 2, 800
+_NAMES, _SHARES = 112, 50  # the columns before and behind a bar
+_BAR = _WIDTH - _NAMES - _SHARES
+_INK, _QUIET, _ACCENT, _FILL, _TRACK = map(
+    HexColor, ("#172225", "#526168", "#0b6770", "#85959b", "#e6ecec")
+)
+_WARNING, _WARNING_INK = HexColor("#fdf3dc"), HexColor("#664200")
+_OUTLINE = (208, 202, 108)  # BGR
+_NO_PADDING = [(f"{side}PADDING", (0, 0), (-1, -1), 0) for side in ("LEFT", "RIGHT", "TOP")]
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What a report tells.
+    """What a report says.
 
     Attributes:
         examination: what a model says of a scan, its picture kept.
@@ -48,63 +74,145 @@ class Report:
 def draw_report(report: Report) -> bytes:
     """Draw a report; gives the PDF."""
     found = report.examination
-    sheet = Sheet(translate("TumorApp report"), name_language())
-    sheet.head("TumorApp", f"{report.made:%Y-%m-%d, %H:%M} UTC")
-    sheet.warn([translate(NOTICE)])
-    sheet.write(shorten(found.name, LONGEST_NAME), 9, quiet=True)
-    sheet.write(shorten(wording.finding(found.label), 35), 23, bold=True)
-    sheet.space(2)
-    share = wording.probability(found.confidence)
-    sheet.write(translate("%(share)s confidence", share=share), 12)
-    sheet.space(2)
-    sheet.write(wording.meaning(found.label), 9.5, quiet=True)
-    sheet.space(4)
-    _draw_pictures(sheet, found)
-    if found.warnings:
-        told = map(tell, found.warnings[:MOST_WARNINGS])
-        sheet.warn([shorten(one, LONGEST_TEXT) for one in told])
-    _draw_bars(sheet, found)
-    for name, value in _list_facts(report):
-        sheet.state(name, shorten(value, LONGEST_TEXT))
-    return sheet.finish(translate(CAUTION))
+    share = translate("%(share)s confidence", share=wording.probability(found.confidence))
+    made = _write(f"{report.made:%Y-%m-%d, %H:%M} UTC", 9, _QUIET, right=True)
+    facts = [
+        [_write(name, 8.5, _QUIET), _write(shorten(value, LONGEST_TEXT), 8.5)]
+        for name, value in _list_facts(report)
+    ]
+    parts = [
+        _lay_out([[_write("TumorApp", 11, bold=True), made]], (_WIDTH / 2, _WIDTH / 2)),
+        _warn([translate(NOTICE)]),
+        _write(shorten(found.name, 60), 9, _QUIET),
+        _write(wording.finding(found.label), 23, bold=True),
+        _write(share, 12),
+        _write(wording.meaning(found.label), 9.5, _QUIET),
+        Spacer(0, 8),
+        _draw_pictures(found),
+        _warn(list(map(tell, found.warnings[:MOST_WARNINGS]))) if found.warnings else Spacer(0, 8),
+        *_draw_bars(found),
+        Spacer(0, 12),
+        _lay_out(facts, (_NAMES, _WIDTH - _NAMES)),
+        Spacer(0, 12),
+        _write(translate(CAUTION), 8, _QUIET),
+    ]
+    file = io.BytesIO()
+    margin = _MARGIN - 6  # and a frame's own padding
+    document = SimpleDocTemplate(
+        file,
+        pagesize=A4,
+        leftMargin=margin,
+        rightMargin=margin,
+        topMargin=margin,
+        bottomMargin=margin,
+        title=translate("TumorApp report"),
+        lang=name_language(),
+        author="",  # instead of the library's own words
+        subject="",
+        creator="",
+    )
+    # Whatever was sent and whatever the model, it is one page.
+    document.build([KeepInFrame(_WIDTH, _HEIGHT, parts, mode="shrink")])
+    return file.getvalue()
 
 
-def _draw_pictures(sheet: Sheet, found: Examination) -> None:
+def make_plain(text: str) -> str:
+    """Write a text with the characters that a PDF's own fonts have: "ő" → "o", "脳" → "?".
+
+    Line ends and what turns the direction of writing become spaces.
+    """
+    return "".join(map(_make_plain, unicodedata.normalize("NFC", text)))
+
+
+def _make_plain(character: str) -> str:
+    if not character.isprintable():
+        return " "
+    try:
+        character.encode("cp1252")
+    except UnicodeEncodeError:
+        bare = unicodedata.normalize("NFKD", character).encode("ascii", "ignore")
+        return bare.decode("ascii") or "?"
+    return character
+
+
+def shorten(text: str, most: int) -> str:
+    """Cut a text in its middle to a number of characters, so that a file name keeps its ending."""
+    if len(text) <= most:
+        return text
+    end = most // 3
+    return f"{text[: most - end - 1]}…{text[-end:]}"
+
+
+def _write(
+    text: str, size: float, colour: HexColor = _INK, *, bold: bool = False, right: bool = False
+) -> Paragraph:
+    style = ParagraphStyle(
+        "",
+        fontName="Helvetica-Bold" if bold else "Helvetica",
+        fontSize=size,
+        leading=size * 1.3,
+        textColor=colour,
+        alignment=TA_RIGHT if right else TA_LEFT,
+    )
+    return Paragraph(escape(make_plain(text)), style)
+
+
+def _lay_out(rows: Sequence[Sequence[Any]], widths: Sequence[float]) -> Table:
+    table = Table(rows, widths, hAlign="LEFT")
+    table.setStyle([("VALIGN", (0, 0), (-1, -1), "MIDDLE"), *_NO_PADDING])
+    return table
+
+
+def _warn(texts: Sequence[str]) -> Table:
+    """Write texts into a box that stands out."""
+    table = Table([[[_write(text, 9, _WARNING_INK) for text in texts]]], [_WIDTH])
+    table.setStyle([("BACKGROUND", (0, 0), (-1, -1), _WARNING)])
+    table.spaceBefore = table.spaceAfter = 8
+    return table
+
+
+def _draw_pictures(found: Examination) -> Table:
     """Draw the scan with its crop outlined, and the heat map over it where there is one."""
-    width, height = found.picture.size
-    scale = min(1.0, _PICTURE_PIXELS / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = np.asarray(cv2.resize(found.picture.grey, size, interpolation=cv2.INTER_AREA), np.uint8)
-    box = found.scan.box
-    part = (box.left / width, box.top / height, box.right / width, box.bottom / height)
-    sheet.picture(small, translate("The scan, and the part that the model saw"), column=0, box=part)
-    if heatmap := found.heatmap:
-        laid = np.frombuffer(lay_over(small, heatmap), np.uint8)
-        over = np.asarray(cv2.imdecode(laid, cv2.IMREAD_COLOR), np.uint8)
-        sheet.picture(
-            over, translate("Where the model looked: the warmer, the more it counted"), column=1
-        )
-    sheet.space(PICTURE + GAP + 4)
+    small = shrink(found.picture.grey, _PICTURE_PIXELS)
+    scale = small.shape[1] / found.picture.size[0]
+    left, top, right, bottom = (round(place * scale) for place in found.scan.box)
+    outlined = np.repeat(small[..., np.newaxis], 3, axis=2)
+    cv2.rectangle(outlined, (left, top), (right - 1, bottom - 1), _OUTLINE, 1)
+    shown = [_draw_picture(outlined, translate("The scan, and the part that the model saw"))]
+    if found.heatmap:
+        over = lay_over(small, found.heatmap)
+        caption = translate("Where the model looked: the warmer, the more it counted")
+        shown.append(_draw_picture(over, caption))
+    return _lay_out([[*shown, ""][:2]], (_PICTURE + 20, _PICTURE))
 
 
-def _draw_bars(sheet: Sheet, found: Examination) -> None:
+def _draw_picture(pixels: NDArray[np.uint8], caption: str) -> list[Any]:
+    """Draw a picture, uint8, shape (height, width, 3) in BGR, with a line below it."""
+    jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
+    image = Image(io.BytesIO(jpeg), _PICTURE, _PICTURE, kind="proportional", hAlign="LEFT")
+    return [image, _write(caption, 8.5, _QUIET)]
+
+
+def _draw_bars(found: Examination) -> Iterator[Any]:
     """Draw a bar for each class; of very many, those for the most probable ones."""
     shares = found.probabilities
     shown = sorted(shares, key=lambda label: -shares[label])[:MOST_CLASSES]
-    sheet.space(4)
+    rows = []
     for label in shares:
         if label in shown:
-            share = shares[label]
-            sheet.bar(
-                wording.class_name(label),
-                share,
-                wording.probability(share),
-                top=label == found.label,
+            top, share = label == found.label, shares[label]
+            bar = Drawing(_BAR, 7)
+            bar.add(Rect(0, 0, _BAR, 7, fillColor=_TRACK, strokeColor=None))
+            bar.add(
+                Rect(0, 0, _BAR * share, 7, fillColor=_ACCENT if top else _FILL, strokeColor=None)
             )
+            name = _write(shorten(wording.class_name(label), 20), 10, bold=top)
+            value = _write(wording.probability(share), 10, bold=top, right=True)
+            rows.append([name, bar, value])
+    yield _lay_out(rows, (_NAMES, _BAR, _SHARES))
     if len(shares) > len(shown):
         rest = translate("and %(count)s less probable classes", count=len(shares) - len(shown))
-        sheet.write(rest, 9, quiet=True)
-    sheet.space(8)
+        yield _write(rest, 9, _QUIET)
 
 
 def _list_facts(report: Report) -> Iterator[tuple[str, str]]:
@@ -115,10 +223,10 @@ def _list_facts(report: Report) -> Iterator[tuple[str, str]]:
         translate("Model"),
         translate("%(name)s, version %(number)s", name=name, number=card.version),
     )
-    yield translate("Architecture"), card.architecture
+    yield translate("Architecture"), cards.layers(card.architecture)
     yield translate("Measured accuracy"), _describe_accuracy(card, found.precision)
     if card.measurement:
-        protocol = card.measurement.protocol
+        protocol = translate(card.measurement.protocol)
         yield translate("Protocol"), f"{protocol}: {_describe_protocol(card.measurement)}"
     yield translate("File, SHA-256"), report.sha256
     yield translate("Scan"), translate("%(size)s pixels", size=f"{width} × {height}")
@@ -148,7 +256,7 @@ def _describe_crop(found: Examination) -> str:
 
 def _describe_accuracy(card: Card, precision: str) -> str:
     if card.measurement is None:
-        return translate("none on its card")
+        return translate("unknown")
     low, high = map(wording.percent, card.measurement.intervals.accuracy)
     told = translate(
         "%(share)s (95%% interval %(low)s to %(high)s)",

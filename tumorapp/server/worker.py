@@ -73,7 +73,7 @@ class _Client:
 
     Attributes:
         deadline: when that ends, in seconds of `monotonic`; never, while the service is at work.
-        is_sending: whether the client is sending a request, and is told when it is too slow.
+        is_sending: whether the client is sending a request, and gets an answer when it is too slow.
         is_silent: whether it has sent nothing on this connection so far.
         is_gone: whether its connection was shut.
     """
@@ -97,7 +97,10 @@ class _Rest:
         if start := self._start.read(size):
             return start
         self._client.wait(self._patience, sending=True)
-        data: bytes = self._body.read(size)
+        try:
+            data: bytes = self._body.read(size)
+        except ParseException as error:
+            raise OSError(f"The request's body is broken: {error}") from error
         self._patience = self._client.deadline - monotonic() + len(data) / BYTES_PER_SECOND
         if self._client.is_gone:
             raise BrokenPipeError(EPIPE, "The request did not arrive in time.")
@@ -106,13 +109,13 @@ class _Rest:
 
 
 class _Broken:
-    """A body that cannot be read."""
+    """A body that cannot be read, which is an OSError to werkzeug."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error
 
     def read(self, _: int = -1) -> bytes:
-        raise self._error
+        raise OSError(f"The request's body is broken: {self._error}") from self._error
 
 
 class _Answer:
@@ -172,7 +175,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
             self._make_room()
         try:
             super().accept(listener)
-        except OSError as error:  # no more files or memory, which is no reason to end
+        except OSError as error:  # no more files or memory, which is not a reason to end
             self._complain(error)
             self._make_room()
             sleep(_SECONDS_WITHOUT_ROOM)  # else the main loop would try all the time
@@ -221,7 +224,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
                 self._let_go(sock, client)
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Take the last connections where the worker is told to stop.
+        """Take the last connections when the worker stops.
 
         Clients that come later are refused rather than left without an answer.
         """

@@ -1,0 +1,43 @@
+"""Pictures as pages and reports show them."""
+
+import base64
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+_QUALITY = 85
+_LOSSLESS = 101  # OpenCV's word for it: any above 100
+
+
+def shrink(grey: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """Resize a picture of uint8 so that its longest side has at most so many pixels."""
+    height, width = grey.shape
+    scale = min(1.0, longest / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def link_picture(grey: NDArray[np.uint8], longest: int | None = None) -> str:
+    """Write a picture as a data URI.
+
+    WebP makes a page a third smaller than PNG and JPEG do.
+
+    Args:
+        grey: uint8, shape (height, width).
+        longest: shrink it to this, at some loss; None keeps every pixel exactly.
+    """
+    quality = _LOSSLESS
+    if longest is not None:
+        grey, quality = shrink(grey, longest), _QUALITY
+    data = cv2.imencode(".webp", grey, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
+    return _link("webp", data)
+
+
+def link_png(data: bytes) -> str:
+    """Write a PNG as a data URI."""
+    return _link("png", data)
+
+
+def _link(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
