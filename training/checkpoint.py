@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from brainscan.files import write_text
-from training.memory import DeviceMemoryError, accumulate_gradients
+from training.device import DeviceMemoryError, accumulate_gradients
 
 Epoch = dict[str, float]
 

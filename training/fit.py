@@ -18,8 +18,7 @@ from training.batches import ScanBatches
 from training.calibrate import Calibrator, Model, TemperatureScaling
 from training.checkpoint import Checkpoint, Epoch
 from training.data.split import Part
-from training.device import choose_precision
-from training.memory import accumulate_gradients, is_out_of_memory
+from training.device import accumulate_gradients, choose_precision, is_out_of_memory
 from training.models import Architecture, Recipe
 from training.task import Task
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from brainscan.files import move_into_place, staging_folder, sweep
-from training.memory import DeviceMemoryError, is_out_of_memory
+from training.device import DeviceMemoryError, is_out_of_memory
 
 FEATURES = "pool"
 BATCH = 64  # scans a step through the backbone

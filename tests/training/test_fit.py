@@ -12,9 +12,13 @@ from numpy.typing import NDArray
 from training.batches import ScanBatches
 from training.checkpoint import Checkpoint, DivergenceError
 from training.data.split import Part
-from training.device import count_gpus, describe_device
+from training.device import (
+    DeviceMemoryError,
+    count_gpus,
+    describe_device,
+    is_out_of_memory,
+)
 from training.fit import FitSettings, Fitted, fit
-from training.memory import DeviceMemoryError, is_out_of_memory
 from training.models import Architecture, Recipe, architecture
 from training.task import BINARY_CLASSES, Task
 

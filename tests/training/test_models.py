@@ -45,7 +45,6 @@ BUILT = [
     "ann-32-nodes-0-dense",
     "binary-cnn",
     "cnn-1-conv-32-nodes-1-dense",
-    pytest.param("convnext-tiny", marks=pytest.mark.slow),
     "efficientnet-b0",
     "mobilenet-v2",
     "sequential-1",
