@@ -1,7 +1,9 @@
 """A study from start to end: row after row, each kept once finished, the tables after each."""
 
 import multiprocessing
+import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
@@ -39,8 +41,10 @@ def run_study(
     tell(f"Rows: {len(plans)}, already finished: {len(plans) - len(waiting)}.")
     write_tables(folder)
     failures: dict[str, str] = {}
+    started = time.monotonic()
     for number, plan in enumerate(waiting, 1):
-        tell(f"[{number}/{len(waiting)}] {plan.id}")
+        estimate = _estimate(time.monotonic() - started, number - 1, len(waiting))
+        tell(f"[{number}/{len(waiting)}] {plan.id}{estimate}")
         try:
             result = _train(plan, context or multiprocessing.get_context("spawn"))
         except RowError as error:
@@ -50,6 +54,14 @@ def run_study(
         write_tables(folder)
         tell(f"    {_summarise(result)}")
     return failures
+
+
+def _estimate(so_far: float, done: int, total: int) -> str:
+    """Write the time so far and an estimate of what is left, once a row is done."""
+    if not done:
+        return ""
+    times = [timedelta(seconds=round(one)) for one in (so_far, so_far / done * (total - done))]
+    return " ({} so far, about {} left)".format(*times)
 
 
 def _train(plan: Plan, context: BaseContext) -> Result:
