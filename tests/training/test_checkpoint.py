@@ -51,7 +51,6 @@ class Moment:
 
 
 MOMENTS = {
-    "before the first epoch's end": Moment("open", "state.json", LEARNING, 0, 0.5),
     "while the state is written": Moment("open", "state-2.keras", LEARNING, 1, None),
     "before the state counts": Moment("os.rename", ".state.json-", LEARNING, 0),
     "in the third epoch": Moment("os.remove", "state-1.keras", STOPPING, 2, 0.02),

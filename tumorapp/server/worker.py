@@ -43,6 +43,7 @@ _CHUNK = 2**16
 _SECONDS_BETWEEN_SWEEPS = 0.5
 _SECONDS_BETWEEN_COMPLAINTS = 60.0
 _SECONDS_WITHOUT_ROOM = 0.05
+_MILLISECONDS_TO_STAY = 5  # with a client that may send its next request
 
 
 def _write_problem(status: int, reason: str, problem: Problem) -> bytes:
@@ -259,9 +260,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
                 conn.sock.recv(1, socket.MSG_PEEK)
                 conn.init()
                 conn.parser.unreader.mxchunk = _CHUNK
-            client.is_silent = False
-            client.wait(SECONDS_OF_PATIENCE, sending=True)
-            kept = super().handle(conn)
+            kept = True
+            next_request = poll()
+            next_request.register(conn.sock, POLLIN)
+            # A client that sends its next request at once need not go through the main loop.
+            while kept and (client.is_silent or next_request.poll(_MILLISECONDS_TO_STAY)):
+                client.is_silent = False
+                client.wait(SECONDS_OF_PATIENCE, sending=True)
+                kept = super().handle(conn)
             if not kept:
                 # Closing at once, with bytes unread, would take the answer from its client, and
                 # gunicorn's main loop would wait for it.
