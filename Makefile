@@ -15,9 +15,6 @@ dev := .venv/dev
 compile := $(dev)/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(ARGS)
 
-# One more than there are cores, as many tests wait for a process.
-workers = $$(( $$(getconf _NPROCESSORS_ONLN) + 1 ))
-
 pybabel := $(dev)/bin/python -m babel.messages.frontend --quiet
 catalogues := tumorapp/language/translations
 
@@ -37,7 +34,7 @@ run: $(serve)/installed ## serve the page and the API; HOST= and PORT= choose th
 dev: $(dev)/installed ## build .venv/dev, which has every command of flask, TensorFlow and the tests
 
 test: $(dev)/installed ## run the tests; ARGS= goes to pytest
-	@$(dev)/bin/python -m pytest -n $(workers) --dist worksteal $(ARGS)
+	@$(dev)/bin/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(dev)/installed ## check style, formatting, types and the direction of imports
 	$(dev)/bin/python -m ruff check
