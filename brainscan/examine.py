@@ -1,6 +1,6 @@
 """The story of a prediction: a file → its picture → a prepared scan → what the model says.
 
-An examination happens once; whoever answers somebody serialises it.
+An examination happens once; every answer serialises it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

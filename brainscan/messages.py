@@ -1,7 +1,7 @@
 """Every problem and every warning once: its code, HTTP status, title, and text with named values.
 
-A message is data until somebody reads it: programs read its code, and whoever shows it to a person
-writes its text in that person's language. `str(message)` is English. Babel finds the titles and
+A message is data until somebody reads it: programs read its code, and a page writes its text in
+the language of its reader. `str(message)` is English. Babel finds the titles and
 texts with `tumorapp.language.extract`.
 """
 

@@ -50,7 +50,7 @@ class ProblemError(ClientError):
         title: the kind of problem, in a few words.
         detail: what was wrong with this request and what to do about it.
         accepted: what would have been accepted; may be empty.
-        request_id: by which whoever runs the service finds the request in its log; may be empty.
+        request_id: by which the operator finds the request in the service's log; may be empty.
     """
 
     status: int

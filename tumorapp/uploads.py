@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import IO, Any
 
 from flask import Flask, Request, Response, current_app, request
@@ -51,11 +52,9 @@ def discard_rest(response: Response) -> Response:
     if refused and request.environ.get("wsgi.input_terminated"):
         body: IO[bytes] = request.environ["wsgi.input"]
         remaining = DISCARDED_TIMES * current_app.config["MAX_CONTENT_LENGTH"]
-        try:
+        with suppress(OSError):  # the client has gone: there is nobody to answer
             while remaining > 0 and (chunk := body.read(_CHUNK)):
                 remaining -= len(chunk)
-        except OSError:
-            pass  # the client has gone: there is nobody to answer
     return response
 
 

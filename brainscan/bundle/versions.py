@@ -47,7 +47,7 @@ class Installed:
     def candidates(self) -> list[int]:
         """The versions to serve, the best first: the chosen one or the newest, then older ones.
 
-        One that is newer than the chosen one is none of them: whoever chose, chose against it.
+        One that is newer than the chosen one is not one of them: the choice was made against it.
         """
         versions = sorted(self.stamps, reverse=True)
         if self.pinned is None:

@@ -33,7 +33,7 @@ class Picture:
 
     @cached_property
     def outline(self) -> Outline:
-        """Where the head is; searched once, whoever asks for it."""
+        """Where the head is; searched once, at the first use."""
         return trace_head(self.grey)
 
     @cached_property

@@ -2,6 +2,7 @@
 
 import struct
 import warnings
+from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -82,13 +83,11 @@ def read_raster(data: bytes, max_pixels: int, name: str) -> Picture:
 def _count_pages(data: bytes) -> int:
     """Count the pages of a TIFF file, at most 100."""
     pages = 1
-    try:
-        with Image.open(open_bounded(data), formats=("TIFF",)) as image:
-            while pages < _MOST_PAGES:
-                image.seek(pages)
-                pages += 1
-    except _DAMAGE:
-        pass  # beyond the last page, or at one that cannot be read
+    # It stops beyond the last page, or at one that cannot be read.
+    with suppress(*_DAMAGE), Image.open(open_bounded(data), formats=("TIFF",)) as image:
+        while pages < _MOST_PAGES:
+            image.seek(pages)
+            pages += 1
     return pages
 
 

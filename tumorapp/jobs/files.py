@@ -1,4 +1,4 @@
-"""The file that holds a job's images, and the lock of whoever writes or reads it."""
+"""The file that holds a job's images, and the lock for writing or reading it."""
 
 import os
 import secrets

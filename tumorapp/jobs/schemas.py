@@ -40,7 +40,7 @@ class JobSchema(Schema):
     """A job and its progress."""
 
     id = fields.String(
-        **about("It cannot be guessed. Whoever knows it can read and erase the job.")
+        **about("It cannot be guessed. Anyone who knows it can read and erase the job.")
     )
     state = fields.String(
         validate=validate.OneOf(["waiting", "running", "done", "failed"]),

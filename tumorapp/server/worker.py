@@ -70,7 +70,7 @@ def _write_problem(status: int, reason: str, problem: Problem) -> bytes:
 
 
 class _Client:
-    """Whoever a thread may be waiting for.
+    """A client that a thread may be waiting for.
 
     Attributes:
         deadline: when that ends, in seconds of `monotonic`; never, while the service is at work.
