@@ -1,6 +1,7 @@
 """What a published model is on disk, and how it is written and read: numpy and JSON only."""
 
 from brainscan.bundle.card import CARD_FORMAT, HEALTHY_CLASSES, Card, Origin, Source, Training
+from brainscan.bundle.decision import Decision, LesionMap, Refusal
 from brainscan.bundle.measurement import (
     ClassFigures,
     GraphFigures,
@@ -34,17 +35,20 @@ __all__ = [
     "BundleError",
     "Card",
     "ClassFigures",
+    "Decision",
     "GraphFigures",
     "Graphs",
     "Installed",
     "Int8Figures",
     "Intervals",
     "Leaks",
+    "LesionMap",
     "Measurement",
     "Mistake",
     "Origin",
     "Parts",
     "PublishError",
+    "Refusal",
     "Source",
     "Training",
     "UnnamedFigures",

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from brainscan.bundle.decision import Decision, Refusal
 from brainscan.bundle.measurement import Graphs, Measurement
 from brainscan.bundle.plain import Amount, Count, Setting, Slug, read_json, write_json
 from brainscan.scan import ScanSpecification
@@ -112,6 +113,8 @@ class Card:
         origin: of a model that was made elsewhere, else None.
         graph_difference: how far the probabilities of the fp16 graph are from the Keras model's at
             most, 0 to 1; None before publishing.
+        decision: how its outputs become a verdict; None where that was not chosen.
+        refusal: when it does not recognise a picture; None where it cannot tell.
         graphs: of a bundle that has an int8 graph too, what was measured of both; else None.
         files: SHA-256 of every other file of the bundle, by relative path.
         format: version of this card's own layout.
@@ -135,6 +138,8 @@ class Card:
     sources: tuple[Source, ...]
     origin: Origin | None = None
     graph_difference: Amount | None = None
+    decision: Decision | None = None
+    refusal: Refusal | None = None
     graphs: Graphs | None = None
     files: dict[Annotated[str, Meta(pattern=r"\A[^\0]*\Z")], str] = field(default_factory=dict)
     format: Count = CARD_FORMAT

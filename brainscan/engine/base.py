@@ -35,11 +35,18 @@ class Outputs:
     Attributes:
         probabilities: float32, shape (scans, classes), each row from 0 to 1 and summing to 1.
         heatmaps: float32, shape (scans, rows, columns), 0 to 1: what spoke for the most probable
-            class, coarse and of the model's own size; None for a model without convolutions.
+            class, coarse and of the model's own size; None for a model without convolutions, and
+            for one with lesion maps.
+        lesions: float32, shape (scans, rows, columns), 0 to 1: where a tumour is, of the prepared
+            scan; None for a model that was not taught that.
+        features: float32, shape (scans, width): the means of feature maps of middle depths, for
+            `brainscan.familiarity`; None where the graph does not give them.
     """
 
     probabilities: NDArray[np.float32]
     heatmaps: NDArray[np.float32] | None
+    lesions: NDArray[np.float32] | None = None
+    features: NDArray[np.float32] | None = None
 
 
 class Engine(Protocol):
@@ -64,10 +71,16 @@ def predict_in_steps(
     if len(pixels) <= largest:
         return run(pixels)
     parts = [run(pixels[start : start + largest]) for start in range(0, len(pixels), largest)]
-    heatmaps = [part.heatmaps for part in parts if part.heatmaps is not None]
+
+    def join(arrays: list[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
+        found = [array for array in arrays if array is not None]
+        return np.concatenate(found) if found else None
+
     return Outputs(
         np.concatenate([part.probabilities for part in parts]),
-        np.concatenate(heatmaps) if heatmaps else None,
+        join([part.heatmaps for part in parts]),
+        join([part.lesions for part in parts]),
+        join([part.features for part in parts]),
     )
 
 

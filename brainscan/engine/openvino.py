@@ -86,7 +86,7 @@ class OpenVINOEngine:
         names = {name for output in self.compiled.outputs for name in output.names}
         if "probabilities" not in names:
             raise EngineError(f"{file} has no output named probabilities.")
-        self._has_heatmap = "heatmap" in names
+        self._names = names
         # Those that no thread is using; None stands for one that has not been needed yet.
         self._requests: LifoQueue[Any] = LifoQueue()
         for _ in range(_REQUESTS):
@@ -105,7 +105,10 @@ class OpenVINOEngine:
             request.start_async(pixels, share_inputs=True)
             request.wait()
             found = request.results  # in its own memory, which the next inference overwrites
-            heatmaps = found["heatmap"].copy() if self._has_heatmap else None
-            return Outputs(found["probabilities"].copy(), heatmaps)
+            maps, lesions, features = (
+                found[name].copy() if name in self._names else None
+                for name in ("heatmap", "lesion", "features")
+            )
+            return Outputs(found["probabilities"].copy(), maps, lesions, features)
         finally:
             self._requests.put(request)

@@ -64,7 +64,8 @@ class TensorFlowEngine:
 
     def _infer(self, pixels: NDArray[np.uint8]) -> Outputs:
         found = self._run(tf.constant(pixels, tf.float32))
-        heatmaps = found.get("heatmap")
-        return Outputs(
-            found["probabilities"].numpy(), None if heatmaps is None else heatmaps.numpy()
+        maps, lesions, features = (
+            found[name].numpy() if name in found else None
+            for name in ("heatmap", "lesion", "features")
         )
+        return Outputs(found["probabilities"].numpy(), maps, lesions, features)
