@@ -118,6 +118,7 @@ def load(request: TrainingRequest) -> Dataset:
         request.instance / "cache",
         binary=architecture(request.model).binary,
         exclude=request.exclude,
+        manifest=request.manifest,
     )
 
 

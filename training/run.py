@@ -24,7 +24,7 @@ _PUBLISHED_FILE = "published"
 _PACKAGES = ("numpy", "opencv-python-headless", "openvino", "scikit-learn")
 # Of a request: the scans are compared themselves, and the rest changes no result.
 _WITHOUT_EFFECT = frozenset(
-    {"model", "data", "exclude", "instance", "models", "publish", "fresh", "command"}
+    {"model", "data", "exclude", "manifest", "instance", "models", "publish", "fresh", "command"}
 )
 
 
@@ -49,6 +49,7 @@ class TrainingRequest:
         recipe: how the model is fitted.
         size: width and height of the scans, in pixels.
         exclude: glob patterns of scans to leave out.
+        manifest: lists the scans to train on and their labels; then `data` may be empty.
         seed: of the split, the weights, the order and the augmentation.
         weights: "imagenet", a file, or None.
         method: "fine-tune" trains every layer; "frozen" trains only the head of a pretrained model.
@@ -68,6 +69,7 @@ class TrainingRequest:
     recipe: Recipe
     size: int
     exclude: tuple[str, ...] = ()
+    manifest: Path | None = None
     seed: int = 0
     weights: str | None = None
     method: Method = "fine-tune"

@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import multiprocessing
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -14,20 +11,16 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 import brainscan.scan
 from brainscan.files import lock, move_into_place, staging_folder, sweep
 from brainscan.scan import ScanError, ScanSpecification, prepare_scan, read_picture
-from training.processes import end_with_parent
+from training.processes import work_through
 
 THUMBNAIL_SIDE = 32
 
 _LOCK_FILE = ".lock"
 _STAGING_PREFIX = ".preparing-"
-_STEP = 32
-# Starting a process takes a third of a second, which pays from about this many scans on.
-_WORTH_PROCESSES = 1000
 
 # Pixels, thumbnail, and whether the crop was degenerate; or why a file is skipped.
 _Prepared = tuple[NDArray[np.uint8], NDArray[np.uint8], bool] | str
@@ -93,7 +86,8 @@ def _fill(folder: Path, files: Sequence[Path], specification: ScanSpecification)
     index: dict[str, list[Any]] = {"rows": rows, "skipped": [], "uncropped": []}
     pixels = np.empty((len(files), specification.size, specification.size, 1), np.uint8)
     thumbnails = np.empty((len(files), THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
-    for number, prepared in enumerate(_prepare_all(files, specification)):
+    prepare = partial(_prepare_one, specification)
+    for number, prepared in enumerate(work_through(prepare, files, "Preparing scans")):
         if isinstance(prepared, str):
             index["skipped"].append((number, prepared))
             continue
@@ -105,31 +99,6 @@ def _fill(folder: Path, files: Sequence[Path], specification: ScanSpecification)
         np.save(staging / "thumbnails.npy", thumbnails[: len(rows)])
         (staging / "index.json").write_text(json.dumps(index), encoding="utf-8")
         move_into_place(staging, folder)
-
-
-def _prepare_all(files: Sequence[Path], specification: ScanSpecification) -> Iterator[_Prepared]:
-    """Prepare scans in order, many of them in as many processes as there are cores.
-
-    Threads would wait for the interpreter's lock between OpenCV's short calls. Forking is not safe
-    here: the training framework has threads of its own.
-    """
-    prepare = partial(_prepare_one, specification)
-    with tqdm(desc="Preparing scans", total=len(files), unit="scan") as bar:
-        if len(files) < _WORTH_PROCESSES:
-            for path in files:
-                yield prepare(path)
-                bar.update()
-            return
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(os.cpu_count(), spawn, _begin_process) as pool:
-            for prepared in pool.map(prepare, files, chunksize=_STEP):
-                yield prepared
-                bar.update()
-
-
-def _begin_process() -> None:
-    cv2.setNumThreads(1)  # the processes use every core already
-    end_with_parent()
 
 
 def _prepare_one(specification: ScanSpecification, path: Path) -> _Prepared:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from brainscan.bundle.sentences import NO_HEALTHY_CLASS, UNNAMED_TUMOURS
 from brainscan.scan import ScanSpecification
 from training.data.audit import find_leaks, group_near_duplicates
+from training.data.audit.manifest import read_manifest
 from training.data.cache import PreparedArrays, prepare_arrays
 from training.data.folders import ScanTree, describe_layout, read_tree
 from training.data.sources import SOURCES, DataError, Source
@@ -65,8 +66,9 @@ def load_dataset(
     *,
     binary: bool,
     exclude: Sequence[str] = (),
+    manifest: Path | None = None,
 ) -> Dataset:
-    """Read folder-per-class trees into one data set.
+    """Read folder-per-class trees, or the scans that a manifest lists, into one data set.
 
     Args:
         roots: the trees' tops; their scans are merged.
@@ -74,20 +76,37 @@ def load_dataset(
         cache: folder that keeps prepared arrays.
         binary: whether to merge the classes into healthy and tumour.
         exclude: glob patterns of scans to leave out, as `read_tree` takes them.
+        manifest: as `read_manifest` takes it; of the trees, only the scans that it keeps.
 
     Raises:
-        DataError: no folder, no scan, one class only, a class of which no scan is left, tumours
-            without a kind where nothing is healthy, or a pattern without a match.
+        DataError: a manifest that cannot be used, no folder, no scan, one class only, a class of
+            which no scan is left, tumours without a kind where nothing is healthy, or a pattern
+            without a match.
     """
-    trees = [read_tree(root, exclude=exclude) for root in roots]
-    _check_patterns(exclude, trees)
-    task = _set_task(trees, binary=binary)
+    trees = read_trees(roots, exclude=exclude, manifest=manifest)
+    task = set_task(trees, binary=binary)
     scans = [scan for tree in trees for scan in tree.scans]
     arrays = prepare_arrays([scan.path for scan in scans], specification, cache)
     return _assemble(trees, task, arrays)
 
 
-def _set_task(trees: Sequence[ScanTree], *, binary: bool) -> Task:
+def read_trees(
+    roots: Sequence[Path], *, exclude: Sequence[str] = (), manifest: Path | None = None
+) -> list[ScanTree]:
+    """List the scans below some folders, those that a manifest keeps, or what both have.
+
+    Raises:
+        DataError: a folder or manifest that cannot be used, or a pattern without a match.
+    """
+    if manifest:
+        trees = read_manifest(manifest, roots, exclude=exclude)
+    else:
+        trees = [read_tree(root, exclude=exclude) for root in roots]
+    _check_patterns(exclude, trees)
+    return trees
+
+
+def set_task(trees: Sequence[ScanTree], *, binary: bool) -> Task:
     """Decide what a model tells apart; refuse scans that together show one class only."""
     labels = [scan.label for tree in trees for scan in tree.scans]
     _check_several(labels, trees)

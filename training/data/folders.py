@@ -92,7 +92,7 @@ def read_tree(root: Path, *, exclude: Sequence[str] = ()) -> ScanTree:
     if not root.is_dir():
         problem = "is a file" if root.exists() else "does not exist"
         raise DataError(f"The data folder {root} {problem}.\n{describe_layout()}")
-    name = root.name if root.name not in ("", "..") else root.resolve().name
+    name = _name(root)
     images, excluded = _drop_excluded(sorted(_images(root)), name, exclude)
     notes = [EXCLUDED.format(count, repr(pattern)) for pattern, count in excluded.items()]
     sizes = Counter(path.parent for path in images)
@@ -112,6 +112,36 @@ def read_tree(root: Path, *, exclude: Sequence[str] = ()) -> ScanTree:
     if not scans:
         raise DataError("\n".join([f"No labelled image in {root}.", *notes, describe_layout()]))
     return ScanTree(root, name, scans, excluded, tuple(notes))
+
+
+def list_scans(labels: Mapping[Path, str], *, exclude: Sequence[str] = ()) -> list[ScanTree]:
+    """Give scans that are listed one by one, set by set: the folder above class and part.
+
+    Args:
+        labels: absolute path → class, canonical or any other; no file is opened.
+        exclude: glob patterns, as `read_tree` takes them.
+    """
+    sets: dict[Path, list[Path]] = {}
+    for path in labels:
+        root = path.parent.parent
+        while root.name.lower() in _TRAINING | _TESTING:
+            root = root.parent
+        sets.setdefault(root, []).append(path.relative_to(root))
+    trees = []
+    for root, images in sorted(sets.items()):
+        name = _name(root)
+        kept, excluded = _drop_excluded(sorted(images), name, exclude)
+        scans = tuple(
+            ScanFile(root / path, f"{name}/{path.as_posix()}", labels[root / path], _part(path))
+            for path in kept
+        )
+        notes = tuple(EXCLUDED.format(count, repr(pattern)) for pattern, count in excluded.items())
+        trees.append(ScanTree(root, name, scans, excluded, notes))
+    return trees
+
+
+def _name(root: Path) -> str:
+    return root.name if root.name not in ("", "..") else root.resolve().name
 
 
 def _images(root: Path) -> Iterator[Path]:

@@ -45,21 +45,57 @@ def fetch_command(name: str, into: Path | None) -> None:
 \b
 Examples:
   flask data audit instance/data/nickparvar
-  flask data audit instance/data/sartaj instance/data/figshare
+  flask data audit instance/data/sartaj instance/data/figshare \\
+      --html instance/audit.html --manifest instance/scans.csv
 """,
 )
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="As in flask train.")
-def audit_command(folders: tuple[Path, ...], exclude: tuple[str, ...]) -> None:
-    """Count classes, near-duplicates, leaks between Training and Testing, and contradictions."""
-    from training.data.dataset import describe_problems, load_dataset
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a page with thumbnails of what was found.",
+)
+@click.option(
+    "--manifest",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a table of all scans as CSV, for you to edit and for flask train --manifest.",
+)
+def audit_command(
+    folders: tuple[Path, ...],
+    exclude: tuple[str, ...],
+    html: Path | None,
+    manifest: Path | None,
+) -> None:
+    """Look for what is wrong with the scans of FOLDERS before a model is trained on them.
 
-    cache = Path(current_app.instance_path) / "cache"
-    dataset = load_dataset(
-        folders, ScanSpecification(size=96), cache, binary=False, exclude=exclude
-    )
-    for line in describe_problems(dataset):
+    Copies and leaks between Training and Testing, contradictions, suspected labels, CT among MR,
+    files that cannot be read, and whether the set or the plane gives the class away.
+    """
+    from training.data.audit.findings import audit_trees, describe
+    from training.data.audit.manifest import write_manifest
+    from training.data.audit.page import write_page
+    from training.data.dataset import read_trees
+
+    for path in (html, manifest):
+        if path and not path.parent.is_dir():
+            raise click.ClickException(
+                f"There is no folder {path.parent} to write {path.name} into. Make it first."
+            )
+    audit = audit_trees(read_trees(folders, exclude=exclude))
+    for line in describe(audit):
         click.echo(line)
+    if html:
+        write_page(html, audit)
+        click.echo(f"The page is {html}.")
+    if manifest:
+        write_manifest(manifest, audit)
+        click.echo(
+            f"The manifest is {manifest}. It leaves out {len(audit.left_out):,} scans. Edit it, "
+            "and pass it to flask train --manifest."
+        )
 
 
 @data_commands.command(

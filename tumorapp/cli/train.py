@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PROTOCOLS = ("official", "random-75-25", "random-80-20", "grouped")
 # Options that a request takes as they are.
-_PASSED_ON = ("protocol", "method", "head", "seed", "precision", "fresh")
+_PASSED_ON = ("manifest", "protocol", "method", "head", "seed", "precision", "fresh")
 _EXAMPLES = """
 \b
 Examples:
@@ -31,6 +31,7 @@ Examples:
   flask train --model mobilenet-v2 --data instance/data/nickparvar \\
       --data instance/data/sartaj --exclude 'sartaj/*/glioma_tumor/*'
   flask train --model mobilenet-v2 --data instance/data/nickparvar --method frozen
+  flask train --model mobilenet-v2 --manifest instance/scans.csv
   flask train --config instance/mobilenet.yaml --epochs 5
   KERAS_BACKEND=jax flask train --model mobilenet-v2 --data instance/data/nickparvar
 """
@@ -53,10 +54,16 @@ class _FiniteRange(click.FloatRange):
 @click.option("--model", required=True, help="Architecture, such as binary-cnn or mobilenet-v2.")
 @click.option(
     "--data",
-    required=True,
     multiple=True,
     type=click.Path(path_type=Path),
     help="Folder with a subfolder for each class; repeat the option to merge sets.",
+)
+@click.option(
+    "--manifest",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Train on the scans that this table of `flask data audit --manifest` keeps, with its "
+    "labels; --data may then be left out.",
 )
 @click.option(
     "--protocol",
@@ -147,7 +154,7 @@ def train_command(
     architecture's own.
     """
     check_backend()
-    _check_data(data, exclude)
+    _check_data(data, exclude, options["manifest"])
     load_backend()  # here, so that no other command waits for TensorFlow and scikit-learn
     from training.pipeline import train
 
@@ -203,7 +210,7 @@ def _describe_outcome(outcome: "TrainingOutcome", request: "TrainingRequest") ->
         return
     click.echo(f"Published: {outcome.bundle}")
     click.echo(describe_change(outcome.bundle))
-    if outcome.card.feature_layer:  # int8 is for convolutions
+    if outcome.card.feature_layer and request.data:  # int8 is for convolutions
         folders = shlex.join(word for folder in request.data for word in ("--data", str(folder)))
         left_out = shlex.join(word for one in request.exclude for word in ("--exclude", one))
         again = f"flask models quantize {request.model} {folders} {left_out}".rstrip()
@@ -224,9 +231,15 @@ def _find_architecture(name: str) -> "Architecture":
     return known[name]
 
 
-def _check_data(folders: tuple[Path, ...], exclude: tuple[str, ...]) -> None:
-    """Refuse folders without scans before anything heavy is loaded."""
+def _check_data(folders: tuple[Path, ...], exclude: tuple[str, ...], manifest: Path | None) -> None:
+    """Refuse folders and manifests without scans before anything heavy is loaded."""
+    if not folders and not manifest:
+        raise click.UsageError("Missing option '--data' or '--manifest'.")
+    from training.data.audit.manifest import read_manifest
     from training.data.folders import read_tree
 
-    for folder in folders:
-        read_tree(folder, exclude=exclude)
+    if manifest:
+        read_manifest(manifest, folders, exclude=exclude)
+    else:
+        for folder in folders:
+            read_tree(folder, exclude=exclude)

@@ -1,0 +1,414 @@
+"""Folders of scans → what is wrong with them, scan by scan and as a whole."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.audit.duplicates import (
+    Pairs,
+    find_leaks,
+    find_pairs,
+    group_pairs,
+    list_members,
+)
+from training.data.audit.labels import find_label_errors, guess_labels
+from training.data.audit.measure import Look, Unreadable, look_at
+from training.data.audit.modality import CT_FROM
+from training.data.audit.plane import PLANES
+from training.data.dataset import set_task
+from training.data.folders import ScanFile, ScanTree
+from training.task import Task
+
+_MARKED = 0.001  # a share of coloured pixels that no grey picture reaches by its compression
+# Copies of one picture differ less than this in mean brightness and in contrast, unless changed.
+_BRIGHTNESS, _CONTRAST = 4.0, 0.05
+_SAME = 0.999
+_PARTS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of finding.
+
+    Attributes:
+        code: what the manifest calls it.
+        says: what is said of the scans, after "12 scans" or "scans that".
+        advice: what it means, and what to do.
+        left_out: whether the manifest leaves the scans out unless it is edited.
+    """
+
+    code: str
+    says: str
+    advice: str
+    left_out: bool
+
+
+KINDS = (
+    Kind("unreadable", "cannot be read", "Training skips them.", left_out=True),
+    Kind(
+        "blank", "are blank", "Every pixel has the same value. Training skips them.", left_out=True
+    ),
+    Kind(
+        "ct",
+        "look like CT, not MRI",
+        "The skull is a thick, closed, saturated ring next to a flat brain. A model learns nothing "
+        "about MRI from them.",
+        left_out=True,
+    ),
+    Kind(
+        "contradiction",
+        "have a near-duplicate with another label",
+        "At least one of the labels is wrong. Training leaves them all out. Where you know better, "
+        "correct the label in the manifest and set keep to 1.",
+        left_out=True,
+    ),
+    Kind(
+        "leak",
+        "are in Training and have a near-duplicate in Testing of the same set",
+        "A model that has seen them is tested on what it knows. Without them, the set's own split "
+        "is free of leaks, and nothing is lost: their copies are in Testing.",
+        left_out=True,
+    ),
+    Kind(
+        "exact-copy",
+        "are exact copies of another file",
+        "Byte for byte the same. One of the files is kept.",
+        left_out=True,
+    ),
+    Kind(
+        "near-copy",
+        "show nearly the same picture as another",
+        "Mirrored, rescaled, recompressed, changed in contrast, or a neighbouring slice. They are "
+        "kept: training knows them and keeps them together in the grouped protocol.",
+        left_out=False,
+    ),
+    Kind(
+        "label",
+        "may carry the wrong label",
+        "A simple model that was not shown them is confident of another class. Most are only hard "
+        "to tell, so they are kept; look at them, the clearest first.",
+        left_out=False,
+    ),
+    Kind(
+        "annotated",
+        "have coloured marks",
+        "A drawn circle or arrow tells a model the answer. They are kept; export them without the "
+        "marks where you can.",
+        left_out=False,
+    ),
+    Kind(
+        "no-head-outline",
+        "show no clear outline of a head",
+        "The crop around the head would be degenerate, so training takes the whole picture.",
+        left_out=False,
+    ),
+)
+KIND = {kind.code: kind for kind in KINDS}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about one scan.
+
+    Attributes:
+        code: of its kind.
+        scan: its index.
+        note: details, for a person.
+        others: the indices of scans to look at next to it.
+    """
+
+    code: str
+    scan: int
+    note: str = ""
+    others: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """How many Testing scans of a set have a near-duplicate in its Training.
+
+    Attributes:
+        name: of the set.
+        classes: class → leaked and all Testing scans.
+    """
+
+    name: str
+    classes: dict[str, tuple[int, int]]
+
+    @property
+    def total(self) -> tuple[int, int]:
+        """Leaked and all Testing scans of all classes."""
+        leaked, scans = zip(*self.classes.values(), strict=True)
+        return sum(leaked), sum(scans)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Counts of scans by class and by something else that a model might learn instead.
+
+    Attributes:
+        columns: what else.
+        rows: class → count of each column.
+    """
+
+    columns: tuple[str, ...]
+    rows: dict[str, tuple[int, ...]]
+
+    @property
+    def guessed(self) -> tuple[float, float]:
+        """How often naming the commonest class of the column is right, and of all columns."""
+        counts = np.array(list(self.rows.values()))
+        total = max(counts.sum(), 1)
+        return float(counts.max(axis=0).sum() / total), float(counts.sum(axis=1).max() / total)
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What an audit found.
+
+    Attributes:
+        scans: all that were looked at.
+        sets: the name of each scan's folder.
+        groups: int64, shape (scans,): near-duplicates have the same number.
+        findings: by kind, in the order of `KINDS`; within a kind, what to look at first.
+        leaks: of each set with Training and Testing folders.
+        shared: (one set, another) → the share of the one's scans with a near-duplicate in it.
+        by_set: class by set.
+        by_plane: class by guessed plane.
+        notes: what the folders left out.
+    """
+
+    scans: tuple[ScanFile, ...]
+    sets: tuple[str, ...]
+    groups: NDArray[np.int64]
+    findings: dict[str, tuple[Finding, ...]]
+    leaks: tuple[Leaks, ...]
+    shared: dict[tuple[str, str], float]
+    by_set: Table
+    by_plane: Table
+    notes: tuple[str, ...]
+
+    @property
+    def left_out(self) -> frozenset[int]:
+        """The scans that the manifest leaves out."""
+        return frozenset(
+            finding.scan for kind in KINDS if kind.left_out for finding in self.findings[kind.code]
+        )
+
+
+def audit_trees(trees: Sequence[ScanTree]) -> Audit:
+    """Look at every scan of some folders, under a progress bar, and say what is wrong.
+
+    Raises:
+        DataError: the scans together show one class only, or tumours without a kind next to named
+            kinds where nothing is healthy.
+    """
+    task = set_task(trees, binary=False)
+    scans = tuple(scan for tree in trees for scan in tree.scans)
+    sets = tuple(tree.name for tree in trees for _ in tree.scans)
+    found = look_at([scan.path for scan in scans])
+    seen = np.array([row for row, one in enumerate(found) if isinstance(one, Look)], np.int64)
+    looks = [one for one in found if isinstance(one, Look)]
+    thumbnails = np.array([look.thumbnail for look in looks], np.uint8).reshape(len(looks), 32, 32)
+    near = find_pairs(thumbnails)
+    pairs = near._replace(first=seen[near.first], second=seen[near.second])
+    groups = group_pairs(pairs, len(scans))
+    labels = task.number(scan.label for scan in scans)
+    parts = np.array([scan.part or "" for scan in scans])
+    of_set = _number(sets)
+    leaks, leaked = _find_leaks(scans, sets, pairs, parts)
+    findings = [
+        *_list_unreadable(found),
+        *_list_looks(seen, looks),
+        *_list_contradictions(scans, task.find_contradictions(groups, labels), groups),
+        *leaked,
+        *_list_copies(pairs, dict(zip(seen.tolist(), looks, strict=True)), parts),
+        *_list_label_errors(seen, looks, task, labels, groups),
+    ]
+    return Audit(
+        scans=scans,
+        sets=sets,
+        groups=groups,
+        findings={
+            kind.code: tuple(one for one in findings if one.code == kind.code) for kind in KINDS
+        },
+        leaks=leaks,
+        shared=_share(sets, of_set, groups),
+        by_set=_count(scans, sets, tuple(dict.fromkeys(sets))),
+        by_plane=_count(
+            [scans[row] for row in seen], [look.plane or "unknown" for look in looks], PLANES
+        ),
+        notes=tuple(note for tree in trees for note in tree.notes),
+    )
+
+
+def describe(audit: Audit) -> list[str]:
+    """Say in lines what a person should know of the scans."""
+    classes = Counter(scan.label for scan in audit.scans)
+    lines = [f"{name}: {count:,} scans" for name, count in sorted(classes.items())]
+    lines.append(
+        f"{len(audit.scans):,} scans form {len(np.unique(audit.groups)):,} groups of "
+        "near-duplicates."
+    )
+    for one in audit.leaks:
+        leaked, scans = one.total
+        lines.append(
+            f"{one.name}: {leaked:,} of {scans:,} Testing scans have a near-duplicate in Training."
+        )
+        lines += [f"  {name}: {few:,} of {all_:,}" for name, (few, all_) in one.classes.items()]
+    lines += [
+        f"{share:.0%} of {one} have a near-duplicate in {other}."
+        for (one, other), share in audit.shared.items()
+    ]
+    lines += [f"{len(audit.findings[kind.code]):,} scans {kind.says}." for kind in KINDS]
+    if len(audit.by_set.columns) > 1:
+        lines.append(describe_table(audit.by_set, "the set"))
+    lines.append(describe_table(audit.by_plane, "the plane"))
+    return [*lines, *audit.notes]
+
+
+def describe_table(table: Table, what: str) -> str:
+    """Say how far something else gives the class away."""
+    informed, blind = table.guessed
+    return (
+        f"Knowing only {what} of a scan, one would name its class right for {informed:.0%}; always "
+        f"naming the commonest class, for {blind:.0%}."
+    )
+
+
+def _number(names: Sequence[str]) -> NDArray[np.int64]:
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+def _list_unreadable(found: Sequence[Look | Unreadable]) -> Iterator[Finding]:
+    for row, one in enumerate(found):
+        if isinstance(one, Unreadable):
+            code = "blank" if one.code == "blank-image" else "unreadable"
+            yield Finding(code, row, one.reason)
+
+
+def _list_looks(seen: NDArray[np.int64], looks: Sequence[Look]) -> Iterator[Finding]:
+    rows = seen.tolist()
+    for row, look in sorted(zip(rows, looks, strict=True), key=lambda one: -one[1].ct):
+        if look.ct >= CT_FROM:
+            yield Finding("ct", row, f"{look.ct:.0%} sure")
+    for row, look in zip(rows, looks, strict=True):
+        if look.coloured > _MARKED:
+            yield Finding("annotated", row, f"{look.coloured:.1%} of the pixels are coloured")
+        if not look.found_head:
+            yield Finding("no-head-outline", row)
+
+
+def _list_contradictions(
+    scans: Sequence[ScanFile], rows: NDArray[np.int64], groups: NDArray[np.int64]
+) -> Iterator[Finding]:
+    for places in list_members(groups[rows]):
+        members = rows[places].tolist()
+        for row in members:
+            others = [other for other in members if scans[other].label != scans[row].label]
+            labels = sorted({scans[other].label for other in others})
+            yield Finding(
+                "contradiction", row, f"copies say {' and '.join(labels)}", tuple(others[:2])
+            )
+
+
+def _find_leaks(
+    scans: Sequence[ScanFile], sets: Sequence[str], pairs: Pairs, parts: NDArray[np.str_]
+) -> tuple[tuple[Leaks, ...], list[Finding]]:
+    """Compare Training and Testing of each set; other sets do not link scans here."""
+    names = np.array(sets)
+    labels = np.array([scan.label for scan in scans])
+    within = names[pairs.first] == names[pairs.second]
+    groups = group_pairs(Pairs(*(column[within] for column in pairs)), len(scans))
+    leaks, findings = [], []
+    for name in dict.fromkeys(sets):
+        train, test = (np.nonzero((names == name) & (parts == part))[0] for part in _PARTS)
+        if not len(train) or not len(test):
+            continue
+        leaked = find_leaks(groups, train, test)
+        counts = Counter(labels[leaked].tolist())
+        classes = sorted(Counter(labels[test].tolist()).items())
+        leaks.append(Leaks(name, {label: (counts[label], all_) for label, all_ in classes}))
+        copies = dict(zip(groups[test].tolist(), test.tolist(), strict=True))
+        findings += [
+            Finding("leak", row, others=(copies[groups[row]],))
+            for row in find_leaks(groups, test, train).tolist()
+        ]
+    return tuple(leaks), findings
+
+
+def _list_copies(
+    pairs: Pairs, looks: dict[int, Look], parts: NDArray[np.str_]
+) -> Iterator[Finding]:
+    """Name for each scan the first that it copies, one of a Testing folder before all others."""
+    tested = parts == "test"
+    swap = tested[pairs.second] & ~tested[pairs.first]
+    original = np.where(swap, pairs.second, pairs.first)
+    copy = np.where(swap, pairs.first, pairs.second)
+    order = np.lexsort((original, ~tested[original], -np.round(pairs.correlation, 3), copy))
+    _, firsts = np.unique(copy[order], return_index=True)
+    for place in order[firsts].tolist():
+        one, other = int(original[place]), int(copy[place])
+        kind = _name_copy(looks[one], looks[other], pairs, place)
+        code = "exact-copy" if kind == "exact" else "near-copy"
+        yield Finding(code, other, kind, (one,))
+
+
+def _name_copy(one: Look, other: Look, pairs: Pairs, place: int) -> str:
+    """Say how a copy differs from its original, such as "mirrored, rescaled"."""
+    if one.digest == other.digest:
+        return "exact"
+    differences = []
+    if pairs.mirrored[place]:
+        differences.append("mirrored")
+    if one.size != other.size:
+        differences.append("rescaled")
+    brightness = abs(float(one.thumbnail.mean()) - float(other.thumbnail.mean()))
+    contrast = abs(float(one.thumbnail.std() / max(other.thumbnail.std(), 1e-6)) - 1)
+    if brightness > _BRIGHTNESS or contrast > _CONTRAST:
+        differences.append("contrast changed")
+    if pairs.correlation[place] < _SAME:
+        differences.append("similar")
+    return ", ".join(differences) or "recompressed"
+
+
+def _list_label_errors(
+    seen: NDArray[np.int64],
+    looks: Sequence[Look],
+    task: Task,
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+) -> Iterator[Finding]:
+    descriptors = np.array([look.descriptor for look in looks])
+    guesses = guess_labels(descriptors, task, labels[seen], groups[seen])
+    if guesses is None:
+        return
+    for row, label in zip(*find_label_errors(guesses, task, labels[seen]), strict=True):
+        yield Finding(
+            "label", int(seen[row]), f"{task.classes[label]}? {guesses[row, label]:.0%} sure"
+        )
+
+
+def _share(
+    sets: Sequence[str], of_set: NDArray[np.int64], groups: NDArray[np.int64]
+) -> dict[tuple[str, str], float]:
+    names = {int(number): name for number, name in zip(of_set, sets, strict=True)}
+    return {
+        (names[one], names[other]): float(
+            np.isin(groups[of_set == one], groups[of_set == other]).mean()
+        )
+        for one in names
+        for other in names
+        if one != other
+    }
+
+
+def _count(scans: Sequence[ScanFile], values: Sequence[str], columns: tuple[str, ...]) -> Table:
+    counts = Counter(zip((scan.label for scan in scans), values, strict=True))
+    labels = sorted({scan.label for scan in scans})
+    return Table(
+        columns, {label: tuple(counts[label, column] for column in columns) for label in labels}
+    )

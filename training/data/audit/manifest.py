@@ -1,0 +1,143 @@
+"""The manifest: a table of scans that a person may edit, and that `flask train` takes."""
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from training.data.folders import ScanTree, list_scans
+from training.data.sources import DataError, canonical_class
+
+if TYPE_CHECKING:
+    from training.data.audit.findings import Audit
+
+COLUMNS = ("file", "label", "group", "finding", "keep")
+_NEEDED = ("file", "label", "keep")
+_KEEP = {"1": True, "0": False}
+_ROWS_SHOWN = 5
+
+
+class Row(NamedTuple):
+    """One scan of a manifest.
+
+    Attributes:
+        line: where it stands in the file; the header is line 1.
+        path: the scan.
+        label: its class.
+        keep: whether to train on it.
+    """
+
+    line: int
+    path: Path
+    label: str
+    keep: bool
+
+
+def read_manifest(
+    manifest: Path, roots: Sequence[Path] = (), *, exclude: Sequence[str] = ()
+) -> list[ScanTree]:
+    """Give the scans that a manifest keeps, with its labels, set by set.
+
+    Args:
+        manifest: a CSV file with at least the columns `file`, `label` and `keep`. Files are named
+            relative to the manifest's own folder; `keep` is 1 or 0.
+        roots: where there are any, scans below none of these folders are passed over.
+        exclude: glob patterns of scans to leave out besides, as `read_tree` takes them.
+
+    Raises:
+        DataError: it cannot be read, has other columns, or rows that cannot be used, named by
+            their lines; or it keeps nothing.
+    """
+    rows = list(_read_rows(manifest))
+    _refuse(manifest, "have no label", [row for row in rows if row.keep and not row.label])
+    counts = Counter(row.path for row in rows)
+    _refuse(manifest, "name a file twice", [row for row in rows if counts[row.path] > 1])
+    tops = [_absolute(root) for root in roots]
+    kept = [
+        row
+        for row in rows
+        if row.keep and (not tops or any(row.path.is_relative_to(top) for top in tops))
+    ]
+    _refuse(manifest, "name a file that is not there", [r for r in kept if not r.path.is_file()])
+    if not kept:
+        raise DataError(
+            f"The manifest {manifest} keeps none of its {len(rows):,} scans"
+            f"{' below the data folders given' if tops else ''}. Set keep to 1 in the rows to "
+            "train on."
+        )
+    return list_scans({row.path: row.label for row in kept}, exclude=exclude)
+
+
+def _absolute(path: Path) -> Path:
+    """Give a path from the root, without `..`; links stay what they are called."""
+    return Path(os.path.abspath(path))  # noqa: PTH100  resolve() would follow links
+
+
+def _read_rows(manifest: Path) -> Iterator[Row]:
+    try:
+        with manifest.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            _check_columns(manifest, reader.fieldnames or ())
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"The manifest {manifest} cannot be read: {error}.") from error
+    ragged = [line for line, row in rows if None in row or None in row.values()]
+    _refuse_lines(manifest, "have more or fewer cells than the header", ragged)
+    odd = [f"{line} ({row['keep']!r})" for line, row in rows if row["keep"].strip() not in _KEEP]
+    _refuse_lines(manifest, "have neither 0 nor 1 as keep", odd)
+    for line, row in rows:
+        label = row["label"].strip()
+        yield Row(
+            line,
+            _absolute(manifest.parent / row["file"].strip()),
+            canonical_class(label) or label,
+            _KEEP[row["keep"].strip()],
+        )
+
+
+def _check_columns(manifest: Path, columns: Sequence[str]) -> None:
+    missing = [name for name in _NEEDED if name not in columns]
+    unknown = [name for name in columns if name not in COLUMNS]
+    if missing or unknown or len(set(columns)) < len(columns):
+        raise DataError(
+            f"The manifest {manifest} has the columns {', '.join(columns) or '(none)'}. Expected: "
+            f"{', '.join(COLUMNS)}, separated by commas; group and finding may be left out. "
+            "`flask data audit DIR --manifest FILE` writes one."
+        )
+
+
+def _refuse(manifest: Path, problem: str, rows: Sequence[Row]) -> None:
+    _refuse_lines(manifest, problem, [f"{row.line} ({row.path})" for row in rows])
+
+
+def _refuse_lines(manifest: Path, problem: str, lines: Sequence[object]) -> None:
+    if lines:
+        shown = [f"  line {line}" for line in lines[:_ROWS_SHOWN]]
+        if len(lines) > _ROWS_SHOWN:
+            shown.append(f"  and {len(lines) - _ROWS_SHOWN:,} more")
+        raise DataError(
+            "\n".join([f"The manifest {manifest} has {len(lines):,} rows that {problem}:", *shown])
+        )
+
+
+def write_manifest(manifest: Path, audit: "Audit") -> None:
+    """Write a row for each scan: what was found, and 0 as keep for what had better be left out.
+
+    Args:
+        manifest: the CSV file.
+        audit: what was found.
+    """
+    codes: dict[int, list[str]] = {}
+    for code, findings in audit.findings.items():
+        for finding in findings:
+            codes.setdefault(finding.scan, []).append(code)
+    left_out, folder = audit.left_out, manifest.parent
+    with manifest.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row, scan in enumerate(audit.scans):
+            path = Path(os.path.relpath(scan.path, folder)).as_posix()
+            found, keep = " ".join(codes.get(row, [])), int(row not in left_out)
+            writer.writerow((path, scan.label, audit.groups[row], found, keep))

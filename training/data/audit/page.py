@@ -1,0 +1,110 @@
+"""What an audit found, as one page that needs no other file."""
+
+import base64
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from brainscan.files import write_text
+from brainscan.scan import ScanError, read_picture
+from training.data.audit.findings import KINDS, Audit, Finding, Kind, describe_table
+
+SHOWN = 24
+_SIDE = 144
+_QUALITY = 72
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    autoescape=True,
+)
+_TEMPLATES.filters |= {"thousands": "{:,}".format, "percent": "{:.0%}".format}
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A scan on the page; `picture` is a data URI, or None where it cannot be read."""
+
+    name: str
+    label: str
+    picture: str | None
+
+
+@dataclass(frozen=True)
+class _Card:
+    """A finding on the page: the scan it is about, others next to it, and a note."""
+
+    scans: tuple[_Shown, ...]
+    note: str
+
+
+@dataclass(frozen=True)
+class _Section:
+    """A kind of finding on the page; `rest` more are not shown."""
+
+    kind: Kind
+    count: int
+    cards: tuple[_Card, ...]
+    rest: int
+
+
+def write_page(page: Path, audit: Audit) -> None:
+    """Write the page; of each kind of finding it shows the first 24 with thumbnails.
+
+    Args:
+        page: the HTML file.
+        audit: what was found.
+    """
+    sections = [
+        _Section(kind, len(found), tuple(_draw_cards(audit, found)), max(0, len(found) - SHOWN))
+        for kind in KINDS
+        if (found := audit.findings[kind.code])
+    ]
+    clean = [kind for kind in KINDS if not audit.findings[kind.code]]
+    text = _TEMPLATES.get_template("page.html.jinja").render(
+        audit=audit,
+        sections=sections,
+        clean=clean,
+        sets=tuple(dict.fromkeys(audit.sets)),
+        groups=len(np.unique(audit.groups)),
+        describe_table=describe_table,
+    )
+    write_text(page, text)
+
+
+def _draw_cards(audit: Audit, findings: Sequence[Finding]) -> Iterator[_Card]:
+    for finding in _vary(audit, findings)[:SHOWN]:
+        scans = tuple(audit.scans[row] for row in (finding.scan, *finding.others))
+        yield _Card(
+            tuple(_Shown(scan.name, scan.label, _draw(scan.path)) for scan in scans), finding.note
+        )
+
+
+def _vary(audit: Audit, findings: Sequence[Finding]) -> list[Finding]:
+    """Put one of each group of near-duplicates first, else all that is shown may be one picture."""
+    counts: Counter[int] = Counter()
+    turns = []
+    for finding in findings:
+        group = int(audit.groups[finding.scan])
+        turns.append(counts[group])
+        counts[group] += 1
+    return [findings[place] for place in np.argsort(turns, kind="stable")]
+
+
+def _draw(path: Path) -> str | None:
+    """Give a small JPEG of a scan as a data URI; None where it cannot be read."""
+    try:
+        grey = read_picture(path.read_bytes()).grey
+    except (ScanError, OSError):
+        return None
+    scale = min(1.0, _SIDE / max(grey.shape))
+    size = tuple(max(1, round(length * scale)) for length in grey.shape[::-1])
+    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}"
