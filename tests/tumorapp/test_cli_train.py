@@ -73,7 +73,7 @@ def run(tmp_path: Path) -> Run:
     [
         ("train", ["--model", "--data", "--protocol", "--epochs", "--exclude", "--weights"]),
         ("data fetch", ["--into"]),
-        ("data audit", ["--exclude"]),
+        ("data audit", ["--exclude", "--html", "--manifest"]),
     ],
 )
 def test_help_has_examples(run: Run, command: str, options: list[str]) -> None:
@@ -193,6 +193,27 @@ class TestData:
         assert lines[:2] == ["notumor: 16 scans", "tumor: 16 scans"]
         assert lines[2].startswith("32 scans form ")
         assert "0 scans cannot be read." in lines
+
+    def test_audit_writes_a_page_and_a_manifest_that_trains(
+        self, run: Run, data: Path, tmp_path: Path
+    ) -> None:
+        page, manifest = tmp_path / "audit.html", tmp_path / "scans.csv"
+        result = run("data", "audit", data, "--html", page, "--manifest", manifest)
+        assert result.exit_code == 0, result.output
+        assert f"The page is {page}." in result.stdout
+        assert "<h1>Audit of heads</h1>" in page.read_text(encoding="utf-8")
+        kept = manifest.read_text(encoding="utf-8").replace(",0\n", ",1\n")
+        manifest.write_text(kept + "gone.png,notumor,99,,1\n", encoding="utf-8")
+        train = ("train", "--model", "binary-cnn", "--manifest", manifest)
+        assert_one_message(run(*train), "1 rows that name a file that is not there:\n  line 34")
+        manifest.write_text(kept, encoding="utf-8")
+        result = run(*train, "--epochs", 1, "--size", 32, "--no-publish")
+        assert result.exit_code == 0, result.output
+        assert "tumor: 16 scans" in result.stdout
+
+    def test_audit_into_a_folder_that_is_not_there(self, run: Run, data: Path) -> None:
+        result = run("data", "audit", data, "--html", "nowhere/a.html")
+        assert_one_message(result, "no folder nowhere to write a.html into. Make it first.")
 
     def test_audit_of_loose_images(self, run: Run, tmp_path: Path) -> None:
         draw_heads(tmp_path / "scans", 3, bright=0)
