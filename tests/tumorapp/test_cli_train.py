@@ -204,7 +204,7 @@ class TestData:
         assert "<h1>Audit of heads</h1>" in page.read_text(encoding="utf-8")
         kept = manifest.read_text(encoding="utf-8").replace(",0\n", ",1\n")
         manifest.write_text(kept + "gone.png,notumor,99,,1\n", encoding="utf-8")
-        train = ("train", "--model", "binary-cnn", "--manifest", manifest)
+        train = ("train", "--model", "ann-32-nodes-0-dense", "--manifest", manifest)
         assert_one_message(run(*train), "1 rows that name a file that is not there:\n  line 34")
         manifest.write_text(kept, encoding="utf-8")
         result = run(*train, "--epochs", 1, "--size", 32, "--no-publish")
