@@ -14,11 +14,13 @@ import sys
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 from brainscan.examine import Examination, ImageFile, Model, open_model  # noqa: E402
+from brainscan.lesion import Lesion  # noqa: E402
 from brainscan.messages import Message, Problem, ScanError  # noqa: E402
 
 __all__ = [
     "Examination",
     "ImageFile",
+    "Lesion",
     "Message",
     "Model",
     "Problem",

@@ -123,11 +123,16 @@ _WARNINGS = {
     "uncertain": "Uncertain: the model's confidence is only %(confidence)s. Many answers below "
     "%(limit)s are wrong.",
     "no-head-outline": "No clear outline of a head was found, so the whole image was used.",
-    "not-a-scan": "This does not look like an MRI slice of a head, which is grey with black "
+    "kind-unclear": "The model finds a tumour but cannot tell its kind. Possible: %(kinds)s.",
+    "tumor-unclear": "The model cannot tell whether there is a tumour: its probability of one is "
+    "%(probability)s.",
+    "not-a-scan": "This is not recognised as an MRI slice of a head, which is grey with black "
     "around the head. A model classifies any image it is given, so this prediction may be "
     "meaningless.",
     "more-pages": "The file has %(pages)s pages; only the first was read.",
     "no-heatmap": "This model has no convolutions, so it cannot give a heat map.",
+    "no-reliable-map": "The heat map is left out: this model's was not measured to point at "
+    "tumours more often than the middle of the head does.",
 }
 
 KINDS = {code: Kind(code, None, "", text) for code, text in _WARNINGS.items()}

@@ -12,6 +12,7 @@ from brainscan.bundle.measurement import (
     Measurement,
     Mistake,
     Parts,
+    Pointing,
     UnnamedFigures,
 )
 from brainscan.bundle.store import (
@@ -47,6 +48,7 @@ __all__ = [
     "Mistake",
     "Origin",
     "Parts",
+    "Pointing",
     "PublishError",
     "Refusal",
     "Source",

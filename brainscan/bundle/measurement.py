@@ -86,6 +86,35 @@ class UnnamedFigures:
 
 
 @dataclass(frozen=True)
+class Pointing:
+    """How well a map points at outlined tumours of the test part.
+
+    Attributes:
+        peak: how often its highest value lies in the outline, 0 to 1.
+        energy: the mean share of its values that lie in the outline, 0 to 1.
+        dice: of the region that it marks, 0 to 1; None for a map that marks none.
+        centre: how often the middle of the head lies in the outline, 0 to 1.
+        random: how often a random pixel of the head does, 0 to 1.
+        marked_healthy: the share of heads without a tumour that get a mark; None for a map that
+            marks none.
+        scans: how many outlined ones there were.
+    """
+
+    peak: Share
+    energy: Share
+    dice: Share | None
+    centre: Share
+    random: Share
+    marked_healthy: Share | None
+    scans: Count
+
+    @property
+    def beats_centre(self) -> bool:
+        """Whether it points at the tumour more often than the middle of the head."""
+        return self.peak > self.centre
+
+
+@dataclass(frozen=True)
 class Measurement:
     """What a model is worth, measured once on the test part.
 
@@ -108,6 +137,7 @@ class Measurement:
         leaks: what the test part shares with the others.
         seconds_per_epoch: the median; None where there were no epochs.
         unnamed_tumors: None where the data has none.
+        pointing: of its lesion map, or else of its heat map; None where that was not measured.
     """
 
     protocol: str
@@ -128,6 +158,7 @@ class Measurement:
     leaks: Leaks
     seconds_per_epoch: Amount | None
     unnamed_tumors: UnnamedFigures | None = None
+    pointing: Pointing | None = None
 
     @property
     def leaked(self) -> float:

@@ -306,7 +306,7 @@ class TestComparison:
     def test_one_certain_answer_is_nothing_to_compare(
         self, client: FlaskClient, scan: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("brainscan.examine.UNCERTAIN_BELOW", 1.0)
+        monkeypatch.setattr("brainscan.verdict.UNCERTAIN_BELOW", 1.0)
         page = Page(send(client, scan, "/compare/parts").text)
         assert "Fewer than two answers are certain enough to be compared." in page.text
         assert "agree:" not in page.text
