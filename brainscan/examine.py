@@ -351,8 +351,10 @@ class Model:
             distance,
         )
         warnings = _warn_of_verdict(found)
-        if want_heatmap and not self.card.has_reliable_map:
-            warnings.append(Message("no-heatmap" if heat is None else "no-reliable-map"))
+        if want_heatmap and heat is None and lesion_map is None:
+            warnings.append(Message("no-heatmap"))
+        elif want_heatmap and not self.card.has_reliable_map:
+            warnings.append(Message("no-reliable-map"))
         return replace(found, warnings=(*reading.warnings, *warnings))
 
 
