@@ -306,6 +306,14 @@ _add(
 )
 _add(
     HTTPStatus.UNPROCESSABLE_ENTITY,
+    "The image is not recognised",
+    {
+        "not-recognised": "The image is not recognised as an MRI slice of a head. Send a slice, "
+        "grey with black around the head, or ask without the option strict.",
+    },
+)
+_add(
+    HTTPStatus.UNPROCESSABLE_ENTITY,
     "The archive cannot be read",
     {
         "unreadable-archive": "The archive cannot be read as a ZIP: %(reason)s. Create it again, "

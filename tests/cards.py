@@ -36,6 +36,8 @@ LESION_NETWORK: dict[str, Any] = {
     "refusal": Refusal(distance_above=1e6),
 }
 
+POINTING = Pointing(0.6, 0.4, None, centre=0.2, random=0.1, marked_healthy=None, scans=8)
+
 
 def draw_measurement(classes: tuple[str, ...] = FOUR_CLASSES, **changes: Any) -> Measurement:
     """Make up a measurement: half of its ten scans are right unless changes say otherwise."""
@@ -60,7 +62,7 @@ def draw_measurement(classes: tuple[str, ...] = FOUR_CLASSES, **changes: Any) ->
         "parts": Parts(30, 5, 10),
         "leaks": Leaks(0, None, 0.5),
         "seconds_per_epoch": 1.5,
-        "pointing": Pointing(0.6, 0.4, None, centre=0.2, random=0.1, marked_healthy=None, scans=8),
+        "pointing": POINTING,
     }
     return Measurement(**{**fields, **changes})
 

@@ -14,12 +14,12 @@ from flask import Flask
 
 import brainscan.examine
 from brainscan import Examination, ImageFile, Model, ScanError, open_model
-from brainscan.bundle import BundleError, Card, Pointing, Refusal, pin_version, publish_bundle
+from brainscan.bundle import BundleError, Card, Refusal, pin_version, publish_bundle
 from brainscan.engine import EngineError
 from brainscan.familiarity import Familiarity
 from brainscan.scan.formats import FORMATS
 from brainscan.scan.picture import trace_head
-from tests.cards import LESION_NETWORK, draw_measurement, draw_up_card
+from tests.cards import LESION_NETWORK, POINTING, draw_measurement, draw_up_card
 from tests.conftest import write_graph
 
 Publish = Callable[..., Path]
@@ -191,12 +191,12 @@ class TestVerdicts:
     def test_a_heat_map_that_does_not_beat_the_centre(
         self, examine: Callable[..., Examination], peak: float | None
     ) -> None:
-        pointing = peak and Pointing(peak, 0.1, None, 0.2, 0.1, None, 8)
+        pointing = None if peak is None else replace(POINTING, peak=peak)
         found = examine(
             feature_layer="convolution",
             decision=None,
             refusal=None,
-            measurement=draw_measurement(pointing=pointing or None),
+            measurement=draw_measurement(pointing=pointing),
         )
         assert found.heatmap is None
         assert found.drawn_map is not None
