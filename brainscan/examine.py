@@ -17,9 +17,10 @@ from brainscan.bundle.store import CARD_FILE
 from brainscan.engine import Engine, EngineError, OpenBundle, Outputs, choose_engine
 from brainscan.familiarity import FAMILIARITY_FILE, Familiarity
 from brainscan.heatmap import render_heatmap
-from brainscan.lesion import Lesion, find_lesion
+from brainscan.lesion import Lesion, find_lesion, measure_head
 from brainscan.messages import Message, ScanError
 from brainscan.scan import MAX_PIXELS, Picture, PreparedScan, prepare_scan, read_picture
+from brainscan.scan.crop import trace_head
 from brainscan.scan.folders import find_images
 from brainscan.verdict import Judgement, Verdict, judge, sure_from
 
@@ -43,6 +44,8 @@ class Reading:
         warnings: what a reader of the prediction should know of the file.
         seconds: that it took.
         resembles_scan: what the picture says; True where it came prepared.
+        head: the share of the picture within the head's outline, 0 to 1; None where it came
+            prepared, and of a model without a lesion map.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Reading:
     warnings: tuple[Message, ...] = ()
     seconds: float = 0.0
     resembles_scan: bool = True
+    head: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +163,8 @@ class Examination:
             return None
         if self.verdict in ("no-tumor", "not-recognised"):
             return None
-        return find_lesion(self.lesion_map, limits, self.scan)
+        head = self.reading.head or measure_head(trace_head(self.scan.pixels[..., 0]))
+        return find_lesion(self.lesion_map, limits, self.scan, head)
 
     @property
     def heatmap(self) -> bytes | None:
@@ -274,9 +279,17 @@ class Model:
         warnings = list(picture.warnings)
         if not scan.found_head:
             warnings.append(Message("no-head-outline"))
-        kept = picture if keep_picture else None
         resembles = picture.resembles_scan
-        return Reading(name, scan, kept, tuple(warnings), perf_counter() - start, resembles)
+        head = measure_head(picture.outline) if self.card.has_lesion_map else None
+        return Reading(
+            name,
+            scan,
+            picture if keep_picture else None,
+            tuple(warnings),
+            perf_counter() - start,
+            resembles,
+            head,
+        )
 
     def conclude(
         self, readings: Sequence[Reading], *, want_heatmaps: bool = False

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from brainscan.bundle import LesionMap
 from brainscan.scan import PreparedScan
-from brainscan.scan.crop import trace_head
+from brainscan.scan.crop import Outline
 
 Point = tuple[float, float]
 
@@ -34,7 +34,7 @@ class Lesion:
 
 
 def find_lesion(
-    values: NDArray[np.float32], limits: LesionMap, scan: PreparedScan
+    values: NDArray[np.float32], limits: LesionMap, scan: PreparedScan, head: float
 ) -> Lesion | None:
     """Find what a lesion map marks.
 
@@ -42,6 +42,7 @@ def find_lesion(
         values: float32, shape (rows, columns), 0 to 1, of the prepared scan.
         limits: the card's.
         scan: as the model took it.
+        head: the share of the whole picture that the head takes, as `measure_head` gives it.
 
     Returns:
         The region; None where the map's peak is too low to mark any.
@@ -62,9 +63,16 @@ def find_lesion(
             for polygon in polygons
             if len(polygon) > 2
         ),
-        area=round(_measure_area(region, scan), _DECIMALS),
+        area=round(min(1.0, float(region.mean()) * _measure_box(scan) / head), _DECIMALS),
         score=round(score, _DECIMALS),
     )
+
+
+def measure_head(outline: Outline) -> float:
+    """Give the share of a picture, above 0 to 1, within the outline of its head; 1 without one."""
+    if outline.contour is None:
+        return 1.0
+    return max(1.0, cv2.contourArea(outline.contour)) / outline.mask.size
 
 
 def draw_region(values: NDArray[np.float32], limits: LesionMap, size: int) -> NDArray[np.uint8]:
@@ -81,12 +89,7 @@ def _place(points: NDArray[np.float64], scan: PreparedScan) -> tuple[Point, ...]
     return tuple((float(x), float(y)) for x, y in placed)
 
 
-def _measure_area(region: NDArray[np.uint8], scan: PreparedScan) -> float:
-    """Give the region's area as a share of the head's, within the prepared scan."""
-    outline = trace_head(scan.pixels[..., 0])
-    if outline.contour is None:
-        return float(region.mean())
-    # The head is traced on a copy that may be smaller.
-    head = np.zeros(outline.mask.shape, np.uint8)
-    cv2.fillPoly(head, [outline.contour], 1)
-    return min(1.0, float(region.mean() / head.mean()))
+def _measure_box(scan: PreparedScan) -> float:
+    """Give the share of the whole picture that the model saw, 0 to 1."""
+    box, (width, height) = scan.box, scan.whole
+    return (box.right - box.left) * (box.bottom - box.top) / (width * height)

@@ -150,7 +150,7 @@ class TestLesionNetwork:
         x, y = zip(*lesion["outline"][0], strict=True)
         assert (min(x), max(x)) == pytest.approx((0.5, 0.7), abs=0.05)
         assert (min(y), max(y)) == pytest.approx((0.45, 0.65), abs=0.05)
-        assert 0.04 < lesion["area"] < 0.08
+        assert 0.02 < lesion["area"] < 0.06
         assert 0.9 <= lesion["score"] <= 1
 
     @pytest.mark.parametrize("strict", ["", "?strict=0", "?strict=1"])
