@@ -4,7 +4,7 @@ from brainscan import open_model
 
 model = open_model("instance/models/mobilenet-v2")
 for examination in model.examine(["scan.jpg", "folder/"]):
-    print(examination.name, examination.label, examination.probabilities, examination.warnings)
+    print(examination.name, examination.verdict, examination.label, examination.probabilities)
 """
 
 import sys

@@ -218,7 +218,7 @@ class TestResult:
     def test_a_scan_that_was_not_cropped_has_no_outline(self, client: FlaskClient) -> None:
         page = Page(send(client, draw_photograph()).text)
         assert "hidden" in page.by_id("crop")
-        assert "This does not look like an MRI slice of a head" in page.text
+        assert "This is not recognised as an MRI slice of a head" in page.text
 
     def test_a_low_confidence_is_told(self, client: FlaskClient, scan: bytes) -> None:
         sure, unsure = (
