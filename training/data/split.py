@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, train_test_split
 
 from training.data.dataset import Dataset
+from training.data.outlines import Outline
 
-Protocol = Literal["official", "random-75-25", "random-80-20", "grouped"]
+Protocol = Literal["official", "random-75-25", "random-80-20", "grouped", "patient"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 GROUPED_TEST_FOLDS = 7
@@ -31,11 +32,13 @@ class Part:
         inputs: what a model takes: scans, uint8, shape (rows, size, size, 1); or their features.
         labels: int64, shape (rows,), as `Task` numbers them.
         groups: int64, shape (rows,): near-duplicate groups.
+        outlines: of the tumours, as `Dataset` has them.
     """
 
     inputs: NDArray[Any]
     labels: NDArray[np.int64]
     groups: NDArray[np.int64]
+    outlines: tuple[Outline | None, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +67,8 @@ class Split:
         """Give the scans of some rows, in that order."""
         chosen = np.concatenate(rows)
         data = self.dataset
-        return Part(data.pixels[chosen], data.labels[chosen], data.groups[chosen])
+        outlines = tuple(data.outlines[row] for row in chosen)
+        return Part(data.pixels[chosen], data.labels[chosen], data.groups[chosen], outlines)
 
 
 def split_scans(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
@@ -78,6 +82,9 @@ def split_scans(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
     - `grouped`: a seventh to test and a tenth of the rest to validate, and near-duplicates,
       mirrored ones too, stay together.
 
+    - `patient`: as `grouped`, and all slices of a patient stay together, and so does whatever is a
+      near-duplicate of one of them.
+
     Of tumours whose kind is not named, a seventh is tested on, copies kept together.
 
     Args:
@@ -88,7 +95,8 @@ def split_scans(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
     Raises:
         SplitError: no Testing folder for `official`, or too few scans or groups of a class.
     """
-    labels, groups = dataset.labels, dataset.groups
+    labels = dataset.labels
+    groups = dataset.patients if protocol == "patient" else dataset.groups
     named = dataset.task.is_named(labels)
     everything, nameless = np.nonzero(named)[0], np.nonzero(~named)[0]
     if protocol == "official":

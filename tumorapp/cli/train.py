@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from training.pipeline import TrainingOutcome
     from training.run import TrainingRequest
 
-PROTOCOLS = ("official", "random-75-25", "random-80-20", "grouped")
+PROTOCOLS = ("official", "random-75-25", "random-80-20", "grouped", "patient")
 # Options that a request takes as they are.
 _PASSED_ON = ("protocol", "method", "head", "seed", "precision", "fresh")
 _EXAMPLES = """
