@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from brainscan.scan import ScanSpecification, read_scan
 from training.compress import round_weights
-from training.export import export_graph
+from training.export import ExportError, convert
 from training.models import architecture
 
 SHARED = Path(__file__).parents[2] / "../shared"
@@ -49,11 +49,18 @@ def draw_phantom(random: np.random.Generator, side: int, *, tumor: bool) -> NDAr
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def few_bootstrap_rounds() -> Iterator[None]:
-    """A thousand take seconds; what the tests look at shows with fewer."""
+@pytest.fixture(scope="module", autouse=True)
+def convert_in_this_process() -> Iterator[None]:
+    """Spare each bundle a process that loads TensorFlow, which takes seconds."""
+
+    def export(model: Path, folder: Path) -> str | None:
+        try:
+            return convert(model, folder)
+        except (AttributeError, ValueError) as error:
+            raise ExportError from error
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.evaluate.BOOTSTRAP_ROUNDS", 60)
+        patch.setattr("training.publish.export_graph", export)
         yield
 
 
@@ -61,7 +68,7 @@ def few_bootstrap_rounds() -> Iterator[None]:
 def processes() -> ForkServerContext:
     """Start processes that find TensorFlow loaded, which takes seconds otherwise."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["keras", "tensorflow"])
+    context.set_forkserver_preload(["training.pipeline"])
     return context
 
 
@@ -141,7 +148,7 @@ def exported(
         round_weights(model)
         folder = tmp_path_factory.mktemp(name)
         model.save(folder / "model.keras")
-        layer = export_graph(folder / "model.keras", folder)
+        layer = convert(folder / "model.keras", folder)
         return Exported(before, model, folder, layer, scans, run_graph(folder, scans))
 
     return export

@@ -56,6 +56,14 @@ def build(name: str, weights: str | None = None) -> keras.Model:
     return architecture(name).build(SIZES.get(name, SIZE), OUTPUTS[name], weights)
 
 
+def build_without_weights(name: str) -> keras.Model:
+    """Build one of any size in no time: the weights of the largest take a gigabyte to make."""
+    with keras.StatelessScope(initialize_variables=False):
+        model = build(name)
+    keras.utils.clear_session(free_memory=False)  # else Keras makes them with the next network's
+    return model
+
+
 def list_kinds(model: keras.Model) -> list[type[keras.Layer]]:
     return [type(layer) for layer in model.layers]
 
@@ -71,9 +79,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def model(name: str) -> keras.Model:
-    """One of each, without its weights: those of the largest take a gigabyte to make."""
-    with keras.StatelessScope(initialize_variables=False):
-        return build(name)
+    return build_without_weights(name)
 
 
 class TestContract:
@@ -247,7 +253,7 @@ class TestTransfer:
     def test_scans_are_scaled_as_each_backbone_expects(
         self, name: str, expected: Callable[[Any], Any]
     ) -> None:
-        model = build(name)
+        model = build_without_weights(name)
         scaling = [
             layer
             for layer in model.layers
