@@ -188,6 +188,11 @@ def _settle(request: TrainingRequest) -> TrainingRequest:
                 "--method frozen, or leave out --head."
             )
         return request
+    if network.lesion:
+        raise ValueError(
+            f"{request.model} learns a lesion map, which a frozen backbone cannot. Pass --method "
+            "fine-tune, or choose another pretrained model."
+        )
     if not network.pretrained:
         names = ", ".join(name for name, one in architectures().items() if one.pretrained)
         raise ValueError(

@@ -22,8 +22,12 @@ def split_scans(
     task = Task(KINDS, unnamed=bool((labels == len(KINDS)).any()))
     pixels = np.zeros((len(labels), 1, 1, 1), np.uint8)
     names = tuple(map(str, range(len(labels))))
+    outlines = (None,) * len(labels)
+    patients = groups // 4
     return split_dataset(
-        Dataset(task, names, pixels, labels, groups, tuple(parts), ""), protocol, seed
+        Dataset(task, names, pixels, labels, groups, tuple(parts), outlines, patients, ""),
+        protocol,
+        seed,
     )
 
 
@@ -44,6 +48,14 @@ def make_set(seed: int = 0) -> Set:
 
 def straddling(groups: NDArray[np.int64], first: NDArray[np.int64], *others: NDArray) -> int:
     return int(np.isin(groups[np.concatenate(others)], groups[first]).sum())
+
+
+def test_slices_of_a_patient_stay_together() -> None:
+    labels, groups, parts = make_set()
+    split = split_scans("patient", labels, groups, parts, seed=0)
+    patients = groups // 4
+    assert straddling(patients, split.test, split.train, split.validation) == 0
+    assert straddling(patients, split.validation, split.train) == 0
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

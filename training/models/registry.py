@@ -95,8 +95,8 @@ class Architecture:
             network is trained from scratch. Raises WeightsError.
         binary: whether it tells tumour from healthy through one sigmoid neuron.
         lesion: whether it gives a lesion map: its outputs are then "probabilities" and "lesion"
-            (batch, rows, columns), 0 to 1, and the contract on what lies between feature maps and
-            dense layers is not asked of it.
+            (batch, rows, columns), 0 to 1. It is never trained with a frozen backbone, and its last
+            dense layer may be reached on more ways than through pools.
         recipe: its default training.
     """
 
