@@ -63,9 +63,7 @@ def test_patients_of_the_table(root: Path) -> None:
 
 def test_runs_of_numbered_slices_in_one_fold_are_taken_for_patients(root: Path) -> None:
     folds = {1: 1, 2: 1, 3: 2, 4: 1, 5: 1}
-    write_table(
-        root, *(f"glioma/{n}.png,{fold}" for n, fold in folds.items()), columns="file,fold"
-    )
+    write_table(root, *(f"glioma/{n}.png,{fold}" for n, fold in folds.items()), columns="file,fold")
     patients = read_annotations(root, []).patients
     runs = [patients[f"glioma/{number}.png"] for number in folds]
     assert runs[0] == runs[1]

@@ -10,7 +10,9 @@ from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, tra
 from training.data.dataset import Dataset
 from training.data.outlines import Outline
 
-Protocol = Literal["official", "random-75-25", "random-80-20", "grouped", "patient"]
+Protocol = Literal[
+    "official", "random-75-25", "random-80-20", "grouped", "patient", "leave-one-source-out"
+]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 GROUPED_TEST_FOLDS = 7
@@ -85,6 +87,9 @@ def split_scans(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
     - `patient`: as `grouped`, and all slices of a patient stay together, and so does whatever is a
       near-duplicate of one of them.
 
+    - `leave-one-source-out`: the last of the folders is tested on, and no near-duplicate of its
+      scans trains; the rest is divided as `patient` does.
+
     Of tumours whose kind is not named, a seventh is tested on, copies kept together.
 
     Args:
@@ -96,7 +101,8 @@ def split_scans(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
         SplitError: no Testing folder for `official`, or too few scans or groups of a class.
     """
     labels = dataset.labels
-    groups = dataset.patients if protocol == "patient" else dataset.groups
+    by_patient = protocol in ("patient", "leave-one-source-out")
+    groups = dataset.patients if by_patient else dataset.groups
     named = dataset.task.is_named(labels)
     everything, nameless = np.nonzero(named)[0], np.nonzero(~named)[0]
     if protocol == "official":
@@ -108,6 +114,10 @@ def split_scans(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
             )
         rest, test = everything[~is_test], everything[is_test]
         train, validation = _divide_groups(rest, labels, groups, VALIDATION_FOLDS, seed)
+    elif protocol == "leave-one-source-out":
+        rest, test = _leave_last_source(dataset, everything)
+        train, validation = _divide_groups(rest, labels, groups, VALIDATION_FOLDS, seed)
+        nameless = nameless[~np.isin(groups[nameless], groups[test])]
     elif protocol in _RANDOM_TEST_FRACTIONS:
         fraction = _RANDOM_TEST_FRACTIONS[protocol]
         rest, test = _divide_at_random(everything, labels, fraction, seed)
@@ -119,6 +129,19 @@ def split_scans(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
     return Split(
         dataset, protocol, train, validation, test, *_divide_nameless(nameless, groups, seed)
     )
+
+
+def _leave_last_source(dataset: Dataset, scans: Rows) -> tuple[Rows, Rows]:
+    """Divide scans into those that share nothing with the last folder, and that folder's."""
+    sources = np.array([dataset.names[row].partition("/")[0] for row in scans])
+    is_test = sources == sources[-1]
+    if is_test.all():
+        raise SplitError(
+            "The protocol leave-one-source-out needs two folders or more; the last one is tested "
+            "on. Pass --data again, or use --protocol patient or grouped."
+        )
+    shared = np.isin(dataset.patients[scans], dataset.patients[scans[is_test]])
+    return scans[~shared], scans[is_test]
 
 
 def _divide_nameless(scans: Rows, groups: Rows, seed: int) -> tuple[Rows, Rows]:

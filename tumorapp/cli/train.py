@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from training.pipeline import TrainingOutcome
     from training.run import TrainingRequest
 
-PROTOCOLS = ("official", "random-75-25", "random-80-20", "grouped", "patient")
+PROTOCOLS = (
+    "official",
+    "random-75-25",
+    "random-80-20",
+    "grouped",
+    "patient",
+    "leave-one-source-out",
+)
 # Options that a request takes as they are.
 _PASSED_ON = ("protocol", "method", "head", "seed", "precision", "fresh")
 _EXAMPLES = """
@@ -64,7 +71,8 @@ class _FiniteRange(click.FloatRange):
     default="grouped",
     show_default=True,
     help="How scans are divided: the set's own folders; at random, as papers do, with leaks; "
-    "or with near-duplicates kept together.",
+    "with near-duplicates kept together; with the slices of a patient kept together, where the "
+    "data says whose they are; or with the last --data folder to test on.",
 )
 @click.option(
     "--exclude",

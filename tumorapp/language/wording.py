@@ -27,6 +27,7 @@ _DRAWN_AT_RANDOM = mark("drawn at random, with near-copies of training scans amo
 _KEPT_OUT = mark("kept out of training")
 _PROTOCOLS = {
     mark("grouped"): mark("kept out of training, with no near-copies in it"),
+    mark("leave-one-source-out"): mark("of a data set of which nothing was trained on"),
     mark("official"): mark(
         "of the data set’s own test folder, with near-copies of training scans among them"
     ),
