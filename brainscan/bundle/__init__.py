@@ -4,6 +4,7 @@ from brainscan.bundle.card import CARD_FORMAT, HEALTHY_CLASSES, Card, Origin, So
 from brainscan.bundle.decision import Decision, LesionMap, Refusal
 from brainscan.bundle.measurement import (
     ClassFigures,
+    DecisionFigures,
     GraphFigures,
     Graphs,
     Int8Figures,
@@ -12,6 +13,8 @@ from brainscan.bundle.measurement import (
     Measurement,
     Mistake,
     Parts,
+    PictureFigures,
+    RefusalFigures,
     UnnamedFigures,
 )
 from brainscan.bundle.store import (
@@ -36,6 +39,7 @@ __all__ = [
     "Card",
     "ClassFigures",
     "Decision",
+    "DecisionFigures",
     "GraphFigures",
     "Graphs",
     "Installed",
@@ -47,8 +51,10 @@ __all__ = [
     "Mistake",
     "Origin",
     "Parts",
+    "PictureFigures",
     "PublishError",
     "Refusal",
+    "RefusalFigures",
     "Source",
     "Training",
     "UnnamedFigures",
