@@ -9,6 +9,7 @@ a head: CT of one lies too near for the first. Both are 1 where they begin to re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,10 +52,10 @@ class Familiarity:
 
     def write(self, folder: Path) -> None:
         """Write them into a bundle's folder."""
-        arrays = {"centres": self.centres, "whitening": self.whitening}
+        arrays: dict[str, Any] = {"centres": self.centres, "whitening": self.whitening}
         if self.weights is not None:
-            arrays |= {"weights": self.weights, "bias": np.float32(self.bias)}
-        np.savez(folder / FAMILIARITY_FILE, **arrays)  # type: ignore[arg-type]
+            arrays |= {"weights": self.weights, "bias": self.bias}
+        np.savez(folder / FAMILIARITY_FILE, **arrays)
 
     @classmethod
     def read(cls, folder: Path) -> "Familiarity":

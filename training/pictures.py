@@ -98,13 +98,13 @@ def _gradient(random: _Random, rows: int, columns: int) -> NDArray[Any]:
     round_one = random.random() < 0.5
     ramp = np.hypot(x, y) if round_one else x * np.cos(angle) + y * np.sin(angle)
     bands = random.choice([1, 2, 5, 12])
-    shape = 0.5 + 0.5 * np.sin(ramp * bands * np.pi / 2 + random.uniform(0, 6))
+    shape: NDArray[Any] = 0.5 + 0.5 * np.sin(ramp * bands * np.pi / 2 + random.uniform(0, 6))
     return shape * random.uniform(80, 255)
 
 
 def _disc(random: _Random, rows: int, columns: int) -> NDArray[Any]:
     """Draw a disc, or a ring with another disc in it, plain or soft."""
-    picture = _ellipse(random, rows, columns) * random.uniform(60, 255)
+    picture: NDArray[Any] = _ellipse(random, rows, columns) * random.uniform(60, 255)
     for _ in range(random.integers(0, 3)):
         inner = _ellipse(random, rows, columns)
         picture = np.where((inner > 0) & (picture > 0), random.uniform(0, 255), picture)

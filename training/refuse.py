@@ -84,8 +84,11 @@ def gather_pictures(
     for kind, picture in drawn:
         for pixels in _read_all([_encode(picture)], specification):
             found.append((kind, False, pixels))
-    kinds, real, pixels = zip(*found, strict=True)
-    return Pictures(np.stack(pixels), kinds, np.array(real))
+    return Pictures(
+        np.stack([pixels for _, _, pixels in found]),
+        tuple(kind for kind, _, _ in found),
+        np.array([real for _, real, _ in found]),
+    )
 
 
 def _list_images(folder: Path) -> list[Path]:
@@ -198,7 +201,9 @@ def fit_familiarity(
     def distance(features: Floats) -> Floats:
         return plain.measure(np.asarray(features, np.float32))
 
-    farthest = _choose_limit([distance(one) for one in held_out], distance(pictures))
+    reach = _find_reach([distance(one) for one in held_out])
+    # The regression sees to pictures that are nearer, so strange scans get all of the gap.
+    farthest = _find_gap(reach, distance(pictures))
     middle = known.mean(axis=0)
     both = np.concatenate([known, pictures])
     importance = np.concatenate([np.full(len(known), 1 / len(known)), weights]) * len(both) / 2
@@ -208,9 +213,10 @@ def fit_familiarity(
     slopes = whitening @ regression.coef_[0]
 
     def logit(features: Floats) -> Floats:
-        return (features - middle) @ slopes
+        logits: Floats = (features - middle) @ slopes
+        return logits
 
-    limit = _choose_limit([logit(one) for one in held_out], logit(pictures[:0]))
+    limit = _find_reach([logit(one) for one in held_out])
     return Familiarity(
         plain.centres,
         (whitening / farthest).astype(np.float32),
@@ -226,15 +232,20 @@ def _find_whitening(deviations: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     units = deviations.std(axis=0) + 1e-6
     values, directions = np.linalg.eigh(LedoitWolf().fit(deviations / units).covariance_)
-    whitening: NDArray[np.float64] = (directions / np.sqrt(values))[:, -_COMPONENTS:]
-    return whitening / units[:, None]
+    whitening = (directions / np.sqrt(values))[:, -_COMPONENTS:]
+    scaled: NDArray[np.float64] = whitening / units[:, None]
+    return scaled
 
 
-def _choose_limit(scans: Sequence[Floats], pictures: Floats) -> float:
-    """Set a limit above nearly all scans, and where there are pictures beyond, next to those."""
-    lowest = max(float(np.quantile(one, _SCANS_WITHIN)) for one in scans)
-    beyond = pictures[pictures > lowest]
-    return float(np.quantile(beyond, _PICTURES_WITHIN)) if len(beyond) else lowest
+def _find_reach(scans: Sequence[Floats]) -> float:
+    """Give what nearly all scans lie within, in whatever way they are shown."""
+    return max(float(np.quantile(one, _SCANS_WITHIN)) for one in scans)
+
+
+def _find_gap(reach: float, pictures: Floats) -> float:
+    """Give the far side of the gap between scans and those pictures that lie beyond them."""
+    beyond = pictures[pictures > reach]
+    return float(np.quantile(beyond, _PICTURES_WITHIN)) if len(beyond) else reach
 
 
 def measure_refusal(

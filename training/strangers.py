@@ -56,7 +56,7 @@ def _strip_skull(random: _Random, image: _Image) -> _Image:
     across, down = random.uniform(0.6, 0.95, 2)
     y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
     inside = ((x / across) ** 2 + (y / down) ** 2 < 1).astype(np.float32)
-    brain = image * cv2.GaussianBlur(inside, (0, 0), 1)
+    brain: _Image = image * cv2.GaussianBlur(inside, (0, 0), 1)
     if random.random() < 0.3:
         return brain
     top, left = int(side * (1 - down) / 2), int(side * (1 - across) / 2)

@@ -41,18 +41,18 @@ def draw_features(seed: int, scans: int = 400, shift: float = 0.0) -> NDArray[np
 def test_strangers_pass_and_pictures_do_not() -> None:
     """CT lies as near as strange scans do, in a direction of its own, which examples show."""
     labels = np.arange(400) % 2
-    ct, far = draw_features(2, 80, -3.0), draw_features(3, 80) * np.float32(8)
+    ct, far = draw_features(2, 80, -5.0), draw_features(3, 80) * np.float32(8)
     pictures = np.concatenate([ct, far])
     weights = np.full(len(pictures), 1 / len(pictures))
-    strange = draw_features(4, shift=2.0)
+    strange = draw_features(4, shift=4.0)
     found = fit_familiarity(
         draw_features(0), labels, pictures, weights, [draw_features(1), strange]
     )
     assert (found.measure(draw_features(5)) > 1).mean() <= 0.04
-    assert (found.measure(draw_features(6, shift=2.0)) > 1).mean() <= 0.04
-    assert (found.measure(draw_features(7, shift=-3.0)) > 1).mean() > 0.6
+    assert (found.measure(draw_features(6, shift=4.0)) > 1).mean() <= 0.04
+    assert (found.measure(draw_features(7, shift=-5.0)) > 1).mean() > 0.6
     alone = Familiarity(found.centres, found.whitening)
-    assert (alone.measure(draw_features(7, shift=-3.0)) > 1).mean() < 0.2
+    assert (alone.measure(draw_features(7, shift=-5.0)) > 1).mean() < 0.2
     unseen = draw_features(8)
     unseen[:, 5] += 5  # a direction in which neither scans nor pictures differ
     assert (found.measure(unseen) > 1).all()
