@@ -7,7 +7,10 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 from brainscan.bundle import (
+    HEALTHY_CLASSES,
     ClassFigures,
+    Decision,
+    DecisionFigures,
     Intervals,
     Leaks,
     Measurement,
@@ -15,6 +18,7 @@ from brainscan.bundle import (
     Parts,
     UnnamedFigures,
 )
+from training.decide import decide_labels
 
 BOOTSTRAP_ROUNDS = 1000
 _RELIABILITY_BINS = 10
@@ -80,6 +84,47 @@ def evaluate(
             accuracy_without=float(right[~leaked].mean()) if not leaked.all() else None,
         ),
         seconds_per_epoch=seconds_per_epoch,
+    )
+
+
+def evaluate_decision(
+    probabilities: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    classes: tuple[str, ...],
+    decision: Decision,
+) -> DecisionFigures:
+    """Measure what the thresholds of a decision are worth.
+
+    Args:
+        probabilities: float32, shape (scans, classes).
+        labels: int64, shape (scans,).
+        classes: their names, in the order of the columns.
+        decision: chosen on other scans.
+    """
+    healthy = [number for number, name in enumerate(classes) if name in HEALTHY_CLASSES]
+    kinds = np.setdiff1d(np.arange(len(classes)), healthy)
+    tumor, truth = probabilities[:, kinds].sum(axis=1), np.isin(labels, kinds)
+    answers, confidence = decide_labels(probabilities, healthy, decision.tumor_from)
+    lowest, highest = decision.unclear
+    unclear = (tumor > lowest) & (tumor < highest)
+    sure = (confidence >= decision.sure_from) & ~unclear
+    covered = left = None
+    if decision.kind_from and truth.any():
+        least = np.array([decision.kind_from[classes[kind]] for kind in kinds])
+        remain = probabilities[truth][:, kinds] >= least
+        columns = np.searchsorted(kinds, labels[truth])
+        covered = float(remain[np.arange(len(remain)), columns].mean())
+        left = float(remain.sum(axis=1).mean())
+    both = bool(truth.any() and not truth.all())
+    seen = tumor >= decision.tumor_from
+    return DecisionFigures(
+        float(metrics.balanced_accuracy_score(truth, seen)) if both else None,
+        float(metrics.roc_auc_score(truth, tumor)) if both else None,
+        float(unclear.mean()),
+        float(sure.mean()),
+        float((answers == labels)[sure].mean()) if sure.any() else None,
+        covered,
+        left,
     )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from brainscan.bundle import Card, PublishError, publish_bundle
 from brainscan.engine.openvino import OpenVINOEngine
+from brainscan.familiarity import Familiarity
 from training.export import export_graph
 from training.task import Task
 
@@ -25,6 +26,8 @@ def publish(
     scans: NDArray[np.uint8],
     root: Path,
     write_report: Callable[[Path, Card], None],
+    *,
+    familiarity: Familiarity | None = None,
 ) -> Path:
     """Convert a model, check the graph on real scans, and publish both with card and report.
 
@@ -34,10 +37,11 @@ def publish(
         scans: uint8, shape (scans, size, size, 1): real ones to compare the two on.
         root: folder of all bundles.
         write_report: writes the report into the folder it is given.
+        familiarity: what the scans that it knows look like, of a card with a refusal.
 
     Raises:
-        PublishError: graph and model differ by more than 1e-3 on a probability, or the disk
-            failed; the installed versions stay as they were.
+        PublishError: graph and model differ by more than 1e-3 on a probability, or on a value of
+            the lesion map; or the disk failed. The installed versions stay as they were.
         ExportError: the model could not be converted.
     """
     with tempfile.TemporaryDirectory(prefix="tumorapp-") as name:
@@ -46,6 +50,8 @@ def publish(
 
         def write_files(folder: Path, numbered: Card) -> None:
             shutil.copytree(converted, folder, dirs_exist_ok=True)
+            if familiarity is not None:
+                familiarity.write(folder)
             write_report(folder / "report", numbered)
 
         return publish_bundle(root, final, write_files)
@@ -61,10 +67,12 @@ def _convert(model: keras.Model, card: Card, scans: NDArray[np.uint8], folder: P
             "make room, or let TMPDIR name another folder, then run the same command again."
         ) from error
     layer = export_graph(folder / "model.keras", folder)
-    task = Task(card.classes, binary=model.output_shape[1] == 1)
-    expected = task.read_outputs(model.predict(scans, verbose=0))
-    served = OpenVINOEngine(folder).predict(scans).probabilities
-    difference = float(np.abs(served - expected).max())
+    task = Task(card.classes, binary=model.layers[-1].output.shape[-1] == 1)
+    outputs = model.predict(scans, verbose=0)
+    served = OpenVINOEngine(folder).predict(scans)
+    difference = float(np.abs(served.probabilities - task.read_outputs(outputs)).max())
+    if served.lesions is not None:
+        difference = max(difference, float(np.abs(served.lesions - outputs["lesion"]).max()))
     if not difference <= AGREEMENT:  # nor NaN
         raise PublishError(
             f"The graph of {card.name} differs from the Keras model by {difference:.2g} on "

@@ -24,7 +24,7 @@ _PUBLISHED_FILE = "published"
 _PACKAGES = ("numpy", "opencv-python-headless", "openvino", "scikit-learn")
 # Of a request: the scans are compared themselves, and the rest changes no result.
 _WITHOUT_EFFECT = frozenset(
-    {"model", "data", "exclude", "instance", "models", "publish", "fresh", "command"}
+    {"model", "data", "exclude", "refuse", "instance", "models", "publish", "fresh", "command"}
 )
 
 
@@ -49,6 +49,7 @@ class TrainingRequest:
         recipe: how the model is fitted.
         size: width and height of the scans, in pixels.
         exclude: glob patterns of scans to leave out.
+        refuse: folders of pictures that are not MRI slices of a head, next to those that are drawn.
         seed: of the split, the weights, the order and the augmentation.
         weights: "imagenet", a file, or None.
         method: "fine-tune" trains every layer; "frozen" trains only the head of a pretrained model.
@@ -68,6 +69,7 @@ class TrainingRequest:
     recipe: Recipe
     size: int
     exclude: tuple[str, ...] = ()
+    refuse: tuple[Path, ...] = ()
     seed: int = 0
     weights: str | None = None
     method: Method = "fine-tune"

@@ -4,6 +4,7 @@ from brainscan.bundle.card import CARD_FORMAT, HEALTHY_CLASSES, Card, Origin, So
 from brainscan.bundle.decision import Decision, LesionMap, Refusal
 from brainscan.bundle.measurement import (
     ClassFigures,
+    DecisionFigures,
     GraphFigures,
     Graphs,
     Int8Figures,
@@ -12,7 +13,9 @@ from brainscan.bundle.measurement import (
     Measurement,
     Mistake,
     Parts,
+    PictureFigures,
     Pointing,
+    RefusalFigures,
     UnnamedFigures,
 )
 from brainscan.bundle.store import (
@@ -37,6 +40,7 @@ __all__ = [
     "Card",
     "ClassFigures",
     "Decision",
+    "DecisionFigures",
     "GraphFigures",
     "Graphs",
     "Installed",
@@ -48,9 +52,11 @@ __all__ = [
     "Mistake",
     "Origin",
     "Parts",
+    "PictureFigures",
     "Pointing",
     "PublishError",
     "Refusal",
+    "RefusalFigures",
     "Source",
     "Training",
     "UnnamedFigures",

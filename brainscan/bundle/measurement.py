@@ -115,6 +115,57 @@ class Pointing:
 
 
 @dataclass(frozen=True)
+class DecisionFigures:
+    """What the thresholds of a card's decision are worth on the test part, all shares 0 to 1.
+
+    Attributes:
+        tumor_balanced_accuracy: of tumour or none at the threshold; None, as is the next, for a
+            model that has no class without a tumour.
+        tumor_roc_auc: of tumour or none.
+        unclear: the share of scans of which it is left open.
+        sure: the share of answers that are not called uncertain.
+        sure_accuracy: of those answers; None where there are none.
+        kinds_covered: the share of tumours whose kind is among those that remain possible; None, as
+            is the next, for a model with fewer than two kinds.
+        kinds_left: how many kinds remain possible of a tumour, in the mean.
+    """
+
+    tumor_balanced_accuracy: Share | None
+    tumor_roc_auc: Share | None
+    unclear: Share
+    sure: Share
+    sure_accuracy: Share | None
+    kinds_covered: Share | None
+    kinds_left: Amount | None
+
+
+@dataclass(frozen=True)
+class PictureFigures:
+    """Pictures of one kind that are not MRI slices of a head.
+
+    Attributes:
+        pictures: how many.
+        refused: the share that was not recognised, 0 to 1.
+    """
+
+    pictures: Count
+    refused: Share
+
+
+@dataclass(frozen=True)
+class RefusalFigures:
+    """What is not recognised as an MRI slice of a head.
+
+    Attributes:
+        scans: the share of test scans that were not, 0 to 1.
+        pictures: kind → figures of pictures that had no part in the choice.
+    """
+
+    scans: Share
+    pictures: dict[str, PictureFigures]
+
+
+@dataclass(frozen=True)
 class Measurement:
     """What a model is worth, measured once on the test part.
 
@@ -138,6 +189,8 @@ class Measurement:
         seconds_per_epoch: the median; None where there were no epochs.
         unnamed_tumors: None where the data has none.
         pointing: of its lesion map, or else of its heat map; None where that was not measured.
+        decision: what its thresholds are worth; None for a model whose card has none.
+        refusal: what it does not recognise; None for a model that recognises everything.
     """
 
     protocol: str
@@ -159,6 +212,8 @@ class Measurement:
     seconds_per_epoch: Amount | None
     unnamed_tumors: UnnamedFigures | None = None
     pointing: Pointing | None = None
+    decision: DecisionFigures | None = None
+    refusal: RefusalFigures | None = None
 
     @property
     def leaked(self) -> float:

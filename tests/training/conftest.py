@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import openvino
 import pytest
+from keras import layers
 from numpy.typing import NDArray
 
 from brainscan.scan import ScanSpecification, read_scan
@@ -164,6 +165,29 @@ def build_model(name: str) -> keras.Model:
     if pretrained is None:
         _disturb_statistics(model)
     return model
+
+
+@pytest.fixture(scope="session")
+def build_lesion_network() -> Callable[[], keras.Model]:
+    """Give a function that builds a small network with a lesion map, of scans of 32 pixels."""
+
+    def build() -> keras.Model:
+        keras.utils.set_random_seed(6)
+        scans = layers.Input((32, 32, 1), name="scans")
+        maps = layers.Rescaling(1 / 255)(scans)
+        fine = layers.Conv2D(8, 3, 4, "same", activation="relu")(maps)
+        deep = layers.Conv2D(16, 3, 2, "same", use_bias=False)(fine)
+        deep = layers.ReLU(6.0)(layers.BatchNormalization()(deep))
+        wide = layers.Conv2D(8, 1)(layers.UpSampling2D(2, interpolation="bilinear")(deep))
+        lesion = layers.Conv2D(1, 1, activation="sigmoid")(layers.Add()([fine, wide]))
+        pooled = layers.GlobalAveragePooling2D()(layers.Multiply()([fine, lesion]))
+        whole = layers.GlobalAveragePooling2D()(deep)
+        vector = layers.Concatenate()([whole, pooled])
+        classes = layers.Dense(4, "softmax", name="classes")(vector)
+        outputs = {"probabilities": classes, "lesion": layers.Reshape((8, 8))(lesion)}
+        return keras.Model(scans, outputs)
+
+    return build
 
 
 def _disturb_statistics(model: keras.Model) -> None:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import layers
 from keras.src.applications.convnext import ConvNeXt
 from keras.src.applications.densenet import DenseNet
 from keras.src.applications.efficientnet import EfficientNet
@@ -216,6 +217,42 @@ def test_a_head_that_cannot_be_explained_is_refused() -> None:
     )
     with pytest.raises(ValueError, match="No heat map can be made with odd between"):
         ServedModel(model)
+
+
+def test_features_are_of_the_last_maps_before_the_scan_shrinks_further() -> None:
+    """Of sizes 8 and 16 times smaller; what makes them larger again plays no part."""
+    scans = layers.Input((64, 64, 1))
+    maps = layers.Rescaling(1 / 255)(scans)
+    for number in range(5):  # strides 2, 4, 8, 16 and 32
+        maps = layers.Conv2D(number + 1, 3, 2, "same", name=f"down_{number}")(maps)
+        maps = layers.Conv2D(number + 1, 3, padding="same", name=f"same_{number}")(maps)
+    large = layers.Conv2D(7, 3, padding="same")(layers.UpSampling2D(4)(maps))
+    pooled = layers.GlobalAveragePooling2D()(large)
+    model = keras.Model(scans, layers.Dense(3, "softmax")(pooled))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1)).astype(np.float32)
+    wanted = keras.Model(scans, [model.get_layer(f"same_{number}").output for number in (2, 3)])
+    expected = [
+        summary(maps.numpy(), axis=(1, 2))
+        for maps in wanted(pixels)
+        for summary in (np.mean, np.std)
+    ]
+    outputs = ServedModel(model)(tf.constant(pixels))
+    assert outputs["features"].shape == (2, 3 + 3 + 4 + 4)
+    assert outputs["features"].numpy() == pytest.approx(np.hstack(expected), abs=1e-5)
+
+
+def test_a_network_with_a_lesion_map_gives_that_instead_of_a_heat_map(
+    build_lesion_network: Callable[[], keras.Model],
+) -> None:
+    model = build_lesion_network()
+    scans = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1)).astype(np.float32)
+    expected = model(scans)
+    served = ServedModel(model)
+    outputs = served(tf.constant(scans))
+    assert served.feature_layer is None
+    assert set(outputs) == {"probabilities", "lesion", "features"}
+    for name, values in expected.items():
+        assert outputs[name].numpy() == pytest.approx(values.numpy(), abs=1e-6)
 
 
 def test_a_network_without_convolutions_has_no_heat_map() -> None:

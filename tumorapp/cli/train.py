@@ -29,7 +29,7 @@ PROTOCOLS = (
     "leave-one-source-out",
 )
 # Options that a request takes as they are.
-_PASSED_ON = ("protocol", "method", "head", "seed", "precision", "fresh")
+_PASSED_ON = ("protocol", "refuse", "method", "head", "seed", "precision", "fresh")
 _EXAMPLES = """
 \b
 Examples:
@@ -79,6 +79,14 @@ class _FiniteRange(click.FloatRange):
     multiple=True,
     metavar="PATTERN",
     help="Leave out scans whose FOLDER/PATH matches, such as 'sartaj/*/glioma_tumor/*'.",
+)
+@click.option(
+    "--refuse",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Folder of pictures that are not MRI slices of a head, such as CT, to learn to refuse; "
+    "repeat the option for more. Photographs, drawings and noise are made up in any case.",
 )
 @click.option(
     "--method",
@@ -211,7 +219,7 @@ def _describe_outcome(outcome: "TrainingOutcome", request: "TrainingRequest") ->
         return
     click.echo(f"Published: {outcome.bundle}")
     click.echo(describe_change(outcome.bundle))
-    if outcome.card.feature_layer:  # int8 is for convolutions
+    if outcome.card.refusal:  # so it has convolutions, which int8 is for
         folders = shlex.join(word for folder in request.data for word in ("--data", str(folder)))
         left_out = shlex.join(word for one in request.exclude for word in ("--exclude", one))
         again = f"flask models quantize {request.model} {folders} {left_out}".rstrip()
