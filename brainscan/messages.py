@@ -131,8 +131,8 @@ _WARNINGS = {
     "inverted": "The image was white around the head, so it was read as a negative.",
     "few-grey-levels": "The scan uses only %(levels)s levels of grey, so small differences "
     "between tissues are lost. Export it again with the full range of grey.",
-    "annotated": "Something is drawn on the scan in colour. It was removed, but what it hid is "
-    "not known to the model. Send the scan without it.",
+    "annotated": "Something is drawn on the scan. It was removed, but what it hid is not known to "
+    "the model. Send the scan without it.",
     "more-pages": "The file has %(pages)s pages; only the first was read.",
     "no-heatmap": "This model has no convolutions, so it cannot give a heat map.",
 }

@@ -66,7 +66,8 @@ def is_inverted(grey: NDArray[np.uint8]) -> bool:
 
 
 def _count_bright_corners(grey: NDArray[np.uint8], threshold: float) -> int:
-    return int(np.count_nonzero(grey[(0, 0, -1, -1), (0, -1, 0, -1)] > threshold))
+    corners = grey.item(0, 0), grey.item(0, -1), grey.item(-1, 0), grey.item(-1, -1)
+    return sum(corner > threshold for corner in corners)
 
 
 def _list_edge(grey: NDArray[np.uint8], panel: Box) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from PIL import Image, ImageChops, ImageFile, TiffImagePlugin, UnidentifiedImage
 
 from brainscan.messages import Message, ScanError
 from brainscan.scan.bounds import ExcessError, check_directories, check_passes, open_bounded
-from brainscan.scan.drawings import find_colour, is_drawing, remove_drawings
+from brainscan.scan.drawings import find_colour, is_drawing, remove_colours, remove_rings
 from brainscan.scan.frame import is_inverted
 from brainscan.scan.picture import Picture
 from brainscan.scan.resemblance import MAX_COLOURED_FRACTION
@@ -199,7 +199,7 @@ def _interpret(pixels: _Pixels) -> Picture:
         colour = find_colour(colours)
         coloured = cv2.countNonZero(colour) / colour.size
         if coloured <= MAX_COLOURED_FRACTION and is_drawing(colour):
-            grey = remove_drawings(grey, colours, colour)
+            grey = remove_colours(grey, colours, colour)
             notes.append(Message("annotated"))
     if is_dim(grey):
         grey, levels = _brighten(grey)
@@ -208,6 +208,10 @@ def _interpret(pixels: _Pixels) -> Picture:
         notes.append(Message("inverted"))
         if is_dim(grey):
             grey, levels = _brighten(grey)
+    without_rings = remove_rings(grey)
+    if without_rings is not None:
+        grey = without_rings
+        notes.append(Message("annotated"))
     if levels is not None and levels < _FEW_LEVELS:
         notes.append(Message("few-grey-levels", {"levels": levels}))
     return Picture(grey, coloured, tuple(notes))
