@@ -17,7 +17,7 @@ from brainscan.scan.drawings import find_colour, is_drawing, remove_colours, rem
 from brainscan.scan.frame import is_inverted
 from brainscan.scan.picture import Picture
 from brainscan.scan.resemblance import MAX_COLOURED_FRACTION
-from brainscan.scan.window import choose_window, is_dim, negate
+from brainscan.scan.window import DIM_VALUE, choose_window, is_dim, negate
 
 MIN_SIDE = 16
 
@@ -201,13 +201,11 @@ def _interpret(pixels: _Pixels) -> Picture:
         if coloured <= MAX_COLOURED_FRACTION and is_drawing(colour):
             grey = remove_colours(grey, colours, colour)
             notes.append(Message("annotated"))
-    if is_dim(grey):
-        grey, levels = _brighten(grey)
+    grey, levels = _brighten(grey, levels)
     if coloured <= MAX_COLOURED_FRACTION and is_inverted(grey):
         grey = ~grey
         notes.append(Message("inverted"))
-        if is_dim(grey):
-            grey, levels = _brighten(grey)
+        grey, levels = _brighten(grey, levels)
     without_rings = remove_rings(grey)
     if without_rings is not None:
         grey = without_rings
@@ -217,9 +215,11 @@ def _interpret(pixels: _Pixels) -> Picture:
     return Picture(grey, coloured, tuple(notes))
 
 
-def _brighten(grey: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
-    """Give a dim picture the full range of grey, and how many levels it has."""
-    window = choose_window(grey)
+def _brighten(grey: NDArray[np.uint8], levels: int | None) -> tuple[NDArray[np.uint8], int | None]:
+    """Give a dim picture the full range of grey, and say how many levels it has."""
+    window = choose_window(grey) if is_dim(grey) else None
+    if window is None or window.high >= DIM_VALUE:  # a small bright spot on black is not dim
+        return grey, levels
     return window.apply(grey), window.levels
 
 

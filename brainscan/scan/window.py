@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 # An 8-bit picture is dim where fewer than 2 % of its pixels reach a quarter of the range: none of
 # 14,900 public scans is. A label on it is smaller than that.
-_DIM_VALUE = 64
+DIM_VALUE = 64
 _DIM_SHARE = 0.02
 _SAMPLE_SIDE = 64
 _SEARCH_SIDE = 256
@@ -56,7 +56,7 @@ def is_dim(grey: NDArray[np.uint8]) -> bool:
     """Tell whether a picture, uint8 and of shape (height, width), uses the dark quarter only."""
     step = max(1, min(grey.shape) // _SAMPLE_SIDE)
     sample = grey[::step, ::step]
-    return int(np.count_nonzero(sample >= _DIM_VALUE)) < _DIM_SHARE * sample.size
+    return int(np.count_nonzero(sample >= DIM_VALUE)) < _DIM_SHARE * sample.size
 
 
 def negate(values: NDArray[np.generic]) -> NDArray[np.float32]:
