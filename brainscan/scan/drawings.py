@@ -15,7 +15,7 @@ _STROKE = 9  # what is as wide is a surface; pixels of that copy
 _REACH = 3  # a line's edge is less coloured than its middle
 _REPAIR_RADIUS = 3
 # A white ring: a hole in what is white that is an ellipse, which no tissue encloses so evenly. Of
-# 2,980 public scans, 4 have one; of drawn rings, 1 to 4 pixels wide, 95 % are found.
+# 14,900 public scans, 2 have one; of drawn rings, 1 to 4 pixels wide, 89 to 99 % are found.
 _WHITE = 240
 _SAMPLE_SIDE = 64
 _LEAST_WHITE = 0.0025  # share of what is within; with less there is no ring
