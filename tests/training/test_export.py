@@ -26,7 +26,11 @@ class TestCommittedModels:
         (scans,) = graph.inputs
         assert scans.element_type == openvino.Type.u8
         assert str(scans.partial_shape) == f"[?,{size},{size},1]"
-        assert {output.any_name for output in graph.outputs} == {"probabilities", "heatmap"}
+        assert {output.any_name for output in graph.outputs} == {
+            "probabilities",
+            "heatmap",
+            "features",
+        }
         assert {output.element_type for output in graph.outputs} == {openvino.Type.f32}
 
     def test_its_weights_take_two_bytes(
