@@ -7,19 +7,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from brainscan.bundle import Card, Decision, Refusal, read_bundle
+from brainscan.bundle import Card, Decision, LesionMap, Refusal, read_bundle
 from brainscan.engine.depths import has_convolution
 from brainscan.familiarity import Familiarity
 from brainscan.files import write_text
 from brainscan.scan import ScanSpecification
 from training.checkpoint import count_epochs
 from training.data.dataset import Dataset, describe_problems, load_dataset
+from training.data.outlines import draw_mask
 from training.data.split import Part, Split, split_scans
-from training.decide import choose_decision
+from training.decide import choose_decision, choose_lesion_map
 from training.describe import draw_up_card
 from training.device import describe_device
 from training.evaluate import evaluate_decision, evaluate_unnamed
@@ -30,8 +32,6 @@ from training.publish import publish
 from training.refuse import Pictures, fit_refusal, gather_pictures, measure_refusal
 from training.report import TestResults, write_plots, write_report
 from training.run import Run, TrainingRequest, find_run
-
-_CHECKED_SCANS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +177,24 @@ def calibrate(fitted: Fitted, split: Split, run: Run) -> Calibrated:
     temperature = fitted.calibrator.calibrate(fitted.model, probabilities, validation.labels)
     probabilities = fitted.predict(validation.inputs)
     decision = choose_decision(probabilities, validation.labels, split.dataset.classes)
+    if architecture(run.request.model).lesion:
+        lesion = _choose_lesion_map(fitted.predict_lesions(validation.inputs), validation)
+        decision = replace(decision, lesion=lesion)
     return Calibrated(fitted, temperature, decision, _learn_to_recognise(fitted, split, run))
+
+
+def _choose_lesion_map(maps: NDArray[np.float32], validation: Part) -> LesionMap:
+    side = maps.shape[1:]
+    outlined = [row for row, outline in enumerate(validation.outlines) if outline]
+    blank = [row for row, outline in enumerate(validation.outlines) if outline == ()]
+    size = validation.inputs.shape[1]
+    masks = [draw_mask(validation.outlines[row] or (), size) for row in outlined]
+    fine = [cv2.resize(maps[row], (size, size)) for row in outlined]
+    return choose_lesion_map(
+        np.reshape(fine, (-1, size, size)),
+        np.reshape(masks, (-1, size, size)) > 0,
+        maps[blank].reshape(-1, *side),
+    )
 
 
 def _learn_to_recognise(fitted: Fitted, split: Split, run: Run) -> Recognition | None:
@@ -235,14 +252,14 @@ def _add_thresholds(
 
 def publish_measured(measured: Measured, split: Split, run: Run) -> Path:
     """Convert the model, check it and publish it; give the bundle's folder."""
-    scans = split.take(split.test[:: max(1, len(split.test) // _CHECKED_SCANS)]).inputs
-    model, card = measured.fitted.model, measured.card
+    test = split.take(split.test)
     bundle = publish(
-        model,
-        card,
-        scans,
+        measured.fitted.model,
+        measured.card,
+        test.inputs,
         run.request.models,
         measured.write_report,
+        outlines=test.outlines,
         familiarity=measured.familiarity,
     )
     run.mark_published(bundle)

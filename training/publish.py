@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from brainscan.bundle import Card, PublishError, publish_bundle
 from brainscan.engine.openvino import OpenVINOEngine
 from brainscan.familiarity import Familiarity
+from training.data.outlines import Outline
 from training.export import export_graph
+from training.lesion.measure import measure_pointing
 from training.task import Task
 
 AGREEMENT = 1e-3
+_CHECKED_SCANS = 64
 
 
 def publish(
@@ -27,6 +30,7 @@ def publish(
     root: Path,
     write_report: Callable[[Path, Card], None],
     *,
+    outlines: Sequence[Outline | None] = (),
     familiarity: Familiarity | None = None,
 ) -> Path:
     """Convert a model, check the graph on real scans, and publish both with card and report.
@@ -37,6 +41,8 @@ def publish(
         scans: uint8, shape (scans, size, size, 1): real ones to compare the two on.
         root: folder of all bundles.
         write_report: writes the report into the folder it is given.
+        outlines: of the tumours on these scans; how well the graph's maps point at them is added to
+            the card.
         familiarity: what the scans that it knows look like, of a card with a refusal.
 
     Raises:
@@ -47,6 +53,7 @@ def publish(
     with tempfile.TemporaryDirectory(prefix="tumorapp-") as name:
         converted = Path(name)
         final = _convert(model, card, scans, converted)
+        final = _add_pointing(final, converted, scans, outlines)
 
         def write_files(folder: Path, numbered: Card) -> None:
             shutil.copytree(converted, folder, dirs_exist_ok=True)
@@ -68,17 +75,33 @@ def _convert(model: keras.Model, card: Card, scans: NDArray[np.uint8], folder: P
         ) from error
     layer = export_graph(folder / "model.keras", folder)
     task = Task(card.classes, binary=model.layers[-1].output.shape[-1] == 1)
-    outputs = model.predict(scans, verbose=0)
-    served = OpenVINOEngine(folder).predict(scans)
+    checked = scans[:: max(1, len(scans) // _CHECKED_SCANS)]
+    outputs = model.predict(checked, verbose=0)
+    served = OpenVINOEngine(folder).predict(checked)
     difference = float(np.abs(served.probabilities - task.read_outputs(outputs)).max())
     if served.lesions is not None:
         difference = max(difference, float(np.abs(served.lesions - outputs["lesion"]).max()))
     if not difference <= AGREEMENT:  # nor NaN
         raise PublishError(
             f"The graph of {card.name} differs from the Keras model by {difference:.2g} on "
-            f"{len(scans)} scans; at most {AGREEMENT:g} is accepted. Nothing was published."
+            f"{len(checked)} scans; at most {AGREEMENT:g} is accepted. Nothing was published."
         )
     return replace(card, feature_layer=layer, graph_difference=difference)
+
+
+def _add_pointing(
+    card: Card, folder: Path, scans: NDArray[np.uint8], outlines: Sequence[Outline | None]
+) -> Card:
+    """Add to a card how well the maps of its graph point at outlined tumours."""
+    if card.measurement is None or not any(outlines):
+        return card
+    outputs = OpenVINOEngine(folder).predict(scans)
+    maps = outputs.heatmaps if outputs.lesions is None else outputs.lesions
+    if maps is None:
+        return card
+    limits = card.decision.lesion if card.decision else None
+    found = measure_pointing(maps, scans, outlines, limits)
+    return replace(card, measurement=replace(card.measurement, pointing=found))
 
 
 def _save_compressed(model: keras.Model, path: Path) -> None:
