@@ -1,6 +1,6 @@
 """What a model is worth, measured once on scans that had no part in making it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from brainscan.bundle import (
     Measurement,
     Mistake,
     Parts,
+    SourceFigures,
     UnnamedFigures,
 )
 from training.decide import decide_labels
@@ -33,6 +34,7 @@ def evaluate(
     protocol: str,
     parts: Parts,
     leaked: NDArray[np.bool_],
+    answers: NDArray[np.int64] | None = None,
     seconds_per_epoch: float | None = None,
 ) -> Measurement:
     """Measure accuracy, loss, precision, recall, F1, confusion, ROC AUC and calibration.
@@ -46,15 +48,16 @@ def evaluate(
         protocol: how the scans were divided.
         parts: the sizes of the parts.
         leaked: bool, shape (scans,): which have a near-duplicate in another part.
+        answers: int64, shape (scans,): the classes that are named; by default the most probable.
         seconds_per_epoch: the median of the training.
     """
-    guesses = probabilities.argmax(axis=1)
+    guesses = probabilities.argmax(axis=1) if answers is None else answers
     known = range(len(classes))
     figures = metrics.precision_recall_fscore_support(
         labels, guesses, labels=known, zero_division=0
     )
     right = guesses == labels
-    headline, intervals = _measure_headline(probabilities, labels, groups)
+    headline, intervals = _measure_headline(probabilities, labels, guesses, groups)
     # scikit-learn's loss insists on rows that sum to one in double precision.
     doubles = probabilities / probabilities.sum(axis=1, keepdims=True, dtype=np.float64)
     return Measurement(
@@ -76,7 +79,7 @@ def evaluate(
         confusion=tuple(
             map(tuple, metrics.confusion_matrix(labels, guesses, labels=known).tolist())
         ),
-        mistakes=_list_mistakes(probabilities, labels, classes),
+        mistakes=_list_mistakes(probabilities, labels, guesses, classes),
         parts=parts,
         leaks=Leaks(
             scans=int(leaked.sum()),
@@ -85,6 +88,24 @@ def evaluate(
         ),
         seconds_per_epoch=seconds_per_epoch,
     )
+
+
+def evaluate_sources(
+    answers: NDArray[np.int64], labels: NDArray[np.int64], sources: Sequence[str]
+) -> dict[str, SourceFigures]:
+    """Measure the answers to the scans of each data set.
+
+    Args:
+        answers: int64, shape (scans,).
+        labels: int64, shape (scans,).
+        sources: of each scan, the data set that it is from.
+    """
+    found = {}
+    for source in sorted(set(sources)):
+        here = np.array(sources) == source
+        right = float((answers[here] == labels[here]).mean())
+        found[source] = SourceFigures(int(here.sum()), right)
+    return found
 
 
 def evaluate_decision(
@@ -162,10 +183,13 @@ def _draw_groups(groups: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
 
 
 def _list_mistakes(
-    probabilities: NDArray[np.float32], labels: NDArray[np.int64], classes: tuple[str, ...]
+    probabilities: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    guesses: NDArray[np.int64],
+    classes: tuple[str, ...],
 ) -> tuple[Mistake, ...]:
     """Give each pair of a label and a wrong answer, the one with the surest mistake first."""
-    guesses, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    confidence = probabilities[np.arange(len(guesses)), guesses]
     wrong = guesses != labels
     found = []
     for label, answer in sorted(set(zip(labels[wrong], guesses[wrong], strict=True))):
@@ -175,10 +199,13 @@ def _list_mistakes(
 
 
 def _measure_headline(
-    probabilities: NDArray[np.float32], labels: NDArray[np.int64], groups: NDArray[np.int64]
+    probabilities: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    guesses: NDArray[np.int64],
+    groups: NDArray[np.int64],
 ) -> tuple[dict[str, float], Intervals]:
     """Give the figures that have an interval, and the intervals."""
-    cells = labels * probabilities.shape[1] + probabilities.argmax(axis=1)
+    cells = labels * probabilities.shape[1] + guesses
     ranks = [np.unique(scores, return_inverse=True)[1] for scores in probabilities.T]
 
     def measure(times: NDArray[np.int64]) -> dict[str, float]:

@@ -21,7 +21,7 @@ from training.checkpoint import count_epochs
 from training.data.dataset import Dataset, describe_problems, load_dataset
 from training.data.outlines import draw_mask
 from training.data.split import Part, Split, split_scans
-from training.decide import choose_decision, choose_lesion_map
+from training.decide import choose_decision, choose_lesion_map, decide_labels
 from training.describe import draw_up_card
 from training.device import describe_device
 from training.evaluate import evaluate_decision, evaluate_unnamed
@@ -214,7 +214,9 @@ def measure(calibrated: Calibrated, split: Split, run: Run) -> Measured:
     fitted, dataset = calibrated.fitted, split.dataset
     test = split.take(split.test)
     probabilities = fitted.predict(test.inputs)
-    card = draw_up_card(run.request, split, fitted, calibrated.temperature, probabilities)
+    healthy = [] if dataset.task.healthy is None else [dataset.task.healthy]
+    answers, _ = decide_labels(probabilities, healthy, calibrated.decision.tumor_from)
+    card = draw_up_card(run.request, split, fitted, calibrated.temperature, probabilities, answers)
     if card.measurement and len(split.unnamed_test) and dataset.task.healthy is not None:
         unnamed = split.take(split.unnamed_test)
         found = evaluate_unnamed(
@@ -224,7 +226,9 @@ def measure(calibrated: Calibrated, split: Split, run: Run) -> Measured:
     card = _add_thresholds(card, calibrated, test, probabilities)
     names = [dataset.names[row] for row in split.test]
     known = calibrated.recognition.familiarity if calibrated.recognition else None
-    measured = Measured(fitted, card, TestResults(names, probabilities, test.labels), known)
+    measured = Measured(
+        fitted, card, TestResults(names, probabilities, test.labels, answers), known
+    )
     measured.write_report(run.folder / "report", card)
     write_plots(run.folder / "plots.html", card, fitted.history, measured.results)
     write_text(run.folder / "card.json", card.to_json())

@@ -16,6 +16,7 @@ from brainscan.bundle.measurement import (
     PictureFigures,
     Pointing,
     RefusalFigures,
+    SourceFigures,
     UnnamedFigures,
 )
 from brainscan.bundle.store import (
@@ -58,6 +59,7 @@ __all__ = [
     "Refusal",
     "RefusalFigures",
     "Source",
+    "SourceFigures",
     "Training",
     "UnnamedFigures",
     "installed_versions",

@@ -1,6 +1,6 @@
 """What was measured of a model: the one shape of it, from the training to the pages and the API."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from brainscan.bundle.plain import Amount, Count, Share
 
@@ -42,6 +42,14 @@ class Mistake:
     answer: str
     scans: Count
     confidence: Share
+
+
+@dataclass(frozen=True)
+class SourceFigures:
+    """How many test scans are from one data set, and which share of them is answered rightly."""
+
+    scans: Count
+    accuracy: Share
 
 
 @dataclass(frozen=True)
@@ -187,6 +195,7 @@ class Measurement:
         parts: sizes of the parts.
         leaks: what the test part shares with the others.
         seconds_per_epoch: the median; None where there were no epochs.
+        by_source: figures of each data set.
         unnamed_tumors: None where the data has none.
         pointing: of its lesion map, or else of its heat map; None where that was not measured.
         decision: what its thresholds are worth; None for a model whose card has none.
@@ -210,6 +219,7 @@ class Measurement:
     parts: Parts
     leaks: Leaks
     seconds_per_epoch: Amount | None
+    by_source: dict[str, SourceFigures] = field(default_factory=dict)
     unnamed_tumors: UnnamedFigures | None = None
     pointing: Pointing | None = None
     decision: DecisionFigures | None = None

@@ -15,6 +15,7 @@ Protocol = Literal[
 ]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
+BY_PATIENT = ("patient", "leave-one-source-out")
 GROUPED_TEST_FOLDS = 7
 VALIDATION_FOLDS = 10
 _RANDOM_TEST_FRACTIONS: dict[Protocol, float] = {"random-75-25": 0.25, "random-80-20": 0.2}
@@ -61,6 +62,12 @@ class Split:
     unnamed_test: Rows
 
     @property
+    def groups(self) -> Rows:
+        """What was kept together, of each scan of the data set: copies, or slices of a patient."""
+        data = self.dataset
+        return data.patients if self.protocol in BY_PATIENT else data.groups
+
+    @property
     def sizes(self) -> dict[str, int]:
         """How many scans each part holds."""
         return {name: len(getattr(self, name)) for name in ("train", "validation", "test")}
@@ -101,8 +108,7 @@ def split_scans(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
         SplitError: no Testing folder for `official`, or too few scans or groups of a class.
     """
     labels = dataset.labels
-    by_patient = protocol in ("patient", "leave-one-source-out")
-    groups = dataset.patients if by_patient else dataset.groups
+    groups = dataset.patients if protocol in BY_PATIENT else dataset.groups
     named = dataset.task.is_named(labels)
     everything, nameless = np.nonzero(named)[0], np.nonzero(~named)[0]
     if protocol == "official":
