@@ -143,6 +143,6 @@ export class Row {
 
   /** Outline what the model marks, once both the small picture and the answer are there. */
   #outline() {
-    outlineThumbnail(this.element.querySelector(".framed"), this.prediction?.words.outline ?? []);
+    outlineThumbnail(this.element.querySelector(".framed"), this.prediction?.lesion?.outline ?? []);
   }
 }

@@ -115,7 +115,9 @@ def _describe_promise(card: Card) -> str:
     if card.decision is None:
         return ""
     share = percent(card.decision.promised, 0)
-    return translate("Such a list is made to have the right kind in %(share)s of cases.", share=share)
+    return translate(
+        "Such a list is made to have the right kind in %(share)s of cases.", share=share
+    )
 
 
 def named(found: Examination) -> tuple[str, ...]:

@@ -52,10 +52,7 @@ def _describe(found: Examination | ScanError) -> dict[str, Any]:
 
 
 def _put_into_words(found: Examination) -> dict[str, Any]:
-    """Give what the table says: a finding, its share in words and as a number, remarks.
-
-    And the `outline` of the marked region: polygons of points, as shares of width and height.
-    """
+    """Give what the table says: a finding, its share in words and as a number, remarks."""
     share = wording.stated_share(found)
     remarks = [tell(warning) for warning in wording.remarks(found)]
     if found.verdict == "tumor-kind-unclear":
@@ -66,5 +63,4 @@ def _put_into_words(found: Examination) -> dict[str, Any]:
         "confidence": "" if share is None else wording.probability(share),
         "of": translate("of a tumour") if wording.is_open(found) else "",
         "remarks": " ".join(remarks),
-        "outline": found.lesion.outline if found.lesion else (),
     }

@@ -185,7 +185,7 @@ def _draw_pictures(found: Examination) -> Table:
     if found.lesion:
         share = wording.area(found.lesion.area)
         caption = translate("The model marks this region: %(share)s of the head", share=share)
-        shown.append(_draw_picture(_draw_lesion(small, found.lesion), caption))
+        shown.append(_draw_picture(draw_lesion(small, found.lesion), caption))
     elif found.heatmap:
         caption = translate("Where the model looked: the warmer, the more it counted")
         shown.append(_draw_picture(lay_over(small, found.heatmap), caption))
@@ -194,8 +194,16 @@ def _draw_pictures(found: Examination) -> Table:
     return _lay_out([[*shown, ""][:2]], (_PICTURE + 20, _PICTURE))
 
 
-def _draw_lesion(grey: NDArray[np.uint8], lesion: Lesion) -> NDArray[np.uint8]:
-    """Draw the outline of a region over its scan, light within dark: (height, width, 3), BGR."""
+def draw_lesion(grey: NDArray[np.uint8], lesion: Lesion) -> NDArray[np.uint8]:
+    """Draw the outline of a region over its scan, light within dark.
+
+    Args:
+        grey: uint8, shape (height, width): the scan.
+        lesion: the region.
+
+    Returns:
+        uint8, shape (height, width, 3), in BGR.
+    """
     picture = np.repeat(grey[..., np.newaxis], 3, axis=2)
     fine = 16  # of a pixel
     sides = np.array(grey.shape[::-1])
