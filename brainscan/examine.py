@@ -171,8 +171,10 @@ class Examination:
         """A PNG to lay over the picture; None where there is none that is to be relied on.
 
         Of a lesion map where it marks a region; of another heat map where that was measured to
-        beat the centre of the head.
+        beat the centre of the head; of a picture that is not recognised, none.
         """
+        if self.verdict == "not-recognised":
+            return None
         shown = self.lesion is not None or (self.lesion_map is None and self.card.has_reliable_map)
         return self.drawn_map if shown else None
 

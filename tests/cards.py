@@ -1,5 +1,6 @@
 """What tests put into cards: measurements, trainings, rows of a study."""
 
+from dataclasses import replace
 from typing import Any
 
 from brainscan.bundle import (
@@ -37,6 +38,20 @@ LESION_NETWORK: dict[str, Any] = {
 }
 
 POINTING = Pointing(0.6, 0.4, None, centre=0.2, random=0.1, marked_healthy=None, scans=8)
+
+
+def _decide(**changes: Any) -> dict[str, Any]:
+    return {**LESION_NETWORK, "decision": replace(LESION_NETWORK["decision"], **changes)}
+
+
+# What a card says of such a network that gives every scan the same verdict.
+VERDICTS: dict[str, dict[str, Any]] = {
+    "tumor": LESION_NETWORK,
+    "tumor-kind-unclear": _decide(kind_from={"glioma": 0.0, "meningioma": 0.0, "pituitary": 1.0}),
+    "unclear": _decide(unclear=(0.0, 1.0)),
+    "no-tumor": _decide(tumor_from=1.0, unclear=(1.0, 1.0)),
+    "not-recognised": {**LESION_NETWORK, "refusal": Refusal(distance_above=0.0)},
+}
 
 
 def draw_measurement(classes: tuple[str, ...] = FOUR_CLASSES, **changes: Any) -> Measurement:

@@ -84,7 +84,8 @@ def _explain(name: str | None, file: ImageFile | None) -> dict[str, Any]:
 def _show_layers(found: Examination) -> list[ShownLayer]:
     """Show what the layers saw; nothing where that cannot be shown."""
     config, card = current_app.config, found.card
-    if config["ENGINE"] != "openvino" or card.feature_layer is None:
+    has_maps = card.feature_layer is not None or card.has_lesion_map
+    if config["ENGINE"] != "openvino" or not has_maps:
         return []
     folder = config["MODELS_DIR"] / card.name / str(card.version)
     try:
