@@ -4,6 +4,8 @@ from brainscan.bundle.card import CARD_FORMAT, HEALTHY_CLASSES, Card, Origin, So
 from brainscan.bundle.decision import Decision, LesionMap, Refusal
 from brainscan.bundle.measurement import (
     ClassFigures,
+    CurveAreas,
+    Faithfulness,
     GraphFigures,
     Graphs,
     Int8Figures,
@@ -36,7 +38,9 @@ __all__ = [
     "BundleError",
     "Card",
     "ClassFigures",
+    "CurveAreas",
     "Decision",
+    "Faithfulness",
     "GraphFigures",
     "Graphs",
     "Installed",
