@@ -78,7 +78,8 @@ async function askMore(button) {
   try {
     const address = button.dataset.parts;
     const { parts } = await fetchParts(form, current, { address, preview: false, signal });
-    if (button.isConnected) { // else another model has answered since
+    // Another model may have answered since.
+    if (button.isConnected) {
       placeParts(parts);
       answered.parts = currentParts();
       parts.map((part) => part.querySelector("[tabindex]")).find(Boolean)?.focus();

@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 
 import tumorapp.pages.counterfactual
 from brainscan import Examination, Model
+from brainscan.bundle import CurveAreas, Faithfulness
 from tests.cards import LESION_NETWORK, VERDICTS, draw_measurement
 from tumorapp import create_app
 
@@ -109,3 +110,16 @@ def test_what_is_refused(client: FlaskClient, form: Form) -> None:
     assert (page.status_code, page.mimetype) == (422, "text/html")
     assert 'role="alert"' in page.text
     assert client.post(PATH, **form(sent)).mimetype == "application/problem+json"
+
+
+def test_the_models_page_says_whether_its_answers_follow_its_map(
+    tmp_path: Path, publish_model: Callable[..., Path]
+) -> None:
+    areas = CurveAreas(0.41, 0.92), CurveAreas(0.55, 0.81), CurveAreas(0.68, 0.7)
+    figures = draw_measurement(faithfulness=Faithfulness(*areas, 0.0312, 8), flips=0.875)
+    publish_model(tmp_path, "lesions", **LESION_NETWORK, measurement=figures)
+    app = create_app({"MODELS_DIR": tmp_path, "JOBS_DIR": tmp_path / "jobs"})
+    text = app.test_client().get("/models/lesions/1", headers=HTML).text
+    cells = re.findall(r'<td class="number">([^<]+)</td>', text[text.index("(deletion") :])
+    assert cells[:6] == ["0.4100", "0.5500", "0.6800", "0.9200", "0.8100", "0.7000"]
+    assert cells[6:8] == ["0.0312", "87.50%"]
