@@ -150,6 +150,20 @@ class TestPage:
         assert "of layer 1" in text
         assert ("<details" in text) is (verdict == "not-recognised")
 
+    def test_the_steps_of_a_decoder(
+        self, tmp_path: Path, publish_model: Publish, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        publish_model(tmp_path, **VERDICTS["tumor"])
+        maps = np.zeros((5, 8, 8), np.float32)
+        layers = [Layer(1, 1, maps), Layer(1, 2, maps, decoder=True), Layer(2, 2, maps, True)]
+        monkeypatch.setattr("tumorapp.pages.how.read_layers", lambda *_: layers)
+        app = create_app({"MODELS_DIR": tmp_path, "JOBS_DIR": tmp_path / "jobs"})
+        text = app.test_client().get("/how", headers=HTML).text
+        assert "From coarse to fine</h2>" in text
+        assert text.count('alt="Map 5 of layer 1"') == 1
+        assert [f"Step {number} of 2: 5 maps of" in text for number in (1, 2)] == [True, True]
+        assert 'alt="Map 5 of step 2"' in text
+
     def test_a_map_that_is_shown_nowhere_else(self, tmp_path: Path, publish_model: Publish) -> None:
         worse = draw_measurement(pointing=replace(POINTING, peak=0.1))
         publish_model(tmp_path, measurement=worse)

@@ -179,9 +179,8 @@ def _draw_pictures(found: Examination) -> Table:
     left, top, right, bottom = (round(place * scale) for place in found.scan.box)
     outlined = np.repeat(small[..., np.newaxis], 3, axis=2)
     cv2.rectangle(outlined, (left, top), (right - 1, bottom - 1), _CROP, 1)
-    shown: list[Any] = [
-        _draw_picture(outlined, translate("The scan, and the part that the model saw"))
-    ]
+    whole = _draw_picture(outlined, translate("The scan, and the part that the model saw"))
+    shown = [whole]
     if found.lesion:
         share = wording.area(found.lesion.area)
         caption = translate("The model marks this region: %(share)s of the head", share=share)
@@ -190,8 +189,8 @@ def _draw_pictures(found: Examination) -> Table:
         caption = translate("Where the model looked: the warmer, the more it counted")
         shown.append(_draw_picture(lay_over(small, found.heatmap), caption))
     elif reason := wording.missing_map(found):
-        shown.append(_write(reason, 8.5, _QUIET))
-    return _lay_out([[*shown, ""][:2]], (_PICTURE + 20, _PICTURE))
+        whole.append(_write(reason, 8.5, _QUIET))
+    return _lay_out([[*shown, []][:2]], (_PICTURE + 20, _PICTURE))
 
 
 def draw_lesion(grey: NDArray[np.uint8], lesion: Lesion) -> NDArray[np.uint8]:
@@ -213,7 +212,7 @@ def draw_lesion(grey: NDArray[np.uint8], lesion: Lesion) -> NDArray[np.uint8]:
         for polygon in lesion.outline
     ]
     thickness = max(1, round(max(grey.shape) / 400))
-    for colour, width in ((_HALO, 3 * thickness), (_LESION, thickness)):
+    for colour, width in ((_HALO, thickness + 2), (_LESION, thickness)):
         cv2.polylines(picture, polygons, True, colour, width, cv2.LINE_AA, shift=4)
     return picture
 
