@@ -4,7 +4,9 @@ from brainscan.bundle.card import CARD_FORMAT, HEALTHY_CLASSES, Card, Origin, So
 from brainscan.bundle.decision import Decision, LesionMap, Refusal
 from brainscan.bundle.measurement import (
     ClassFigures,
+    CurveAreas,
     DecisionFigures,
+    Faithfulness,
     GraphFigures,
     Graphs,
     Int8Figures,
@@ -40,8 +42,10 @@ __all__ = [
     "BundleError",
     "Card",
     "ClassFigures",
+    "CurveAreas",
     "Decision",
     "DecisionFigures",
+    "Faithfulness",
     "GraphFigures",
     "Graphs",
     "Installed",

@@ -174,6 +174,39 @@ class RefusalFigures:
 
 
 @dataclass(frozen=True)
+class CurveAreas:
+    """Areas under two curves of confidence while pixels are changed in the order of a map.
+
+    Attributes:
+        deletion: while the highest of the map are blurred first, 0 to 1; low where they matter.
+        insertion: while they return first to a blurred scan, 0 to 1; high where they matter.
+    """
+
+    deletion: Share
+    insertion: Share
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """Whether a model's maps show what its answers come from, measured on the test part.
+
+    Attributes:
+        map: areas in the order of its maps.
+        centre: of maps that are highest in the middle of the head.
+        random: of its maps with their cells shuffled.
+        unlearned: mean rank correlation, -1 to 1, of its maps with those of the same network after
+            its weights were shuffled: near 1, a map shows the scan and not what was learned.
+        scans: how many there were.
+    """
+
+    map: CurveAreas
+    centre: CurveAreas
+    random: CurveAreas
+    unlearned: float
+    scans: Count
+
+
+@dataclass(frozen=True)
 class Measurement:
     """What a model is worth, measured once on the test part.
 
@@ -200,6 +233,10 @@ class Measurement:
         pointing: of its lesion map, or else of its heat map; None where that was not measured.
         decision: what its thresholds are worth; None for a model whose card has none.
         refusal: what it does not recognise; None for a model that recognises everything.
+        faithfulness: of the same map; likewise.
+        flips: the share of the scans with a tumour and a marked region in which the model sees no
+            tumour once that region is replaced by other tissue of the head, 0 to 1; None where it
+            marks none, or that was not measured.
     """
 
     protocol: str
@@ -224,6 +261,8 @@ class Measurement:
     pointing: Pointing | None = None
     decision: DecisionFigures | None = None
     refusal: RefusalFigures | None = None
+    faithfulness: Faithfulness | None = None
+    flips: Share | None = None
 
     @property
     def leaked(self) -> float:

@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from brainscan import Examination, ImageFile, Problem
+from brainscan.counterfactual import examine_without_lesion
 from brainscan.engine import EngineError
 from tumorapp.api.schemas import Options, read_options
 from tumorapp.catalog import Catalog
@@ -78,6 +79,7 @@ def _explain(name: str | None, file: ImageFile | None) -> dict[str, Any]:
         "tracing": show_tracing(found.picture) if model.card.scan.crop else None,
         "layers": _show_layers(found),
         "sample": file is None,
+        "without": examine_without_lesion(model, found),
     }
 
 
