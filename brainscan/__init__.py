@@ -4,7 +4,7 @@ from brainscan import open_model
 
 model = open_model("instance/models/mobilenet-v2")
 for examination in model.examine(["scan.jpg", "folder/"]):
-    print(examination.name, examination.label, examination.probabilities, examination.warnings)
+    print(examination.name, examination.verdict, examination.label, examination.probabilities)
 """
 
 import sys
@@ -14,11 +14,13 @@ import sys
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 from brainscan.examine import Examination, ImageFile, Model, open_model  # noqa: E402
+from brainscan.lesion import Lesion  # noqa: E402
 from brainscan.messages import Message, Problem, ScanError  # noqa: E402
 
 __all__ = [
     "Examination",
     "ImageFile",
+    "Lesion",
     "Message",
     "Model",
     "Problem",

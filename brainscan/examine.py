@@ -4,7 +4,7 @@ An examination happens once; every answer serialises it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from brainscan.bundle import BundleError, Card, read_bundle, survey_bundles
 from brainscan.bundle.store import CARD_FILE
-from brainscan.engine import Engine, EngineError, OpenBundle, choose_engine
+from brainscan.engine import Engine, EngineError, OpenBundle, Outputs, choose_engine
+from brainscan.familiarity import FAMILIARITY_FILE, Familiarity
 from brainscan.heatmap import render_heatmap
+from brainscan.lesion import Lesion, find_lesion, measure_head
 from brainscan.messages import Message, ScanError
 from brainscan.scan import MAX_PIXELS, Picture, PreparedScan, prepare_scan, read_picture
+from brainscan.scan.crop import trace_head
 from brainscan.scan.folders import find_images
-
-# Few answers of the committed models are below it, and nearly half of their mistakes: see
-# docs/decisions.md.
-UNCERTAIN_BELOW = 0.7
+from brainscan.verdict import Judgement, Verdict, judge, sure_from
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,9 @@ class Reading:
         picture: what the scan was made of; None where it was not kept, or came prepared.
         warnings: what a reader of the prediction should know of the file.
         seconds: that it took.
+        resembles_scan: what the picture says; True where it came prepared.
+        head: the share of the picture within the head's outline, 0 to 1; None where it came
+            prepared, and of a model without a lesion map.
     """
 
     name: str
@@ -50,6 +53,8 @@ class Reading:
     picture: Picture | None = None
     warnings: tuple[Message, ...] = ()
     seconds: float = 0.0
+    resembles_scan: bool = True
+    head: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +66,13 @@ class Examination:
         card: the model's.
         precision: of the graph that answered: "fp16", "int8" or "keras".
         probabilities: of every class, in the model's order, 0 to 1, summing to 1.
-        heat: float32, shape (rows, columns), 0 to 1, of the part of the scan that the model saw;
-            None for a model without convolutions.
+        heat: float32, shape (rows, columns), 0 to 1, of the part of the scan that the model saw:
+            what spoke for the most probable class; None for a model without convolutions, and for
+            one with a lesion map.
         warnings: what a reader should know.
+        lesion_map: float32, shape (rows, columns), 0 to 1, of the same part: where a tumour is;
+            None for a model that was not taught that.
+        distance: from the scans that the model knows; None where it cannot tell.
     """
 
     reading: Reading
@@ -72,6 +81,8 @@ class Examination:
     probabilities: Mapping[str, float]
     heat: NDArray[np.float32] | None
     warnings: tuple[Message, ...]
+    lesion_map: NDArray[np.float32] | None = None
+    distance: float | None = None
 
     @property
     def name(self) -> str:
@@ -95,37 +106,83 @@ class Examination:
         return self.reading.picture
 
     @cached_property
+    def judgement(self) -> Judgement:
+        """What the probabilities come to."""
+        return judge(
+            self.card,
+            self.probabilities,
+            resembles_scan=self.reading.resembles_scan,
+            distance=self.distance,
+        )
+
+    @property
+    def verdict(self) -> Verdict:
+        """The answer in one of five words; see `Judgement`."""
+        return self.judgement.verdict
+
+    @property
     def label(self) -> str:
-        """The most probable class."""
-        return max(self.probabilities, key=self.probabilities.__getitem__)
+        """The most probable kind of tumour where there seems to be one, else the healthy class."""
+        return self.judgement.label
 
     @property
     def confidence(self) -> float:
         """The probability of that class, 0 to 1."""
-        return self.probabilities[self.label]
+        return self.judgement.confidence
 
     @property
     def tumor(self) -> bool:
         """Whether that class is a tumour."""
-        return self.card.is_tumor(self.label)
+        return self.judgement.tumor
 
     @property
     def tumor_probability(self) -> float:
         """The probability of a tumour of any kind, 0 to 1."""
-        shares = self.probabilities.items()
-        return min(1.0, sum(share for label, share in shares if self.card.is_tumor(label)))
+        return self.judgement.tumor_probability
+
+    @property
+    def possible(self) -> tuple[str, ...]:
+        """The kinds of tumour that remain; none where there seems to be no tumour."""
+        return self.judgement.possible
 
     @property
     def uncertain(self) -> bool:
-        """Whether many answers with such a confidence are wrong."""
-        return self.confidence < UNCERTAIN_BELOW
+        """Whether the answer leaves something open, or many with such a confidence are wrong."""
+        return self.judgement.uncertain
+
+    @property
+    def in_distribution(self) -> bool | None:
+        """Whether the picture is like those that the model knows; None where it cannot tell."""
+        return self.judgement.in_distribution
 
     @cached_property
-    def heatmap(self) -> bytes | None:
-        """A PNG to lay over the picture; None where the model gives none."""
-        if self.heat is None:
+    def lesion(self) -> Lesion | None:
+        """The region that the model marks; None where it marks none, or cannot."""
+        limits = self.card.decision.lesion if self.card.decision else None
+        if limits is None or self.lesion_map is None:
             return None
-        return render_heatmap(self.heat, self.scan.box, self.scan.whole)
+        if self.verdict in ("no-tumor", "not-recognised"):
+            return None
+        head = self.reading.head or measure_head(trace_head(self.scan.pixels[..., 0]))
+        return find_lesion(self.lesion_map, limits, self.scan, head)
+
+    @property
+    def heatmap(self) -> bytes | None:
+        """A PNG to lay over the picture; None where there is none that is to be relied on.
+
+        Of a lesion map where it marks a region; of another heat map where that was measured to
+        beat the centre of the head; of a picture that is not recognised, none.
+        """
+        if self.verdict == "not-recognised":
+            return None
+        shown = self.lesion is not None or (self.lesion_map is None and self.card.has_reliable_map)
+        return self.drawn_map if shown else None
+
+    @cached_property
+    def drawn_map(self) -> bytes | None:
+        """The same PNG of whatever map the model gives, to be shown with its figures only."""
+        values = self.heat if self.lesion_map is None else self.lesion_map
+        return None if values is None else render_heatmap(values, self.scan.box, self.scan.whole)
 
 
 # Takes the examinations of files that were examined together, and the seconds of each stage
@@ -150,11 +207,13 @@ class Model:
         card: what is known of it.
         engine: runs its graph.
         observe: is called after each batch.
+        familiarity: what the scans that it knows look like; None where its card has no refusal.
     """
 
     card: Card
     engine: Engine
     observe: Observer | None = None
+    familiarity: Familiarity | None = None
 
     def examine(
         self,
@@ -222,10 +281,17 @@ class Model:
         warnings = list(picture.warnings)
         if not scan.found_head:
             warnings.append(Message("no-head-outline"))
-        if not picture.resembles_scan:
-            warnings.append(Message("not-a-scan"))
-        kept = picture if keep_picture else None
-        return Reading(name, scan, kept, tuple(warnings), perf_counter() - start)
+        resembles = picture.resembles_scan
+        head = measure_head(picture.outline) if self.card.has_lesion_map else None
+        return Reading(
+            name,
+            scan,
+            picture if keep_picture else None,
+            tuple(warnings),
+            perf_counter() - start,
+            resembles,
+            head,
+        )
 
     def conclude(
         self, readings: Sequence[Reading], *, want_heatmaps: bool = False
@@ -244,12 +310,17 @@ class Model:
             "prepare": sum(reading.seconds for reading in readings),
             "infer": perf_counter() - start,
         }
-        heats = [None] * len(readings) if outputs.heatmaps is None else outputs.heatmaps
+        distances = self._measure_distances(outputs)
         found = [
-            self._examine(reading, probabilities, heat, want_heatmap=want_heatmaps)
-            for reading, probabilities, heat in zip(
-                readings, outputs.probabilities, heats, strict=True
+            self._examine(
+                reading,
+                outputs.probabilities[i],
+                None if outputs.heatmaps is None else outputs.heatmaps[i],
+                None if outputs.lesions is None else outputs.lesions[i],
+                None if distances is None else float(distances[i]),
+                want_heatmap=want_heatmaps,
             )
+            for i, reading in enumerate(readings)
         ]
         if self.observe is not None:
             self.observe(found, seconds)
@@ -268,29 +339,53 @@ class Model:
         concluded = iter(self.conclude([one for one in found if isinstance(one, Reading)]))
         return [next(concluded) if isinstance(one, Reading) else one for one in found]
 
+    def _measure_distances(self, outputs: Outputs) -> NDArray[np.float32] | None:
+        if self.familiarity is None or outputs.features is None:
+            return None
+        return self.familiarity.measure(outputs.features)
+
     def _examine(
         self,
         reading: Reading,
         probabilities: NDArray[np.float32],
         heat: NDArray[np.float32] | None,
+        lesion_map: NDArray[np.float32] | None,
+        distance: float | None,
         *,
         want_heatmap: bool,
     ) -> Examination:
         shares = [round(float(share), 6) for share in probabilities]
-        warnings = list(reading.warnings)
-        if want_heatmap and heat is None:
-            warnings.append(Message("no-heatmap"))
-        if max(shares) < UNCERTAIN_BELOW:
-            values = {"confidence": max(shares), "limit": UNCERTAIN_BELOW}
-            warnings.append(Message("uncertain", values))
-        return Examination(
+        found = Examination(
             reading,
             self.card,
             self.engine.precision,
             dict(zip(self.card.classes, shares, strict=True)),
             heat,
-            tuple(warnings),
+            reading.warnings,
+            lesion_map,
+            distance,
         )
+        warnings = _warn_of_verdict(found)
+        if want_heatmap and heat is None and lesion_map is None:
+            warnings.append(Message("no-heatmap"))
+        elif want_heatmap and not self.card.has_reliable_map:
+            warnings.append(Message("no-reliable-map"))
+        return replace(found, warnings=(*reading.warnings, *warnings))
+
+
+def _warn_of_verdict(found: Examination) -> list[Message]:
+    """Say what a verdict leaves open."""
+    if found.verdict == "unclear":
+        return [Message("tumor-unclear", {"probability": found.tumor_probability})]
+    if found.verdict == "tumor-kind-unclear":
+        return [Message("kind-unclear", {"kinds": found.possible})]
+    warnings = []
+    if found.verdict == "not-recognised":
+        warnings.append(Message("not-a-scan"))
+    if found.judgement.unsure:
+        values = {"confidence": found.confidence, "limit": sure_from(found.card)}
+        warnings.append(Message("uncertain", values))
+    return warnings
 
 
 def open_model(folder: str | Path, engine: str = "openvino", threads: int = 0) -> Model:
@@ -346,4 +441,20 @@ def open_version(folder: Path, open_bundle: OpenBundle, observe: Observer | None
         raise EngineError("Its probabilities do not sum to 1.")
     if (outputs.heatmaps is None) != (card.feature_layer is None):
         raise EngineError("Its card and its graph disagree on whether there is a heat map.")
-    return Model(card, engine, observe)
+    if (outputs.lesions is not None) != card.has_lesion_map:
+        raise EngineError("Its card and its graph disagree on whether there is a lesion map.")
+    return Model(card, engine, observe, _read_familiarity(folder, card, outputs))
+
+
+def _read_familiarity(folder: Path, card: Card, outputs: Outputs) -> Familiarity | None:
+    """Read what known scans look like, of a model that refuses others, and try it."""
+    if card.refusal is None:
+        return None
+    if outputs.features is None:
+        raise EngineError("Its card says when it refuses a picture; its graph has no features.")
+    try:
+        familiarity = Familiarity.read(folder)
+        familiarity.measure(outputs.features)
+    except (OSError, ValueError, KeyError) as error:
+        raise EngineError(f"Its {FAMILIARITY_FILE} cannot be used: {error}") from error
+    return familiarity

@@ -123,11 +123,23 @@ _WARNINGS = {
     "uncertain": "Uncertain: the model's confidence is only %(confidence)s. Many answers below "
     "%(limit)s are wrong.",
     "no-head-outline": "No clear outline of a head was found, so the whole image was used.",
-    "not-a-scan": "This does not look like an MRI slice of a head, which is grey with black "
+    "kind-unclear": "The model finds a tumour but cannot tell its kind. Possible: %(kinds)s.",
+    "tumor-unclear": "The model cannot tell whether there is a tumour: its probability of one is "
+    "%(probability)s.",
+    "not-a-scan": "This is not recognised as an MRI slice of a head, which is grey with black "
     "around the head. A model classifies any image it is given, so this prediction may be "
     "meaningless.",
+    "several-heads": "The image shows %(heads)s heads next to each other; only the largest was "
+    "read. Send one slice per image.",
+    "inverted": "The image was white around the head, so it was read as a negative.",
+    "few-grey-levels": "The scan uses only %(levels)s levels of grey, so small differences "
+    "between tissues are lost. Export it again with the full range of grey.",
+    "annotated": "Something is drawn on the scan. It was removed, but what it hid is not known to "
+    "the model. Send the scan without it.",
     "more-pages": "The file has %(pages)s pages; only the first was read.",
     "no-heatmap": "This model has no convolutions, so it cannot give a heat map.",
+    "no-reliable-map": "The heat map is left out: this model's was not measured to point at "
+    "tumours more often than the middle of the head does.",
 }
 
 KINDS = {code: Kind(code, None, "", text) for code, text in _WARNINGS.items()}
@@ -291,12 +303,19 @@ _add(
         "again.",
         "image-too-complex": "The image takes too much work to decode: %(reason)s. Open it in an "
         "image editor and save it again.",
-        "not-numbers": "The image has values that are not numbers. Export the scan again.",
         "blank-image": "The image is blank: every pixel has the value %(value)s. Send a scan of a "
         "head.",
         "image-too-small": "The image has %(width)s × %(height)s pixels, too few to show a brain. "
         "Accepted: at least %(least)s on each side.",
         "not-unpacked": "The file cannot be unpacked: %(reason)s. Create the archive again.",
+    },
+)
+_add(
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    "The image is not recognised",
+    {
+        "not-recognised": "The image is not recognised as an MRI slice of a head. Send a slice, "
+        "grey with black around the head, or ask without the option strict.",
     },
 )
 _add(

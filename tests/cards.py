@@ -1,18 +1,23 @@
 """What tests put into cards: measurements, trainings, rows of a study."""
 
+from dataclasses import replace
 from typing import Any
 
 from brainscan.bundle import (
     Card,
     ClassFigures,
+    Decision,
     GraphFigures,
     Graphs,
     Int8Figures,
     Intervals,
     Leaks,
+    LesionMap,
     Measurement,
     Mistake,
     Parts,
+    Pointing,
+    Refusal,
     Training,
 )
 from brainscan.bundle.sentences import EXCLUDED, INTENDED_USE, LIMITS
@@ -21,6 +26,32 @@ from brainscan.scan import ScanSpecification
 
 FOUR_CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 GRAPHS = Graphs(GraphFigures(0.93, 1.5), Int8Figures(0.9431, 0.9, 0.0075, 0.2214, 0.001))
+
+# What a card says of a network with a lesion map, of which every answer is a tumour: its kinds are
+# told apart, it recognises every picture, and its map marks what is bright.
+LESION_NETWORK: dict[str, Any] = {
+    "feature_layer": None,
+    "decision": Decision(
+        tumor_from=0.0, unclear=(0.0, 0.0), sure_from=0.0, lesion=LesionMap(0.85, 0.9)
+    ),
+    "refusal": Refusal(distance_above=1e6),
+}
+
+POINTING = Pointing(0.6, 0.4, None, centre=0.2, random=0.1, marked_healthy=None, scans=8)
+
+
+def _decide(**changes: Any) -> dict[str, Any]:
+    return {**LESION_NETWORK, "decision": replace(LESION_NETWORK["decision"], **changes)}
+
+
+# What a card says of such a network that gives every scan the same verdict.
+VERDICTS: dict[str, dict[str, Any]] = {
+    "tumor": LESION_NETWORK,
+    "tumor-kind-unclear": _decide(kind_from={"glioma": 0.0, "meningioma": 0.0, "pituitary": 1.0}),
+    "unclear": _decide(unclear=(0.0, 1.0)),
+    "no-tumor": _decide(tumor_from=1.0, unclear=(1.0, 1.0)),
+    "not-recognised": {**LESION_NETWORK, "refusal": Refusal(distance_above=0.0)},
+}
 
 
 def draw_measurement(classes: tuple[str, ...] = FOUR_CLASSES, **changes: Any) -> Measurement:
@@ -46,6 +77,7 @@ def draw_measurement(classes: tuple[str, ...] = FOUR_CLASSES, **changes: Any) ->
         "parts": Parts(30, 5, 10),
         "leaks": Leaks(0, None, 0.5),
         "seconds_per_epoch": 1.5,
+        "pointing": POINTING,
     }
     return Measurement(**{**fields, **changes})
 

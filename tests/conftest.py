@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from PIL import Image, ImageDraw
 
 from brainscan.bundle import Card, publish_bundle
+from brainscan.familiarity import Familiarity
 from tests.cards import draw_up_card
 from tumorapp import create_app
 
@@ -90,6 +91,18 @@ def write_graph(folder: Path, card: Card) -> None:
         heat = ops.divide(heat, ops.add(ops.reduce_max(heat, [1, 2], True), np.float32(1e-6)))
         heat.output(0).set_names({"heatmap"})
         outputs.append(heat)
+    if card.has_lesion_map:  # it takes what is bright for a tumour
+        lesion = ops.avg_pool(
+            ops.transpose(pixels, [0, 3, 1, 2]), [4, 4], [0, 0], [0, 0], [4, 4], False
+        )
+        lesion = ops.squeeze(lesion, [1])
+        lesion.output(0).set_names({"lesion"})
+        outputs.append(lesion)
+    if card.refusal is not None:
+        features = ops.reduce_mean(maps, [2, 3])
+        features.output(0).set_names({"features"})
+        outputs.append(features)
+        Familiarity(np.zeros((1, 8), np.float32), np.eye(8, dtype=np.float32)).write(folder)
     openvino.save_model(openvino.Model(outputs, [scans]), folder / "graph.xml")
 
 

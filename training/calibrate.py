@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 from training.compress import round_weights
 
 _SMALLEST = 1e-7
-_BOUNDS = (0.5, 5.0)
+_BOUNDS = (0.2, 5.0)  # smoothed labels want sharper answers
 
 
 class Model(Protocol):
@@ -73,7 +73,7 @@ def find_temperature(probabilities: NDArray[np.float32], labels: NDArray[np.int6
         labels: int64, shape (scans,).
 
     Returns:
-        The number that the logits are divided by, 0.5 to 5: above 1 the model was too sure of
+        The number that the logits are divided by, 0.2 to 5: above 1 the model was too sure of
         itself. It is 1 where no scan is wrong: then nothing speaks against any confidence.
     """
     if (probabilities.argmax(axis=1) == labels).all():

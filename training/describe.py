@@ -2,7 +2,7 @@
 
 import datetime
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from statistics import median
 
 import numpy as np
@@ -14,7 +14,7 @@ from brainscan.scan import ScanSpecification
 from training.data.audit import find_leaks
 from training.data.split import Split
 from training.device import describe_device
-from training.evaluate import evaluate
+from training.evaluate import evaluate, evaluate_sources
 from training.fit import Fitted
 from training.models import architecture
 from training.run import TrainingRequest, list_versions
@@ -26,6 +26,7 @@ def draw_up_card(
     fitted: Fitted,
     temperature: float,
     probabilities: NDArray[np.float32],
+    answers: NDArray[np.int64],
 ) -> Card:
     """Draw up the card of a trained model, with all that was measured on the test part.
 
@@ -34,7 +35,8 @@ def draw_up_card(
         split: the scans and their division.
         fitted: the model.
         temperature: that its probabilities were calibrated at.
-        probabilities: float32, shape (test scans, classes): its answers.
+        probabilities: float32, shape (test scans, classes).
+        answers: int64, shape (test scans,): the classes that it names.
 
     Returns:
         Everything but the version, the files, the feature layer and the graph's difference, which
@@ -43,6 +45,21 @@ def draw_up_card(
     dataset, test = split.dataset, split.test
     # The validation part has a say in the model too.
     seen = np.concatenate([split.train, split.validation])
+    sources = [dataset.names[row].partition("/")[0] for row in test]
+    measurement = evaluate(
+        probabilities,
+        dataset.labels[test],
+        split.groups[test],
+        dataset.classes,
+        protocol=split.protocol,
+        parts=Parts(**split.sizes),
+        answers=answers,
+        leaked=np.isin(test, find_leaks(dataset.groups, seen, test)),
+        seconds_per_epoch=(
+            median(values["seconds"] for values in fitted.history) if fitted.history else None
+        ),
+    )
+    by_source = evaluate_sources(answers, dataset.labels[test], sources)
     return Card(
         name=request.model,
         version=1,  # publishing numbers it
@@ -53,18 +70,7 @@ def draw_up_card(
         feature_layer=None,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         training=_describe_training(request, split, fitted, temperature),
-        measurement=evaluate(
-            probabilities,
-            dataset.labels[test],
-            dataset.groups[test],
-            dataset.classes,
-            protocol=split.protocol,
-            parts=Parts(**split.sizes),
-            leaked=np.isin(test, find_leaks(dataset.groups, seen, test)),
-            seconds_per_epoch=(
-                median(values["seconds"] for values in fitted.history) if fitted.history else None
-            ),
-        ),
+        measurement=replace(measurement, by_source=by_source),
         intended_use=INTENDED_USE,
         limits=LIMITS,
         sources=tuple(

@@ -1,21 +1,25 @@
 """What a model is worth, measured once on scans that had no part in making it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics
 
 from brainscan.bundle import (
+    HEALTHY_CLASSES,
     ClassFigures,
+    Decision,
+    DecisionFigures,
     Intervals,
     Leaks,
     Measurement,
     Mistake,
     Parts,
+    SourceFigures,
     UnnamedFigures,
 )
-from training.data.audit import list_members
+from training.decide import decide_labels
 
 BOOTSTRAP_ROUNDS = 1000
 _RELIABILITY_BINS = 10
@@ -30,6 +34,7 @@ def evaluate(
     protocol: str,
     parts: Parts,
     leaked: NDArray[np.bool_],
+    answers: NDArray[np.int64] | None = None,
     seconds_per_epoch: float | None = None,
 ) -> Measurement:
     """Measure accuracy, loss, precision, recall, F1, confusion, ROC AUC and calibration.
@@ -43,15 +48,16 @@ def evaluate(
         protocol: how the scans were divided.
         parts: the sizes of the parts.
         leaked: bool, shape (scans,): which have a near-duplicate in another part.
+        answers: int64, shape (scans,): the classes that are named; by default the most probable.
         seconds_per_epoch: the median of the training.
     """
-    guesses = probabilities.argmax(axis=1)
+    guesses = probabilities.argmax(axis=1) if answers is None else answers
     known = range(len(classes))
     figures = metrics.precision_recall_fscore_support(
         labels, guesses, labels=known, zero_division=0
     )
     right = guesses == labels
-    headline = _headline(probabilities, labels)
+    headline, intervals = _measure_headline(probabilities, labels, guesses, groups)
     # scikit-learn's loss insists on rows that sum to one in double precision.
     doubles = probabilities / probabilities.sum(axis=1, keepdims=True, dtype=np.float64)
     return Measurement(
@@ -64,7 +70,7 @@ def evaluate(
         roc_auc=headline["roc_auc"],
         loss=float(metrics.log_loss(labels, doubles, labels=known)),
         calibration_error=calibration_error(probabilities, labels),
-        intervals=_bootstrap(probabilities, labels, groups),
+        intervals=intervals,
         bootstrap_rounds=BOOTSTRAP_ROUNDS,
         by_class={
             name: ClassFigures(float(precision), float(recall), float(f1), int(scans))
@@ -73,7 +79,7 @@ def evaluate(
         confusion=tuple(
             map(tuple, metrics.confusion_matrix(labels, guesses, labels=known).tolist())
         ),
-        mistakes=_list_mistakes(probabilities, labels, classes),
+        mistakes=_list_mistakes(probabilities, labels, guesses, classes),
         parts=parts,
         leaks=Leaks(
             scans=int(leaked.sum()),
@@ -81,6 +87,65 @@ def evaluate(
             accuracy_without=float(right[~leaked].mean()) if not leaked.all() else None,
         ),
         seconds_per_epoch=seconds_per_epoch,
+    )
+
+
+def evaluate_sources(
+    answers: NDArray[np.int64], labels: NDArray[np.int64], sources: Sequence[str]
+) -> dict[str, SourceFigures]:
+    """Measure the answers to the scans of each data set.
+
+    Args:
+        answers: int64, shape (scans,).
+        labels: int64, shape (scans,).
+        sources: of each scan, the data set that it is from.
+    """
+    found = {}
+    for source in sorted(set(sources)):
+        here = np.array(sources) == source
+        right = float((answers[here] == labels[here]).mean())
+        found[source] = SourceFigures(int(here.sum()), right)
+    return found
+
+
+def evaluate_decision(
+    probabilities: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    classes: tuple[str, ...],
+    decision: Decision,
+) -> DecisionFigures:
+    """Measure what the thresholds of a decision are worth.
+
+    Args:
+        probabilities: float32, shape (scans, classes).
+        labels: int64, shape (scans,).
+        classes: their names, in the order of the columns.
+        decision: chosen on other scans.
+    """
+    healthy = [number for number, name in enumerate(classes) if name in HEALTHY_CLASSES]
+    kinds = np.setdiff1d(np.arange(len(classes)), healthy)
+    tumor, truth = probabilities[:, kinds].sum(axis=1), np.isin(labels, kinds)
+    answers, confidence = decide_labels(probabilities, healthy, decision.tumor_from)
+    lowest, highest = decision.unclear
+    unclear = (tumor > lowest) & (tumor < highest)
+    sure = (confidence >= decision.sure_from) & ~unclear
+    covered = left = None
+    if decision.kind_from and truth.any():
+        least = np.array([decision.kind_from[classes[kind]] for kind in kinds])
+        remain = probabilities[truth][:, kinds] >= least
+        columns = np.searchsorted(kinds, labels[truth])
+        covered = float(remain[np.arange(len(remain)), columns].mean())
+        left = float(remain.sum(axis=1).mean())
+    both = bool(truth.any() and not truth.all())
+    seen = tumor >= decision.tumor_from
+    return DecisionFigures(
+        float(metrics.balanced_accuracy_score(truth, seen)) if both else None,
+        float(metrics.roc_auc_score(truth, tumor)) if both else None,
+        float(unclear.mean()),
+        float(sure.mean()),
+        float((answers == labels)[sure].mean()) if sure.any() else None,
+        covered,
+        left,
     )
 
 
@@ -95,7 +160,7 @@ def evaluate_unnamed(
         healthy: the class that none of these scans shows.
     """
     seen = probabilities.argmax(axis=1) != healthy
-    shares = [float(seen[rows].mean()) for rows in _draw_groups(groups)]
+    shares = [float(np.average(seen, weights=times)) for times in _draw_groups(groups)]
     return UnnamedFigures(
         scans=len(seen),
         groups=len(np.unique(groups)),
@@ -109,19 +174,22 @@ def _find_interval(values: list[float]) -> tuple[float, float]:
 
 
 def _draw_groups(groups: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Give the rows of each round of the bootstrap, which draws whole groups."""
+    """Give how often each scan is in a round of the bootstrap, which draws whole groups."""
     random = np.random.default_rng(0)
-    members = list_members(groups)
+    known, group_of = np.unique(groups, return_inverse=True)
     for _ in range(BOOTSTRAP_ROUNDS):
-        drawn = random.integers(0, len(members), len(members))
-        yield np.concatenate([members[group] for group in drawn])
+        drawn = random.integers(0, len(known), len(known))
+        yield np.bincount(drawn, minlength=len(known))[group_of]
 
 
 def _list_mistakes(
-    probabilities: NDArray[np.float32], labels: NDArray[np.int64], classes: tuple[str, ...]
+    probabilities: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    guesses: NDArray[np.int64],
+    classes: tuple[str, ...],
 ) -> tuple[Mistake, ...]:
     """Give each pair of a label and a wrong answer, the one with the surest mistake first."""
-    guesses, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    confidence = probabilities[np.arange(len(guesses)), guesses]
     wrong = guesses != labels
     found = []
     for label, answer in sorted(set(zip(labels[wrong], guesses[wrong], strict=True))):
@@ -130,38 +198,52 @@ def _list_mistakes(
     return tuple(sorted(found, key=lambda one: -one.confidence))
 
 
-def _headline(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
-    guesses = probabilities.argmax(axis=1)
-    # A bootstrap draw may lack a class: the means are over those that it holds.
-    present = np.unique(labels)
-    # One-vs-rest by hand of the ranks: scikit-learn's multi-class form insists on rows that sum
-    # to one in double precision.
-    areas = [
-        metrics.roc_auc_score(labels == column, probabilities[:, column])
-        for column in range(probabilities.shape[1])
-        if 0 < (labels == column).sum() < len(labels)
-    ]
-    return {
-        "accuracy": float((guesses == labels).mean()),
-        "balanced_accuracy": float(
-            metrics.recall_score(labels, guesses, labels=present, average="macro")
-        ),
-        "f1_macro": float(
-            metrics.f1_score(labels, guesses, labels=present, average="macro", zero_division=0)
-        ),
-        "roc_auc": float(np.mean(areas)),
-    }
+def _measure_headline(
+    probabilities: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    guesses: NDArray[np.int64],
+    groups: NDArray[np.int64],
+) -> tuple[dict[str, float], Intervals]:
+    """Give the figures that have an interval, and the intervals."""
+    cells = labels * probabilities.shape[1] + guesses
+    ranks = [np.unique(scores, return_inverse=True)[1] for scores in probabilities.T]
 
+    def measure(times: NDArray[np.int64]) -> dict[str, float]:
+        """Measure scans that count so many times each.
 
-def _bootstrap(
-    probabilities: NDArray[np.float32], labels: NDArray[np.int64], groups: NDArray[np.int64]
-) -> Intervals:
+        By hand, as scikit-learn takes seconds for a thousand rounds.
+        """
+        confusion = np.bincount(cells, times, len(ranks) ** 2).reshape(len(ranks), -1)
+        # A bootstrap draw may lack a class: the means are over those that it holds.
+        (present,) = np.nonzero(confusion.sum(axis=1))
+        right, held, guessed = (
+            one[present]
+            for one in (confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0))
+        )
+        areas = [_find_area(ranks[one], labels == one, times) for one in present]
+        return {
+            "accuracy": float(right.sum() / held.sum()),
+            "balanced_accuracy": float((right / held).mean()),
+            "f1_macro": float((2 * right / (held + guessed)).mean()),
+            "roc_auc": float(np.mean(areas)),
+        }
+
     rounds = [
-        _headline(probabilities[rows], labels[rows])
-        for rows in _draw_groups(groups)
-        if len(np.unique(labels[rows])) > 1  # else there is nothing to tell apart
+        measure(times)
+        for times in _draw_groups(groups)
+        if len(np.unique(labels[times > 0])) > 1  # else there is nothing to tell apart
     ]
-    return Intervals(**{name: _find_interval([one[name] for one in rounds]) for name in rounds[0]})
+    intervals = {name: _find_interval([one[name] for one in rounds]) for name in rounds[0]}
+    return measure(np.ones_like(labels)), Intervals(**intervals)
+
+
+def _find_area(
+    ranks: NDArray[np.int64], positive: NDArray[np.bool_], times: NDArray[np.int64]
+) -> float:
+    """Give the area under the ROC curve: the pairs that are in order, ties counting a half."""
+    ours, others = (np.bincount(ranks, times * one) for one in (positive, ~positive))
+    below = np.cumsum(others) - others / 2
+    return float(ours @ below / (ours.sum() * others.sum()))
 
 
 def calibration_error(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:

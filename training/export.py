@@ -53,7 +53,8 @@ def export_graph(model: Path, folder: Path) -> str | None:
     return layer
 
 
-def _convert(model_path: Path, folder: Path) -> str | None:
+def convert(model: Path, folder: Path) -> str | None:
+    """Convert as `export_graph` does, but in this process, where Keras runs on TensorFlow."""
     import keras
     import openvino
     import tensorflow as tf
@@ -66,7 +67,7 @@ def _convert(model_path: Path, folder: Path) -> str | None:
         from openvino.frontend.tensorflow import utils
 
         utils.get_environment_setup = lambda _framework: {"tensorflow": tf.__version__}
-    served = ServedModel(keras.models.load_model(model_path, compile=False))
+    served = ServedModel(keras.models.load_model(model, compile=False))
     traced = tf.function(served.__call__).get_concrete_function(served.signature)
     adapted = PrePostProcessor(openvino.convert_model(traced))
     adapted.input().tensor().set_element_type(openvino.Type.u8)
@@ -75,5 +76,5 @@ def _convert(model_path: Path, folder: Path) -> str | None:
 
 
 if __name__ == "__main__":
-    found = _convert(Path(sys.argv[1]), Path(sys.argv[2]))
+    found = convert(Path(sys.argv[1]), Path(sys.argv[2]))
     print(json.dumps({"feature_layer": found}))  # noqa: T201  export_graph reads it

@@ -1,6 +1,7 @@
 """Training, epoch by epoch: scans and labels → the weights of the best epoch."""
 
 import gc
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -19,12 +20,15 @@ from training.calibrate import Calibrator, Model, TemperatureScaling
 from training.checkpoint import Checkpoint, Epoch
 from training.data.split import Part
 from training.device import accumulate_gradients, choose_precision, is_out_of_memory
+from training.lesion.batches import LesionBatches
+from training.lesion.loss import LesionLoss
 from training.models import Architecture, Recipe
 from training.task import Task
 
 # Epochs that the moving average of the weights may span: on a small data set a longer one would
 # be validated, and published, long before it has caught up with the weights.
 _LONGEST_AVERAGE = 6
+_WARM_UP = 200  # updates
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,15 @@ class Fitted:
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Give the probabilities of all classes: float32, shape (scans, classes)."""
-        return self.task.read_outputs(self.model.predict(pixels, batch_size=self.batch, verbose=0))
+        return self.task.read_outputs(self._ask(pixels, "probabilities"))
+
+    def predict_lesions(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Give the lesion maps of a lesion network: float32, shape (scans, rows, columns)."""
+        return np.asarray(self._ask(pixels, "lesion"), np.float32)
+
+    def _ask(self, pixels: NDArray[np.uint8], output: str) -> Any:
+        found = self.model.predict(pixels, batch_size=self.batch, verbose=0)
+        return found[output] if isinstance(found, dict) else found
 
 
 class _Stopwatch(keras.callbacks.Callback):
@@ -93,7 +105,26 @@ class _Stopwatch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs is not None:
+            for name in [name for name in logs if name.endswith("probabilities_accuracy")]:
+                logs[name.replace("probabilities_", "")] = logs.pop(name)
+            logs["learning_rate"] = float(self.model.optimizer.learning_rate)
             logs["seconds"] = time.perf_counter() - self.started
+
+
+class _Cosine(keras.callbacks.Callback):
+    """Lets the learning rate rise over the first updates, and fall to zero at the last epoch."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.recipe = recipe
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        steps = self.recipe.epochs * self.params["steps"]
+        warm = min(_WARM_UP, steps // 4)
+        step = int(self.model.optimizer.iterations)
+        share = min(1.0, max(0, step - warm) / max(1, steps - warm))
+        rate = min(1.0, (step + 1) / (warm + 1)) * (1 + math.cos(math.pi * share)) / 2
+        self.model.optimizer.learning_rate = self.recipe.learning_rate * rate
 
 
 def fit(training: Part, validation: Part, settings: FitSettings) -> Fitted:
@@ -119,7 +150,7 @@ def fit(training: Part, validation: Part, settings: FitSettings) -> Fitted:
     model = _assemble(settings, weights=None)
     model.load_weights(checkpoint.best_path)
     return Fitted(
-        model.layers[-1],  # the network alone
+        model if settings.network.lesion else model.layers[-1],  # the network alone
         settings.task,
         checkpoint.history,
         checkpoint.best_epoch,
@@ -137,22 +168,24 @@ def _train(training: Part, validation: Part, settings: FitSettings) -> Checkpoin
     plateau = keras.callbacks.ReduceLROnPlateau(
         "val_loss", factor=0.4, patience=max(1, recipe.patience // 2), min_lr=1e-6
     )
+    steering = [stopping, plateau if recipe.schedule == "plateau" else _Cosine(recipe)]
     logs = keras.callbacks.TensorBoard(settings.folder / "tensorboard")
-    checkpoint = Checkpoint(settings.folder, recipe.batch, average, [stopping, plateau])
+    checkpoint = Checkpoint(settings.folder, recipe.batch, average, steering)
     restored = checkpoint.restore()
     if checkpoint.finished:
         return checkpoint
     start, batch = len(checkpoint.history), checkpoint.batch
-    batches = ScanBatches(training, task, recipe, batch, settings.seed, epoch=start)
+    make = LesionBatches if settings.network.lesion else ScanBatches
+    batches = make(training, task, recipe, batch, settings.seed, epoch=start)
     trained = restored or _compile(settings, len(batches), checkpoint.steps)
     try:
         trained.fit(
             batches,
-            validation_data=ScanBatches(validation, task, recipe, 4 * batch),
+            validation_data=make(validation, task, recipe, 4 * batch),
             epochs=recipe.epochs,
             initial_epoch=start,
             shuffle=False,  # ScanBatches draws the order
-            callbacks=[average, _Stopwatch(), logs, stopping, plateau, checkpoint],
+            callbacks=[average, _Stopwatch(), logs, *steering, checkpoint],
             verbose=1 if sys.stdout.isatty() else 2,
         )
     except Exception as error:
@@ -164,9 +197,11 @@ def _train(training: Part, validation: Part, settings: FitSettings) -> Checkpoin
     return checkpoint
 
 
-def _assemble(settings: FitSettings, weights: str | Path | None) -> keras.Sequential:
-    """Put the augmentation before the network; the network is the last layer."""
+def _assemble(settings: FitSettings, weights: str | Path | None) -> keras.Model:
+    """Put the augmentation before the network, which is then the last layer."""
     network = settings.build(weights)
+    if settings.network.lesion:  # which varies the scan and its outline together
+        return network
     augmentation = build_augmentation(settings.recipe.augmentation, settings.seed)
     return keras.Sequential([layers.Input(network.input_shape[1:]), *augmentation, network])
 
@@ -181,15 +216,17 @@ def _compile(settings: FitSettings, epoch: int, steps: int) -> keras.Model:
             layer.trainable = True
             if recipe.normalisation == "pytorch":
                 layer.momentum = 0.9  # which PyTorch calls 0.1
+    loss, metrics = task.choose_loss(recipe.label_smoothing), [task.choose_accuracy()]
     model.compile(
         optimizer=keras.optimizers.AdamW(
             recipe.learning_rate,
             weight_decay=recipe.weight_decay,
+            clipnorm=1.0 if settings.network.lesion else None,
             use_ema=True,
             ema_momentum=min(recipe.average, 1 - 1 / (_LONGEST_AVERAGE * updates)),
         ),
-        loss=task.choose_loss(recipe.label_smoothing),
-        metrics=[task.choose_accuracy()],
+        loss={"probabilities": loss, "lesion": LesionLoss()} if settings.network.lesion else loss,
+        metrics={"probabilities": metrics} if settings.network.lesion else metrics,
     )
     accumulate_gradients(model, steps)
     return model

@@ -7,23 +7,31 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from brainscan.bundle import Card, read_bundle
+import cv2
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from brainscan.bundle import Card, Decision, LesionMap, Refusal, read_bundle
+from brainscan.engine.depths import has_convolution
+from brainscan.familiarity import Familiarity
 from brainscan.files import write_text
 from brainscan.scan import ScanSpecification
 from training.checkpoint import count_epochs
 from training.data.dataset import Dataset, describe_problems, load_dataset
-from training.data.split import Split, split_scans
+from training.data.outlines import draw_mask
+from training.data.split import Part, Split, split_scans
+from training.decide import choose_decision, choose_lesion_map, decide_labels
 from training.describe import draw_up_card
 from training.device import describe_device
-from training.evaluate import evaluate_unnamed
+from training.evaluate import evaluate_decision, evaluate_unnamed
 from training.fit import FitSettings, Fitted, fit
 from training.heads import HEADS, fit_frozen
 from training.models import architecture, architectures
 from training.publish import publish
+from training.refuse import Pictures, fit_refusal, gather_pictures, measure_refusal
 from training.report import TestResults, write_plots, write_report
 from training.run import Run, TrainingRequest, find_run
-
-_CHECKED_SCANS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +41,29 @@ class Calibrated:
     Attributes:
         fitted: the model.
         temperature: that its logits were divided by.
+        decision: how its outputs become a verdict.
+        recognition: what it recognises; None for a model without convolutions.
     """
 
     fitted: Fitted
     temperature: float
+    decision: Decision
+    recognition: "Recognition | None"
+
+
+@dataclass(frozen=True, eq=False)
+class Recognition:
+    """What a model recognises as an MRI slice of a head.
+
+    Attributes:
+        familiarity: what the scans that it knows look like.
+        refusal: where it begins to refuse.
+        pictures: that are not MRI slices of a head and had no part in the choice.
+    """
+
+    familiarity: Familiarity
+    refusal: Refusal
+    pictures: Pictures
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +75,13 @@ class Measured:
         card: everything but the version, the files, the feature layer and the graph's difference,
             which publishing adds.
         results: its answers to the test part.
+        familiarity: what the scans that it knows look like; None where it recognises everything.
     """
 
     fitted: Fitted
     card: Card
     results: TestResults
+    familiarity: Familiarity | None
 
     def write_report(self, folder: Path, card: Card) -> None:
         """Write the report into a folder, with a card that may have been numbered since."""
@@ -102,7 +131,7 @@ def train(
             tell(f"Resuming after epoch {kept}.")
         fitted = fit_split(split, run)
         tell("Calibrating, measuring on the test part and writing the report.")
-        calibrated = calibrate(fitted, split)
+        calibrated = calibrate(fitted, split, run)
         measured = measure(calibrated, split, run)
         if not request.publish:
             return TrainingOutcome(run.folder, None, measured.card)
@@ -142,12 +171,43 @@ def fit_split(split: Split, run: Run) -> Fitted:
     return fit(training, validation, settings)
 
 
-def calibrate(fitted: Fitted, split: Split) -> Calibrated:
-    """Let confidence be what it says, on the validation part."""
+def calibrate(fitted: Fitted, split: Split, run: Run) -> Calibrated:
+    """Let confidence be what it says, and choose every threshold, on the validation part."""
     validation = split.take(split.validation)
     probabilities = fitted.predict(validation.inputs)
     temperature = fitted.calibrator.calibrate(fitted.model, probabilities, validation.labels)
-    return Calibrated(fitted, temperature)
+    probabilities = fitted.predict(validation.inputs)
+    decision = choose_decision(probabilities, validation.labels, split.dataset.classes)
+    if architecture(run.request.model).lesion:
+        lesion = _choose_lesion_map(fitted.predict_lesions(validation.inputs), validation)
+        decision = replace(decision, lesion=lesion)
+    return Calibrated(fitted, temperature, decision, _learn_to_recognise(fitted, split, run))
+
+
+def _choose_lesion_map(maps: NDArray[np.float32], validation: Part) -> LesionMap:
+    side = maps.shape[1:]
+    outlined = [row for row, outline in enumerate(validation.outlines) if outline]
+    blank = [row for row, outline in enumerate(validation.outlines) if outline == ()]
+    size = validation.inputs.shape[1]
+    masks = [draw_mask(validation.outlines[row] or (), size) for row in outlined]
+    fine = [cv2.resize(maps[row], (size, size)) for row in outlined]
+    return choose_lesion_map(
+        np.reshape(fine, (-1, size, size)),
+        np.reshape(masks, (-1, size, size)) > 0,
+        maps[blank].reshape(-1, *side),
+    )
+
+
+def _learn_to_recognise(fitted: Fitted, split: Split, run: Run) -> Recognition | None:
+    """Fit what known scans look like; half of the other pictures choose, half are kept to test."""
+    model, request = fitted.model, run.request
+    if not isinstance(model, keras.Model) or not has_convolution(model):
+        return None
+    training, validation = split.take(split.train), split.take(split.validation)
+    specification = ScanSpecification(request.size)
+    pictures = gather_pictures(request.refuse, training.inputs, specification, request.seed)
+    familiarity, refusal = fit_refusal(model, training, validation, pictures[::2], request.seed)
+    return Recognition(familiarity, refusal, pictures[1::2])
 
 
 def measure(calibrated: Calibrated, split: Split, run: Run) -> Measured:
@@ -155,26 +215,58 @@ def measure(calibrated: Calibrated, split: Split, run: Run) -> Measured:
     fitted, dataset = calibrated.fitted, split.dataset
     test = split.take(split.test)
     probabilities = fitted.predict(test.inputs)
-    card = draw_up_card(run.request, split, fitted, calibrated.temperature, probabilities)
+    healthy = [] if dataset.task.healthy is None else [dataset.task.healthy]
+    answers, _ = decide_labels(probabilities, healthy, calibrated.decision.tumor_from)
+    card = draw_up_card(run.request, split, fitted, calibrated.temperature, probabilities, answers)
     if card.measurement and len(split.unnamed_test) and dataset.task.healthy is not None:
         unnamed = split.take(split.unnamed_test)
         found = evaluate_unnamed(
             fitted.predict(unnamed.inputs), unnamed.groups, dataset.task.healthy
         )
         card = replace(card, measurement=replace(card.measurement, unnamed_tumors=found))
+    card = _add_thresholds(card, calibrated, test, probabilities)
     names = [dataset.names[row] for row in split.test]
-    measured = Measured(fitted, card, TestResults(names, probabilities, test.labels))
+    known = calibrated.recognition.familiarity if calibrated.recognition else None
+    measured = Measured(
+        fitted, card, TestResults(names, probabilities, test.labels, answers), known
+    )
     measured.write_report(run.folder / "report", card)
     write_plots(run.folder / "plots.html", card, fitted.history, measured.results)
     write_text(run.folder / "card.json", card.to_json())
     return measured
 
 
+def _add_thresholds(
+    card: Card, calibrated: Calibrated, test: Part, probabilities: NDArray[np.float32]
+) -> Card:
+    """Add what was chosen on the validation part to a card, and what that is worth."""
+    if card.measurement is None:
+        return card
+    figures = evaluate_decision(probabilities, test.labels, card.classes, calibrated.decision)
+    measurement = replace(card.measurement, decision=figures)
+    card = replace(card, decision=calibrated.decision)
+    known, model = calibrated.recognition, calibrated.fitted.model
+    if known is not None and isinstance(model, keras.Model):
+        refused = measure_refusal(
+            model, known.familiarity, known.refusal, test.inputs, known.pictures
+        )
+        measurement = replace(measurement, refusal=refused)
+        card = replace(card, refusal=known.refusal)
+    return replace(card, measurement=measurement)
+
+
 def publish_measured(measured: Measured, split: Split, run: Run) -> Path:
     """Convert the model, check it and publish it; give the bundle's folder."""
-    scans = split.take(split.test[:: max(1, len(split.test) // _CHECKED_SCANS)]).inputs
-    model, card = measured.fitted.model, measured.card
-    bundle = publish(model, card, scans, run.request.models, measured.write_report)
+    test = split.take(split.test)
+    bundle = publish(
+        measured.fitted.model,
+        measured.card,
+        test.inputs,
+        run.request.models,
+        measured.write_report,
+        outlines=test.outlines,
+        familiarity=measured.familiarity,
+    )
     run.mark_published(bundle)
     return bundle
 
@@ -189,6 +281,11 @@ def _settle(request: TrainingRequest) -> TrainingRequest:
                 "--method frozen, or leave out --head."
             )
         return request
+    if network.lesion:
+        raise ValueError(
+            f"{request.model} learns a lesion map, which a frozen backbone cannot. Pass --method "
+            "fine-tune, or choose another pretrained model."
+        )
     if not network.pretrained:
         names = ", ".join(name for name, one in architectures().items() if one.pretrained)
         raise ValueError(

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 
 from brainscan.bundle import Card, PublishError, publish_bundle
 from brainscan.engine.openvino import OpenVINOEngine
+from brainscan.familiarity import Familiarity
+from training.data.outlines import Outline
 from training.export import export_graph
+from training.lesion.measure import measure_pointing
 from training.task import Task
 
 AGREEMENT = 1e-3
+_CHECKED_SCANS = 64
 
 
 def publish(
@@ -25,6 +29,9 @@ def publish(
     scans: NDArray[np.uint8],
     root: Path,
     write_report: Callable[[Path, Card], None],
+    *,
+    outlines: Sequence[Outline | None] = (),
+    familiarity: Familiarity | None = None,
 ) -> Path:
     """Convert a model, check the graph on real scans, and publish both with card and report.
 
@@ -34,18 +41,24 @@ def publish(
         scans: uint8, shape (scans, size, size, 1): real ones to compare the two on.
         root: folder of all bundles.
         write_report: writes the report into the folder it is given.
+        outlines: of the tumours on these scans; how well the graph's maps point at them is added to
+            the card.
+        familiarity: what the scans that it knows look like, of a card with a refusal.
 
     Raises:
-        PublishError: graph and model differ by more than 1e-3 on a probability, or the disk
-            failed; the installed versions stay as they were.
+        PublishError: graph and model differ by more than 1e-3 on a probability, or on a value of
+            the lesion map; or the disk failed. The installed versions stay as they were.
         ExportError: the model could not be converted.
     """
     with tempfile.TemporaryDirectory(prefix="tumorapp-") as name:
         converted = Path(name)
         final = _convert(model, card, scans, converted)
+        final = _add_pointing(final, converted, scans, outlines)
 
         def write_files(folder: Path, numbered: Card) -> None:
             shutil.copytree(converted, folder, dirs_exist_ok=True)
+            if familiarity is not None:
+                familiarity.write(folder)
             write_report(folder / "report", numbered)
 
         return publish_bundle(root, final, write_files)
@@ -61,16 +74,34 @@ def _convert(model: keras.Model, card: Card, scans: NDArray[np.uint8], folder: P
             "make room, or let TMPDIR name another folder, then run the same command again."
         ) from error
     layer = export_graph(folder / "model.keras", folder)
-    task = Task(card.classes, binary=model.output_shape[1] == 1)
-    expected = task.read_outputs(model.predict(scans, verbose=0))
-    served = OpenVINOEngine(folder).predict(scans).probabilities
-    difference = float(np.abs(served - expected).max())
+    task = Task(card.classes, binary=model.layers[-1].output.shape[-1] == 1)
+    checked = scans[:: max(1, len(scans) // _CHECKED_SCANS)]
+    outputs = model.predict(checked, verbose=0)
+    served = OpenVINOEngine(folder).predict(checked)
+    difference = float(np.abs(served.probabilities - task.read_outputs(outputs)).max())
+    if served.lesions is not None:
+        difference = max(difference, float(np.abs(served.lesions - outputs["lesion"]).max()))
     if not difference <= AGREEMENT:  # nor NaN
         raise PublishError(
             f"The graph of {card.name} differs from the Keras model by {difference:.2g} on "
-            f"{len(scans)} scans; at most {AGREEMENT:g} is accepted. Nothing was published."
+            f"{len(checked)} scans; at most {AGREEMENT:g} is accepted. Nothing was published."
         )
     return replace(card, feature_layer=layer, graph_difference=difference)
+
+
+def _add_pointing(
+    card: Card, folder: Path, scans: NDArray[np.uint8], outlines: Sequence[Outline | None]
+) -> Card:
+    """Add to a card how well the maps of its graph point at outlined tumours."""
+    if card.measurement is None or not any(outlines):
+        return card
+    outputs = OpenVINOEngine(folder).predict(scans)
+    maps = outputs.heatmaps if outputs.lesions is None else outputs.lesions
+    if maps is None:
+        return card
+    limits = card.decision.lesion if card.decision else None
+    found = measure_pointing(maps, scans, outlines, limits)
+    return replace(card, measurement=replace(card.measurement, pointing=found))
 
 
 def _save_compressed(model: keras.Model, path: Path) -> None:

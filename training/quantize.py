@@ -6,7 +6,7 @@ stays in floating point: it costs next to nothing, and the probabilities were ca
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +16,9 @@ import openvino
 
 from brainscan.bundle import Card, Graphs, publish_bundle, read_bundle
 from brainscan.bundle.store import CARD_FILE, GRAPH_FILE, INT8_GRAPH_FILE, INT8_WEIGHTS_FILE
+from brainscan.engine import Outputs
 from brainscan.engine.openvino import OpenVINOEngine
+from brainscan.familiarity import Familiarity
 from training.data.dataset import load_dataset
 from training.data.split import Protocol, Split, split_scans
 from training.graph_comparison import compare_engines, measure_accuracy
@@ -25,6 +27,9 @@ from training.task import BINARY_CLASSES
 ACCEPTED_LOSS = 0.002  # of accuracy, 0.2 points, on the test part
 # On the validation part, where a few scans decide on accuracy and all of them on this.
 ACCEPTED_DIFFERENCE = 0.005  # of a scan's probabilities, on average
+ACCEPTED_MAP_DIFFERENCE = 0.03  # of the lesion map's pixels, on average where there is a lesion
+ACCEPTED_STRANGERS = 0.005  # of scans: so many more that are not recognised
+_LESION_FROM = 0.1  # in the map of the bundle's own graph
 CALIBRATION_SCANS = 300
 _SECTION = "## The int8 graph"
 # How many of the first convolutions stay in floating point, the fastest choice first. The early
@@ -154,7 +159,8 @@ def quantize_graph(bundle: Path, folder: Path, split: Split, tell: Tell) -> Open
     """
     core = openvino.Core()
     validation = split.take(split.validation)
-    before = OpenVINOEngine(bundle, threads=1).predict(validation.inputs).probabilities
+    outputs = OpenVINOEngine(bundle, threads=1).predict(validation.inputs)
+    before = outputs.probabilities
     expected = measure_accuracy(before, validation)
     count = len(_list_convolutions(core.read_model(bundle / GRAPH_FILE)))
     rows = np.random.default_rng(0).permutation(split.train)[:CALIBRATION_SCANS]
@@ -166,14 +172,18 @@ def quantize_graph(bundle: Path, folder: Path, split: Split, tell: Tell) -> Open
             (folder / file).unlink(missing_ok=True)
         openvino.save_model(quantized, folder / INT8_GRAPH_FILE, compress_to_fp16=True)
         engine = OpenVINOEngine(folder, threads=1, precision="int8")
-        after = engine.predict(validation.inputs).probabilities
+        quantized_outputs = engine.predict(validation.inputs)
+        after = quantized_outputs.probabilities
         found = measure_accuracy(after, validation)
         lost, difference = expected - found, float(np.abs(after - before).max(axis=1).mean())
         tell(
             f"{count - kept} of {count} convolutions in int8: accuracy {found:.4f} on the "
             f"validation part, {expected:.4f} before; probabilities differ by {difference:.4f}."
         )
-        if lost <= ACCEPTED_LOSS and difference <= ACCEPTED_DIFFERENCE:
+        held = _keeps_map(outputs, quantized_outputs, tell) and _keeps_recognising(
+            bundle, outputs, quantized_outputs, tell
+        )
+        if held and lost <= ACCEPTED_LOSS and difference <= ACCEPTED_DIFFERENCE:
             return engine
         tried.append((difference, lost))
     if not tried:
@@ -184,8 +194,35 @@ def quantize_graph(bundle: Path, folder: Path, split: Split, tell: Tell) -> Open
     raise QuantizationError(
         f"No int8 graph is good enough. The nearest loses {lost:.4f} of accuracy, and its "
         f"probabilities differ by {difference:.4f} on average; at most {ACCEPTED_LOSS} and "
-        f"{ACCEPTED_DIFFERENCE} are accepted. Nothing was published."
+        f"{ACCEPTED_DIFFERENCE} are accepted, a lesion map that differs by at most "
+        f"{ACCEPTED_MAP_DIFFERENCE}, and as many scans recognised. Nothing was published."
     )
+
+
+def _keeps_map(before: Outputs, after: Outputs, tell: Tell) -> bool:
+    """Tell whether lesions are mapped as before; True for a network without a lesion map."""
+    if before.lesions is None or after.lesions is None:
+        return True
+    lesion = before.lesions >= _LESION_FROM
+    if not lesion.any():
+        return True
+    difference = float(np.abs(after.lesions - before.lesions)[lesion].mean())
+    tell(f"The lesion map differs by {difference:.4f} where there is a lesion.")
+    return difference <= ACCEPTED_MAP_DIFFERENCE
+
+
+def _keeps_recognising(bundle: Path, before: Outputs, after: Outputs, tell: Tell) -> bool:
+    """Tell whether as many scans are recognised as before; True where all are."""
+    refusal = read_bundle(bundle).refusal
+    if refusal is None or before.features is None or after.features is None:
+        return True
+    measure = Familiarity.read(bundle).measure
+    first, second = (
+        float((measure(features) > refusal.distance_above).mean())
+        for features in (before.features, after.features)
+    )
+    tell(f"Not recognised: {second:.4f} of the scans, {first:.4f} before.")
+    return second - first <= ACCEPTED_STRANGERS
 
 
 def _quantize(model: Any, samples: list[Any], kept: int) -> Any:
@@ -209,24 +246,57 @@ def _quantize(model: Any, samples: list[Any], kept: int) -> Any:
 
 
 def _list_convolutions(model: Any) -> list[Any]:
-    return [node for node in model.get_ordered_ops() if node.get_type_name() in _CONVOLUTIONS]
+    return [node for node in model.get_ordered_ops() if _is_convolution(node)]
 
 
 def _list_kept(model: Any, first: int) -> list[str]:
-    """Name what stays in floating point: the first convolutions, and all after the last one."""
+    """Name what stays in floating point: the first convolutions, and what leads to no other one.
+
+    That is the classifier, the maps and the summaries of middle feature maps; not what is computed
+    together with a convolution.
+    """
+    nodes = model.get_ordered_ops()
+    after = _spread(nodes, _list_sources)
+    before = _spread(reversed(nodes), _list_followers)
+    fused: set[str] = set()
+    for node in nodes:
+        together = [
+            one for one in _list_sources(node) if _is_convolution(one) or _name(one) in fused
+        ]
+        alone = all(len(_list_followers(one)) == 1 for one in together)
+        if together and alone and node.get_type_name() in _FUSED:
+            fused.add(_name(node))
     convolutions = _list_convolutions(model)
-    names = [node.get_friendly_name() for node in convolutions[:first]]
-    last = convolutions[-1]
-    while len(after := _list_followers(last)) == 1 and after[0].get_type_name() in _FUSED:
-        last = after[0]
-    found, waiting = {}, [last]
-    while waiting:
-        for node in _list_followers(waiting.pop()):
-            name = node.get_friendly_name()
-            if name not in found and node.get_type_name() != "Result":
-                found[name] = node
-                waiting.append(node)
-    return sorted([*names, *found])
+    kept = {
+        _name(node)
+        for node in nodes
+        if _name(node) in after - before - fused
+        and not _is_convolution(node)
+        and node.get_type_name() != "Result"
+    }
+    return sorted({_name(node) for node in convolutions[:first]} | kept)
+
+
+def _spread(nodes: Iterable[Any], list_next: Callable[[Any], list[Any]]) -> set[str]:
+    """Name the nodes that a convolution is reached from, step by step."""
+    found: set[str] = set()
+    for node in nodes:
+        if any(_is_convolution(one) or _name(one) in found for one in list_next(node)):
+            found.add(_name(node))
+    return found
+
+
+def _name(node: Any) -> str:
+    name: str = node.get_friendly_name()
+    return name
+
+
+def _is_convolution(node: Any) -> bool:
+    return node.get_type_name() in _CONVOLUTIONS
+
+
+def _list_sources(node: Any) -> list[Any]:
+    return [one.get_source_output().get_node() for one in node.inputs()]
 
 
 def _list_followers(node: Any) -> list[Any]:

@@ -39,6 +39,7 @@ class TestResults:
         names: of the scans.
         probabilities: float32, shape (scans, classes).
         labels: int64, shape (scans,).
+        answers: int64, shape (scans,): the classes that it names.
     """
 
     __test__ = False  # not a test case, whatever its name begins with
@@ -46,6 +47,7 @@ class TestResults:
     names: Sequence[str]
     probabilities: NDArray[np.float32]
     labels: NDArray[np.int64]
+    answers: NDArray[np.int64]
 
 
 def write_report(folder: Path, card: Card, history: Sequence[Epoch], results: TestResults) -> None:
@@ -123,7 +125,8 @@ def _list_mistakes(
     classes: Sequence[str], results: TestResults
 ) -> Iterator[tuple[str, str, str, float]]:
     """Give scan, label, answer and confidence of the most confident mistakes."""
-    answers, confidence = results.probabilities.argmax(axis=1), results.probabilities.max(axis=1)
+    answers = results.answers
+    confidence = results.probabilities[np.arange(len(answers)), answers]
     ranked = np.argsort(-confidence, kind="stable")
     for row in ranked[answers[ranked] != results.labels[ranked]][:MISTAKES_SHOWN]:
         yield (

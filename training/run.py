@@ -24,7 +24,18 @@ _PUBLISHED_FILE = "published"
 _PACKAGES = ("numpy", "opencv-python-headless", "openvino", "scikit-learn")
 # Of a request: the scans are compared themselves, and the rest changes no result.
 _WITHOUT_EFFECT = frozenset(
-    {"model", "data", "exclude", "manifest", "instance", "models", "publish", "fresh", "command"}
+    {
+        "model",
+        "data",
+        "exclude",
+        "manifest",
+        "refuse",
+        "instance",
+        "models",
+        "publish",
+        "fresh",
+        "command",
+    }
 )
 
 
@@ -50,6 +61,7 @@ class TrainingRequest:
         size: width and height of the scans, in pixels.
         exclude: glob patterns of scans to leave out.
         manifest: lists the scans to train on and their labels; then `data` may be empty.
+        refuse: folders of pictures that are not MRI slices of a head, next to those that are drawn.
         seed: of the split, the weights, the order and the augmentation.
         weights: "imagenet", a file, or None.
         method: "fine-tune" trains every layer; "frozen" trains only the head of a pretrained model.
@@ -70,6 +82,7 @@ class TrainingRequest:
     size: int
     exclude: tuple[str, ...] = ()
     manifest: Path | None = None
+    refuse: tuple[Path, ...] = ()
     seed: int = 0
     weights: str | None = None
     method: Method = "fine-tune"

@@ -137,7 +137,9 @@ class Task:
         """Give the probabilities of all classes, float32, shape (scans, classes), that are meant.
 
         Args:
-            outputs: of a network, shape (scans, `self.outputs`).
+            outputs: of a network, shape (scans, `self.outputs`); or a dictionary of them, as
+                `probabilities`, and a lesion map.
         """
-        found = np.asarray(outputs, np.float32)
+        probabilities = outputs["probabilities"] if isinstance(outputs, dict) else outputs
+        found = np.asarray(probabilities, np.float32)
         return np.hstack([1 - found, found]) if self.binary else found

@@ -5,7 +5,7 @@
     with Client("http://127.0.0.1:8000") as client:
         answer = client.predict("scan.jpg", heatmap=True)
         for found in answer.predictions:
-            print(found.filename, found.label, found.confidence)
+            print(found.filename, found.verdict, found.label, found.confidence)
 
 This file needs nothing of TumorApp but itself, and one package: a current requests.
 """
@@ -77,25 +77,59 @@ class Remark:
     detail: str
 
 
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """The region that a model marks; x and y are shares of the picture's width and height.
+
+    Attributes:
+        peak: (x, y) of the point where the model's map is highest, from the top left, 0 to 1.
+        outline: a polygon of (x, y) for each part of the region, the largest first.
+        area: of the region, as a share of the head's, 0 to 1.
+        score: the map's highest value, 0 to 1.
+    """
+
+    peak: Point
+    outline: tuple[tuple[Point, ...], ...]
+    area: float
+    score: float
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What a model says of one scan.
 
     Attributes:
         filename: the name it was sent under.
-        label: the most probable class.
+        verdict: "tumor" of the kind that the label names; "tumor-kind-unclear"; "no-tumor";
+            "unclear" whether there is one; "not-recognised" as an MRI slice of a head, so that
+            the rest may be meaningless.
+        label: the most probable kind of tumour where there seems to be one, else the class without
+            a tumour.
         tumor: whether that class is a tumour.
-        confidence: its calibrated probability, 0 to 1.
+        tumor_probability: of a tumour of any kind, 0 to 1.
+        confidence: the label's calibrated probability, 0 to 1.
+        uncertain: whether the answer leaves something open, or its confidence is low.
+        in_distribution: whether the image is like the scans that the model knows; None where the
+            model cannot tell.
         probabilities: of every class, in the model's order, summing to 1.
+        lesion: the region that the model marks; None where it marks none, or cannot.
         warnings: what a reader of the prediction should know.
         heatmap: a PNG to lay over the scan, where one was asked for and the model has one.
     """
 
     filename: str
+    verdict: str
     label: str
     tumor: bool
+    tumor_probability: float
     confidence: float
+    uncertain: bool
+    in_distribution: bool | None
     probabilities: dict[str, float]
+    lesion: Lesion | None
     warnings: tuple[Remark, ...]
     heatmap: bytes | None
 
@@ -153,7 +187,7 @@ class Model:
         version: of its bundle.
         classes: what it tells apart, in its order.
         default: whether it answers requests that name none.
-        heatmap: whether it gives heat maps.
+        heatmap: whether it gives heat maps that were shown to point at tumours.
         description: all that the service says of it: metrics, limits, sources and more.
     """
 
@@ -215,6 +249,7 @@ class Client:
         *,
         model: str | None = None,
         heatmap: bool = False,
+        strict: bool = False,
     ) -> Answer[Prediction]:
         """Predict one scan or several, which go together in one request.
 
@@ -222,6 +257,7 @@ class Client:
             scans: paths, bytes or open binary files; an image that has no name gets a number.
             model: the model's name; None for the service's default.
             heatmap: whether each prediction comes with a heat map.
+            strict: whether the request is refused where a scan is not recognised as one.
 
         Raises:
             ProblemError: the service refused the request.
@@ -229,7 +265,8 @@ class Client:
             OSError: a file cannot be read.
         """
         parts = _read_scans(scans)
-        options = {"heatmap": "1" if heatmap else "0", **({"model": model} if model else {})}
+        options = {name: "1" for name, on in (("heatmap", heatmap), ("strict", strict)) if on}
+        options |= {"model": model} if model else {}
         return self._ask(_read_answer, "POST", "/api/predict", files=parts, data=options)
 
     def submit(self, scans: Scan | Iterable[Scan], *, model: str | None = None) -> Job:
@@ -373,13 +410,30 @@ def _read_answer(body: Mapping[str, Any]) -> Answer[Any]:
 
 
 def _read_prediction(fields: Mapping[str, Any]) -> Prediction:
-    names = ("filename", "label", "tumor", "confidence", "probabilities")
+    names = (
+        "filename",
+        "verdict",
+        "label",
+        "tumor",
+        "tumor_probability",
+        "confidence",
+        "uncertain",
+        "in_distribution",
+        "probabilities",
+    )
     picture = fields.get("heatmap")
     return Prediction(
         **{name: fields[name] for name in names},
+        lesion=_read_lesion(fields["lesion"]) if fields["lesion"] else None,
         warnings=tuple(map(_read_remark, fields["warnings"])),
         heatmap=base64.b64decode(picture.partition(",")[2]) if picture else None,
     )
+
+
+def _read_lesion(fields: Mapping[str, Any]) -> Lesion:
+    (x, y), polygons = fields["peak"], fields["outline"]
+    outline = tuple(tuple((x, y) for x, y in polygon) for polygon in polygons)
+    return Lesion((x, y), outline, fields["area"], fields["score"])
 
 
 def _read_problem(answer: requests.Response) -> ProblemError:

@@ -1,6 +1,7 @@
 """Pictures as pages and reports show them."""
 
 import base64
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
@@ -37,6 +38,17 @@ def link_picture(grey: NDArray[np.uint8], longest: int | None = None) -> str:
 def link_png(data: bytes) -> str:
     """Write a PNG as a data URI."""
     return _link("png", data)
+
+
+def write_points(points: Iterable[tuple[float, float]], size: tuple[float, float] = (1, 1)) -> str:
+    """Write points as SVG does: "12.5,40.0 13.0,41.5".
+
+    Args:
+        points: x and y.
+        size: what each is multiplied by, such as width and height where points are shares of them.
+    """
+    width, height = size
+    return " ".join(f"{x * width:.1f},{y * height:.1f}" for x, y in points)
 
 
 def _link(kind: str, data: bytes) -> str:

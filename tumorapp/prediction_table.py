@@ -11,6 +11,17 @@ else:  # Python 3.11's takes no type
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
+_ANSWER = (
+    "verdict",
+    "label",
+    "tumor",
+    "tumor_probability",
+    "confidence",
+    "uncertain",
+    "in_distribution",
+)
+_LESION = ("lesion_x", "lesion_y", "lesion_area", "lesion_score")
+
 
 class _Writer(_DictWriter):
     """Writes text as text: a file's name may be a formula, which a spreadsheet would run."""
@@ -21,8 +32,8 @@ class _Writer(_DictWriter):
 
 def open_table(classes: Sequence[str], file: TextIO) -> "csv.DictWriter[str]":
     """Begin a table of what a model with these classes says."""
-    columns = ["file", "model", "version", "label", "tumor", "confidence"]
-    columns += [_column(label) for label in classes]
+    probabilities = [_column(label) for label in classes]
+    columns = ["file", "model", "version", *_ANSWER, *probabilities, *_LESION]
     writer = _Writer(file, [*columns, "warnings", "error", "codes"], lineterminator="\n")
     writer.writeheader()
     return writer
@@ -37,11 +48,19 @@ def fill_row(prediction: Mapping[str, Any]) -> dict[str, object]:
         detail = error["detail"].removeprefix(f"{prediction['filename']}: ")
         return {"error": detail, "codes": error["code"]}
     return {
-        **{name: prediction[name] for name in ("label", "tumor", "confidence")},
+        **{name: prediction[name] for name in _ANSWER},
         **{_column(label): value for label, value in prediction["probabilities"].items()},
+        **_describe_lesion(prediction["lesion"]),
         "warnings": " ".join(one["detail"] for one in prediction["warnings"]),
         "codes": " ".join(one["code"] for one in prediction["warnings"]),
     }
+
+
+def _describe_lesion(lesion: Mapping[str, Any] | None) -> dict[str, object]:
+    """Give the cells of a lesion: its outline is for programs, which read the JSON."""
+    if lesion is None:
+        return {}
+    return dict(zip(_LESION, (*lesion["peak"], lesion["area"], lesion["score"]), strict=True))
 
 
 def _quote(cell: object) -> object:

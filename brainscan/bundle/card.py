@@ -158,6 +158,19 @@ class Card:
                 "measurement.confusion: a row and a column for each class are accepted"
             )
 
+    @property
+    def has_lesion_map(self) -> bool:
+        """Whether its graph maps where a tumour is."""
+        return self.decision is not None and self.decision.lesion is not None
+
+    @property
+    def has_reliable_map(self) -> bool:
+        """Whether it gives a lesion map, or a heat map that was measured to beat the centre."""
+        pointing = self.measurement.pointing if self.measurement else None
+        return self.has_lesion_map or (
+            self.feature_layer is not None and pointing is not None and pointing.beats_centre
+        )
+
     def is_tumor(self, label: str) -> bool:
         """Tell whether a class of this model is a tumour."""
         return label not in HEALTHY_CLASSES

@@ -19,31 +19,33 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from brainscan.engine.depths import list_feature_layers, list_middle_maps, summarise
+
 _POOLS = (layers.MaxPooling2D, layers.AveragePooling2D)
 _VECTORS = (*_POOLS, layers.GlobalAveragePooling2D, layers.Flatten, layers.Dropout)
-_NO_FEATURES = (*_POOLS, layers.Dropout, layers.InputLayer)
 
 
 def find_feature_layer(model: keras.Model) -> str | None:
-    """Name the last layer with spatial feature maps, before any pooling; None without one."""
-    for layer in reversed(model.layers):
-        shape = getattr(layer.output, "shape", ())
-        if len(shape) == 4 and not isinstance(layer, _NO_FEATURES):
-            return str(layer.name) if _has_convolution(model) else None
-    return None
+    """Name the layer whose feature maps the heat map weighs: the last one before any pooling.
+
+    None without a convolution, and for a network with a lesion map, which needs no heat map.
+    """
+    found = [] if gives_lesions(model) else list_feature_layers(model)
+    return str(found[-1].name) if found else None
 
 
-def _has_convolution(model: keras.Model) -> bool:
-    convolutions = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
-    return any(isinstance(layer, convolutions) for layer in model.layers)
+def gives_lesions(model: keras.Model) -> bool:
+    """Tell whether a network gives a lesion map as well as probabilities."""
+    return len(model.outputs) > 1
 
 
 class ServedModel(tf.Module):
-    """A trained model as it is served: probabilities of all classes and a heat map.
+    """A trained model as it is served: probabilities of all classes, a map and features.
 
     Args:
         model: of scans (batch, size, size, 1) to probabilities (batch, classes), or (batch, 1)
-            where it is one sigmoid neuron. It is taken apart: use it for nothing else after.
+            where it is one sigmoid neuron; or to a dictionary of `probabilities` and `lesion`
+            (batch, rows, columns). It is taken apart: use it for nothing else after.
 
     Raises:
         ValueError: between the feature maps and the first dense layer is something else than
@@ -52,25 +54,34 @@ class ServedModel(tf.Module):
 
     def __init__(self, model: keras.Model) -> None:
         super().__init__()
-        last = model.layers[-1]
-        self.sigmoid = last.activation is keras.activations.sigmoid
-        last.activation = keras.activations.linear
-        self.feature_layer = find_feature_layer(model)
-        outputs: Any = model.layers[-1].output
-        if self.feature_layer is not None:
-            position = [layer.name for layer in model.layers].index(self.feature_layer)
-            self._take_head(model.layers[position + 1 :])
-            outputs = model.layers[position].output
-        self.features = keras.Model(model.inputs, outputs)
         size = model.input_shape[1]
         self.signature = tf.TensorSpec((None, size, size, 1), tf.float32, "scans")
+        self.feature_layer = find_feature_layer(model)
+        self.has_lesions = gives_lesions(model)
+        self.sigmoid = False
+        middle = list_middle_maps(model)
+        told = model.output if self.has_lesions else {"maps": self._take_apart(model)}
+        self.network = keras.Model(model.inputs, {**told, "middle": middle} if middle else told)
 
     def __call__(self, scans: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Give `probabilities` (batch, classes) and `heatmap` (batch, rows, columns), 0 to 1."""
+        """Give what the model says of scans, each a float32 tensor.
+
+        `probabilities` (batch, classes); with convolutions, `features` (batch, width) and
+        `heatmap` (batch, rows, columns), 0 to 1, instead of which a model with a lesion map gives
+        that: `lesion` (batch, rows, columns), 0 to 1.
+        """
+        outputs: dict[str, Any] = self.network(scans, training=False)
+        middle = outputs.pop("middle", None)
+        features = {} if middle is None else {"features": summarise(middle)}
+        if self.has_lesions:
+            return outputs | features
         if self.feature_layer is None:
-            return {"probabilities": self._probabilities(self.features(scans, training=False))}
-        features = self.features(scans, training=False)
-        sums = features
+            return {"probabilities": self._probabilities(outputs["maps"])}
+        return self._explain(outputs["maps"]) | features
+
+    def _explain(self, maps: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Give probabilities and heat map of the last feature maps."""
+        sums = maps
         for layer in self.vectors:
             sums = layer(sums, training=False)
         with tf.GradientTape() as tape:
@@ -80,12 +91,23 @@ class ServedModel(tf.Module):
                 logits = layer(logits, training=False)
         gradient = tape.gradient(logits, sums, self._choose_score(logits))
         weights = tf.matmul(gradient, self.kernel, transpose_b=True)[:, None, None]
-        heat = tf.maximum(tf.reduce_sum(weights * features, axis=-1), 0.0)
+        heat = tf.maximum(tf.reduce_sum(weights * maps, axis=-1), 0.0)
         peak = tf.reduce_max(heat, axis=(1, 2), keepdims=True)
         return {
             "probabilities": self._probabilities(logits),
             "heatmap": heat / tf.maximum(peak, 1e-12),
         }
+
+    def _take_apart(self, model: keras.Model) -> Any:
+        """Divide a model at its last feature maps, which it gives; or at its logits without any."""
+        last = model.layers[-1]
+        self.sigmoid = last.activation is keras.activations.sigmoid
+        last.activation = keras.activations.linear
+        if self.feature_layer is None:
+            return last.output
+        position = [layer.name for layer in model.layers].index(self.feature_layer)
+        self._take_head(model.layers[position + 1 :])
+        return model.layers[position].output
 
     def _take_head(self, head: list[keras.Layer]) -> None:
         """Divide what follows the features at the sums of the first dense layer."""

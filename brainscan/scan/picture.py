@@ -18,12 +18,12 @@ class Picture:
     Attributes:
         grey: uint8, shape (height, width), 0 (black) to 255, the right way up.
         coloured: the share of its pixels that were coloured, 0 to 1.
-        warnings: what was left out of the file.
+        notes: what a reader should know of the file.
     """
 
     grey: NDArray[np.uint8]
     coloured: float = 0.0
-    warnings: tuple[Message, ...] = ()
+    notes: tuple[Message, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -36,7 +36,15 @@ class Picture:
         """Where the head is; searched once, at the first use."""
         return trace_head(self.grey)
 
+    @property
+    def warnings(self) -> tuple[Message, ...]:
+        """What a reader should know of the file, and of the heads in it."""
+        heads = self.outline.heads
+        several = (Message("several-heads", {"heads": heads}),) if heads > 1 else ()
+        return self.notes + several
+
     @cached_property
     def resembles_scan(self) -> bool:
         """Whether it may be an MRI slice of a head at all."""
-        return looks_like_scan(self.grey, self.coloured)
+        left, top, right, bottom = self.outline.panel
+        return looks_like_scan(self.grey[top:bottom, left:right], self.coloured)

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from brainscan.scan.crop import Box
 from brainscan.scan.formats import MAX_PIXELS, read_picture
+from brainscan.scan.frame import Box
 from brainscan.scan.picture import Picture
 
 

@@ -7,7 +7,6 @@ nearly all exported slices have in common: they are grey, and the air around the
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 # Measured in docs/decisions.md, on real scans and on photographs.
 MAX_COLOURED_FRACTION = 0.1
@@ -17,8 +16,6 @@ _SIDE = 64  # enough to see a head by, and small enough to cost nothing
 _EDGE = 3
 _DARK_OF_BRIGHT = 0.2
 _BRIGHTEST = _SIDE * _SIDE // 200  # half a percent of the pixels may be brighter: labels, flow
-_COLOUR_SPREAD = 40
-_GREY_MODES = ("1", "L", "LA", "I", "F")
 
 
 def looks_like_scan(grey: NDArray[np.uint8], coloured: float) -> bool:
@@ -29,17 +26,6 @@ def looks_like_scan(grey: NDArray[np.uint8], coloured: float) -> bool:
         coloured: the share of its pixels that are coloured, 0 to 1.
     """
     return coloured <= MAX_COLOURED_FRACTION and _measure_edge(grey) >= MIN_DARK_EDGE_FRACTION
-
-
-def measure_colour(image: Image.Image) -> float:
-    """Give the share of an image's pixels that are coloured, 0 to 1, from a sample of them."""
-    if image.mode.startswith(_GREY_MODES):
-        return 0.0
-    sample = image.resize((_SIDE, _SIDE), Image.Resampling.NEAREST).convert("RGB")
-    red, green, blue = (np.asarray(band) for band in sample.split())
-    highest = np.maximum(np.maximum(red, green), blue)
-    lowest = np.minimum(np.minimum(red, green), blue)
-    return float(np.mean(highest - lowest > _COLOUR_SPREAD))
 
 
 def _measure_edge(grey: NDArray[np.uint8]) -> float:

@@ -3,20 +3,31 @@
 
 const FORMULA = /^[=+\-@\t\r]/; // how a cell begins that a spreadsheet would run
 
+const ANSWER = [
+  "verdict",
+  "label",
+  "tumor",
+  "tumor_probability",
+  "confidence",
+  "uncertain",
+  "in_distribution",
+];
+const LESION = ["lesion_x", "lesion_y", "lesion_area", "lesion_score"];
+
 /** Write rows as CSV. */
 export function writeCsv(rows) {
   const found = rows.flatMap(({ prediction }) => Object.keys(prediction?.probabilities ?? {}));
   const classes = [...new Set(found)];
-  const names = ["file", "model", "version", "label", "tumor", "confidence"];
-  const header = [...names, ...classes.map((label) => `p_${label}`), "warnings", "error", "codes"];
+  const shares = classes.map((label) => `p_${label}`);
+  const names = ["file", "model", "version", ...ANSWER, ...shares, ...LESION];
+  const header = [...names, "warnings", "error", "codes"];
   const lines = rows.map(({ file, model, version, prediction, error }) => [
     file,
     model,
     version,
-    prediction?.label,
-    prediction && (prediction.tumor ? "True" : "False"),
-    prediction?.confidence,
+    ...ANSWER.map((name) => prediction?.[name]),
     ...classes.map((label) => prediction?.probabilities[label]),
+    ...listLesion(prediction?.lesion),
     prediction?.warnings.map(({ detail }) => detail).join(" "),
     error?.detail,
     (error ? [error] : (prediction?.warnings ?? [])).map(({ code }) => code).join(" "),
@@ -40,8 +51,14 @@ export function download(name, text, type) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // a browser may ask where to save it
 }
 
+/** Give the cells of a lesion: its outline is for programs, which read the JSON. */
+function listLesion(lesion) {
+  return lesion ? [...lesion.peak, lesion.area, lesion.score] : LESION.map(() => null);
+}
+
 function writeCell(value) {
   if (value === undefined || value === null) return "";
+  if (typeof value === "boolean") return value ? "True" : "False"; // as Python does
   if (typeof value === "number") return String(value);
   const text = FORMULA.test(value) ? `'${value}` : value;
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;

@@ -39,7 +39,7 @@ function draw(result) {
   const [reopen, forget] = item.querySelectorAll("button");
   const write = (selector, text) => (item.querySelector(selector).textContent = text);
   write("strong", result.name);
-  write(".found", `${result.finding} · ${result.confidence}`);
+  write(".found", [result.finding, result.confidence].filter(Boolean).join(" · "));
   write(".model", result.model);
   write("time", when.format(result.time));
   item.querySelector("time").dateTime = result.time.toISOString();

@@ -76,9 +76,10 @@ function refresh() {
   part("look-count").textContent = rows.filter((row) => row.look).length;
   const offered = [...label.options].map((option) => option.value);
   for (const { prediction } of rows) {
-    if (!prediction || offered.includes(prediction.label)) continue;
-    label.add(new Option(prediction.words.label, prediction.label));
-    offered.push(prediction.label);
+    const finding = prediction?.words.finding;
+    if (!finding || offered.includes(finding)) continue;
+    label.add(new Option(finding, finding));
+    offered.push(finding);
   }
   filterRows();
 }
@@ -88,7 +89,7 @@ function filterRows() {
   let shown = 0;
   for (const row of rows) {
     row.element.hidden = !(
-      ["", row.prediction?.label].includes(label.value) &&
+      ["", row.prediction?.words.finding].includes(label.value) &&
       (row.look || !look.checked) &&
       (sought.length === 0 || sought.every((word) => row.text.includes(word)))
     );

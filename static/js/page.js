@@ -6,7 +6,7 @@ import { copyParts, currentParts, fetchParts, placeParts } from "./parts.js";
 import { receiveSamples } from "./samples.js";
 
 const form = document.getElementById("predict");
-const { compare, heatmap, image: field, model, strength, send } = form.elements;
+const { heatmap, image: field, model, strength, send } = form.elements;
 const stage = document.getElementById("stage");
 const outcome = document.getElementById("outcome");
 const status = document.getElementById("status");
@@ -15,13 +15,13 @@ let current = null; // the scan that the next request is about
 let staged = null; // the scan whose picture is on the stage
 let answered = { scan: null, parts: currentParts() }; // what a refused scan gives way to
 let attempt = new AbortController();
-let comparing = new AbortController();
+let asking = new AbortController();
 
 async function predict(scan) {
   attempt.abort();
   attempt = new AbortController();
   const { signal } = attempt;
-  if (scan !== current) comparing.abort();
+  if (scan !== current) asking.abort();
   current = scan;
   send.hidden = true;
   if (scan.size > Number(form.dataset.maxBytes)) return refuse(copyParts("too-large"));
@@ -68,19 +68,22 @@ function accept(scan, parts) {
   result.querySelector(".verdict").scrollIntoView({ block: "nearest" });
 }
 
-/** Let all models predict the scan; the answer of the chosen one stays as it is. */
-async function compareModels() {
+/** Ask more about the scan, by a button that says where; its answer stays as it is. */
+async function askMore(button) {
   if (!current || current !== answered.scan) return predictCurrent();
-  comparing.abort();
-  comparing = new AbortController();
-  const { signal } = comparing;
+  asking.abort();
+  asking = new AbortController();
+  const { signal } = asking;
   setBusy(true);
   try {
-    const address = compare.dataset.parts;
+    const address = button.dataset.parts;
     const { parts } = await fetchParts(form, current, { address, preview: false, signal });
-    placeParts(parts);
-    answered.parts = currentParts();
-    document.getElementById("comparison-title")?.focus();
+    // Another model may have answered since.
+    if (button.isConnected) {
+      placeParts(parts);
+      answered.parts = currentParts();
+      parts.map((part) => part.querySelector("[tabindex]")).find(Boolean)?.focus();
+    }
   } catch {
     if (signal.aborted) return;
     placeParts(copyParts("unreachable").filter((part) => part.id === "error"));
@@ -127,7 +130,7 @@ model.addEventListener("change", predictCurrent);
 form.addEventListener("submit", (event) => {
   if (event.submitter?.hasAttribute("data-native")) return; // a download, or another page
   event.preventDefault();
-  if (event.submitter === compare) compareModels();
+  if (event.submitter?.dataset.parts) askMore(event.submitter);
   else predictCurrent();
 });
 receiveSamples(

@@ -1,5 +1,7 @@
 // The parts of the page that change: the server renders them, here they take their places.
 
+const PARTS = ["scan", "heat", "lesion", "crop", "caption", "result", "comparison"];
+
 /**
  * Send the form with this scan.
  *
@@ -28,7 +30,7 @@ export function copyParts(id) {
 
 /** Give the parts that show an answer, as they are now. */
 export function currentParts() {
-  return ["scan", "heat", "crop", "result", "comparison"].map((id) => document.getElementById(id));
+  return PARTS.map((id) => document.getElementById(id));
 }
 
 /** Put each part in the place of the one with its id. */

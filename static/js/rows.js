@@ -1,7 +1,7 @@
 // A row of the table of many scans: its scan, what became of it, and its cells.
 
 import { nameScan } from "./intake.js";
-import { hideThumbnail, showThumbnail, shrinkPicture } from "./thumbnails.js";
+import { hideThumbnail, outlineThumbnail, showThumbnail, shrinkPicture } from "./thumbnails.js";
 
 const template = document.getElementById("many-row");
 const texts = new Map(
@@ -81,10 +81,10 @@ export class Row {
     this.state = "predicted";
     this.#error = null;
     this.prediction = { ...prediction, words };
-    this.#cells[2].dataset.key = prediction.confidence;
-    this.#cells[2].textContent = words.confidence;
-    this.#find(words.label, model);
-    this.#say(prediction.warnings.map(({ detail }) => detail).join(" "));
+    this.#rate(words);
+    this.#find(words.finding, model);
+    this.#say(words.remarks);
+    this.#outline();
   }
 
   /** Mark it as the one that is shown by itself, or not. */
@@ -117,6 +117,13 @@ export class Row {
     cell.lastElementChild.textContent = note;
   }
 
+  #rate({ share, confidence, of }) {
+    const cell = this.#cells[2];
+    cell.dataset.key = share ?? "";
+    cell.firstElementChild.textContent = confidence;
+    cell.lastElementChild.textContent = of;
+  }
+
   #say(remark) {
     const cell = this.#cells[3];
     this.element.dataset.state = this.state;
@@ -129,6 +136,13 @@ export class Row {
   async #draw() {
     if (this.#discarded) return;
     const thumbnail = await shrinkPicture(this.scan);
-    if (!this.#discarded) showThumbnail(this.element.querySelector("img"), thumbnail);
+    if (this.#discarded) return;
+    showThumbnail(this.element.querySelector("img"), thumbnail);
+    this.#outline();
+  }
+
+  /** Outline what the model marks, once both the small picture and the answer are there. */
+  #outline() {
+    outlineThumbnail(this.element.querySelector(".framed"), this.prediction?.lesion?.outline ?? []);
   }
 }

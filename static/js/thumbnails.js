@@ -38,3 +38,30 @@ export function showThumbnail(image, thumbnail) {
 export function hideThumbnail(image) {
   if (image.src.startsWith("blob:")) URL.revokeObjectURL(image.src);
 }
+
+/**
+ * Draw outlines over a small picture that is shown, in the `<svg>` beside its `<img>`.
+ *
+ * They are polygons of points, which are shares of the picture's width and height.
+ */
+export async function outlineThumbnail(frame, polygons) {
+  const image = frame.querySelector("img");
+  const drawing = frame.querySelector("svg");
+  if (!image.src.startsWith("blob:")) return;
+  try {
+    await image.decode(); // its sides are not known before
+  } catch (error) {
+    if (error instanceof DOMException) return; // thrown away meanwhile
+    throw error;
+  }
+  const { naturalWidth: width, naturalHeight: height } = image;
+  drawing.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  drawing.replaceChildren(
+    ...polygons.map((points) => {
+      const polygon = document.createElementNS("http://www.w3.org/2000/svg", "polygon");
+      const places = points.map(([x, y]) => `${x * width},${y * height}`);
+      polygon.setAttribute("points", places.join(" "));
+      return polygon;
+    }),
+  );
+}

@@ -8,14 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from flask import Flask
 
 import brainscan.examine
 from brainscan import Examination, ImageFile, Model, ScanError, open_model
-from brainscan.bundle import BundleError, pin_version
+from brainscan.bundle import BundleError, Card, Refusal, pin_version, publish_bundle
+from brainscan.engine import EngineError
+from brainscan.familiarity import Familiarity
 from brainscan.scan.formats import FORMATS
 from brainscan.scan.picture import trace_head
+from tests.cards import LESION_NETWORK, POINTING, draw_measurement, draw_up_card
+from tests.conftest import write_graph
 
 Publish = Callable[..., Path]
 
@@ -51,6 +56,37 @@ class TestOpening:
     def test_none(self, tmp_path: Path) -> None:
         with pytest.raises(BundleError, match="no published model in"):
             open_model(tmp_path / "missing")
+
+    @pytest.mark.parametrize(
+        ("changes", "graph", "reason"),
+        [
+            ({"refusal": None}, LESION_NETWORK, None),
+            ({"decision": None}, LESION_NETWORK, "whether there is a lesion map"),
+            ({}, {**LESION_NETWORK, "decision": None}, "whether there is a lesion map"),
+            ({}, {**LESION_NETWORK, "refusal": None}, "its graph has no features"),
+        ],
+    )
+    def test_a_graph_that_gives_otherwise_than_the_card_says(
+        self, tmp_path: Path, changes: Any, graph: Any, reason: str | None
+    ) -> None:
+        card = draw_up_card(**{**LESION_NETWORK, **changes})
+        folder = publish_bundle(
+            tmp_path, card, lambda folder, _: write_graph(folder, draw_up_card(**graph))
+        )
+        if reason is None:
+            assert open_model(folder).familiarity is None
+        else:
+            with pytest.raises(EngineError, match=reason):
+                open_model(folder)
+
+    def test_without_the_features_of_known_scans(self, tmp_path: Path) -> None:
+        def write(folder: Path, card: Card) -> None:
+            write_graph(folder, card)
+            Familiarity(np.zeros((1, 3), np.float32), np.eye(3, dtype=np.float32)).write(folder)
+
+        folder = publish_bundle(tmp_path, draw_up_card(**LESION_NETWORK), write)
+        with pytest.raises(EngineError, match=r"familiarity\.npz cannot be used"):
+            open_model(folder)
 
 
 class TestExamining:
@@ -105,6 +141,67 @@ class TestExamining:
         assert list(told) == found
         assert seconds.keys() == {"prepare", "infer"}
         assert min(seconds.values()) > 0
+
+
+class TestVerdicts:
+    """What an examination says beyond its probabilities; test_verdict.py has the rules."""
+
+    @pytest.fixture
+    def examine(
+        self, tmp_path: Path, publish_model: Publish, scan: bytes
+    ) -> Callable[..., Examination]:
+        def examine(data: bytes = scan, **changes: Any) -> Examination:
+            model = open_model(publish_model(tmp_path, **{**LESION_NETWORK, **changes}))
+            reading = model.read(ImageFile("a.jpg", data))
+            return model.conclude([reading], want_heatmaps=True)[0]
+
+        return examine
+
+    def test_a_tumour_with_its_lesion(self, examine: Callable[..., Examination]) -> None:
+        found = examine()
+        assert (found.verdict, found.tumor, found.in_distribution) == ("tumor", True, True)
+        assert found.possible == (found.label,)
+        assert found.lesion is not None
+        assert found.lesion.peak == pytest.approx((0.6, 0.55), abs=0.1)  # the spot of draw_head
+        assert found.heatmap is not None
+        assert found.warnings == ()
+
+    def test_a_picture_unlike_the_known_ones(self, examine: Callable[..., Examination]) -> None:
+        found = examine(refusal=Refusal(distance_above=0.0))
+        assert (found.verdict, found.in_distribution) == ("not-recognised", False)
+        assert (found.lesion, found.heatmap) == (None, None)
+        assert [one.code for one in found.warnings] == ["not-a-scan"]
+
+    def test_no_tumour_no_lesion(self, examine: Callable[..., Examination]) -> None:
+        found = examine(decision=replace(LESION_NETWORK["decision"], tumor_from=1.0))
+        assert (found.verdict, found.label, found.tumor) == ("no-tumor", "notumor", False)
+        assert (found.lesion, found.heatmap, found.warnings) == (None, None, ())
+
+    def test_what_is_left_open_is_said(self, examine: Callable[..., Examination]) -> None:
+        decision = LESION_NETWORK["decision"]
+        kinds = dict.fromkeys(("glioma", "meningioma"), 0.0)
+        found = examine(decision=replace(decision, kind_from=kinds))
+        assert (found.verdict, found.uncertain) == ("tumor-kind-unclear", True)
+        assert [one.code for one in found.warnings] == ["kind-unclear"]
+        found = examine(decision=replace(decision, unclear=(0.0, 1.0)))
+        assert (found.verdict, found.uncertain) == ("unclear", True)
+        assert [one.code for one in found.warnings] == ["tumor-unclear"]
+
+    @pytest.mark.parametrize("peak", [0.2, 0.1, None])
+    def test_a_heat_map_that_does_not_beat_the_centre(
+        self, examine: Callable[..., Examination], peak: float | None
+    ) -> None:
+        pointing = None if peak is None else replace(POINTING, peak=peak)
+        found = examine(
+            feature_layer="convolution",
+            decision=None,
+            refusal=None,
+            measurement=draw_measurement(pointing=pointing),
+        )
+        assert found.heatmap is None
+        assert found.drawn_map is not None
+        assert "no-reliable-map" in [one.code for one in found.warnings]
+        assert found.in_distribution is None
 
 
 def test_the_example_of_the_docstring(monkeypatch: pytest.MonkeyPatch) -> None:

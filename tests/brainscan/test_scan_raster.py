@@ -122,12 +122,6 @@ class TestFormats:
         expected = (phantom.astype(float) - low) * 255 / (high - low)
         assert np.abs(grey - expected).max() <= 1
 
-    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-    def test_values_that_are_not_numbers(self, value: float) -> None:
-        deep = np.random.default_rng(0).random((32, 32)).astype(np.float32)
-        deep[3, 3] = value
-        assert refuse(save(Image.fromarray(deep), "TIFF")).code == "not-numbers"
-
     def test_transparency_is_laid_over_black(self, draw_scan: Draw) -> None:
         picture = Image.open(io.BytesIO(draw_scan("PNG", mode="RGBA")))
         picture.paste((255, 255, 255, 0), (0, 0, 200, 60))

@@ -15,11 +15,12 @@ import keras
 import numpy as np
 import openvino
 import pytest
+from keras import layers
 from numpy.typing import NDArray
 
 from brainscan.scan import ScanSpecification, read_scan
 from training.compress import round_weights
-from training.export import export_graph
+from training.export import ExportError, convert
 from training.models import architecture
 
 SHARED = Path(__file__).parents[2] / "../shared"
@@ -49,11 +50,18 @@ def draw_phantom(random: np.random.Generator, side: int, *, tumor: bool) -> NDAr
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def few_bootstrap_rounds() -> Iterator[None]:
-    """A thousand take seconds; what the tests look at shows with fewer."""
+@pytest.fixture(scope="module", autouse=True)
+def convert_in_this_process() -> Iterator[None]:
+    """Spare each bundle a process that loads TensorFlow, which takes seconds."""
+
+    def export(model: Path, folder: Path) -> str | None:
+        try:
+            return convert(model, folder)
+        except (AttributeError, ValueError) as error:
+            raise ExportError from error
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.evaluate.BOOTSTRAP_ROUNDS", 60)
+        patch.setattr("training.publish.export_graph", export)
         yield
 
 
@@ -61,7 +69,7 @@ def few_bootstrap_rounds() -> Iterator[None]:
 def processes() -> ForkServerContext:
     """Start processes that find TensorFlow loaded, which takes seconds otherwise."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["keras", "tensorflow"])
+    context.set_forkserver_preload(["training.pipeline"])
     return context
 
 
@@ -141,7 +149,7 @@ def exported(
         round_weights(model)
         folder = tmp_path_factory.mktemp(name)
         model.save(folder / "model.keras")
-        layer = export_graph(folder / "model.keras", folder)
+        layer = convert(folder / "model.keras", folder)
         return Exported(before, model, folder, layer, scans, run_graph(folder, scans))
 
     return export
@@ -157,6 +165,29 @@ def build_model(name: str) -> keras.Model:
     if pretrained is None:
         _disturb_statistics(model)
     return model
+
+
+@pytest.fixture(scope="session")
+def build_lesion_network() -> Callable[[], keras.Model]:
+    """Give a function that builds a small network with a lesion map, of scans of 32 pixels."""
+
+    def build() -> keras.Model:
+        keras.utils.set_random_seed(6)
+        scans = layers.Input((32, 32, 1), name="scans")
+        maps = layers.Rescaling(1 / 255)(scans)
+        fine = layers.Conv2D(8, 3, 4, "same", activation="relu")(maps)
+        deep = layers.Conv2D(16, 3, 2, "same", use_bias=False)(fine)
+        deep = layers.ReLU(6.0)(layers.BatchNormalization()(deep))
+        wide = layers.Conv2D(8, 1)(layers.UpSampling2D(2, interpolation="bilinear")(deep))
+        lesion = layers.Conv2D(1, 1, activation="sigmoid")(layers.Add()([fine, wide]))
+        pooled = layers.GlobalAveragePooling2D()(layers.Multiply()([fine, lesion]))
+        whole = layers.GlobalAveragePooling2D()(deep)
+        vector = layers.Concatenate()([whole, pooled])
+        classes = layers.Dense(4, "softmax", name="classes")(vector)
+        outputs = {"probabilities": classes, "lesion": layers.Reshape((8, 8))(lesion)}
+        return keras.Model(scans, outputs)
+
+    return build
 
 
 def _disturb_statistics(model: keras.Model) -> None:

@@ -169,7 +169,7 @@ def test_killed_and_called_again(
     for ours, theirs in zip(
         resumed.result.model.weights, reference.result.model.weights, strict=True
     ):
-        assert np.asarray(ours) == pytest.approx(np.asarray(theirs), abs=1e-4)
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
     assert {path.name for path in folder.iterdir()} == {
         path.name for path in reference.folder.iterdir()
     }
@@ -196,7 +196,7 @@ def assert_same_optimizer(ours: keras.Optimizer, theirs: keras.Optimizer) -> Non
     averages = [variable.path for variable in ours.variables if "average" in variable.path]
     assert averages
     for variable, other in zip(ours.variables, theirs.variables, strict=True):
-        assert np.asarray(variable) == pytest.approx(np.asarray(other), abs=1e-4), variable.path
+        np.testing.assert_allclose(variable, other, atol=1e-4, err_msg=variable.path)
 
 
 def test_the_stopping_run_stopped_early_and_was_slowed(

@@ -1,6 +1,7 @@
 """The served graph's heat map beside a plain Grad-CAM, written here from the paper."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,19 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import layers
+from keras.src.applications.convnext import ConvNeXt
+from keras.src.applications.densenet import DenseNet
+from keras.src.applications.efficientnet import EfficientNet
 from numpy.typing import NDArray
 
 from brainscan.bundle import read_bundle
 from brainscan.engine.gradcam import ServedModel, find_feature_layer
 from tests.training.conftest import read_real_scans, run_graph
+from training.compress import round_weights
+from training.export import convert
 from training.models import architecture
+from training.models.transfer import build_transfer
 
 Exported = Any
 COMMITTED = ("binary-cnn", "mobilenet-v2")
@@ -140,31 +148,61 @@ def test_several_pools_and_hidden_layers_after_the_features() -> None:
     assert outputs["heatmap"].numpy() == pytest.approx(plain / np.maximum(peaks, 1e-12), abs=1e-4)
 
 
+def build_inception(**options: Any) -> keras.Model:
+    whole = keras.applications.InceptionV3(**options)
+    return keras.Model(whole.input, whole.get_layer("mixed3").output)
+
+
+# A member of every family and its feature layer.
 MEMBERS = {
+    "ann-32-nodes-0-dense": None,
     "cnn-1-conv-32-nodes-0-dense": "conv_1",
     "cnn-2-conv-32-nodes-2-dense": "conv_2",
     "sequential-1": "conv2d_1",
     "vgg16": "block5_conv3",
+    "inception-v3": "mixed3",
     "densenet121": "relu",
+    "efficientnet-b0": "top_activation",
+    "convnext-tiny": "layer_normalization",
+}
+# The large ones have each block once: it takes a tenth of the time.
+APPLICATIONS = {
+    "inception-v3": build_inception,
+    "densenet121": partial(DenseNet, [1, 1, 1, 1]),
+    "efficientnet-b0": partial(EfficientNet, 1.0, 0.1, 224),
+    "convnext-tiny": partial(ConvNeXt, [1, 1, 1, 1], [96, 192, 384, 768]),
 }
 
 
+def build_member(name: str, size: int) -> keras.Model:
+    entry = architecture(name)
+    if name not in APPLICATIONS:
+        return entry.build(size, 4)
+    backbone = entry.make.keywords["backbone"]
+    return build_transfer(size, 4, backbone=backbone._replace(application=APPLICATIONS[name]))
+
+
 @pytest.mark.parametrize("name", MEMBERS)
-def test_a_member_of_a_family_has_a_plain_grad_cam(
+def test_a_member_of_a_family_is_served_as_it_is(
     name: str, tmp_path: Path, draw_phantoms: Callable[..., Any]
 ) -> None:
+    """Its graph gives the model's probabilities and a plain Grad-CAM."""
     keras.utils.set_random_seed(2)
     keras.utils.clear_session()
-    scans = draw_phantoms(4, size=64)[0]
-    model = architecture(name).build(64, 4)
-    whole = np.asarray(model(scans))
+    size = 96 if name == "inception-v3" else 64
+    scans = draw_phantoms(4, size=size)[0]
+    model = build_member(name, size)
+    round_weights(model)
+    expected = np.asarray(model(scans))
     model.save(tmp_path / "model.keras")
-    served = ServedModel(model)
-    outputs = served(tf.constant(scans, tf.float32))
-    assert served.feature_layer == MEMBERS[name]
-    assert outputs["probabilities"].numpy() == pytest.approx(whole, abs=1e-5)
-    plain = grad_cam(tmp_path / "model.keras", MEMBERS[name], scans)
-    assert_same_heat(outputs["heatmap"].numpy(), plain)
+    assert convert(tmp_path / "model.keras", tmp_path) == MEMBERS[name]
+    outputs = run_graph(tmp_path, scans)
+    assert outputs["probabilities"] == pytest.approx(expected, abs=1e-3)
+    if MEMBERS[name] is None:
+        assert set(outputs) == {"probabilities"}
+    else:
+        plain = grad_cam(tmp_path / "model.keras", MEMBERS[name], scans)
+        assert_same_heat(outputs["heatmap"], plain)
 
 
 def test_a_head_that_cannot_be_explained_is_refused() -> None:
@@ -179,6 +217,42 @@ def test_a_head_that_cannot_be_explained_is_refused() -> None:
     )
     with pytest.raises(ValueError, match="No heat map can be made with odd between"):
         ServedModel(model)
+
+
+def test_features_are_of_the_last_maps_before_the_scan_shrinks_further() -> None:
+    """Of sizes 8 and 16 times smaller; what makes them larger again plays no part."""
+    scans = layers.Input((64, 64, 1))
+    maps = layers.Rescaling(1 / 255)(scans)
+    for number in range(5):  # strides 2, 4, 8, 16 and 32
+        maps = layers.Conv2D(number + 1, 3, 2, "same", name=f"down_{number}")(maps)
+        maps = layers.Conv2D(number + 1, 3, padding="same", name=f"same_{number}")(maps)
+    large = layers.Conv2D(7, 3, padding="same")(layers.UpSampling2D(4)(maps))
+    pooled = layers.GlobalAveragePooling2D()(large)
+    model = keras.Model(scans, layers.Dense(3, "softmax")(pooled))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1)).astype(np.float32)
+    wanted = keras.Model(scans, [model.get_layer(f"same_{number}").output for number in (2, 3)])
+    expected = [
+        summary(maps.numpy(), axis=(1, 2))
+        for maps in wanted(pixels)
+        for summary in (np.mean, np.std)
+    ]
+    outputs = ServedModel(model)(tf.constant(pixels))
+    assert outputs["features"].shape == (2, 3 + 3 + 4 + 4)
+    assert outputs["features"].numpy() == pytest.approx(np.hstack(expected), abs=1e-5)
+
+
+def test_a_network_with_a_lesion_map_gives_that_instead_of_a_heat_map(
+    build_lesion_network: Callable[[], keras.Model],
+) -> None:
+    model = build_lesion_network()
+    scans = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1)).astype(np.float32)
+    expected = model(scans)
+    served = ServedModel(model)
+    outputs = served(tf.constant(scans))
+    assert served.feature_layer is None
+    assert set(outputs) == {"probabilities", "lesion", "features"}
+    for name, values in expected.items():
+        assert outputs[name].numpy() == pytest.approx(values.numpy(), abs=1e-6)
 
 
 def test_a_network_without_convolutions_has_no_heat_map() -> None:

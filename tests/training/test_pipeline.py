@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brainscan.bundle import Card, Leaks, Parts, read_bundle
+from brainscan.bundle import Card, Leaks, Parts, Refusal, read_bundle
+from brainscan.familiarity import Familiarity
 from brainscan.scan import ScanSpecification, read_scan
 from tests.training.conftest import run_graph
 from training.models import Recipe
@@ -91,6 +92,23 @@ def test_the_measures_are_of_the_test_part(training: Training) -> None:
     assert training.card.graph_difference <= 1e-3
     saved = Card.from_json((training.outcome.run / "card.json").read_text(encoding="utf-8"))
     assert saved.measurement == measured
+
+
+def test_thresholds_and_refusal_are_chosen_measured_and_published(training: Training) -> None:
+    card, measured = training.card, training.card.measurement
+    assert 0 < card.decision.tumor_from < 1
+    assert card.decision.kind_from == {}
+    assert 0 <= measured.decision.tumor_roc_auc <= 1
+    assert card.refusal == Refusal(1.0)
+    assert {"text", "noise", "photograph"} <= set(measured.refusal.pictures)
+    assert training.outcome.bundle is not None
+    known = Familiarity.read(training.outcome.bundle)
+    scan = read_scan((training.request.data[0] / "Healthy/3.png").read_bytes(), card.scan)
+    outputs = run_graph(training.outcome.bundle, scan.pixels[np.newaxis])
+    assert known.measure(outputs["features"]).shape == (1,)
+    page = (training.outcome.bundle / "report/README.md").read_text(encoding="utf-8")
+    assert "Tumour or none, from a probability of" in page
+    assert "of the kind photograph" in page
 
 
 def test_what_was_left_out_is_listed_in_card_and_report(training: Training) -> None:

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,21 @@ import keras
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.special import softmax
 
-from brainscan.bundle import Card, PublishError, installed_versions, publish_bundle, read_bundle
+from brainscan.bundle import (
+    Card,
+    PublishError,
+    Refusal,
+    installed_versions,
+    publish_bundle,
+    read_bundle,
+)
+from brainscan.familiarity import Familiarity
+from brainscan.scan import ScanSpecification
 from tests.training.conftest import full_disk, run_graph
+from training.calibrate import apply_temperature
+from training.compress import round_weights
 from training.publish import AGREEMENT, publish
 
 
@@ -103,6 +117,36 @@ def test_a_bundle_holds_model_graph_report_and_card(models: Path, dense_card: Ca
     assert set(outputs) == {"probabilities"}
     assert outputs["probabilities"] == pytest.approx(expected, abs=AGREEMENT)
     assert not list(models.glob(".staging-*/"))
+
+
+def test_a_network_with_a_lesion_map(
+    tmp_path: Path, dense_card: Card, build_lesion_network: Callable[[], keras.Model]
+) -> None:
+    """Calibrated, rounded, converted and checked as any other, and its familiarity lies with it."""
+    model = build_lesion_network()
+    scans = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 1), np.uint8)
+    before = np.log(model.predict(scans, verbose=0)["probabilities"])
+    apply_temperature(model, 0.5)
+    round_weights(model)
+    card = replace(
+        dense_card,
+        classes=("glioma", "meningioma", "notumor", "pituitary"),
+        scan=ScanSpecification(32),
+        refusal=Refusal(1.0),
+    )
+    known = Familiarity(np.zeros((1, 48), np.float32), np.eye(48, dtype=np.float32))
+    folder = publish(model, card, scans, tmp_path, write_report, familiarity=known)
+    published = read_bundle(folder)
+    assert published.feature_layer is None
+    assert published.graph_difference <= AGREEMENT
+    assert "familiarity.npz" in published.files
+    outputs = run_graph(folder, scans)
+    assert {name: values.shape for name, values in outputs.items()} == {
+        "probabilities": (6, 4),
+        "lesion": (6, 8, 8),
+        "features": (6, 48),
+    }
+    assert outputs["probabilities"] == pytest.approx(softmax(before / 0.5, axis=1), abs=5e-3)
 
 
 def test_a_graph_that_differs_is_refused(models: Path, dense_card: Card) -> None:

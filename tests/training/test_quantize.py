@@ -65,11 +65,21 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, card: Card) -> Path:
     return publish_bundle(tmp_path_factory.mktemp("models"), card, write_graph)
 
 
+@pytest.fixture(scope="module")
+def lines() -> list[str]:
+    """What quantizing says as it goes."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def quantized(bundle: Path, phantom_tree: Path, cache: Path, lines: list[str]) -> Path:
+    return quantize_bundle(bundle, (phantom_tree,), cache, tell=lines.append)
+
+
 def test_both_graphs_are_published_as_a_new_version(
-    bundle: Path, phantom_tree: Path, cache: Path
+    bundle: Path, quantized: Path, lines: list[str]
 ) -> None:
-    lines: list[str] = []
-    folder = quantize_bundle(bundle, (phantom_tree,), cache, tell=lines.append)
+    folder = quantized
     assert folder == bundle.parent / "2"
     before, card = read_bundle(bundle), read_bundle(folder)
     assert set(card.files) == {*before.files, "graph-int8.xml", "graph-int8.bin"}
@@ -91,23 +101,23 @@ def test_both_graphs_are_published_as_a_new_version(
     assert again.input(0).get_element_type() == openvino.Type.u8
 
 
-def test_the_int8_graph_answers_nearly_as_the_other(
-    bundle: Path, phantom_tree: Path, cache: Path
-) -> None:
-    """Quantizing a version that has an int8 graph replaces it."""
-    newest = bundle.parent / "2"
-    assert newest.is_dir()
-    folder = quantize_bundle(newest, (phantom_tree,), cache)
-    assert set(read_bundle(folder).files) == set(read_bundle(newest).files)
-    assert (folder / "report/README.md").read_text().count("## The int8 graph") == 1
+def test_the_int8_graph_answers_nearly_as_the_other(quantized: Path) -> None:
     scans = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 1), np.uint8)
     first, second = (
-        OpenVINOEngine(folder, 1, precision).predict(scans) for precision in ("fp16", "int8")
+        OpenVINOEngine(quantized, 1, precision).predict(scans) for precision in ("fp16", "int8")
     )
     np.testing.assert_allclose(first.probabilities, second.probabilities, atol=0.1)
     assert first.heatmaps is not None
     correlation = np.corrcoef(first.heatmaps.ravel(), second.heatmaps.ravel())[0, 1]
     assert correlation > 0.98
+
+
+def test_a_version_that_has_an_int8_graph_is_given_a_new_one(
+    quantized: Path, phantom_tree: Path, cache: Path
+) -> None:
+    folder = quantize_bundle(quantized, (phantom_tree,), cache)
+    assert set(read_bundle(folder).files) == set(read_bundle(quantized).files)
+    assert (folder / "report/README.md").read_text().count("## The int8 graph") == 1
 
 
 def test_other_scans_than_those_of_the_training(

@@ -27,7 +27,9 @@ def draw_results(classes: int) -> TestResults:
     probabilities[np.arange(40), labels] += 0.5
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     names = [f"set/scan {row}.jpg" for row in range(40)]
-    return TestResults(names, probabilities.astype(np.float32), labels)
+    return TestResults(
+        names, probabilities.astype(np.float32), labels, probabilities.argmax(axis=1)
+    )
 
 
 def make_card(results: TestResults, classes: tuple[str, ...], **training: Any) -> Card:
@@ -94,7 +96,7 @@ def test_a_long_curve_is_thinned_out() -> None:
     random = np.random.default_rng(0)
     labels = np.arange(4000) % 2
     scores = (labels * 0.3 + random.uniform(0, 0.7, 4000)).astype(np.float32)
-    results = TestResults([], np.stack([1 - scores, scores], axis=1), labels)
+    results = TestResults([], np.stack([1 - scores, scores], axis=1), labels, labels)
     curve = collect_figures(draw_up_card("binary-cnn"), [], results).roc["tumor"]
     assert len(curve.false_positives) == ROC_POINTS
     area = np.trapezoid(curve.true_positives, curve.false_positives)

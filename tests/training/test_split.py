@@ -8,6 +8,7 @@ from training.data.split import split_scans as split_dataset
 from training.task import Task
 
 Set = tuple[NDArray[np.int64], NDArray[np.int64], list[str | None]]
+DRAWN = [one for one in PROTOCOLS if one != "leave-one-source-out"]
 KINDS = ("glioma", "meningioma", "notumor", "pituitary")
 
 
@@ -17,13 +18,18 @@ def split_scans(
     groups: NDArray[np.int64],
     parts: list[str | None],
     seed: int,
+    names: list[str] | None = None,
 ) -> Split:
     """Split a data set of which nothing else matters."""
     task = Task(KINDS, unnamed=bool((labels == len(KINDS)).any()))
     pixels = np.zeros((len(labels), 1, 1, 1), np.uint8)
-    names = tuple(map(str, range(len(labels))))
+    names = names or [f"set/{row}" for row in range(len(labels))]
+    outlines = (None,) * len(labels)
+    patients = groups // 4
     return split_dataset(
-        Dataset(task, names, pixels, labels, groups, tuple(parts), ""), protocol, seed
+        Dataset(task, tuple(names), pixels, labels, groups, tuple(parts), outlines, patients, ""),
+        protocol,
+        seed,
     )
 
 
@@ -46,7 +52,34 @@ def straddling(groups: NDArray[np.int64], first: NDArray[np.int64], *others: NDA
     return int(np.isin(groups[np.concatenate(others)], groups[first]).sum())
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_slices_of_a_patient_stay_together() -> None:
+    labels, groups, parts = make_set()
+    split = split_scans("patient", labels, groups, parts, seed=0)
+    patients = groups // 4
+    assert straddling(patients, split.test, split.train, split.validation) == 0
+    assert straddling(patients, split.validation, split.train) == 0
+
+
+def test_one_source_is_left_out_with_all_that_resembles_it() -> None:
+    labels, groups, parts = make_set()
+    sources = [
+        "last" if group // 4 % 3 == 0 and row % 2 else "first" for row, group in enumerate(groups)
+    ]
+    order = np.argsort(sources, kind="stable")
+    labels, groups = labels[order], groups[order]
+    names = [f"{sources[row]}/{row}" for row in order]
+    split = split_scans("leave-one-source-out", labels, groups, parts, seed=0, names=names)
+    assert {names[row].partition("/")[0] for row in split.test} == {"last"}
+    assert len(split.test) == sources.count("last")
+    assert straddling(groups // 4, split.test, split.train, split.validation) == 0
+
+
+def test_one_source_cannot_be_left_out_of_one() -> None:
+    with pytest.raises(SplitError, match="needs two folders or more"):
+        split_scans("leave-one-source-out", *make_set(), seed=0)
+
+
+@pytest.mark.parametrize("protocol", DRAWN)
 def test_every_scan_is_in_just_one_part(protocol: Protocol) -> None:
     labels, groups, parts = make_set()
     split = split_scans(protocol, labels, groups, parts, seed=0)
@@ -102,7 +135,7 @@ def test_random_lets_near_duplicates_straddle(protocol: Protocol) -> None:
     assert straddling(groups, split.train, split.test) > 0
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", DRAWN)
 def test_the_seed_decides(protocol: Protocol) -> None:
     def draw(seed: int) -> Split:
         return split_scans(protocol, *make_set(), seed)

@@ -2,19 +2,36 @@ import base64
 import io
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.datastructures import FileStorage, MultiDict
 
+from brainscan.bundle import Pointing
 from brainscan.bundle.sentences import INTENDED_USE, LIMITS
-from tests.cards import draw_measurement
+from tests.cards import LESION_NETWORK, POINTING, draw_measurement
 from tumorapp import create_app
 from tumorapp.api.schemas import ModelsSchema
 
 Draw = Callable[..., bytes]
+
+
+PREDICTION = [
+    "filename",
+    "verdict",
+    "label",
+    "tumor",
+    "tumor_probability",
+    "confidence",
+    "uncertain",
+    "in_distribution",
+    "probabilities",
+    "lesion",
+    "warnings",
+]
 
 
 def part(data: bytes, name: str = "scan.jpg") -> FileStorage:
@@ -29,13 +46,20 @@ def test_one_image(client: FlaskClient, scan: bytes) -> None:
     assert list(answer) == ["model", "version", "predictions"]
     assert (answer["model"], answer["version"]) == ("mobilenet-v2", "1")
     [found] = answer["predictions"]
-    assert list(found) == ["filename", "label", "tumor", "confidence", "probabilities", "warnings"]
+    assert list(found) == PREDICTION
     assert found["filename"] == "scan.jpg"
     assert list(found["probabilities"]) == ["glioma", "meningioma", "notumor", "pituitary"]
     assert sum(found["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert found["confidence"] == max(found["probabilities"].values())
     assert found["probabilities"][found["label"]] == found["confidence"]
     assert found["tumor"] is (found["label"] != "notumor")
+    assert found["verdict"] == ("tumor" if found["tumor"] else "no-tumor")
+    assert found["tumor_probability"] == pytest.approx(
+        1 - found["probabilities"]["notumor"], abs=1e-5
+    )
+    assert found["uncertain"] is False
+    assert found["in_distribution"] is None  # its card has no refusal
+    assert found["lesion"] is None
     assert found["warnings"] == []
 
 
@@ -93,6 +117,78 @@ def test_a_model_without_convolutions_has_no_heat_map(
     assert [warning["code"] for warning in found["warnings"]] == ["no-heatmap"]
 
 
+@pytest.mark.parametrize("pointing", [None, replace(POINTING, peak=0.2)])
+def test_a_heat_map_that_does_not_beat_the_centre(
+    tmp_path: Path, publish_model: Callable[..., object], scan: bytes, pointing: Pointing | None
+) -> None:
+    publish_model(tmp_path, measurement=draw_measurement(pointing=pointing))
+    client = create_app({"MODELS_DIR": tmp_path}).test_client()
+    answer = client.post("/api/predict?heatmap=1", data={"image": part(scan)}).get_json()
+    [found] = answer["predictions"]
+    assert found["heatmap"] is None
+    assert [warning["code"] for warning in found["warnings"]] == ["no-reliable-map"]
+    assert client.get("/api/models").get_json()["models"][0]["heatmap"] is False
+
+
+class TestLesionNetwork:
+    """A network that marks tumours and recognises scans; what it does not know gets no answer."""
+
+    @pytest.fixture
+    def client(self, tmp_path: Path, publish_model: Callable[..., object]) -> FlaskClient:
+        publish_model(tmp_path, "lesion-net", **LESION_NETWORK)
+        return create_app({"MODELS_DIR": tmp_path}).test_client()
+
+    def test_a_tumour(self, client: FlaskClient, scan: bytes) -> None:
+        answer = client.post("/api/predict?heatmap=1", data={"image": part(scan)}).get_json()
+        [found] = answer["predictions"]
+        assert list(found) == [*PREDICTION, "heatmap"]
+        assert (found["verdict"], found["in_distribution"]) == ("tumor", True)
+        assert found["heatmap"].startswith("data:image/png")
+        lesion = found["lesion"]
+        assert list(lesion) == ["peak", "outline", "area", "score"]
+        assert lesion["peak"] == pytest.approx([0.6, 0.55], abs=0.1)  # the spot of draw_head
+        x, y = zip(*lesion["outline"][0], strict=True)
+        assert (min(x), max(x)) == pytest.approx((0.5, 0.7), abs=0.05)
+        assert (min(y), max(y)) == pytest.approx((0.45, 0.65), abs=0.05)
+        assert 0.02 < lesion["area"] < 0.06
+        assert 0.9 <= lesion["score"] <= 1
+
+    @pytest.mark.parametrize("strict", ["", "?strict=0", "?strict=1"])
+    def test_what_is_not_a_scan(self, client: FlaskClient, scan: bytes, strict: str) -> None:
+        white = io.BytesIO()
+        Image.linear_gradient("L").point(lambda level: 200 + level // 8).save(white, "PNG")
+        parts = MultiDict([("image", part(scan)), ("image", part(white.getvalue(), "parrot.png"))])
+        response = client.post(f"/api/predict{strict}", data=parts)
+        answer = response.get_json()
+        if strict == "?strict=1":
+            assert (response.status_code, answer["code"]) == (422, "not-recognised")
+            assert answer["detail"].startswith("parrot.png: The image is not recognised")
+            return
+        known, unknown = answer["predictions"]
+        assert (known["verdict"], known["in_distribution"]) == ("tumor", True)
+        assert (unknown["verdict"], unknown["in_distribution"]) == ("not-recognised", False)
+        assert unknown["lesion"] is None
+        assert "not-a-scan" in [warning["code"] for warning in unknown["warnings"]]
+
+    def test_strict_does_not_mind_scans(self, client: FlaskClient, scan: bytes) -> None:
+        assert client.post("/api/predict?strict=1", data={"image": part(scan)}).status_code == 200
+
+    def test_what_the_models_say(self, client: FlaskClient) -> None:
+        listed = client.get("/api/models").get_json()
+        assert ModelsSchema().validate(listed) == {}
+        [model] = listed["models"]
+        assert (model["heatmap"], model["lesion"]) == (True, True)
+        assert model["refusal"] == {"distance_above": 1e6, "confidence_below": 0.0}
+        assert model["decision"]["lesion"] == {"region_from": 0.85, "marked_from": 0.9}
+
+    def test_the_example_has_a_lesion_too(self, client: FlaskClient) -> None:
+        paths = client.get("/api/openapi.json").get_json()["paths"]
+        answer = paths["/api/predict"]["post"]["responses"]["200"]
+        [found] = answer["content"]["application/json"]["example"]["predictions"]
+        assert list(found) == PREDICTION
+        assert (found["in_distribution"], len(found["lesion"])) == (True, 4)
+
+
 def test_models(client: FlaskClient) -> None:
     listed = client.get("/api/models").get_json()
     assert listed["default"] == "mobilenet-v2"
@@ -108,6 +204,9 @@ def test_models(client: FlaskClient) -> None:
         "classes": ["glioma", "meningioma", "notumor", "pituitary"],
         "default": True,
         "heatmap": True,
+        "lesion": False,
+        "decision": None,
+        "refusal": None,
         "scan": {"size": 64, "crop": True},
         "precision": "fp16",
         "graphs": None,

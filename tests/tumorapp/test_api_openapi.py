@@ -134,7 +134,8 @@ def test_the_bodies_of_a_prediction(document: dict[str, Any]) -> None:
     operation = document["paths"]["/api/predict"]["post"]
     content = operation["requestBody"]["content"]
     assert {"multipart/form-data", "image/jpeg", "application/octet-stream"} <= content.keys()
-    assert {parameter["name"] for parameter in operation["parameters"]} == {"model", "heatmap"}
+    options = {parameter["name"] for parameter in operation["parameters"]}
+    assert options == {"model", "heatmap", "strict"}
     assert {"200", "400", "404", "413", "415", "422", "503"} <= operation["responses"].keys()
     problem = operation["responses"]["404"]["content"]["application/problem+json"]
     assert problem["examples"]["unknown-model"]["value"]["code"] == "unknown-model"

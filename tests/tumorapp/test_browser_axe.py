@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.cards import MEASURED, RESULT
-from tests.tumorapp.pages import TEXT_FILE, Page, choose, hand_over, image
+from tests.cards import MEASURED, RESULT, VERDICTS
+from tests.tumorapp.pages import TEXT_FILE, Page, choose, hand_over, image, wait_for_result
 from tests.tumorapp.test_pages_leaderboard import write_study
 from tumorapp import create_app
 
@@ -22,10 +22,12 @@ LOOKS = (("light", 1280), ("dark", 1280), ("dark", 360), ("light", 360))
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., Path]) -> Flask:
-    """The application with two models, one of them measured, and a study."""
+    """The application with a study, two models, and one that marks and one that refuses."""
     root, study = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("study")
     publish_model(root, "binary-cnn")
     publish_model(root, "mobilenet-v2", measurement=MEASURED)
+    for verdict in ("tumor", "not-recognised"):
+        publish_model(root, f"of-{verdict}", **VERDICTS[verdict])
     write_study(study / "results")
     jobs = tmp_path_factory.mktemp("jobs")
     return create_app({"MODELS_DIR": root, "STUDY_DIR": study / "results", "JOBS_DIR": jobs})
@@ -54,6 +56,16 @@ def start(page: Page, scan: bytes) -> None:
 
 def predict(page: Page, scan: bytes) -> None:
     choose(page, scan)
+
+
+def predict_as(verdict: str) -> Callable[[Page, bytes], None]:
+    def reach(page: Page, scan: bytes) -> None:
+        page.select_option("#model", f"of-{verdict}")
+        page.set_input_files("#image", image(scan))
+        wait_for_result(page, "scan.jpg", f"of-{verdict}")
+        open_details(page, scan)
+
+    return reach
 
 
 def refuse(page: Page, scan: bytes) -> None:
@@ -110,6 +122,8 @@ def wait_for_operations(page: Page, scan: bytes) -> None:
 STATES: dict[str, tuple[str, Callable[[Page, bytes], Any]]] = {
     "start": ("", start),
     "result": ("", predict),
+    "a marked region": ("", predict_as("tumor")),
+    "not recognised": ("", predict_as("not-recognised")),
     "refused": ("", refuse),
     "no connection": ("", lose_connection),
     "compared": ("", compare),
@@ -117,6 +131,7 @@ STATES: dict[str, tuple[str, Callable[[Page, bytes], Any]]] = {
     "history": ("", keep_history),
     "how it works": ("how", lambda page, scan: None),
     "how it works, own scan": ("how", show_steps),
+    "how it works, a lesion map": ("how?model=of-tumor", lambda page, scan: None),
     "models": ("models", show_all_columns),
     "models, none found": ("models", find_nothing),
     "a served model": ("models/mobilenet-v2/1", open_details),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.cards import FOUR_CLASSES
 from tests.tumorapp.pages import (
     TEXT_FILE,
     Page,
@@ -17,6 +18,7 @@ from tests.tumorapp.pages import (
     image,
     wait_for_result,
 )
+from tumorapp.prediction_table import open_table
 
 pytestmark = pytest.mark.browser
 
@@ -114,12 +116,14 @@ class TestTable:
         wait_for_note(page, "All 5")
         text = save(page, "Download CSV")
         rows = list(csv.DictReader(io.StringIO(text)))
-        classes = ["p_glioma", "p_meningioma", "p_notumor", "p_pituitary"]
-        known = ["file", "model", "version", "label", "tumor", "confidence"]
-        assert list(rows[0]) == [*known, *classes, "warnings", "error", "codes"]
+        classes = [f"p_{label}" for label in FOUR_CLASSES]
+        table = io.StringIO()
+        open_table(FOUR_CLASSES, table)
+        assert list(rows[0]) == table.getvalue().strip().split(",")
         assert [row["file"] for row in rows][3] == "'=slice,1.tiff"  # no formula for a spreadsheet
         assert sum(float(rows[0][name]) for name in classes) == pytest.approx(1, abs=1e-4)
         assert rows[0]["tumor"] in {"True", "False"}
+        assert rows[0]["verdict"] == ("tumor" if rows[0]["tumor"] == "True" else "no-tumor")
         assert rows[4]["label"] == ""
         assert rows[4]["error"].startswith("The file is not an image")
         assert rows[4]["codes"] == "not-an-image"

@@ -19,7 +19,7 @@ def compare(page: Page) -> None:
 
 class TestSamples:
     def test_one_click_predicts(self, page: Page) -> None:
-        page.get_by_role("button", name="Healthy", exact=True).click()
+        page.get_by_role("button", name="No tumour", exact=True).click()
         wait_for_result(page, "slice-2.webp")
         assert field_holds(page) == ["slice-2.webp"]
         assert page.locator("img#scan").evaluate("scan => scan.naturalHeight") == 256
@@ -29,7 +29,7 @@ class TestSamples:
     def test_without_a_connection_it_says_so(self, page: Page, scan: bytes) -> None:
         choose(page, scan)
         page.route("**/samples/*", lambda route: route.abort())
-        page.get_by_role("button", name="Healthy", exact=True).click()
+        page.get_by_role("button", name="No tumour", exact=True).click()
         page.get_by_role("alert").wait_for()
         assert "The sample did not arrive" in page.get_by_role("alert").inner_text()
         assert field_holds(page) == ["scan.jpg"]
@@ -116,7 +116,7 @@ class TestWithoutJavaScript:
         return open_page(java_script_enabled=False)
 
     def test_a_sample_is_predicted(self, page: Page) -> None:
-        page.get_by_role("button", name="Healthy", exact=True).click()
+        page.get_by_role("button", name="No tumour", exact=True).click()
         wait_for_result(page, "slice-2.webp")
         assert page.locator("img#scan").is_visible()
         assert page.locator("svg#crop").is_visible()

@@ -11,6 +11,8 @@ from click.testing import Result
 from flask import Flask
 from PIL import Image
 
+from tests.cards import LESION_NETWORK
+from tumorapp import create_app
 from tumorapp.prediction_table import open_table
 
 Run = Callable[..., Result]
@@ -41,12 +43,13 @@ def test_a_folder_and_all_below_it(run: Run, folder: Path) -> None:
     result = run(folder)
     assert result.exit_code == 0, result.output
     head, *lines = result.stdout.splitlines()
-    assert head.split() == ["file", "label", "confidence", "warnings"]
+    assert head.split() == ["file", "verdict", "label", "confidence", "warnings"]
     names = [line.split()[0] for line in lines]
     expected = ["a.png", "b.JPG", "deep/c.tiff", "deep/er/a.png", "other/d.webp"]
     assert names == [str(folder / name) for name in expected]
     for line in lines:
-        label, confidence = line.split()[1:3]
+        verdict, label, confidence = line.split()[1:4]
+        assert verdict == ("no-tumor" if label == "notumor" else "tumor")
         assert label in ("glioma", "meningioma", "notumor", "pituitary")
         assert 0.25 <= float(confidence) <= 1
     assert "5/5" in result.stderr  # the progress bar
@@ -73,10 +76,35 @@ def test_a_table(run: Run, folder: Path, tmp_path: Path) -> None:
     assert sum(probabilities.values()) == pytest.approx(1, abs=1e-5)
     assert probabilities[row["label"]] == float(row["confidence"]) == max(probabilities.values())
     assert row["tumor"] == str(row["label"] == "tumor")
+    assert row["verdict"] == {"tumor": "tumor", "healthy": "no-tumor"}[row["label"]]
+    assert float(row["tumor_probability"]) == pytest.approx(probabilities["tumor"])
+    assert (row["in_distribution"], row["lesion_x"]) == ("", "")
     assert not row["error"]
     assert rows["bad.jpg"]["codes"] == "not-an-image"
     assert rows["bad.jpg"]["error"].startswith("The file is not an image")
     assert not rows["bad.jpg"]["label"]
+
+
+def test_a_network_that_marks_lesions_and_recognises_scans(
+    tmp_path: Path, publish_model: Callable[..., Path], folder: Path
+) -> None:
+    publish_model(tmp_path / "models", "lesion-net", **LESION_NETWORK)
+    runner = create_app({"MODELS_DIR": tmp_path / "models"}).test_cli_runner()
+    Image.linear_gradient("L").point(lambda level: 200 + level // 8).save(folder / "parrot.png")
+    table, files = tmp_path / "out.csv", [str(folder / name) for name in ("a.png", "parrot.png")]
+    result = runner.invoke(args=["predict", *files, "--csv", str(table)])
+    assert result.exit_code == 0, result.output
+    _, known, unknown = result.stdout.splitlines()
+    assert known.split()[1] == "tumor"
+    assert unknown.split()[1:4] == ["not-recognised", "-", "-"]
+    with table.open(encoding="utf-8", newline="") as file:
+        scan, parrot = csv.DictReader(file)
+    assert (scan["verdict"], scan["in_distribution"]) == ("tumor", "True")
+    assert float(scan["lesion_x"]) == pytest.approx(0.6, abs=0.1)
+    assert float(scan["lesion_y"]) == pytest.approx(0.55, abs=0.1)
+    assert 0 < float(scan["lesion_area"]) < float(scan["lesion_score"]) < 1
+    assert (parrot["verdict"], parrot["in_distribution"]) == ("not-recognised", "False")
+    assert (parrot["lesion_x"], parrot["codes"].split()[-1]) == ("", "not-a-scan")
 
 
 def test_a_bad_file_is_listed_and_skipped(run: Run, folder: Path) -> None:
@@ -204,4 +232,5 @@ def test_a_name_that_is_no_text(run: Run, folder: Path, tmp_path: Path) -> None:
 def test_a_name_that_a_spreadsheet_would_run_is_written_as_text() -> None:
     file = io.StringIO()
     open_table(["glioma"], file).writerow({"file": "=1+1.jpg", "confidence": -0.5})
-    assert file.getvalue().splitlines()[1].startswith("'=1+1.jpg,,,,,-0.5")
+    [row] = csv.DictReader(io.StringIO(file.getvalue()))
+    assert (row["file"], row["confidence"]) == ("'=1+1.jpg", "-0.5")

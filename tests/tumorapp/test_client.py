@@ -40,6 +40,9 @@ def test_one_scan_however_it_is_given(client: Client, scan: bytes, tmp_path: Pat
     assert len({one.confidence for one in found}) == 1
     assert found[0].probabilities[found[0].label] == found[0].confidence
     assert found[0].tumor == (found[0].label != "notumor")
+    assert found[0].verdict == ("tumor" if found[0].tumor else "no-tumor")
+    assert (found[0].uncertain, found[0].in_distribution) == (False, None)
+    assert found[0].lesion is None
     assert found[0].warnings == ()
     assert found[0].heatmap is None
     assert (answers[0].model, answers[0].version) == ("mobilenet-v2", "1")
@@ -151,6 +154,33 @@ def answer_in_turn(
         finally:
             server.shutdown()
             thread.join()
+
+
+def test_a_lesion_and_what_is_asked_for(scan: bytes) -> None:
+    outline = [[[0.4, 0.4], [0.5, 0.4], [0.5, 0.5]], [[0.1, 0.1], [0.2, 0.1], [0.2, 0.2]]]
+    prediction = {
+        "filename": "image 1",
+        "verdict": "tumor",
+        "label": "glioma",
+        "tumor": True,
+        "tumor_probability": 0.97,
+        "confidence": 0.95,
+        "uncertain": False,
+        "in_distribution": True,
+        "probabilities": {"glioma": 0.95},
+        "lesion": {"peak": [0.45, 0.45], "outline": outline, "area": 0.02, "score": 0.9},
+        "warnings": [],
+    }
+    answer = {**ANSWER, "predictions": [prediction]}
+    turn = (200, {}, json.dumps(answer).encode())
+    with answer_in_turn(turn) as (url, received), Client(url) as client:
+        [found] = client.predict(scan, strict=True).predictions
+    assert b'name="strict"' in received[0]
+    assert b'name="heatmap"' not in received[0]
+    assert (found.verdict, found.in_distribution) == ("tumor", True)
+    assert found.lesion is not None
+    assert found.lesion.peak == (0.45, 0.45)
+    assert found.lesion.outline[1][2] == (0.2, 0.2)
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -161,6 +161,7 @@ def test_results_as_csv(
     good, bad = csv.DictReader(io.StringIO(response.get_data(as_text=True)))
     [expected, _] = results(client, job)
     assert (good["file"], good["label"]) == ('a,"b".jpg', expected["label"])
+    assert good["verdict"] == expected["verdict"]
     assert float(good["p_glioma"]) == expected["probabilities"]["glioma"]
     assert (bad["file"], bad["label"]) == ("bad.txt", "")
     assert bad["codes"] == "not-an-image"

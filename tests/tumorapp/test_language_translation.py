@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from brainscan import messages
 from brainscan.bundle.sentences import SENTENCES
 from brainscan.messages import ScanError
 from brainscan.scan.formats import read_picture
-from tests.cards import MEASURED, RESULT
+from tests.cards import MEASURED, POINTING, RESULT, VERDICTS, draw_measurement
 from tests.tumorapp.pages import Page as BrowserPage
 from tests.tumorapp.pages import choose
 from tests.tumorapp.test_pages_leaderboard import write_study
@@ -189,6 +189,16 @@ class TestPages:
         left = {text for text in german if text in english and not SAME.fullmatch(text)}
         assert left == set()
         assert len(german) > 5
+
+    @pytest.mark.parametrize("verdict", VERDICTS)
+    def test_nor_of_any_verdict(
+        self, tmp_path: Path, publish_model: Callable[..., Path], scan: bytes, verdict: str
+    ) -> None:
+        figures = draw_measurement(pointing=replace(POINTING, dice=0.72))
+        publish_model(tmp_path, measurement=figures, **VERDICTS[verdict])
+        client = create_app({"MODELS_DIR": tmp_path, "STUDY_DIR": tmp_path}).test_client()
+        for page in ("/compare scan", "/how scan", "/models/mobilenet-v2/1"):
+            self.test_nothing_is_left_in_english(client, scan, page)
 
     def test_figures_are_written_as_in_the_language(self, client: FlaskClient, scan: bytes) -> None:
         page = show(client, scan, "/ scan", "de")

@@ -5,19 +5,18 @@ from tumorapp.language import wording
 
 
 @pytest.mark.parametrize(
-    ("label", "name", "finding"),
+    ("label", "name"),
     [
-        ("glioma", "Glioma", "Glioma"),
-        ("pituitary", "Pituitary tumour", "Pituitary tumour"),
-        ("tumor", "Tumour", "Tumour"),
-        ("notumor", "No tumour", "No tumour found by this model"),
-        ("healthy", "No tumour", "No tumour found by this model"),
-        ("brain_stem-glioma", "Brain stem glioma", "Brain stem glioma"),
+        ("glioma", "Glioma"),
+        ("pituitary", "Pituitary tumour"),
+        ("tumor", "Tumour"),
+        ("notumor", "No tumour"),
+        ("healthy", "No tumour"),
+        ("brain_stem-glioma", "Brain stem glioma"),
     ],
 )
-def test_classes_in_plain_words(label: str, name: str, finding: str) -> None:
+def test_classes_in_plain_words(label: str, name: str) -> None:
     assert wording.class_name(label) == name
-    assert wording.finding(label) == finding
 
 
 def test_a_class_without_an_explanation_gets_none() -> None:
@@ -39,6 +38,11 @@ def test_a_class_without_an_explanation_gets_none() -> None:
 )
 def test_a_probability_is_never_certain(share: float, text: str) -> None:
     assert wording.probability(share) == text
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.031, "3%"), (0.004, "<1%"), (0.0, "<1%")])
+def test_a_region_is_never_nothing(share: float, text: str) -> None:
+    assert wording.area(share) == text
 
 
 def test_a_measured_share_may_be_whole() -> None:

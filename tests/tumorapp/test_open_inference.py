@@ -20,10 +20,12 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from brainscan.scan import ScanSpecification, read_scan
+from tests.cards import LESION_NETWORK
 from tumorapp import create_app
 from tumorapp.api.openapi import VERSION
 
 MODEL = "/v2/models/mobilenet-v2"
+WITH_LESIONS = ["tumor_probability", "uncertain", "lesion"]
 
 Draw = Callable[..., bytes]
 Change = dict[str, Any]
@@ -108,6 +110,9 @@ def test_a_models_metadata(client: FlaskClient, path: str) -> None:
         "outputs": [
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, 4]},
             {"name": "label", "datatype": "BYTES", "shape": [-1]},
+            {"name": "verdict", "datatype": "BYTES", "shape": [-1]},
+            {"name": "tumor_probability", "datatype": "FP32", "shape": [-1]},
+            {"name": "uncertain", "datatype": "BOOL", "shape": [-1]},
             {"name": "heatmap", "datatype": "FP32", "shape": [-1, -1, -1]},
         ],
         "parameters": {"classes": "glioma,meningioma,notumor,pituitary"},
@@ -124,16 +129,19 @@ def test_both_inputs_say_what_the_api_says(client: FlaskClient, draw_scan: Draw,
         "nested": scans_tensor(pixels, data=pixels.tolist()),
     }[kind]
     outputs = read(ask(client, tensor))
-    assert list(outputs) == ["probabilities", "label"]
+    assert list(outputs) == ["probabilities", "label", "verdict"]
     found = outputs["probabilities"]
     assert (found["shape"], found["datatype"]) == ([3, 4], "FP32")
     assert (outputs["label"]["shape"], outputs["label"]["datatype"]) == ([3], "BYTES")
     rows = np.reshape(found["data"], found["shape"])
+    verdicts = []
     for data, row, label in zip(files, rows, outputs["label"]["data"], strict=True):
         answer = client.post("/api/predict", data=data, content_type="image/png").get_json()
         [expected] = answer["predictions"]
         assert list(row) == pytest.approx(list(expected["probabilities"].values()), abs=1e-5)
         assert label == expected["label"]
+        verdicts.append(expected["verdict"])
+    assert outputs["verdict"]["data"] == verdicts
 
 
 def test_an_answer_names_its_model_and_its_request(client: FlaskClient, scan: bytes) -> None:
@@ -207,7 +215,8 @@ def test_it_is_counted_as_the_api_is(client: FlaskClient, scan: bytes) -> None:
 def test_what_other_servers_know_does_no_harm(
     client: FlaskClient, scan: bytes, more: dict[str, Any]
 ) -> None:
-    assert list(read(ask(client, image_tensor(scan), **more))) == ["probabilities", "label"]
+    outputs = read(ask(client, image_tensor(scan), **more))
+    assert list(outputs) == ["probabilities", "label", "verdict"]
 
 
 @pytest.mark.parametrize("change", [{"parameters": None}, {"parameters": {}}, {"extra": 1}])
@@ -289,7 +298,7 @@ def test_a_body_that_is_no_request(
 @pytest.mark.parametrize(
     ("outputs", "word"),
     [
-        ([{"name": "logits"}], "gives: probabilities, label, heatmap"),
+        ([{"name": "logits"}], "gives: probabilities, label, verdict, "),
         ([{"name": "label"}, {"name": "label"}], "more than once"),
         ([{}], "outputs.0.name"),
         ([{"name": 7}], "outputs.0.name"),
@@ -307,9 +316,28 @@ def test_a_model_without_convolutions(
     publish_model(tmp_path, "flat", feature_layer=None)
     client = create_app({"MODELS_DIR": tmp_path}).test_client()
     names = [output["name"] for output in client.get("/v2/models/flat").get_json()["outputs"]]
-    assert names == ["probabilities", "label"]
+    assert "heatmap" not in names
     response = ask(client, image_tensor(scan), "/v2/models/flat", outputs=[{"name": "heatmap"}])
-    assert "no output named 'heatmap'. flat gives: probabilities, label." in refused(response, 400)
+    assert "no output named 'heatmap'. flat gives: probabilities, label, " in refused(response, 400)
+
+
+def test_a_network_that_marks_lesions(
+    tmp_path: Path, publish_model: Callable[..., Path], scan: bytes
+) -> None:
+    publish_model(tmp_path, "lesion-net", **LESION_NETWORK)
+    client = create_app({"MODELS_DIR": tmp_path}).test_client()
+    path = "/v2/models/lesion-net"
+    names = [output["name"] for output in client.get(path).get_json()["outputs"]]
+    assert names == ["probabilities", "label", "verdict", *WITH_LESIONS]
+    asked = [{"name": name} for name in WITH_LESIONS]
+    outputs = read(ask(client, image_tensor(scan, scan), path, outputs=asked))
+    [found, _] = client.post(
+        "/api/predict", data={"image": [(io.BytesIO(scan), "a.jpg"), (io.BytesIO(scan), "b.jpg")]}
+    ).get_json()["predictions"]
+    assert outputs["tumor_probability"]["data"][0] == pytest.approx(found["tumor_probability"])
+    assert outputs["uncertain"]["data"] == [found["uncertain"]] * 2
+    assert outputs["lesion"]["shape"] == [2, 16, 16]
+    assert max(outputs["lesion"]["data"]) == pytest.approx(found["lesion"]["score"], abs=1e-3)
 
 
 @pytest.mark.parametrize("rest", ["", "/ready", "/infer"])

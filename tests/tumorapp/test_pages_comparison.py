@@ -1,12 +1,13 @@
 """On what models agree that differ in their classes."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from brainscan import Examination
-from brainscan.bundle import Card
+from brainscan.bundle import Card, Decision
 from brainscan.examine import Reading
 from brainscan.scan import Box, PreparedScan
 from tumorapp.pages.comparison import Comparison
@@ -66,6 +67,21 @@ def test_uncertain_answers_do_not_count(opine: Callable[..., Examination]) -> No
     against = opine("c", healthy=0.69, tumor=0.31)
     assert [one.uncertain for one in (sure, unsure, against)] == [False, True, True]
     comparison = Comparison([sure, unsure, against])
-    assert comparison.certain == [sure]
+    assert comparison.decided == [sure]
     assert (comparison.tumors, comparison.agrees) == (1, True)
     assert comparison.kinds == [("glioma", 1)]
+
+
+def test_a_tumour_of_an_open_kind_counts_as_a_tumour(opine: Callable[..., Examination]) -> None:
+    decision = Decision(0.5, (0.4, 0.6), 0.7, kind_from={"glioma": 0.1, "pituitary": 0.1})
+    shares = {"glioma": 0.5, "pituitary": 0.45, "notumor": 0.05}
+    known = opine("a", **shares)
+    kind_open = replace(known, card=replace(known.card, decision=decision))
+    undecided = replace(kind_open, probabilities={"glioma": 0.5, "pituitary": 0, "notumor": 0.5})
+    unknown = replace(known, reading=replace(known.reading, resembles_scan=False))
+    opinions = [kind_open, undecided, unknown]
+    verdicts = ["tumor-kind-unclear", "unclear", "not-recognised"]
+    assert [one.verdict for one in opinions] == verdicts
+    comparison = Comparison(opinions)
+    assert comparison.decided == [kind_open]
+    assert (comparison.tumors, comparison.kinds) == (1, [])

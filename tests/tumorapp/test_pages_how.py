@@ -3,6 +3,7 @@
 import base64
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from brainscan.scan import Picture, ScanSpecification, read_picture, read_scan
+from tests.cards import POINTING, VERDICTS, draw_measurement
 from tumorapp import create_app
 from tumorapp.pages.layers import Layer
 from tumorapp.pages.steps import show_layer, show_tracing
@@ -132,6 +134,44 @@ class TestPage:
         text = app.test_client().get("/how", headers=HTML).text
         assert "Extreme points" not in text
         assert text.count("This model has no convolutions") == 2
+
+    @pytest.mark.parametrize("verdict", ["tumor", "no-tumor", "not-recognised"])
+    def test_a_network_with_a_lesion_map(
+        self, tmp_path: Path, publish_model: Publish, form: Form, scan: bytes, verdict: str
+    ) -> None:
+        publish_model(tmp_path, **VERDICTS[verdict])
+        app = create_app({"MODELS_DIR": tmp_path, "JOBS_DIR": tmp_path / "jobs"})
+        sent = form(("image", "scan.jpg", scan))
+        text = app.test_client().post("/how", **sent, headers=HTML).text
+        assert "The lesion map</h2>" in text
+        assert "has 16\u00a0×\u00a016 cells" in text
+        assert ("and nothing is marked" in text) is (verdict != "tumor")
+        assert ('<g class="lesion">' in text) is (verdict == "tumor")
+        assert "of layer 1" in text
+        assert ("<details" in text) is (verdict == "not-recognised")
+
+    def test_the_steps_of_a_decoder(
+        self, tmp_path: Path, publish_model: Publish, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        publish_model(tmp_path, **VERDICTS["tumor"])
+        maps = np.zeros((5, 8, 8), np.float32)
+        layers = [Layer(1, 1, maps), Layer(1, 2, maps, decoder=True), Layer(2, 2, maps, True)]
+        monkeypatch.setattr("tumorapp.pages.how.read_layers", lambda *_: layers)
+        app = create_app({"MODELS_DIR": tmp_path, "JOBS_DIR": tmp_path / "jobs"})
+        text = app.test_client().get("/how", headers=HTML).text
+        assert "From coarse to fine</h2>" in text
+        assert text.count('alt="Map 5 of layer 1"') == 1
+        assert [f"Step {number} of 2: 5 maps of" in text for number in (1, 2)] == [True, True]
+        assert 'alt="Map 5 of step 2"' in text
+
+    def test_a_map_that_is_shown_nowhere_else(self, tmp_path: Path, publish_model: Publish) -> None:
+        worse = draw_measurement(pointing=replace(POINTING, peak=0.1))
+        publish_model(tmp_path, measurement=worse)
+        app = create_app({"MODELS_DIR": tmp_path, "JOBS_DIR": tmp_path / "jobs"})
+        text = app.test_client().get("/how", headers=HTML).text
+        assert "in 10% of 8 scans (middle of the head: 20%)" in text
+        assert "So it is shown here only" in text
+        assert "The scan with the heat map over it" in text
 
     def test_a_graph_that_has_gone(self, app: Flask, models_dir: Path) -> None:
         app = create_app({"MODELS_DIR": models_dir, "JOBS_DIR": models_dir.parent / "jobs"})

@@ -93,6 +93,33 @@ def test_any_architecture(tmp_path: Path, make: Make, shown: Any) -> None:
     assert shape_of(tmp_path) == shown
 
 
+def with_a_decoder(source: Any) -> Any:
+    """Halves the maps twice and enlarges them again, joined by those of the same size."""
+    fine = ops.relu(convolve(source, 4, stride=2))
+    coarse = ops.relu(convolve(fine, 6, stride=2))
+    larger = ops.interpolate(
+        coarse,
+        [16, 16],
+        "linear_onnx",
+        "sizes",
+        axes=[2, 3],
+        coordinate_transformation_mode="half_pixel",
+    )
+    joined = ops.add(larger, convolve(fine, 6, kernel=1))
+    return ops.relu(convolve(ops.relu(convolve(joined, 5)), 3, kernel=1))
+
+
+def test_the_steps_of_a_decoder_follow(tmp_path: Path) -> None:
+    save_graph(tmp_path, with_a_decoder)
+    seen = read_layers(tmp_path, 0, PIXELS)
+    found = [(one.decoder, one.number, one.count, one.maps.shape) for one in seen]
+    assert found == [
+        (False, 1, 2, (4, 16, 16)),
+        (False, 2, 2, (6, 8, 8)),
+        (True, 1, 1, (3, 16, 16)),
+    ]
+
+
 def test_maps_are_those_after_the_activation_and_stay(tmp_path: Path) -> None:
     save_graph(tmp_path, two_convolutions)
     first, second = read_layers(tmp_path, 1, PIXELS)

@@ -1,12 +1,14 @@
 """Many scans from the page: each by itself, whatever the others are."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from tests.cards import VERDICTS
 from tumorapp import create_app
 
 Form = Callable[..., dict[str, Any]]
@@ -19,8 +21,37 @@ def test_they_are_predicted_as_the_api_does(client: FlaskClient, scan: bytes, fo
     assert (answer["model"], answer["version"]) == ("binary-cnn", "1")
     words = [result.pop("words") for result in answer["results"]]
     assert answer["results"] == expected["predictions"]
-    assert [word["label"] in {"Tumour", "No tumour"} for word in words] == [True, True]
+    assert [word["finding"] in {"Tumour", "No tumour found"} for word in words] == [True, True]
     assert words[0]["confidence"].endswith("%")
+    assert words[0]["share"] == answer["results"][0]["confidence"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "finding", "of", "remarks"),
+    [
+        ("tumor-kind-unclear", "Tumour, kind unclear", "of a tumour", "Still possible: "),
+        ("unclear", "Unclear whether there is a tumour", "of a tumour", ""),
+        ("not-recognised", "Not recognised as an MRI slice of a head", "", ""),
+    ],
+)
+def test_what_is_left_open_is_said(
+    tmp_path: Path,
+    publish_model: Callable[..., Path],
+    scan: bytes,
+    form: Form,
+    verdict: str,
+    finding: str,
+    of: str,
+    remarks: str,
+) -> None:
+    publish_model(tmp_path, **VERDICTS[verdict])
+    client = create_app({"MODELS_DIR": tmp_path}).test_client()
+    [found] = client.post("/many", **form(("image", "a.jpg", scan))).get_json()["results"]
+    words = found["words"]
+    assert (found["verdict"], words["finding"], words["of"]) == (verdict, finding, of)
+    assert words["share"] == (found["tumor_probability"] if of else None)
+    assert words["remarks"].startswith(remarks)
+    assert bool(words["remarks"]) is bool(remarks)
 
 
 def test_a_bad_file_does_not_stop_the_rest(client: FlaskClient, scan: bytes, form: Form) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from brainscan.bundle import Intervals
-from tests.cards import GRAPHS, draw_measurement
+from tests.cards import GRAPHS, POINTING, VERDICTS, draw_measurement
 from tumorapp import create_app
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -82,6 +82,19 @@ def app(tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., P
     app = create_app({"MODELS_DIR": root, "MAX_UPLOAD_MB": 1})
     app.config["MAX_CONTENT_LENGTH"] = 200_000  # so that no test has to send a megabyte
     return app
+
+
+@pytest.fixture(scope="module")
+def judging(tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., Path]) -> Flask:
+    """The application with a model for each verdict, and two with heat maps."""
+    root = tmp_path_factory.mktemp("models")
+    figures = draw_measurement(pointing=replace(POINTING, peak=0.9, dice=0.72))
+    for verdict, changes in VERDICTS.items():
+        publish_model(root, verdict, measurement=figures, **changes)
+    publish_model(root, "grad-cam", measurement=figures)
+    worse = draw_measurement(pointing=replace(POINTING, peak=0.1))
+    publish_model(root, "grad-cam-astray", measurement=worse)
+    return create_app({"MODELS_DIR": root})
 
 
 class TestForm:
@@ -203,7 +216,7 @@ class TestResult:
         assert without_time(parts) == without_time(whole)
         assert "<html" not in parts
         ids = [found["id"] for _, found in Page(parts).elements if "id" in found]
-        assert ids == ["heat", "crop", "result", "error"]
+        assert ids == ["heat", "lesion", "crop", "caption", "result", "error"]
 
     def test_the_crop_is_outlined_on_the_whole_scan(
         self, client: FlaskClient, draw_scan: Callable[..., bytes]
@@ -218,7 +231,7 @@ class TestResult:
     def test_a_scan_that_was_not_cropped_has_no_outline(self, client: FlaskClient) -> None:
         page = Page(send(client, draw_photograph()).text)
         assert "hidden" in page.by_id("crop")
-        assert "This does not look like an MRI slice of a head" in page.text
+        assert "Not recognised as an MRI slice of a head" in page.text
 
     def test_a_low_confidence_is_told(self, client: FlaskClient, scan: bytes) -> None:
         sure, unsure = (
@@ -226,6 +239,94 @@ class TestResult:
         )
         assert "Uncertain" not in sure
         assert "Uncertain: the model&#39;s confidence is only 62%." in unsure
+
+
+class TestVerdicts:
+    """Five models, each of which gives every scan one of the five verdicts."""
+
+    @pytest.fixture
+    def client(self, judging: Flask) -> FlaskClient:
+        return judging.test_client()
+
+    @pytest.mark.parametrize(
+        ("verdict", "headline", "stated"),
+        [
+            ("tumor", "Pituitary tumour", "{confidence:.1%} confidence"),
+            (
+                "tumor-kind-unclear",
+                "Tumour, kind unclear",
+                "{tumor_probability:.1%} probability of a tumour Still possible: Pituitary tumour",
+            ),
+            (
+                "unclear",
+                "Unclear whether there is a tumour",
+                "{tumor_probability:.1%} probability of a tumour The probability is too high",
+            ),
+            ("no-tumor", "No tumour found", "{confidence:.1%} confidence That does not rule"),
+            ("not-recognised", "Not recognised as an MRI slice of a head", " Such a slice is grey"),
+        ],
+    )
+    def test_each_has_a_headline_and_says_how_probable_it_is(
+        self, client: FlaskClient, scan: bytes, verdict: str, headline: str, stated: str
+    ) -> None:
+        sent = {"image": (io.BytesIO(scan), "scan.jpg"), "model": verdict}
+        [found] = client.post("/api/predict", data=sent).get_json()["predictions"]
+        assert found["verdict"] == verdict
+        response = send(client, scan, model=verdict, heatmap="1")
+        page = Page(response.text)
+        assert f"scan.jpg {headline} {stated.format(**found).strip()}" in page.text
+        assert page.text.startswith(f"{headline} · TumorApp")
+        assert page.by_id("result")["data-finding"] == headline
+        assert "healthy" not in response.text.lower().replace("healthy brain", "")
+
+    @pytest.mark.parametrize("verdict", VERDICTS)
+    def test_what_it_marks_lies_over_the_scan(
+        self, client: FlaskClient, scan: bytes, verdict: str
+    ) -> None:
+        page = Page(send(client, scan, model=verdict, heatmap="1").text)
+        assert "hidden" in page.by_id("heat")
+        if verdict in ("no-tumor", "not-recognised"):
+            assert "hidden" in page.by_id("lesion")
+            assert page.by_id("caption")["data-map"] == "none"
+            return
+        assert page.by_id("lesion")["viewbox"] == "0 0 200 220"
+        [points] = [found["points"] for found in page.all("polygon")]
+        x, y = zip(*(map(float, place.split(",")) for place in points.split()), strict=True)
+        assert (min(x), max(x)) == pytest.approx((100, 140), abs=10)  # the spot of draw_head
+        assert (min(y), max(y)) == pytest.approx((99, 143), abs=10)
+        area = re.search(r"the region that the model marks, (\d)% of the head", str(page.elements))
+        assert area
+        assert f"The model marks this region ({area[1]}% of the head)" in page.text
+        assert "peak lies in the tumour in 90% of 8 scans (middle of the head: 20%)" in page.text
+
+    def test_what_would_have_been_said_is_folded_away(
+        self, client: FlaskClient, scan: bytes
+    ) -> None:
+        text = send(client, scan, model="not-recognised").text
+        before, _, after = text.partition("<details")
+        assert "Glioma" not in before[before.index("<article") :]
+        assert "What the model would have said" in after
+        assert 'class="top"' not in after
+
+    def test_a_heat_map_is_shown_with_its_figure_or_not_at_all(
+        self, client: FlaskClient, scan: bytes
+    ) -> None:
+        good = Page(send(client, scan, model="grad-cam", heatmap="1").text)
+        assert good.by_id("heat")["src"].startswith("data:image/png")
+        assert "peak lies in the tumour in 90% of 8 scans" in good.text
+        astray = Page(send(client, scan, model="grad-cam-astray", heatmap="1").text)
+        assert "hidden" in astray.by_id("heat")
+        assert "The heat map is left out" in astray.text
+        assert "class" not in astray.by_id("heat")
+
+    def test_all_of_them_are_compared(self, client: FlaskClient, scan: bytes) -> None:
+        response = send(client, scan, "/compare/parts", model="tumor")
+        page = Page(response.text)
+        assert "The models disagree: 2 of 5 call it a tumour." in page.text
+        assert "2 uncertain answers are not counted." in page.text
+        assert "Tumour, kind unclear Still possible: Pituitary tumour" in page.text
+        assert len(list(page.all("polygon"))) == 3
+        assert response.text.count("<image ") == 1  # the scan is there once
 
 
 class TestPrecision:
@@ -306,7 +407,7 @@ class TestComparison:
     def test_one_certain_answer_is_nothing_to_compare(
         self, client: FlaskClient, scan: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("brainscan.examine.UNCERTAIN_BELOW", 1.0)
+        monkeypatch.setattr("brainscan.verdict.UNCERTAIN_BELOW", 1.0)
         page = Page(send(client, scan, "/compare/parts").text)
         assert "Fewer than two answers are certain enough to be compared." in page.text
         assert "agree:" not in page.text

@@ -13,14 +13,15 @@ from flask import Flask
 from flask.testing import FlaskClient
 from pypdf import PdfReader
 
-from brainscan import Examination, Message
+from brainscan import Examination, Lesion, Message
 from brainscan.bundle import Card, Intervals
 from brainscan.examine import Reading
 from brainscan.scan import Box, Picture, PreparedScan, ScanSpecification
-from tests.cards import GRAPHS, draw_measurement
+from tests.cards import GRAPHS, VERDICTS, draw_measurement
+from tumorapp import create_app
 from tumorapp.language import translation
 from tumorapp.report.api import name_report
-from tumorapp.report.pdf import CAUTION, NOTICE, Report, draw_report, make_plain
+from tumorapp.report.pdf import CAUTION, NOTICE, Report, draw_lesion, draw_report, make_plain
 
 PROJECT = Path(__file__).parents[2]
 Form = Callable[..., dict[str, Any]]
@@ -183,6 +184,45 @@ def test_no_accuracy_and_no_crop(make_card: Callable[..., Card]) -> None:
     _, text = read(draw_report(report))
     assert "unknown" in text
     assert "none: the whole scan" in text
+
+
+@pytest.mark.parametrize(
+    ("verdict", "pictures", "expected"),
+    [
+        ("tumor", 2, ["Pituitary tumour", "The model marks this region: "]),
+        ("tumor-kind-unclear", 2, ["Tumour, kind unclear", "probability of a tumour", "Still"]),
+        ("unclear", 2, ["Unclear whether there is a tumour", "probability of a tumour"]),
+        ("no-tumor", 1, ["No tumour found", "The model marks no region."]),
+        (
+            "not-recognised",
+            1,
+            ["Not recognised as an MRI slice of a head", "What the model would have said: No"],
+        ),
+    ],
+)
+def test_each_verdict(
+    tmp_path: Path,
+    publish_model: Callable[..., Path],
+    form: Form,
+    scan: bytes,
+    verdict: str,
+    pictures: int,
+    expected: list[str],
+) -> None:
+    publish_model(tmp_path, **VERDICTS[verdict])
+    client = create_app({"MODELS_DIR": tmp_path}).test_client()
+    reader, text = read(client.post("/report", **form(("image", "a.jpg", scan))).data)
+    assert [words for words in expected if words not in text] == []
+    assert len(reader.pages[0].images) == pictures
+
+
+def test_the_region_is_drawn_where_it_is() -> None:
+    square = ((0.2, 0.4), (0.6, 0.4), (0.6, 0.8), (0.2, 0.8))
+    drawn = draw_lesion(np.full((200, 400), 90, np.uint8), Lesion((0.4, 0.6), (square,), 0.1, 1.0))
+    rows, columns = np.nonzero(drawn[..., 0] != drawn[..., 2])
+    assert (columns.min(), columns.max()) == pytest.approx((80, 240), abs=2)
+    assert (rows.min(), rows.max()) == pytest.approx((80, 160), abs=2)
+    assert (drawn[120, 160] == 90).all()  # what is inside stays as it is
 
 
 def test_it_is_documented(client: FlaskClient) -> None:

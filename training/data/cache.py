@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 import brainscan.scan
 from brainscan.files import lock, move_into_place, staging_folder, sweep
-from brainscan.scan import ScanError, ScanSpecification, prepare_scan, read_picture
+from brainscan.scan import (
+    PreparedScan,
+    ScanError,
+    ScanSpecification,
+    prepare_scan,
+    read_picture,
+)
 from training.processes import work_through
 
 THUMBNAIL_SIDE = 32
@@ -22,8 +28,8 @@ THUMBNAIL_SIDE = 32
 _LOCK_FILE = ".lock"
 _STAGING_PREFIX = ".preparing-"
 
-# Pixels, thumbnail, and whether the crop was degenerate; or why a file is skipped.
-_Prepared = tuple[NDArray[np.uint8], NDArray[np.uint8], bool] | str
+# A scan and the thumbnail of its picture; or why a file is skipped.
+_Prepared = tuple[PreparedScan, NDArray[np.uint8]] | str
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +40,8 @@ class PreparedArrays:
         rows: index of each row's file in the list that was asked for; skipped files have none.
         pixels: uint8, shape (rows, size, size, 1), 0 to 255.
         thumbnails: uint8, shape (rows, 32, 32): the whole pictures, to compare scans by.
+        boxes: float64, shape (rows, 4): left, top, right and bottom of what was kept of the
+            picture, as fractions of its width and height.
         skipped: index and reason, for each file that could not be read.
         uncropped: indices of the files whose crop was degenerate: the whole picture was kept.
         manifest: SHA-256 over the contents of all files in order.
@@ -42,6 +50,7 @@ class PreparedArrays:
     rows: NDArray[np.int64]
     pixels: NDArray[np.uint8]
     thumbnails: NDArray[np.uint8]
+    boxes: NDArray[np.float64]
     skipped: tuple[tuple[int, str], ...]
     uncropped: tuple[int, ...]
     manifest: str
@@ -62,7 +71,7 @@ def prepare_arrays(
     """
     manifest = _hash(map(_file_digest, files))
     code = [path.read_text() for path in sorted(Path(brainscan.scan.__path__[0]).glob("*.py"))]
-    key = _hash([manifest, json.dumps(asdict(specification)), *code])
+    key = _hash([manifest, json.dumps(asdict(specification)), *code, Path(__file__).read_text()])
     folder = cache / key[:32]
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
@@ -74,6 +83,7 @@ def prepare_arrays(
         rows=np.array(index["rows"], dtype=np.int64),
         pixels=np.load(folder / "pixels.npy", mmap_mode="r"),
         thumbnails=np.load(folder / "thumbnails.npy"),
+        boxes=np.load(folder / "boxes.npy"),
         skipped=tuple((row, reason) for row, reason in index["skipped"]),
         uncropped=tuple(index["uncropped"]),
         manifest=manifest,
@@ -86,17 +96,20 @@ def _fill(folder: Path, files: Sequence[Path], specification: ScanSpecification)
     index: dict[str, list[Any]] = {"rows": rows, "skipped": [], "uncropped": []}
     pixels = np.empty((len(files), specification.size, specification.size, 1), np.uint8)
     thumbnails = np.empty((len(files), THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
+    boxes = np.empty((len(files), 4))
     prepare = partial(_prepare_one, specification)
     for number, prepared in enumerate(work_through(prepare, files, "Preparing scans")):
         if isinstance(prepared, str):
             index["skipped"].append((number, prepared))
             continue
-        pixels[len(rows)], thumbnails[len(rows)], degenerate = prepared
+        scan, thumbnails[len(rows)] = prepared
+        pixels[len(rows)], boxes[len(rows)] = scan.pixels, np.divide(scan.box, scan.whole * 2)
         rows.append(number)
-        index["uncropped"] += [number] * degenerate
+        index["uncropped"] += [number] * (not scan.found_head)
     with staging_folder(folder, _STAGING_PREFIX) as staging:
         np.save(staging / "pixels.npy", pixels[: len(rows)])
         np.save(staging / "thumbnails.npy", thumbnails[: len(rows)])
+        np.save(staging / "boxes.npy", boxes[: len(rows)])
         (staging / "index.json").write_text(json.dumps(index), encoding="utf-8")
         move_into_place(staging, folder)
 
@@ -108,7 +121,7 @@ def _prepare_one(specification: ScanSpecification, path: Path) -> _Prepared:
         return str(error)
     prepared = prepare_scan(picture, specification)
     thumbnail = cv2.resize(picture.grey, 2 * (THUMBNAIL_SIDE,), interpolation=cv2.INTER_AREA)
-    return prepared.pixels, np.asarray(thumbnail, np.uint8), not prepared.found_head
+    return prepared, np.asarray(thumbnail, np.uint8)
 
 
 def _file_digest(path: Path) -> str:

@@ -9,10 +9,17 @@ from numpy.typing import NDArray
 
 from brainscan.bundle.sentences import NO_HEALTHY_CLASS, UNNAMED_TUMOURS
 from brainscan.scan import ScanSpecification
-from training.data.audit import find_leaks, group_near_duplicates
+from training.data.audit import (
+    find_leaks,
+    find_nearest,
+    group_near_duplicates,
+    join_groups,
+    list_members,
+)
 from training.data.audit.manifest import read_manifest
 from training.data.cache import PreparedArrays, prepare_arrays
-from training.data.folders import ScanTree, describe_layout, read_tree
+from training.data.folders import ScanFile, ScanTree, describe_layout, read_tree
+from training.data.outlines import Outline, mirror
 from training.data.sources import SOURCES, DataError, Source
 from training.task import Task
 
@@ -31,6 +38,10 @@ class Dataset:
             named come last.
         groups: int64, shape (scans,): near-duplicate groups. None holds both named and unnamed
             scans.
+        outlines: of the tumour on each scan as a model takes it, as fractions of its side; empty
+            where there is no tumour, None where nobody has outlined it.
+        patients: int64, shape (scans,): of whom each scan is, where that is known; a scan of
+            nobody known has a number of its own, near-duplicates one together.
         parts: "train", "test" or None for each scan: the data set's own folders.
         manifest: SHA-256 over the contents of all files.
         contradictions: scans that were dropped, as a near-duplicate carries another label.
@@ -46,6 +57,8 @@ class Dataset:
     labels: NDArray[np.int64]
     groups: NDArray[np.int64]
     parts: tuple[str | None, ...]
+    outlines: tuple[Outline | None, ...]
+    patients: NDArray[np.int64]
     manifest: str
     contradictions: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
@@ -124,6 +137,8 @@ def _assemble(trees: Sequence[ScanTree], task: Task, arrays: PreparedArrays) -> 
     skipped = tuple((listed[row].name, reason) for row, reason in arrays.skipped)
     _check_remaining(task, labels, [f"{name}: {reason}" for name, reason in skipped])
     groups = group_near_duplicates(arrays.thumbnails)
+    outlines = _place_outlines(trees, listed, arrays, groups)
+    patients = _number_patients(trees, scans, groups)
     contradictory = task.find_contradictions(groups, labels)
     contradictions = tuple(scans[row].name for row in contradictory)
     named = np.nonzero(task.is_named(labels))[0]
@@ -144,6 +159,11 @@ def _assemble(trees: Sequence[ScanTree], task: Task, arrays: PreparedArrays) -> 
         labels=labels[rows],
         groups=groups[rows],
         parts=tuple(scans[row].part for row in rows),
+        outlines=tuple(
+            () if task.healthy is not None and labels[row] == task.healthy else outlines[row]
+            for row in rows
+        ),
+        patients=patients[rows],
         manifest=arrays.manifest,
         contradictions=contradictions,
         skipped=skipped,
@@ -151,6 +171,50 @@ def _assemble(trees: Sequence[ScanTree], task: Task, arrays: PreparedArrays) -> 
         notes=(*notes, *_note_classes(task, len(nameless))),
         sources=tuple(SOURCES[tree.name] for tree in trees if tree.name in SOURCES),
     )
+
+
+def _place_outlines(
+    trees: Sequence[ScanTree],
+    listed: Sequence[ScanFile],
+    arrays: PreparedArrays,
+    groups: NDArray[np.int64],
+) -> list[Outline | None]:
+    """Give the outline on each scan as it was cropped; a copy takes that of what it copies."""
+    known = {
+        f"{tree.name}/{name}": outline
+        for tree in trees
+        for name, outline in tree.annotations.outlines.items()
+    }
+    found = [known.get(listed[row].name) for row in arrays.rows]
+    for members in list_members(groups) if known else ():
+        given = [row for row in members if found[row]]
+        if not given:
+            continue
+        for row in members:
+            if not found[row]:
+                source, mirrored = find_nearest(arrays.thumbnails, row, given)
+                outline = found[source] or ()
+                found[row] = mirror(outline) if mirrored else outline
+    return [
+        outline and tuple((one - box[:2]) / (box[2:] - box[:2]) for one in outline)
+        for outline, box in zip(found, arrays.boxes, strict=True)
+    ]
+
+
+def _number_patients(
+    trees: Sequence[ScanTree], scans: Sequence[ScanFile], groups: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Number the patients: whose scans share a near-duplicate group are one."""
+    known = {
+        f"{tree.name}/{name}": patient
+        for tree in trees
+        for name, patient in tree.annotations.patients.items()
+    }
+    names = [
+        known.get(scan.name, f"group {group}") for scan, group in zip(scans, groups, strict=True)
+    ]
+    _, numbers = np.unique(names, return_inverse=True)
+    return join_groups(groups, numbers)
 
 
 def _note_classes(task: Task, nameless: int) -> list[str]:

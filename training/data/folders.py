@@ -10,6 +10,7 @@ from typing import Literal
 
 from brainscan.bundle.sentences import EXCLUDED, NEXT_TO_CLASSES, UNKNOWN_CLASS
 from brainscan.scan.formats import list_endings
+from training.data.outlines import Annotations, is_mask, read_annotations
 from training.data.sources import CANONICAL_CLASSES, DataError, canonical_class
 
 # A validation folder takes part in development, so it counts as training: `test` stays untouched.
@@ -53,6 +54,7 @@ class ScanTree:
         scans: ordered by path.
         excluded: how many images each pattern left out; those that matched none are missing.
         notes: a sentence for each folder or pattern that left images out.
+        annotations: outlines and patients.
     """
 
     root: Path
@@ -60,6 +62,7 @@ class ScanTree:
     scans: tuple[ScanFile, ...]
     excluded: Mapping[str, int]
     notes: tuple[str, ...]
+    annotations: Annotations
 
 
 def describe_layout() -> str:
@@ -111,7 +114,8 @@ def read_tree(root: Path, *, exclude: Sequence[str] = ()) -> ScanTree:
     )
     if not scans:
         raise DataError("\n".join([f"No labelled image in {root}.", *notes, describe_layout()]))
-    return ScanTree(root, name, scans, excluded, tuple(notes))
+    annotations = read_annotations(root, (path for path in images if path.parent in labels))
+    return ScanTree(root, name, scans, excluded, tuple(notes), annotations)
 
 
 def list_scans(labels: Mapping[Path, str], *, exclude: Sequence[str] = ()) -> list[ScanTree]:
@@ -136,7 +140,8 @@ def list_scans(labels: Mapping[Path, str], *, exclude: Sequence[str] = ()) -> li
             for path in kept
         )
         notes = tuple(EXCLUDED.format(count, repr(pattern)) for pattern, count in excluded.items())
-        trees.append(ScanTree(root, name, scans, excluded, notes))
+        annotations = read_annotations(root, kept)
+        trees.append(ScanTree(root, name, scans, excluded, notes, annotations))
     return trees
 
 
@@ -156,7 +161,9 @@ def _images(root: Path) -> Iterator[Path]:
         seen.add(real)
         subfolders[:] = sorted(f for f in subfolders if not f.startswith((".", "__MACOSX")))
         for file in files:
-            if not file.startswith(".") and file.lower().endswith(endings):
+            if file.startswith(".") or is_mask(Path(file)):
+                continue
+            if file.lower().endswith(endings):
                 yield (Path(folder) / file).relative_to(root)
 
 

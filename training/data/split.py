@@ -8,10 +8,14 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, train_test_split
 
 from training.data.dataset import Dataset
+from training.data.outlines import Outline
 
-Protocol = Literal["official", "random-75-25", "random-80-20", "grouped"]
+Protocol = Literal[
+    "official", "random-75-25", "random-80-20", "grouped", "patient", "leave-one-source-out"
+]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
+BY_PATIENT = ("patient", "leave-one-source-out")
 GROUPED_TEST_FOLDS = 7
 VALIDATION_FOLDS = 10
 _RANDOM_TEST_FRACTIONS: dict[Protocol, float] = {"random-75-25": 0.25, "random-80-20": 0.2}
@@ -31,11 +35,13 @@ class Part:
         inputs: what a model takes: scans, uint8, shape (rows, size, size, 1); or their features.
         labels: int64, shape (rows,), as `Task` numbers them.
         groups: int64, shape (rows,): near-duplicate groups.
+        outlines: of the tumours, as `Dataset` has them.
     """
 
     inputs: NDArray[Any]
     labels: NDArray[np.int64]
     groups: NDArray[np.int64]
+    outlines: tuple[Outline | None, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +62,12 @@ class Split:
     unnamed_test: Rows
 
     @property
+    def groups(self) -> Rows:
+        """What was kept together, of each scan of the data set: copies, or slices of a patient."""
+        data = self.dataset
+        return data.patients if self.protocol in BY_PATIENT else data.groups
+
+    @property
     def sizes(self) -> dict[str, int]:
         """How many scans each part holds."""
         return {name: len(getattr(self, name)) for name in ("train", "validation", "test")}
@@ -64,7 +76,8 @@ class Split:
         """Give the scans of some rows, in that order."""
         chosen = np.concatenate(rows)
         data = self.dataset
-        return Part(data.pixels[chosen], data.labels[chosen], data.groups[chosen])
+        outlines = tuple(data.outlines[row] for row in chosen)
+        return Part(data.pixels[chosen], data.labels[chosen], data.groups[chosen], outlines)
 
 
 def split_scans(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
@@ -78,6 +91,12 @@ def split_scans(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
     - `grouped`: a seventh to test and a tenth of the rest to validate, and near-duplicates,
       mirrored ones too, stay together.
 
+    - `patient`: as `grouped`, and all slices of a patient stay together, and so does whatever is a
+      near-duplicate of one of them.
+
+    - `leave-one-source-out`: the last of the folders is tested on, and no near-duplicate of its
+      scans trains; the rest is divided as `patient` does.
+
     Of tumours whose kind is not named, a seventh is tested on, copies kept together.
 
     Args:
@@ -88,7 +107,8 @@ def split_scans(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
     Raises:
         SplitError: no Testing folder for `official`, or too few scans or groups of a class.
     """
-    labels, groups = dataset.labels, dataset.groups
+    labels = dataset.labels
+    groups = dataset.patients if protocol in BY_PATIENT else dataset.groups
     named = dataset.task.is_named(labels)
     everything, nameless = np.nonzero(named)[0], np.nonzero(~named)[0]
     if protocol == "official":
@@ -100,6 +120,10 @@ def split_scans(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
             )
         rest, test = everything[~is_test], everything[is_test]
         train, validation = _divide_groups(rest, labels, groups, VALIDATION_FOLDS, seed)
+    elif protocol == "leave-one-source-out":
+        rest, test = _leave_last_source(dataset, everything)
+        train, validation = _divide_groups(rest, labels, groups, VALIDATION_FOLDS, seed)
+        nameless = nameless[~np.isin(groups[nameless], groups[test])]
     elif protocol in _RANDOM_TEST_FRACTIONS:
         fraction = _RANDOM_TEST_FRACTIONS[protocol]
         rest, test = _divide_at_random(everything, labels, fraction, seed)
@@ -111,6 +135,19 @@ def split_scans(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
     return Split(
         dataset, protocol, train, validation, test, *_divide_nameless(nameless, groups, seed)
     )
+
+
+def _leave_last_source(dataset: Dataset, scans: Rows) -> tuple[Rows, Rows]:
+    """Divide scans into those that share nothing with the last folder, and that folder's."""
+    sources = np.array([dataset.names[row].partition("/")[0] for row in scans])
+    is_test = sources == sources[-1]
+    if is_test.all():
+        raise SplitError(
+            "The protocol leave-one-source-out needs two folders or more; the last one is tested "
+            "on. Pass --data again, or use --protocol patient or grouped."
+        )
+    shared = np.isin(dataset.patients[scans], dataset.patients[scans[is_test]])
+    return scans[~shared], scans[is_test]
 
 
 def _divide_nameless(scans: Rows, groups: Rows, seed: int) -> tuple[Rows, Rows]:

@@ -39,6 +39,9 @@ class Recipe:
         normalisation: "kept" lets a pretrained network's batch normalisation keep ImageNet's
             statistics; "keras" and "pytorch" let it learn its own, which follow the scans with the
             momentum of the network's layers in Keras, or with PyTorch's.
+        schedule: of the learning rate: "plateau" cuts it where the validation loss no longer
+            falls; "cosine" lets it rise for 200 steps and then fall to zero at the last epoch.
+        drawn: how many scans an epoch of a lesion network draws, with as many of each class.
     """
 
     epochs: int = 30
@@ -54,6 +57,8 @@ class Recipe:
     every_copy: bool = False
     balanced: bool = True
     normalisation: Literal["kept", "keras", "pytorch"] = "kept"
+    schedule: Literal["plateau", "cosine"] = "plateau"
+    drawn: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,9 @@ class Architecture:
         load: fills such a model with pretrained weights, "imagenet" or a file; None where the
             network is trained from scratch. Raises WeightsError.
         binary: whether it tells tumour from healthy through one sigmoid neuron.
+        lesion: whether it gives a lesion map: its outputs are then "probabilities" and "lesion"
+            (batch, rows, columns), 0 to 1. It is never trained with a frozen backbone, and its last
+            dense layer may be reached on more ways than through pools.
         recipe: its default training.
     """
 
@@ -99,6 +107,7 @@ class Architecture:
     make: Callable[[int, int], "keras.Model"]
     load: Callable[["keras.Model", str | Path], None] | None = None
     binary: bool = False
+    lesion: bool = False
     recipe: Recipe = field(default_factory=Recipe)
 
     @property

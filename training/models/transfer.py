@@ -76,7 +76,22 @@ def load_backbone(model: keras.Model, weights: str | Path, *, backbone: _Backbon
     Raises:
         WeightsError: nothing can be downloaded, or the file is missing or of another network.
     """
-    make = partial(backbone.application, include_top=False, input_shape=(224, 224, 3))
+    source = read_application(backbone.application, weights)
+    model.set_weights([*source.get_weights(), *model.layers[-1].get_weights()])
+    _set_statistics(model)
+
+
+def read_application(application: Callable[..., keras.Model], weights: str | Path) -> keras.Model:
+    """Give an application without its top, with weights.
+
+    Args:
+        application: of `keras.applications`.
+        weights: "imagenet" (Keras downloads them) or a file: `.weights.h5`, `.h5` or `.keras`.
+
+    Raises:
+        WeightsError: nothing can be downloaded, or the file is missing or of another network.
+    """
+    make = partial(application, include_top=False, input_shape=(224, 224, 3))
     if weights == "imagenet":
         with explain_failed_download():
             source = make(weights="imagenet")
@@ -90,11 +105,10 @@ def load_backbone(model: keras.Model, weights: str | Path, *, backbone: _Backbon
         except (ValueError, OSError, KeyError) as error:
             reason = " ".join(str(error).split())
             raise WeightsError(
-                f"{weights} does not hold weights of {backbone.application.__name__} without its "
+                f"{weights} does not hold weights of {application.__name__} without its "
                 f"top: {reason}"
             ) from error
-    model.set_weights([*source.get_weights(), *model.layers[-1].get_weights()])
-    _set_statistics(model)
+    return source
 
 
 def _set_statistics(model: keras.Model) -> None:

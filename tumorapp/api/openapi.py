@@ -51,7 +51,6 @@ FILE_PROBLEMS = (
     "format-not-read",
     "damaged-image",
     "image-too-complex",
-    "not-numbers",
     "blank-image",
     "image-too-small",
 )

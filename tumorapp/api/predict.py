@@ -4,14 +4,15 @@ from typing import Any
 
 from flask import Blueprint, current_app, request
 
-from brainscan import Model
+from brainscan import Lesion, Model, Problem
 from brainscan.bundle import HEALTHY_CLASSES
 from brainscan.bundle.plain import to_plain
+from brainscan.verdict import judge
 from tumorapp.api.openapi import PREDICTION_PROBLEMS, Answer, Operation
 from tumorapp.api.schemas import (
     AnswerSchema,
     ModelsSchema,
-    OptionsSchema,
+    PredictOptionsSchema,
     describe_body,
     read_options,
 )
@@ -22,6 +23,7 @@ from tumorapp.uploads import read_files
 _ANSWER = AnswerSchema(exclude=("predictions.heatmap",))
 _ANSWER_WITH_HEATMAPS = AnswerSchema()
 _MODELS = ModelsSchema()
+_LESION = Lesion((0.41, 0.5), (((0.38, 0.46), (0.45, 0.47), (0.43, 0.55)),), 0.012, 0.98)
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 FEATURE = Feature("api", blueprint)
@@ -35,25 +37,27 @@ def show_answer() -> dict[str, Any] | None:
         return None
     first, *others = sorted(model.card.classes, key=HEALTHY_CLASSES.__contains__)
     shares = {first: 0.97, **dict.fromkeys(others, 0.03 / len(others))}
+    probabilities = {name: shares[name] for name in model.card.classes}
     prediction = {
-        "filename": "scan.jpg",
-        "label": first,
-        "tumor": model.card.is_tumor(first),
-        "confidence": shares[first],
-        "probabilities": {name: shares[name] for name in model.card.classes},
+        "name": "scan.jpg",
+        **vars(judge(model.card, probabilities, distance=None if model.familiarity is None else 0)),
+        "uncertain": False,
+        "probabilities": probabilities,
+        "lesion": _LESION if model.card.has_lesion_map else None,
         "warnings": [],
     }
-    version = str(model.card.version)
-    return {"model": model.card.name, "version": version, "predictions": [prediction]}
+    answer = {"model": model.card.name, "version": model.card.version, "predictions": [prediction]}
+    written: dict[str, Any] = _ANSWER.dump(answer)
+    return written
 
 
 @blueprint.post("/predict")
 @Operation(
     "images",
     {200: Answer("The predictions.", AnswerSchema, show_answer)},
-    PREDICTION_PROBLEMS,
-    body=lambda: describe_body(OptionsSchema),
-    query=OptionsSchema,
+    (*PREDICTION_PROBLEMS, "not-recognised"),
+    body=lambda: describe_body(PredictOptionsSchema),
+    query=PredictOptionsSchema,
 )
 def predict() -> dict[str, Any]:
     """Predict scans.
@@ -64,10 +68,13 @@ def predict() -> dict[str, Any]:
     """
     config = current_app.config
     files = read_files(request, config["MAX_IMAGES"])
-    options = read_options(request.values)
+    options = read_options(request.values, PredictOptionsSchema)
     model = _catalog().get(options.model)
     readings = [model.read(file, max_pixels=config["MAX_PIXELS"]) for file in files]
     found = model.conclude(readings, want_heatmaps=options.heatmap)
+    for one in found:
+        if options.strict and one.verdict == "not-recognised":
+            raise Problem("not-recognised", subject=one.name)
     answer = {"model": model.card.name, "version": model.card.version, "predictions": found}
     schema = _ANSWER_WITH_HEATMAPS if options.heatmap else _ANSWER
     written: dict[str, Any] = schema.dump(answer)
@@ -101,7 +108,8 @@ def _describe(model: Model) -> dict[str, Any]:
     card = model.card
     return {
         **to_plain(card),
-        "heatmap": card.feature_layer is not None,
+        "heatmap": card.has_reliable_map,
+        "lesion": card.has_lesion_map,
         "precision": model.engine.precision,
         "protocol": card.measurement.protocol if card.measurement else None,
     }

@@ -10,6 +10,7 @@ from werkzeug.datastructures import MultiDict
 from brainscan import Examination
 from brainscan.messages import KINDS, Message, Problem
 from brainscan.scan.formats import list_media_types, list_names
+from brainscan.verdict import VERDICTS
 from tumorapp.language.translation import tell
 from tumorapp.pictures import link_png
 
@@ -32,10 +33,12 @@ class Options:
     Attributes:
         model: the model's name; None for the default one.
         heatmap: whether each prediction comes with a heat map.
+        strict: whether a picture that is not recognised is refused.
     """
 
     model: str | None = None
     heatmap: bool = False
+    strict: bool = False
 
 
 # The fields have no defaults: Swagger UI would send them next to what is chosen in the form.
@@ -52,11 +55,23 @@ class ModelOptionSchema(Schema):
 
 
 class OptionsSchema(ModelOptionSchema):
-    """The options of a request for predictions."""
+    """The options of a request that may ask for heat maps."""
 
     heatmap = fields.Boolean(
         metadata={
             "description": "Whether each prediction comes with a heat map. Without it, none does.",
+            "accepted": "1, true, 0 or false",
+        },
+    )
+
+
+class PredictOptionsSchema(OptionsSchema):
+    """The options of a request for predictions."""
+
+    strict = fields.Boolean(
+        metadata={
+            "description": "Whether the request is refused if an image is not recognised as an MRI "
+            "slice of a head. Without it, such an image gets the verdict `not-recognised`.",
             "accepted": "1, true, 0 or false",
         },
     )
@@ -88,7 +103,7 @@ def read_options(
     except ValidationError as error:
         name = next(iter(error.messages_dict))
         raise refuse_option(name, values[name], accepted) from None
-    return Options(chosen.get("model") or None, chosen.get("heatmap", False))
+    return Options(**{**chosen, "model": chosen.get("model") or None})
 
 
 def refuse_option(name: str, value: str, accepted: Sequence[str]) -> Problem:
@@ -150,17 +165,71 @@ def _write_heatmap(found: Examination) -> str | None:
     return link_png(found.heatmap)
 
 
+_POINT = {"items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+
+
+class LesionSchema(Schema):
+    """The region that a model marks; takes a `brainscan.Lesion`."""
+
+    peak = fields.List(
+        fields.Float(),
+        **about(
+            "[x, y] of the point where the model's map is highest: shares of the picture's width "
+            "and height from its top left.",
+            **_POINT,
+        ),
+    )
+    outline = fields.List(
+        fields.List(fields.List(fields.Float(), metadata=_POINT)),
+        **about("A polygon of [x, y] for each part of the region, the largest first."),
+    )
+    area = fields.Float(**about("The region's area as a share of the head's, 0 to 1."))
+    score = fields.Float(**about("The map's highest value, 0 to 1."))
+
+
 class PredictionSchema(Schema):
     """The prediction for one scan; takes a `brainscan.Examination`."""
 
     filename = fields.String(attribute="name", **about("The file's name, as it was sent."))
-    label = fields.String(**about("The most probable class."))
+    verdict = fields.String(
+        **about(
+            "The answer: a tumour of the kind that `label` names; a tumour of unclear kind; no "
+            "tumour found; unclear whether there is one; or not recognised as an MRI slice of a "
+            "head, so that the rest may be meaningless.",
+            enum=VERDICTS,
+        )
+    )
+    label = fields.String(
+        **about(
+            "The most probable kind of tumour if the probability of a tumour is high enough for "
+            "one, else the class without a tumour."
+        )
+    )
     tumor = fields.Boolean(**about("Whether that class is a tumour."))
-    confidence = fields.Float(**about("Its calibrated probability, 0 to 1."))
+    tumor_probability = fields.Float(**about("The probability of a tumour of any kind, 0 to 1."))
+    confidence = fields.Float(**about("The label's calibrated probability, 0 to 1."))
+    uncertain = fields.Boolean(
+        **about(
+            "Whether the confidence is too low to rely on, the kind of tumour is unclear, or it is "
+            "unclear whether there is one."
+        )
+    )
+    in_distribution = fields.Boolean(
+        allow_none=True,
+        **about(
+            "Whether the image is like the scans that the model knows; null if the model cannot "
+            "tell."
+        ),
+    )
     probabilities = fields.Dict(
         keys=fields.String(),
         values=fields.Float(),
         **about("The probability of every class, in the model's order; they add up to 1."),
+    )
+    lesion = fields.Nested(
+        LesionSchema,
+        allow_none=True,
+        **about("The region that the model marks; null if it marks none, or cannot mark any."),
     )
     warnings = fields.List(
         fields.Nested(WarningSchema), **about("What limits how far the prediction can be trusted.")
@@ -170,7 +239,7 @@ class PredictionSchema(Schema):
         metadata={
             "type": ["string", "null"],
             "description": "Only if it was asked for: a PNG, as a data URI, to lay over the scan; "
-            "null if the model cannot give one.",
+            "null if the model marks nothing, or has no heat map that can be relied on.",
         },
     )
 
@@ -217,7 +286,24 @@ class ModelSchema(Schema):
     version = fields.String(required=True)
     classes = fields.List(fields.String(), required=True)
     default = fields.Boolean(**about("Whether it answers requests that name no model."))
-    heatmap = fields.Boolean(**about("Whether it gives heat maps."))
+    heatmap = fields.Boolean(
+        **about("Whether it gives heat maps that were shown to point at tumours.")
+    )
+    lesion = fields.Boolean(**about("Whether it marks where a tumour is."))
+    decision = fields.Dict(
+        allow_none=True,
+        **about(
+            "The thresholds, chosen on validation scans, that make a verdict of its probabilities; "
+            "null if none were chosen, so that the most probable class is the answer."
+        ),
+    )
+    refusal = fields.Dict(
+        allow_none=True,
+        **about(
+            "The thresholds beyond which it does not recognise an image; null if it cannot tell, "
+            "so that `in_distribution` is never true."
+        ),
+    )
     scan = fields.Nested(ScanSpecificationSchema, required=True)
     precision = fields.String(
         validate=validate.OneOf(["fp16", "int8", "keras"]),

@@ -191,7 +191,7 @@ def _predict_files(
     writer = open_table(model.classes, table) if table else None
     top = Path(os.path.commonpath([file.resolve().parent for file in files]))
     skipped = 0
-    click.echo(f"{'file':{width}}  label         confidence  warnings")
+    click.echo(f"{'file':{width}}  {'verdict':18}  label         confidence  warnings")
     for path, name in zip(tqdm(files, unit="scan"), names, strict=True):
         found: Mapping[str, Any]
         try:
@@ -205,14 +205,19 @@ def _predict_files(
             skipped += 1
             line = f"{name:{width}}  skipped: {reason}"
         else:
-            line = (
-                f"{name:{width}}  {cells['label']:12}  {cells['confidence']:10.4f}  "
-                f"{cells['warnings']}"
-            )
+            line = f"{name:{width}}  {_write_answer(found)}  {cells['warnings']}"
         tqdm.write(line.rstrip())
         if writer:
             writer.writerow({"file": name, "model": model.name, "version": model.version, **cells})
     return skipped
+
+
+def _write_answer(found: Mapping[str, Any]) -> str:
+    """Write a verdict with its label and confidence, which say nothing of another picture."""
+    verdict = found["verdict"]
+    if verdict == "not-recognised":
+        return f"{verdict:18}  {'-':12}  {'-':>10}"
+    return f"{verdict:18}  {found['label']:12}  {found['confidence']:10.4f}"
 
 
 def _write_picture(path: Path, picture: NDArray[np.uint8]) -> None:

@@ -20,9 +20,16 @@ if TYPE_CHECKING:
     from training.pipeline import TrainingOutcome
     from training.run import TrainingRequest
 
-PROTOCOLS = ("official", "random-75-25", "random-80-20", "grouped")
+PROTOCOLS = (
+    "official",
+    "random-75-25",
+    "random-80-20",
+    "grouped",
+    "patient",
+    "leave-one-source-out",
+)
 # Options that a request takes as they are.
-_PASSED_ON = ("manifest", "protocol", "method", "head", "seed", "precision", "fresh")
+_PASSED_ON = ("manifest", "protocol", "refuse", "method", "head", "seed", "precision", "fresh")
 _EXAMPLES = """
 \b
 Examples:
@@ -71,13 +78,22 @@ class _FiniteRange(click.FloatRange):
     default="grouped",
     show_default=True,
     help="How scans are divided: the set's own folders; at random, as papers do, with leaks; "
-    "or with near-duplicates kept together.",
+    "with near-duplicates kept together; with the slices of a patient kept together, where the "
+    "data says whose they are; or with the last --data folder to test on.",
 )
 @click.option(
     "--exclude",
     multiple=True,
     metavar="PATTERN",
     help="Leave out scans whose FOLDER/PATH matches, such as 'sartaj/*/glioma_tumor/*'.",
+)
+@click.option(
+    "--refuse",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Folder of pictures that are not MRI slices of a head, such as CT, to learn to refuse; "
+    "repeat the option for more. Photographs, drawings and noise are made up in any case.",
 )
 @click.option(
     "--method",
@@ -210,7 +226,7 @@ def _describe_outcome(outcome: "TrainingOutcome", request: "TrainingRequest") ->
         return
     click.echo(f"Published: {outcome.bundle}")
     click.echo(describe_change(outcome.bundle))
-    if outcome.card.feature_layer and request.data:  # int8 is for convolutions
+    if outcome.card.refusal and request.data:  # so it has convolutions, which int8 is for
         folders = shlex.join(word for folder in request.data for word in ("--data", str(folder)))
         left_out = shlex.join(word for one in request.exclude for word in ("--exclude", one))
         again = f"flask models quantize {request.model} {folders} {left_out}".rstrip()

@@ -1,7 +1,8 @@
 """A prediction and its model's figures in plain words, for the page and in its language."""
 
+from brainscan import Examination, Message
 from brainscan.bundle import Card
-from tumorapp.language.translation import mark, translate, write_percent
+from tumorapp.language.translation import mark, tell, translate, write_decimal, write_percent
 
 _NO_TUMOR = mark("No tumour")
 _UNCERTAIN_FINDING = mark("That does not rule one out: a single slice shows little of a brain.")
@@ -13,6 +14,16 @@ _CLASS_NAMES = {
     "pituitary": mark("Pituitary tumour"),
     "tumor": mark("Tumour"),
 }
+
+_HEADLINES = {
+    "tumor-kind-unclear": mark("Tumour, kind unclear"),
+    "no-tumor": mark("No tumour found"),
+    "unclear": mark("Unclear whether there is a tumour"),
+    "not-recognised": mark("Not recognised as an MRI slice of a head"),
+}
+# What the headline and its explanation say, and what stands at the picture.
+_IN_THE_HEADLINE = frozenset({"kind-unclear", "tumor-unclear", "not-a-scan"})
+_AT_THE_PICTURE = frozenset({"no-heatmap", "no-reliable-map"})
 
 _MEANINGS = {
     "glioma": mark("A tumour that grows from the brain’s supporting cells, the glia."),
@@ -27,6 +38,7 @@ _DRAWN_AT_RANDOM = mark("drawn at random, with near-copies of training scans amo
 _KEPT_OUT = mark("kept out of training")
 _PROTOCOLS = {
     mark("grouped"): mark("kept out of training, with no near-copies in it"),
+    mark("leave-one-source-out"): mark("of a data set of which nothing was trained on"),
     mark("official"): mark(
         "of the data set’s own test folder, with near-copies of training scans among them"
     ),
@@ -43,11 +55,113 @@ def class_name(label: str) -> str:
     return label.replace("_", " ").replace("-", " ").capitalize()
 
 
-def finding(label: str) -> str:
-    """Say what a model found, as a headline: "notumor" → "No tumour found by this model"."""
-    if _CLASS_NAMES.get(label) == _NO_TUMOR:
-        return translate("No tumour found by this model")
-    return class_name(label)
+def headline(found: Examination) -> str:
+    """Say what a model found, in a few words: "Glioma", "Tumour, kind unclear"."""
+    words = _HEADLINES.get(found.verdict)
+    return translate(words) if words else class_name(found.label)
+
+
+def stated_share(found: Examination) -> float | None:
+    """Give the probability that belongs to the headline, 0 to 1; None where none does.
+
+    It is that of a tumour of any kind where the kind, or whether there is one, is left open.
+    """
+    if found.verdict == "not-recognised":
+        return None
+    return found.tumor_probability if is_open(found) else found.confidence
+
+
+def is_open(found: Examination) -> bool:
+    """Tell whether an answer leaves open the kind of a tumour, or whether there is one."""
+    return found.verdict in ("tumor-kind-unclear", "unclear")
+
+
+def certainty(found: Examination) -> str:
+    """Say how probable the headline is: "98.0% confidence"; "" where that would mean nothing."""
+    share = stated_share(found)
+    if share is None:
+        return ""
+    if is_open(found):
+        return translate("%(share)s probability of a tumour", share=probability(share))
+    return translate("%(share)s confidence", share=probability(share))
+
+
+def answer(found: Examination) -> str:
+    """Say what a model found and how probable that is: "Glioma, 98.0% confidence"."""
+    return ", ".join(filter(None, (headline(found), certainty(found))))
+
+
+def explanation(found: Examination) -> str:
+    """Explain an answer in a sentence or two; "" for a class that is not known."""
+    if found.verdict == "not-recognised":
+        return translate(
+            "Such a slice is grey, with black around the head. A model classifies any picture it "
+            "is given, so what it would have said of this one may mean nothing."
+        )
+    if found.verdict == "unclear":
+        return translate("The probability is too high to say no, and too low to say yes.")
+    if found.verdict == "tumor-kind-unclear":
+        return f"{list_possible(found)} {_describe_promise(found.card)}".rstrip()
+    return meaning(found.label)
+
+
+def list_possible(found: Examination) -> str:
+    """List the kinds of tumour that remain: "Still possible: Glioma (61%), Meningioma (22%)."."""
+    by_share = sorted(found.possible, key=lambda kind: -found.probabilities[kind])
+    shares = (f"{class_name(kind)} ({probability(found.probabilities[kind])})" for kind in by_share)
+    return translate("Still possible: %(kinds)s.", kinds=", ".join(shares))
+
+
+def _describe_promise(card: Card) -> str:
+    if card.decision is None:
+        return ""
+    share = percent(card.decision.promised, 0)
+    return translate(
+        "Such a list is made to have the right kind in %(share)s of cases.", share=share
+    )
+
+
+def named(found: Examination) -> tuple[str, ...]:
+    """List the classes that an answer names."""
+    if found.verdict == "tumor-kind-unclear":
+        return found.possible
+    return (found.label,) if found.verdict in ("tumor", "no-tumor") else ()
+
+
+def remarks(found: Examination) -> list[Message]:
+    """List the warnings that neither the headline nor the picture tells already."""
+    told = _IN_THE_HEADLINE | _AT_THE_PICTURE
+    if found.verdict == "not-recognised":  # how sure it would have been does not matter
+        told |= {"uncertain"}
+    return [warning for warning in found.warnings if warning.code not in told]
+
+
+def missing_map(found: Examination) -> str:
+    """Say why nothing is marked in a picture; "" where no map was asked for."""
+    if reasons := [warning for warning in found.warnings if warning.code in _AT_THE_PICTURE]:
+        return tell(reasons[0])
+    if found.verdict == "not-recognised":
+        return translate("Nothing is marked in a picture that is not recognised.")
+    return translate("The model marks no region.") if found.lesion_map is not None else ""
+
+
+def pointing(card: Card) -> str:
+    """Say how well a model's map points at tumours; "" where that was not measured."""
+    figures = card.measurement.pointing if card.measurement else None
+    if figures is None:
+        return ""
+    return translate(
+        "The map’s peak lies in the tumour in %(peak)s of %(scans)s scans (middle of the head: "
+        "%(centre)s).",
+        scans=write_decimal(figures.scans, 0),
+        peak=percent(figures.peak, 0),
+        centre=percent(figures.centre, 0),
+    )
+
+
+def area(share: float) -> str:
+    """Write a region's share of the head: 0.031 → "3%", 0.002 → "<1%"."""
+    return f"<{percent(0.01, 0)}" if share < 0.005 else percent(share, 0)
 
 
 def meaning(label: str) -> str:
@@ -86,4 +200,22 @@ def int8_accuracy(card: Card, precision: str) -> str:
     return translate("the served int8 graph: %(share)s", share=share)
 
 
-FILTERS = (class_name, finding, int8_accuracy, meaning, percent, probability, protocol_meaning)
+FILTERS = (
+    answer,
+    area,
+    certainty,
+    class_name,
+    explanation,
+    headline,
+    int8_accuracy,
+    is_open,
+    list_possible,
+    missing_map,
+    named,
+    percent,
+    pointing,
+    probability,
+    protocol_meaning,
+    remarks,
+    stated_share,
+)

@@ -82,7 +82,13 @@ class InputTensorSchema(_Lenient):
 class WantedTensorSchema(_Lenient):
     """A tensor that the answer is to have."""
 
-    name = fields.String(**about("`probabilities`, `label` or `heatmap`."))
+    name = fields.String(
+        **about(
+            "`probabilities`, `label`, `verdict` (as in /api/predict), `tumor_probability`, "
+            "`uncertain`, or a map that the model's metadata lists: `lesion`, where a tumour is, "
+            "or `heatmap`, what spoke for the answer; both are of the prepared scan."
+        )
+    )
     parameters = fields.Dict(allow_none=True, metadata=_PARAMETERS)
 
 
@@ -97,7 +103,10 @@ class InferenceRequestSchema(_Lenient):
     outputs = fields.List(
         fields.Nested(WantedTensorSchema),
         allow_none=True,
-        metadata={"description": "The tensors to answer with; else `probabilities` and `label`."},
+        metadata={
+            "description": "The tensors to answer with; else `probabilities`, `label` and "
+            "`verdict`."
+        },
     )
 
 
@@ -125,20 +134,6 @@ class InferenceSchema(Schema):
     outputs = fields.List(fields.Nested(OutputTensorSchema), required=True)
 
 
-INFERENCE: dict[str, Any] = {
-    "model_name": "mobilenet-v2",
-    "model_version": "2",
-    "id": "42",
-    "outputs": [
-        {
-            "name": "probabilities",
-            "shape": [1, 4],
-            "datatype": "FP32",
-            "data": [0.973374, 0.00438, 0.011912, 0.010334],
-        },
-        {"name": "label", "shape": [1], "datatype": "BYTES", "data": ["glioma"]},
-    ],
-}
 REQUEST: dict[str, Any] = {
     "id": "42",
     "inputs": [
@@ -149,5 +144,5 @@ REQUEST: dict[str, Any] = {
             "data": ["/9j/4AAQSkZJRgABAQAAAQABAAD…"],
         }
     ],
-    "outputs": [{"name": "probabilities"}, {"name": "label"}],
+    "outputs": [{"name": "probabilities"}, {"name": "verdict"}],
 }

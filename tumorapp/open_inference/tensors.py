@@ -7,7 +7,7 @@ files in base64 that are decoded, cropped and resized here.
 import base64
 import binascii
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,9 @@ from brainscan.scan import Box, PreparedScan
 from tumorapp.uploads import refuse_number
 
 SCANS, IMAGE = "scans", "image"
-PROBABILITIES, LABEL, HEATMAP = "probabilities", "label", "heatmap"
+PROBABILITIES, LABEL, VERDICT = "probabilities", "label", "verdict"
+TUMOR_PROBABILITY, UNCERTAIN = "tumor_probability", "uncertain"
+HEATMAP, LESION = "heatmap", "lesion"
 _BASE64 = {"content_type": "base64"}
 
 
@@ -42,14 +44,18 @@ def describe_outputs(card: Card) -> list[dict[str, Any]]:
     outputs: list[dict[str, Any]] = [
         {"name": PROBABILITIES, "datatype": "FP32", "shape": [-1, len(card.classes)]},
         {"name": LABEL, "datatype": "BYTES", "shape": [-1]},
+        {"name": VERDICT, "datatype": "BYTES", "shape": [-1]},
+        {"name": TUMOR_PROBABILITY, "datatype": "FP32", "shape": [-1]},
+        {"name": UNCERTAIN, "datatype": "BOOL", "shape": [-1]},
     ]
-    if card.feature_layer is not None:
-        outputs.append({"name": HEATMAP, "datatype": "FP32", "shape": [-1, -1, -1]})
+    if card.has_reliable_map:
+        name = LESION if card.has_lesion_map else HEATMAP
+        outputs.append({"name": name, "datatype": "FP32", "shape": [-1, -1, -1]})
     return outputs
 
 
 def choose_outputs(card: Card, names: Sequence[str]) -> tuple[str, ...]:
-    """Give the names of the outputs to answer with: those asked for, else all but the heat map.
+    """Give the names of the outputs to answer with: those asked for, else what most ask for.
 
     Raises:
         Problem: the model gives no output of that name, or one is named twice.
@@ -62,7 +68,7 @@ def choose_outputs(card: Card, names: Sequence[str]) -> tuple[str, ...]:
             )
         if names.count(name) > 1:
             raise refuse(f"The output {name} is asked for more than once. Name it once.")
-    return tuple(names) or (PROBABILITIES, LABEL)
+    return tuple(names) or (PROBABILITIES, LABEL, VERDICT)
 
 
 def read_batch(
@@ -103,17 +109,28 @@ def read_batch(
 
 def write_outputs(found: Sequence[Examination], names: Sequence[str]) -> list[dict[str, Any]]:
     """Write the outputs of those names, their data flat and row by row."""
-    written = []
-    for name in names:
-        data: list[Any]
-        if name == LABEL:
-            data, datatype, shape = [one.label for one in found], "BYTES", (len(found),)
-        else:
-            rows = [one.heat if name == HEATMAP else [*one.probabilities.values()] for one in found]
-            values = np.stack([np.asarray(row, np.float32) for row in rows])
-            data, datatype, shape = values.ravel().tolist(), "FP32", values.shape
-        written.append({"name": name, "shape": list(shape), "datatype": datatype, "data": data})
-    return written
+    return [_write_output(found, name) for name in names]
+
+
+def _write_output(found: Sequence[Examination], name: str) -> dict[str, Any]:
+    datatype, read = _OUTPUTS[name]
+    rows = [read(one) for one in found]
+    shape = [len(rows)]
+    if datatype == "FP32":
+        values = np.asarray(rows, np.float32)
+        rows, shape = values.ravel().tolist(), list(values.shape)
+    return {"name": name, "shape": shape, "datatype": datatype, "data": rows}
+
+
+_OUTPUTS: dict[str, tuple[str, Callable[[Examination], Any]]] = {
+    PROBABILITIES: ("FP32", lambda one: [*one.probabilities.values()]),
+    LABEL: ("BYTES", lambda one: one.label),
+    VERDICT: ("BYTES", lambda one: one.verdict),
+    TUMOR_PROBABILITY: ("FP32", lambda one: one.tumor_probability),
+    UNCERTAIN: ("BOOL", lambda one: one.uncertain),
+    HEATMAP: ("FP32", lambda one: one.heat),
+    LESION: ("FP32", lambda one: one.lesion_map),
+}
 
 
 def _check_tensor(tensor: dict[str, Any], card: Card) -> None:

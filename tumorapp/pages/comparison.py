@@ -2,7 +2,8 @@
 
 Models differ in their classes: some tell a tumour from none, some tell kinds of tumour apart. So
 they are compared on what all of them answer, whether there is a tumour, and the kind is compared
-among those that name one. Answers that are uncertain are shown and not counted.
+among those that name one. Answers that leave open whether there is a tumour, and uncertain ones,
+are shown and not counted.
 """
 
 from collections import Counter
@@ -19,27 +20,28 @@ class Comparison:
     opinions: Sequence[Examination]
 
     @property
-    def certain(self) -> list[Examination]:
-        """The opinions that count."""
-        return [opinion for opinion in self.opinions if not opinion.uncertain]
+    def decided(self) -> list[Examination]:
+        """The opinions that count: those that say whether there is a tumour."""
+        return [opinion for opinion in self.opinions if _decides(opinion)]
 
     @property
     def tumors(self) -> int:
         """How many that count call it a tumour."""
-        return sum(opinion.tumor for opinion in self.certain)
+        return sum(opinion.tumor for opinion in self.decided)
 
     @property
     def agrees(self) -> bool:
         """Whether all that count say the same of whether there is a tumour."""
-        return self.tumors in (0, len(self.certain))
+        return self.tumors in (0, len(self.decided))
 
     @property
     def kinds(self) -> list[tuple[str, int]]:
         """The kinds of tumour that were named and by how many models, the most frequent first."""
         named = (
             opinion.label
-            for opinion in self.certain
-            if opinion.tumor and sum(map(opinion.card.is_tumor, opinion.card.classes)) > 1
+            for opinion in self.decided
+            if opinion.verdict == "tumor"
+            and sum(map(opinion.card.is_tumor, opinion.card.classes)) > 1
         )
         return Counter(named).most_common()
 
@@ -49,6 +51,13 @@ def compare_models(models: Iterable[Model], found: Examination) -> Comparison:
     return Comparison(
         [found if model.card is found.card else _ask(model, found) for model in models]
     )
+
+
+def _decides(opinion: Examination) -> bool:
+    """Tell whether an opinion says if there is a tumour; its kind may be open."""
+    if opinion.verdict == "tumor-kind-unclear":
+        return True
+    return opinion.verdict in ("tumor", "no-tumor") and not opinion.uncertain
 
 
 def _ask(model: Model, found: Examination) -> Examination:

@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from brainscan import Examination, ImageFile, Problem
+from brainscan.counterfactual import examine_without_lesion
 from brainscan.engine import EngineError
 from tumorapp.api.schemas import Options, read_options
 from tumorapp.catalog import Catalog
@@ -78,13 +79,15 @@ def _explain(name: str | None, file: ImageFile | None) -> dict[str, Any]:
         "tracing": show_tracing(found.picture) if model.card.scan.crop else None,
         "layers": _show_layers(found),
         "sample": file is None,
+        "without": examine_without_lesion(model, found),
     }
 
 
 def _show_layers(found: Examination) -> list[ShownLayer]:
     """Show what the layers saw; nothing where that cannot be shown."""
     config, card = current_app.config, found.card
-    if config["ENGINE"] != "openvino" or card.feature_layer is None:
+    has_maps = card.feature_layer is not None or card.has_lesion_map
+    if config["ENGINE"] != "openvino" or not has_maps:
         return []
     folder = config["MODELS_DIR"] / card.name / str(card.version)
     try:

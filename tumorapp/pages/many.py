@@ -12,8 +12,8 @@ from brainscan import Examination, ScanError
 from tumorapp.api.schemas import PredictionSchema, read_options
 from tumorapp.catalog import Catalog
 from tumorapp.feature import Feature
-from tumorapp.language.translation import tell
-from tumorapp.language.wording import class_name, probability
+from tumorapp.language import wording
+from tumorapp.language.translation import tell, translate
 from tumorapp.uploads import read_files
 
 _PREDICTION = PredictionSchema(exclude=("heatmap",))
@@ -29,7 +29,7 @@ def answer_many() -> dict[str, Any]:
     Returns:
         `model`, `version`, and `results` in the order of the images. A result is a prediction as
         the API gives it without a heat map, its warnings in the page's language, with `words` for
-        its label and confidence; or a `filename` and the `error` that says why there is none.
+        what the table says of it; or a `filename` and the `error` that says why there is none.
     """
     config = current_app.config
     files = read_files(request, config["MAX_IMAGES"])
@@ -48,5 +48,19 @@ def _describe(found: Examination | ScanError) -> dict[str, Any]:
     if isinstance(found, ScanError):
         error = {"code": found.code, "detail": tell(found.about("").message)}
         return {"filename": found.message.subject, "error": error}
-    words = {"label": class_name(found.label), "confidence": probability(found.confidence)}
-    return {**_PREDICTION.dump(found), "words": words}
+    return {**_PREDICTION.dump(found), "words": _put_into_words(found)}
+
+
+def _put_into_words(found: Examination) -> dict[str, Any]:
+    """Give what the table says: a finding, its share in words and as a number, remarks."""
+    share = wording.stated_share(found)
+    remarks = [tell(warning) for warning in wording.remarks(found)]
+    if found.verdict == "tumor-kind-unclear":
+        remarks.insert(0, wording.list_possible(found))
+    return {
+        "finding": wording.headline(found),
+        "share": share,
+        "confidence": "" if share is None else wording.probability(share),
+        "of": translate("of a tumour") if wording.is_open(found) else "",
+        "remarks": " ".join(remarks),
+    }

@@ -40,8 +40,8 @@ class Mistakes:
 
     Attributes:
         wrong: of all its scans.
-        missed: scans with a tumour that were called healthy, of those with one; None where no
-            class is healthy, or all are.
+        missed: scans with a tumour of which the model said that there is none, of those with one;
+            None where no class means that, or all do.
         false_alarms: scans without a tumour that were called one, of those without; None likewise.
         confusions: the most frequent first, at most five.
         rest: how many scans the other confusions are of.
@@ -78,13 +78,13 @@ def count_mistakes(card: Card) -> Mistakes | None:
     )
     shown = tuple(one for one in confusions[:CONFUSIONS_SHOWN] if one.count)
     tumors = [label for label in labels if card.is_tumor(card.classes[label])]
-    healthy = [label for label in labels if label not in tumors]
-    both = tumors and healthy
+    others = [label for label in labels if label not in tumors]
+    both = tumors and others
     wrong = sum(one.count for one in confusions)
     return Mistakes(
         wrong=Share(wrong, sum(map(sum, matrix))),
-        missed=_share(matrix, tumors, healthy) if both else None,
-        false_alarms=_share(matrix, healthy, tumors) if both else None,
+        missed=_share(matrix, tumors, others) if both else None,
+        false_alarms=_share(matrix, others, tumors) if both else None,
         confusions=shown,
         rest=wrong - sum(one.count for one in shown),
     )

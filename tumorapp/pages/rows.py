@@ -122,6 +122,16 @@ def _published(name: str) -> Callable[[Row], float | None]:
     return lambda row: getattr(row.published, name, None)
 
 
+def _pointing(name: str) -> Callable[[Row], float | None]:
+    """Read how well a map points at tumours; None where that was not measured."""
+    return lambda row: getattr(_measured("pointing")(row), name, None)
+
+
+def _write_dice(row: Row) -> str:
+    dice = _pointing("dice")(row)
+    return "" if dice is None else translate("Dice %(number)s", number=write_number(dice, 2))
+
+
 def _write_accuracy_interval(row: Row) -> str:
     measured = row.card.measurement
     return write_interval(measured.intervals.accuracy) if measured else ""
@@ -197,6 +207,14 @@ COLUMNS = (
     _number("f1", mark("F1"), _measured("f1_macro"), 3, falling=True),
     _number(
         "published_f1", mark("Published F1"), _published("f1"), digits=3, falling=True, extra=True
+    ),
+    _number(
+        "pointing",
+        mark("Pointing"),
+        _pointing("peak"),
+        write=lambda row: write_share(_pointing("peak")(row)),
+        note=_write_dice,
+        falling=True,
     ),
     _number("loss", mark("Loss"), _measured("loss"), 3),
     _number("published_loss", mark("Published loss"), _published("loss"), digits=3, extra=True),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from brainscan.scan import Picture
 from tumorapp.pages.layers import Layer, choose_channels
-from tumorapp.pictures import link_picture
+from tumorapp.pictures import link_picture, write_points
 
 MOST_MAPS = 8
 
@@ -48,6 +48,7 @@ class ShownLayer:
     rows: int
     columns: int
     maps: list[tuple[int, str]]
+    decoder: bool
 
 
 def show_tracing(picture: Picture) -> Tracing:
@@ -62,7 +63,7 @@ def show_tracing(picture: Picture) -> Tracing:
         searched=(columns, rows),
         threshold=outline.threshold,
         points=len(points),
-        contour=" ".join(f"{column:.1f},{row:.1f}" for column, row in points),
+        contour=write_points(points),
         extremes=_find_extremes(points) if len(points) else {},
         found=outline.box is not None,
     )
@@ -73,7 +74,7 @@ def show_layer(layer: Layer) -> ShownLayer:
     chosen = choose_channels(layer.maps, MOST_MAPS)
     maps = [(channel + 1, link_picture(_stretch(layer.maps[channel]))) for channel in chosen]
     channels, rows, columns = layer.maps.shape
-    return ShownLayer(layer.number, layer.count, channels, rows, columns, maps)
+    return ShownLayer(layer.number, layer.count, channels, rows, columns, maps, layer.decoder)
 
 
 def _find_extremes(points: NDArray[np.float64]) -> dict[str, tuple[int, int]]:

@@ -22,7 +22,7 @@ from tumorapp.language import cards, wording
 from tumorapp.language.translation import mark, tell, translate
 from tumorapp.pages import samples
 from tumorapp.pages.comparison import compare_models
-from tumorapp.pictures import link_picture, link_png
+from tumorapp.pictures import link_picture, link_png, write_points
 from tumorapp.problems import describe, to_problem, wants_page
 from tumorapp.uploads import read_file
 
@@ -38,7 +38,8 @@ FEATURE = Feature(
     menu=Menu(mark("Predict"), "show_form", 10),
     settings=(Setting("PAGES", "on", ON_OFF),),
 )
-for _filter in (*wording.FILTERS, *cards.FILTERS, tell, translate, link_picture, link_png):
+_FILTERS = (*wording.FILTERS, *cards.FILTERS, tell, translate)
+for _filter in (*_FILTERS, link_picture, link_png, write_points):
     blueprint.add_app_template_filter(_filter)
 
 
@@ -141,7 +142,8 @@ def _predict(options: Options, *, compares: bool) -> dict[str, Any]:
     return {
         "prediction": found,
         "milliseconds": max(1, round(seconds * 1000)),
-        "heatmap": found.heatmap if options.heatmap else None,
+        # A lesion map is shown by the outline of what it marks.
+        "heatmap": found.heatmap if options.heatmap and found.lesion_map is None else None,
         # The script shows the scan itself, and asks for this only where the browser cannot.
         "preview": link_picture(found.picture.grey, PREVIEW_SIDE)
         if "preview" in request.form

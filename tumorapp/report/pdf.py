@@ -26,6 +26,7 @@ from reportlab.platypus import Image, KeepInFrame, Paragraph, SimpleDocTemplate,
 from brainscan import Examination
 from brainscan.bundle import Card, Measurement
 from brainscan.heatmap import lay_over
+from brainscan.lesion import Lesion
 from tumorapp.language import cards, wording
 from tumorapp.language.translation import mark, name_language, tell, translate, write_decimal
 from tumorapp.pictures import shrink
@@ -50,7 +51,7 @@ _INK, _QUIET, _ACCENT, _FILL, _TRACK = map(
     HexColor, ("#172225", "#526168", "#0b6770", "#85959b", "#e6ecec")
 )
 _WARNING, _WARNING_INK = HexColor("#fdf3dc"), HexColor("#664200")
-_OUTLINE = (208, 202, 108)  # BGR
+_CROP, _LESION, _HALO = (208, 202, 108), (94, 215, 255), (0, 0, 0)  # BGR
 _NO_PADDING = [(f"{side}PADDING", (0, 0), (-1, -1), 0) for side in ("LEFT", "RIGHT", "TOP")]
 
 
@@ -74,7 +75,7 @@ class Report:
 def draw_report(report: Report) -> bytes:
     """Draw a report; gives the PDF."""
     found = report.examination
-    share = translate("%(share)s confidence", share=wording.probability(found.confidence))
+    remarks = wording.remarks(found)[:MOST_WARNINGS]
     made = _write(f"{report.made:%Y-%m-%d, %H:%M} UTC", 9, _QUIET, right=True)
     facts = [
         [_write(name, 8.5, _QUIET), _write(shorten(value, LONGEST_TEXT), 8.5)]
@@ -84,13 +85,13 @@ def draw_report(report: Report) -> bytes:
         _lay_out([[_write("TumorApp", 11, bold=True), made]], (_WIDTH / 2, _WIDTH / 2)),
         _warn([translate(NOTICE)]),
         _write(shorten(found.name, 60), 9, _QUIET),
-        _write(wording.finding(found.label), 23, bold=True),
-        _write(share, 12),
-        _write(wording.meaning(found.label), 9.5, _QUIET),
+        _write(wording.headline(found), 23 if found.verdict != "not-recognised" else 14, bold=True),
+        _write(wording.certainty(found), 12),
+        _write(wording.explanation(found), 9.5, _QUIET),
         Spacer(0, 8),
         _draw_pictures(found),
-        _warn(list(map(tell, found.warnings[:MOST_WARNINGS]))) if found.warnings else Spacer(0, 8),
-        *_draw_bars(found),
+        _warn(list(map(tell, remarks))) if remarks else Spacer(0, 8),
+        *(_draw_bars(found) if found.verdict != "not-recognised" else [_write_shares(found)]),
         Spacer(0, 12),
         _lay_out(facts, (_NAMES, _WIDTH - _NAMES)),
         Spacer(0, 12),
@@ -172,18 +173,48 @@ def _warn(texts: Sequence[str]) -> Table:
 
 
 def _draw_pictures(found: Examination) -> Table:
-    """Draw the scan with its crop outlined, and the heat map over it where there is one."""
+    """Draw the scan with its crop outlined, and with what the model marks or where it looked."""
     small = shrink(found.picture.grey, _PICTURE_PIXELS)
     scale = small.shape[1] / found.picture.size[0]
     left, top, right, bottom = (round(place * scale) for place in found.scan.box)
     outlined = np.repeat(small[..., np.newaxis], 3, axis=2)
-    cv2.rectangle(outlined, (left, top), (right - 1, bottom - 1), _OUTLINE, 1)
-    shown = [_draw_picture(outlined, translate("The scan, and the part that the model saw"))]
-    if found.heatmap:
-        over = lay_over(small, found.heatmap)
+    cv2.rectangle(outlined, (left, top), (right - 1, bottom - 1), _CROP, 1)
+    whole = _draw_picture(outlined, translate("The scan, and the part that the model saw"))
+    shown = [whole]
+    if found.lesion:
+        share = wording.area(found.lesion.area)
+        caption = translate("The model marks this region: %(share)s of the head", share=share)
+        shown.append(_draw_picture(draw_lesion(small, found.lesion), caption))
+    elif found.heatmap:
         caption = translate("Where the model looked: the warmer, the more it counted")
-        shown.append(_draw_picture(over, caption))
-    return _lay_out([[*shown, ""][:2]], (_PICTURE + 20, _PICTURE))
+        shown.append(_draw_picture(lay_over(small, found.heatmap), caption))
+    elif reason := wording.missing_map(found):
+        whole.append(_write(reason, 8.5, _QUIET))
+    return _lay_out([[*shown, []][:2]], (_PICTURE + 20, _PICTURE))
+
+
+def draw_lesion(grey: NDArray[np.uint8], lesion: Lesion) -> NDArray[np.uint8]:
+    """Draw the outline of a region over its scan, light within dark.
+
+    Args:
+        grey: uint8, shape (height, width): the scan.
+        lesion: the region.
+
+    Returns:
+        uint8, shape (height, width, 3), in BGR.
+    """
+    picture = np.repeat(grey[..., np.newaxis], 3, axis=2)
+    fine = 16  # of a pixel
+    sides = np.array(grey.shape[::-1])
+    # OpenCV counts from the middle of the first pixel.
+    polygons = [
+        np.rint((np.array(polygon) * sides - 0.5) * fine).astype(np.int32)
+        for polygon in lesion.outline
+    ]
+    thickness = max(1, round(max(grey.shape) / 400))
+    for colour, width in ((_HALO, thickness + 2), (_LESION, thickness)):
+        cv2.polylines(picture, polygons, True, colour, width, cv2.LINE_AA, shift=4)
+    return picture
 
 
 def _draw_picture(pixels: NDArray[np.uint8], caption: str) -> list[Any]:
@@ -200,7 +231,7 @@ def _draw_bars(found: Examination) -> Iterator[Any]:
     rows = []
     for label in shares:
         if label in shown:
-            top, share = label == found.label, shares[label]
+            top, share = label in wording.named(found), shares[label]
             bar = Drawing(_BAR, 7)
             bar.add(Rect(0, 0, _BAR, 7, fillColor=_TRACK, strokeColor=None))
             bar.add(
@@ -215,6 +246,14 @@ def _draw_bars(found: Examination) -> Iterator[Any]:
         yield _write(rest, 9, _QUIET)
 
 
+def _write_shares(found: Examination) -> Paragraph:
+    """Write on a line what the model would have said of a picture that is not recognised."""
+    shares = found.probabilities
+    shown = sorted(shares, key=lambda label: -shares[label])[:MOST_CLASSES]
+    told = ", ".join(f"{wording.class_name(it)} {wording.probability(shares[it])}" for it in shown)
+    return _write(f"{translate('What the model would have said')}: {told}", 9, _QUIET)
+
+
 def _list_facts(report: Report) -> Iterator[tuple[str, str]]:
     found, card = report.examination, report.examination.card
     width, height = found.scan.whole
@@ -225,6 +264,8 @@ def _list_facts(report: Report) -> Iterator[tuple[str, str]]:
     )
     yield translate("Architecture"), cards.layers(card.architecture)
     yield translate("Measured accuracy"), _describe_accuracy(card, found.precision)
+    if (found.lesion or found.heatmap) and (told := wording.pointing(card)):
+        yield translate("The map"), told
     if card.measurement:
         protocol = translate(card.measurement.protocol)
         yield translate("Protocol"), f"{protocol}: {_describe_protocol(card.measurement)}"

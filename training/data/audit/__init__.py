@@ -9,7 +9,9 @@ from training.data.audit.duplicates import (
     NEAR_DUPLICATE_CORRELATION,
     find_contradictions,
     find_leaks,
+    find_nearest,
     group_near_duplicates,
+    join_groups,
     list_members,
 )
 
@@ -17,6 +19,8 @@ __all__ = [
     "NEAR_DUPLICATE_CORRELATION",
     "find_contradictions",
     "find_leaks",
+    "find_nearest",
     "group_near_duplicates",
+    "join_groups",
     "list_members",
 ]

@@ -1,5 +1,6 @@
 """Near-duplicates and the leaks they make between the parts of a data set."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -120,6 +121,28 @@ def _correlate(
         rows = slice(start, start + _BLOCK)
         found[rows] = np.einsum("ij,ij->i", one[first[rows]], other[second[rows]])
     return found
+
+
+def find_nearest(
+    thumbnails: NDArray[np.uint8], row: int, candidates: Sequence[int]
+) -> tuple[int, bool]:
+    """Find the candidate that a scan resembles most, and whether it is its mirror image."""
+    plain = _standardise(thumbnails[[row]])
+    others = _standardise(thumbnails[list(candidates)])
+    turned = _standardise(thumbnails[list(candidates)][:, :, ::-1])
+    straight, mirrored = (plain @ others.T)[0], (plain @ turned.T)[0]
+    best = int(np.maximum(straight, mirrored).argmax())
+    return candidates[best], bool(mirrored[best] > straight[best])
+
+
+def join_groups(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number the groups of scans that one grouping or the other puts together: int64, (scans,)."""
+    scans = len(first)
+    rows = np.arange(scans)
+    nodes = scans + first.max() + 2 + second.max()
+    ends = np.concatenate([scans + first, scans + first.max() + 1 + second])
+    edges = coo_matrix((np.ones(2 * scans, bool), (np.tile(rows, 2), ends)), shape=(nodes, nodes))
+    return np.asarray(connected_components(edges, directed=False)[1][:scans], np.int64)
 
 
 def list_members(groups: NDArray[np.int64]) -> list[NDArray[np.int64]]:

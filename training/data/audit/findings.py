@@ -22,7 +22,6 @@ from training.data.dataset import set_task
 from training.data.folders import ScanFile, ScanTree
 from training.task import Task
 
-_MARKED = 0.001  # a share of coloured pixels that no grey picture reaches by its compression
 # Copies of one picture differ less than this in mean brightness and in contrast, unless changed.
 _BRIGHTNESS, _CONTRAST = 4.0, 0.05
 _SAME = 0.999
@@ -88,15 +87,15 @@ KINDS = (
     Kind(
         "label",
         "may carry the wrong label",
-        "A simple model that was not shown them is confident of another class. Most are only hard "
-        "to tell, so they are kept; look at them, the clearest first.",
+        "The scans that look most like them carry another label. Most of them are right all the "
+        "same, so they are kept; look at them, the clearest first.",
         left_out=False,
     ),
     Kind(
         "annotated",
-        "have coloured marks",
-        "A drawn circle or arrow tells a model the answer. They are kept; export them without the "
-        "marks where you can.",
+        "have something drawn on them",
+        "A circle or an arrow tells a model the answer. They are kept, and the marks are removed "
+        "in reading; export them without marks where you can.",
         left_out=False,
     ),
     Kind(
@@ -296,8 +295,8 @@ def _list_looks(seen: NDArray[np.int64], looks: Sequence[Look]) -> Iterator[Find
         if look.ct >= CT_FROM:
             yield Finding("ct", row, f"{look.ct:.0%} sure")
     for row, look in zip(rows, looks, strict=True):
-        if look.coloured > _MARKED:
-            yield Finding("annotated", row, f"{look.coloured:.1%} of the pixels are coloured")
+        if look.annotated:
+            yield Finding("annotated", row)
         if not look.found_head:
             yield Finding("no-head-outline", row)
 
@@ -388,7 +387,9 @@ def _list_label_errors(
         return
     for row, label in zip(*find_label_errors(guesses, task, labels[seen]), strict=True):
         yield Finding(
-            "label", int(seen[row]), f"{task.classes[label]}? {guesses[row, label]:.0%} sure"
+            "label",
+            int(seen[row]),
+            f"{guesses[row, label]:.0%} of its look-alikes are {task.classes[label]}",
         )
 
 

@@ -8,6 +8,7 @@ from training.task import Task
 _FOLDS = 5
 _COMPONENTS = 100
 _NEIGHBOURS = 15
+_LEAST_MARGIN = 0.5  # fewer false alarms, and hardly fewer errors found: docs/decisions.md
 
 
 def guess_labels(
@@ -60,7 +61,8 @@ def find_label_errors(
 
     Confident learning (Northcutt, Jiang and Chuang, 2021): a class's threshold is its mean
     probability among the scans that carry its label; a scan is counted to the likeliest of the
-    classes whose threshold it reaches. Where that is not its label, the label is suspected.
+    classes whose threshold it reaches. Where that is not its label, and likelier than its label by
+    half, the label is suspected.
 
     Args:
         guesses: float64, shape (scans, classes), of models that have not seen the scans.
@@ -78,6 +80,7 @@ def find_label_errors(
     suspected = np.nonzero((reached.max(axis=1) > 0) & ~agrees)[0]
     margin = guesses[suspected, counted[suspected]] - _own(guesses[suspected], labels[suspected])
     order = np.argsort(-margin, kind="stable")
+    order = order[margin[order] >= _LEAST_MARGIN]
     return suspected[order], counted[suspected[order]]
 
 

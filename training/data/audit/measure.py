@@ -29,7 +29,7 @@ class Look:
         size: width and height, in pixels.
         thumbnail: uint8, shape (32, 32): the whole picture, to compare scans by.
         found_head: whether there is a clear outline of a head.
-        coloured: the share of its pixels that are coloured, 0 to 1.
+        annotated: whether something is drawn on it.
         ct: the probability that it is CT, 0 to 1.
         plane: "axial", "coronal" or "sagittal", guessed; None where no head is seen.
         descriptor: float16, shape (912,): the head's edges and shades, to tell classes apart by.
@@ -39,7 +39,7 @@ class Look:
     size: tuple[int, int]
     thumbnail: NDArray[np.uint8]
     found_head: bool
-    coloured: float
+    annotated: bool
     ct: float
     plane: str | None
     descriptor: NDArray[np.float16]
@@ -71,7 +71,7 @@ def _look(path: Path) -> Look | Unreadable:
         size=picture.size,
         thumbnail=_shrink(picture.grey, THUMBNAIL_SIDE),
         found_head=picture.outline.box is not None,
-        coloured=picture.coloured,
+        annotated=any(note.code == "annotated" for note in picture.notes),
         ct=rate_ct(picture),
         plane=guess_plane(picture),
         descriptor=describe_head(picture),

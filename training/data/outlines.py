@@ -1,0 +1,160 @@
+"""Outlines of tumours and patients of scans, as users bring them: a table, or mask images.
+
+- `slices.csv` in a data folder: columns `file` (a path below the folder), and any of `border` (the
+  tumour's outline, `x y;x y;…` as fractions of width and height), `fold` and `patient`.
+- `NAME_mask.png` next to a scan `NAME.…`: white where the tumour is.
+"""
+
+import csv
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.sources import DataError
+
+TABLE = "slices.csv"
+MASK_ENDING = "_mask"
+_ROWS_SHOWN = 5
+
+# Polygons, float64, shape (points, 2): x and y as fractions of width and height. Several may
+# outline one tumour; none at all is a scan that is known to show no tumour.
+Outline = tuple[NDArray[np.float64], ...]
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """What is known of the scans of one folder beyond their class, by path below it.
+
+    Attributes:
+        outlines: of tumours.
+        patients: names of patients, or of runs of slices that are of one or few patients.
+    """
+
+    outlines: dict[str, Outline] = field(default_factory=dict)
+    patients: dict[str, str] = field(default_factory=dict)
+
+
+def read_annotations(root: Path, scans: Iterable[Path]) -> Annotations:
+    """Read the table and the masks of a data folder.
+
+    Args:
+        root: the folder.
+        scans: its scans, as paths below it.
+
+    Raises:
+        DataError: a row names no file of the folder, or an outline is none; a mask is of another
+            shape than its scan. The message names the rows.
+    """
+    found = Annotations()
+    names = {path.as_posix() for path in scans}
+    if (root / TABLE).is_file():
+        _read_table(root, found)
+    for name in sorted(names):
+        path = root / name
+        for mask in path.parent.glob(f"{_escape(path.stem)}{MASK_ENDING}.*"):
+            found.outlines[name] = _read_mask(mask, path)
+    return found
+
+
+def is_mask(path: Path) -> bool:
+    """Tell whether an image is a scan's mask and not a scan."""
+    return path.stem.endswith(MASK_ENDING)
+
+
+def mirror(outline: Outline) -> Outline:
+    """Give an outline on the picture mirrored left-right."""
+    return tuple(polygon * [-1, 1] + [1, 0] for polygon in outline)
+
+
+def draw_mask(outline: Outline, size: int) -> NDArray[np.uint8]:
+    """Draw an outline as a mask: uint8, shape (size, size), 0 or 255."""
+    mask = np.zeros((size, size), np.uint8)
+    points = [np.rint(polygon * size * 16 - 8).astype(np.int32) for polygon in outline]
+    if points:
+        cv2.fillPoly(mask, points, 255, shift=4)
+    return mask
+
+
+def _escape(stem: str) -> str:
+    return re.sub(r"([*?[])", r"[\1]", stem)
+
+
+def _read_table(root: Path, found: Annotations) -> None:
+    with (root / TABLE).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if rows and "file" not in rows[0]:
+        raise DataError(f"{root / TABLE} has no column named file. Columns: {', '.join(rows[0])}.")
+    mistakes = []
+    for number, row in enumerate(rows, start=2):
+        name = row["file"]
+        try:
+            if not (root / name).is_file():
+                raise ValueError("there is no such file")
+            if border := row.get("border"):
+                found.outlines[name] = (_read_polygon(border),)
+        except ValueError as error:
+            mistakes.append(f"line {number}, {name}: {error}")
+    if mistakes:
+        shown = "\n".join(mistakes[:_ROWS_SHOWN])
+        raise DataError(
+            f"{root / TABLE} has {len(mistakes)} rows that cannot be used:\n{shown}\nAn outline is "
+            "`x y;x y;…`, three points or more, as fractions of width and height. Correct or "
+            "remove these rows."
+        )
+    found.patients.update(_name_patients(root.name, rows))
+
+
+def _read_polygon(text: str) -> NDArray[np.float64]:
+    try:
+        polygon = np.array([pair.split() for pair in text.split(";") if pair.strip()], np.float64)
+    except ValueError:
+        raise ValueError("its outline is not a list of pairs of numbers") from None
+    if polygon.ndim != 2 or polygon.shape[1] != 2 or len(polygon) < 3:
+        raise ValueError("its outline has fewer than three points")
+    if not ((polygon >= -0.01) & (polygon <= 1.01)).all():  # nor NaN
+        raise ValueError("its outline leaves the picture")
+    return polygon.clip(0, 1)
+
+
+def _name_patients(folder: str, rows: Sequence[dict[str, str]]) -> dict[str, str]:
+    """Name the patient of each row: by its column, or by runs of numbered slices in one fold.
+
+    The author of the figshare set numbered the slices patient by patient and put whole patients
+    into folds: where label or fold changes from one number to the next, the patient does.
+    """
+    if rows and rows[0].get("patient"):
+        return {row["file"]: f"{folder}/{row['patient']}" for row in rows}
+    if not rows or not rows[0].get("fold"):
+        return {}
+    numbered = sorted(rows, key=lambda row: int(re.sub(r"\D", "", row["file"]) or 0))
+    named, run, before = {}, 0, None
+    for row in numbered:
+        here = (Path(row["file"]).parent, row["fold"])
+        run += here != before
+        before = here
+        named[row["file"]] = f"{folder}/run {run}"
+    return named
+
+
+def _read_mask(mask: Path, scan: Path) -> Outline:
+    drawn = cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)
+    picture = cv2.imread(str(scan), cv2.IMREAD_GRAYSCALE)
+    if drawn is None:
+        raise DataError(f"The mask {mask} cannot be read as an image.")
+    if picture is not None and drawn.shape != picture.shape:
+        raise DataError(
+            f"The mask {mask} has {drawn.shape[1]} × {drawn.shape[0]} pixels, and its scan "
+            f"{picture.shape[1]} × {picture.shape[0]}. A mask is as large as its scan."
+        )
+    contours, _ = cv2.findContours(
+        np.asarray(drawn > 127, np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )
+    height, width = drawn.shape
+    return tuple(
+        (contour[:, 0] + 0.5) / (width, height) for contour in contours if len(contour) > 2
+    )

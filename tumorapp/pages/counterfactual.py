@@ -1,0 +1,46 @@
+"""What the model says without the region that it marks, when the page asks for it.
+
+Without the page's script there is the same on the page of all steps.
+"""
+
+from typing import Any
+
+from flask import Blueprint, current_app, render_template, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+from brainscan import Problem
+from brainscan.counterfactual import examine_without_lesion
+from tumorapp.api.schemas import read_options
+from tumorapp.catalog import Catalog
+from tumorapp.feature import Feature
+from tumorapp.problems import describe, to_problem, wants_page
+from tumorapp.uploads import read_file
+
+blueprint = Blueprint("counterfactual", __name__)
+FEATURE = Feature("counterfactual", blueprint, page=True)
+
+
+@blueprint.post("/counterfactual/parts")
+def answer_parts() -> ResponseReturnValue:
+    """Examine a form's scan, and again without its lesion.
+
+    Raises:
+        Problem, HTTPException: for a client that does not read HTML.
+    """
+    try:
+        return render_template("_counterfactual_parts.html", **_examine_twice())
+    except (Problem, HTTPException) as error:
+        if not wants_page(request):
+            raise
+        problem = to_problem(error)
+        return render_template("_error.html", problem=describe(problem)), problem.status
+
+
+def _examine_twice() -> dict[str, Any]:
+    file = read_file(request)
+    catalog: Catalog = current_app.extensions["catalog"]
+    model = catalog.get(read_options(request.form).model)
+    reading = model.read(file, max_pixels=current_app.config["MAX_PIXELS"], keep_picture=True)
+    [found] = model.conclude([reading])
+    return {"prediction": found, "without": examine_without_lesion(model, found)}
