@@ -104,6 +104,10 @@ def _measure_maps(
     if card.measurement is None or not any(outlines):
         return card
     engine = OpenVINOEngine(folder)
+
+    def predict(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return engine.predict(pixels).probabilities
+
     maps = _list_maps(engine.predict(scans))
     if maps is None:
         return card
@@ -114,7 +118,7 @@ def _measure_maps(
         card.measurement,
         pointing=measure_pointing(maps, scans, outlines, limits),
         faithfulness=measure_faithfulness(
-            lambda pixels: engine.predict(pixels).probabilities,
+            predict,
             scans[some],
             maps[some],
             _ask_unlearned(model, scans[some]),
@@ -127,7 +131,7 @@ def _measure_maps(
             for row in rows
         ]
         flips = measure_flips(
-            lambda pixels: engine.predict(pixels).probabilities,
+            predict,
             card,
             scans[rows],
             np.stack(regions),
