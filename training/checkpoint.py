@@ -40,6 +40,8 @@ class Checkpoint(keras.callbacks.Callback):
         batch: scans that an update is to see.
         average: swaps the moving average of the weights in and out.
         replayed: callbacks that hold counts over the epochs.
+        keep_last: whether the last epoch is the one to keep, as a schedule that ends there means it
+            to be.
     """
 
     def __init__(
@@ -48,12 +50,15 @@ class Checkpoint(keras.callbacks.Callback):
         batch: int,
         average: keras.callbacks.SwapEMAWeights,
         replayed: Sequence[keras.callbacks.Callback],
+        *,
+        keep_last: bool = False,
     ) -> None:
         super().__init__()
         self.folder = folder
         self.wanted = self.batch = batch
         self.average = average
         self.replayed = replayed
+        self.keep_last = keep_last
         self.history: list[Epoch] = []
         self.finished = False
         self.random: list[list[int]] = []
@@ -65,7 +70,9 @@ class Checkpoint(keras.callbacks.Callback):
 
     @property
     def best_epoch(self) -> int:
-        """The epoch with the lowest validation loss, counted from 1."""
+        """The epoch that is kept, counted from 1: that with the lowest validation loss."""
+        if self.keep_last:
+            return len(self.history)
         losses = [values["val_loss"] for values in self.history]
         return losses.index(min(losses)) + 1
 

@@ -30,6 +30,8 @@ def round_weights(model: keras.Model) -> None:
             layer.scale, layer.offset = _round_number(layer.scale), _round_number(layer.offset)
         elif not isinstance(layer, layers.Normalization):  # which derives constants of its own
             layer.set_weights([_round(weight) for weight in layer.get_weights()])
+    # What was traced before holds the old scale of the input as a constant.
+    model.make_predict_function(force=True)
 
 
 def _round(weight: NDArray[np.generic]) -> NDArray[np.generic]:

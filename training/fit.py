@@ -170,7 +170,9 @@ def _train(training: Part, validation: Part, settings: FitSettings) -> Checkpoin
     )
     steering = [stopping, plateau if recipe.schedule == "plateau" else _Cosine(recipe)]
     logs = keras.callbacks.TensorBoard(settings.folder / "tensorboard")
-    checkpoint = Checkpoint(settings.folder, recipe.batch, average, steering)
+    checkpoint = Checkpoint(
+        settings.folder, recipe.batch, average, steering, keep_last=recipe.schedule == "cosine"
+    )
     restored = checkpoint.restore()
     if checkpoint.finished:
         return checkpoint

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainscan.bundle import Card, Decision, LesionMap, Refusal, read_bundle
+from brainscan.bundle.sentences import LIMITS_WITH_REFUSAL
 from brainscan.engine.depths import has_convolution
 from brainscan.familiarity import Familiarity
 from brainscan.files import write_text
@@ -251,7 +252,7 @@ def _add_thresholds(
             model, known.familiarity, known.refusal, test.inputs, known.pictures
         )
         measurement = replace(measurement, refusal=refused)
-        card = replace(card, refusal=known.refusal)
+        card = replace(card, refusal=known.refusal, limits=LIMITS_WITH_REFUSAL)
     return replace(card, measurement=measurement)
 
 

@@ -12,15 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainscan.bundle import Card, PublishError, publish_bundle
+from brainscan.engine import Outputs
 from brainscan.engine.openvino import OpenVINOEngine
 from brainscan.familiarity import Familiarity
+from brainscan.lesion import draw_region
 from training.data.outlines import Outline
+from training.explain import measure_faithfulness, measure_flips, shuffle_weights
 from training.export import export_graph
 from training.lesion.measure import measure_pointing
 from training.task import Task
 
 AGREEMENT = 1e-3
 _CHECKED_SCANS = 64
+_EXPLAINED_SCANS = 100  # each is predicted 130 times
 
 
 def publish(
@@ -53,7 +57,7 @@ def publish(
     with tempfile.TemporaryDirectory(prefix="tumorapp-") as name:
         converted = Path(name)
         final = _convert(model, card, scans, converted)
-        final = _add_pointing(final, converted, scans, outlines)
+        final = _measure_maps(final, model, converted, scans, outlines)
 
         def write_files(folder: Path, numbered: Card) -> None:
             shutil.copytree(converted, folder, dirs_exist_ok=True)
@@ -89,19 +93,66 @@ def _convert(model: keras.Model, card: Card, scans: NDArray[np.uint8], folder: P
     return replace(card, feature_layer=layer, graph_difference=difference)
 
 
-def _add_pointing(
-    card: Card, folder: Path, scans: NDArray[np.uint8], outlines: Sequence[Outline | None]
+def _measure_maps(
+    card: Card,
+    model: keras.Model,
+    folder: Path,
+    scans: NDArray[np.uint8],
+    outlines: Sequence[Outline | None],
 ) -> Card:
-    """Add to a card how well the maps of its graph point at outlined tumours."""
+    """Add to a card what the maps of its graph are worth on scans whose tumours are outlined."""
     if card.measurement is None or not any(outlines):
         return card
-    outputs = OpenVINOEngine(folder).predict(scans)
-    maps = outputs.heatmaps if outputs.lesions is None else outputs.lesions
+    engine = OpenVINOEngine(folder)
+
+    def predict(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return engine.predict(pixels).probabilities
+
+    maps = _list_maps(engine.predict(scans))
     if maps is None:
         return card
     limits = card.decision.lesion if card.decision else None
-    found = measure_pointing(maps, scans, outlines, limits)
-    return replace(card, measurement=replace(card.measurement, pointing=found))
+    rows = [row for row, outline in enumerate(outlines) if outline]
+    some = rows[:: max(1, len(rows) // _EXPLAINED_SCANS)]
+    measurement = replace(
+        card.measurement,
+        pointing=measure_pointing(maps, scans, outlines, limits),
+        faithfulness=measure_faithfulness(
+            predict,
+            scans[some],
+            maps[some],
+            _ask_unlearned(model, scans[some]),
+        ),
+    )
+    if limits:
+        size = scans.shape[1]
+        regions = [
+            draw_region(maps[row], limits, size) * (maps[row].max() >= limits.marked_from)
+            for row in rows
+        ]
+        flips = measure_flips(
+            predict,
+            card,
+            scans[rows],
+            np.stack(regions),
+        )
+        measurement = replace(measurement, flips=flips)
+    return replace(card, measurement=measurement)
+
+
+def _list_maps(outputs: Outputs) -> NDArray[np.float32] | None:
+    return outputs.heatmaps if outputs.lesions is None else outputs.lesions
+
+
+def _ask_unlearned(model: keras.Model, scans: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Give the maps of the same network with its weights shuffled."""
+    other = keras.models.clone_model(model)
+    other.set_weights(shuffle_weights(model.get_weights()))
+    with tempfile.TemporaryDirectory(prefix="tumorapp-") as name:
+        other.save(Path(name, "model.keras"))
+        export_graph(Path(name, "model.keras"), Path(name))
+        maps = _list_maps(OpenVINOEngine(Path(name)).predict(scans))
+    return np.zeros((len(scans), 1, 1), np.float32) if maps is None else maps
 
 
 def _save_compressed(model: keras.Model, path: Path) -> None:

@@ -12,6 +12,12 @@ LIMITS = (
     "it was trained on: other scanners, sequences, ages and diseases are untested, a healthy "
     "answer does not rule anything out, and an image that is not a brain MRI gets an answer too."
 )
+LIMITS_WITH_REFUSAL = (
+    "Not a medical device and not for diagnosis. It knows only the classes and the public scans "
+    "it was trained on: other scanners, sequences, ages and diseases are untested, an answer of no "
+    "tumour does not rule anything out, and not every image that is not a brain MRI is recognised "
+    "as such."
+)
 IMPORTED_USE = "Research and teaching. It was made elsewhere and imported here."
 IMPORTED_LIMITS = (
     "Not a medical device and not for diagnosis. It was made elsewhere: neither its accuracy nor "
@@ -44,6 +50,7 @@ UNKNOWN_CLASS = "Left out {0} ({1} images): its name is not a class known here (
 SENTENCES = (
     INTENDED_USE,
     LIMITS,
+    LIMITS_WITH_REFUSAL,
     IMPORTED_USE,
     IMPORTED_LIMITS,
     FROZEN_FEATURES,

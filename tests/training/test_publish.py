@@ -17,6 +17,8 @@ from scipy.special import softmax
 
 from brainscan.bundle import (
     Card,
+    Decision,
+    LesionMap,
     PublishError,
     Refusal,
     installed_versions,
@@ -25,6 +27,7 @@ from brainscan.bundle import (
 )
 from brainscan.familiarity import Familiarity
 from brainscan.scan import ScanSpecification
+from tests.cards import draw_measurement
 from tests.training.conftest import full_disk, run_graph
 from training.calibrate import apply_temperature
 from training.compress import round_weights
@@ -133,13 +136,23 @@ def test_a_network_with_a_lesion_map(
         classes=("glioma", "meningioma", "notumor", "pituitary"),
         scan=ScanSpecification(32),
         refusal=Refusal(1.0),
+        measurement=draw_measurement(),
+        decision=Decision(0.0, (0.0, 0.0), 0.0, lesion=LesionMap(0.0, 0.0)),
     )
+    square = (np.array([[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]]),)
+    outlines = [square, square, square, None, (), ()]
     known = Familiarity(np.zeros((1, 48), np.float32), np.eye(48, dtype=np.float32))
-    folder = publish(model, card, scans, tmp_path, write_report, familiarity=known)
+    folder = publish(
+        model, card, scans, tmp_path, write_report, outlines=outlines, familiarity=known
+    )
     published = read_bundle(folder)
     assert published.feature_layer is None
     assert published.graph_difference <= AGREEMENT
     assert "familiarity.npz" in published.files
+    measured = published.measurement
+    assert (measured.pointing.scans, measured.pointing.marked_healthy) == (3, 1.0)
+    assert measured.faithfulness.scans == 3
+    assert measured.flips is None  # everything is marked, so nothing can replace it
     outputs = run_graph(folder, scans)
     assert {name: values.shape for name, values in outputs.items()} == {
         "probabilities": (6, 4),
