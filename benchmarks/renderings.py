@@ -211,7 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--model", type=Path, default=Path("instance/models/mobilenet-v2"))
+    parser.add_argument("--model", type=Path, default=Path("instance/models/lesion-lite0"))
     parser.add_argument("--data", type=Path, required=True, help="folder-per-class tree")
     parser.add_argument("--scans", type=int, default=60)
     arguments = parser.parse_args()

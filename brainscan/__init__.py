@@ -2,7 +2,7 @@
 
 from brainscan import open_model
 
-model = open_model("instance/models/mobilenet-v2")
+model = open_model("instance/models/lesion-lite0")
 for examination in model.examine(["scan.jpg", "folder/"]):
     print(examination.name, examination.verdict, examination.label, examination.probabilities)
 """

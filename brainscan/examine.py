@@ -195,7 +195,7 @@ class Model:
     """A published model that is ready to answer; several threads may ask it at once.
 
         >>> from brainscan import open_model
-        >>> model = open_model("instance/models/mobilenet-v2")
+        >>> model = open_model("instance/models/lesion-lite0")
         >>> for examination in model.examine(["static/samples/"]):
         ...     print(examination.name, examination.label, examination.tumor)
         slice-1.webp meningioma True

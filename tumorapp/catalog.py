@@ -22,7 +22,7 @@ from tumorapp.feature import Feature
 from tumorapp.reload import watch
 from tumorapp.signals import scans_predicted
 
-PREFERRED_MODEL = "mobilenet-v2"
+PREFERRED_MODEL = "lesion-lite0"
 
 logger = logging.getLogger(__name__)
 

@@ -97,7 +97,7 @@ class Card:
     """What travels with a model.
 
     Attributes:
-        name: the model's name, such as `mobilenet-v2`.
+        name: the model's name, such as `lesion-lite0`.
         version: 1, 2, …; the newest verified one is served.
         classes: the classes in the order of the graph's outputs, two or more.
         scan: how a scan is prepared for this model.

@@ -110,7 +110,7 @@ def test_heads_are_recognised_and_pictures_refused(
     familiarity, refusal = fit_refusal(model, training, validation, pictures[::2], 0)
     found = measure_refusal(model, familiarity, refusal, test.inputs, pictures[1::2])
     assert found.scans <= 0.05
-    assert found.pictures["text"].refused > 0.9
+    assert found.pictures["text"].refused > 0.8
     assert sum(one.pictures for one in found.pictures.values()) == len(pictures[1::2].kinds)
 
 

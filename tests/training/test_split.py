@@ -25,7 +25,7 @@ def split_scans(
     pixels = np.zeros((len(labels), 1, 1, 1), np.uint8)
     names = names or [f"set/{row}" for row in range(len(labels))]
     outlines = (None,) * len(labels)
-    patients = groups // 4
+    patients = groups // 2
     return split_dataset(
         Dataset(task, tuple(names), pixels, labels, groups, tuple(parts), outlines, patients, ""),
         protocol,
@@ -55,7 +55,7 @@ def straddling(groups: NDArray[np.int64], first: NDArray[np.int64], *others: NDA
 def test_slices_of_a_patient_stay_together() -> None:
     labels, groups, parts = make_set()
     split = split_scans("patient", labels, groups, parts, seed=0)
-    patients = groups // 4
+    patients = groups // 2
     assert straddling(patients, split.test, split.train, split.validation) == 0
     assert straddling(patients, split.validation, split.train) == 0
 
@@ -63,7 +63,7 @@ def test_slices_of_a_patient_stay_together() -> None:
 def test_one_source_is_left_out_with_all_that_resembles_it() -> None:
     labels, groups, parts = make_set()
     sources = [
-        "last" if group // 4 % 3 == 0 and row % 2 else "first" for row, group in enumerate(groups)
+        "last" if group // 2 % 3 == 0 and row % 2 else "first" for row, group in enumerate(groups)
     ]
     order = np.argsort(sources, kind="stable")
     labels, groups = labels[order], groups[order]
@@ -71,7 +71,7 @@ def test_one_source_is_left_out_with_all_that_resembles_it() -> None:
     split = split_scans("leave-one-source-out", labels, groups, parts, seed=0, names=names)
     assert {names[row].partition("/")[0] for row in split.test} == {"last"}
     assert len(split.test) == sources.count("last")
-    assert straddling(groups // 4, split.test, split.train, split.validation) == 0
+    assert straddling(groups // 2, split.test, split.train, split.validation) == 0
 
 
 def test_one_source_cannot_be_left_out_of_one() -> None:

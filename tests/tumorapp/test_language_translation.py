@@ -261,7 +261,9 @@ class TestCards:
     def test_settings(self, name: str) -> None:
         assert cards.setting_name(name) != name
 
-    @pytest.mark.parametrize("value", [True, False, "kept", "keras", "pytorch"])
+    @pytest.mark.parametrize(
+        "value", [True, False, "kept", "keras", "pytorch", "plateau", "cosine"]
+    )
     def test_choices(self, value: bool | str) -> None:
         assert cards.setting(value) != str(value)
 

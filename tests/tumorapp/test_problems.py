@@ -165,7 +165,7 @@ def test_a_bad_option(
         sent, options = form(("image", "a.jpg", scan), *parts), ""
     found = problem(client.post(f"/api/predict?{options}", **sent), 400)
     assert found["code"] == code
-    assert [text.partition(":")[0] for text in found["accepted"]] == ["model", "heatmap"]
+    assert [text.partition(":")[0] for text in found["accepted"]] == ["model", "heatmap", "strict"]
 
 
 @pytest.mark.parametrize(

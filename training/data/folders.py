@@ -17,6 +17,7 @@ from training.data.sources import CANONICAL_CLASSES, DataError, canonical_class
 _TRAINING = frozenset({"train", "training", "val", "valid", "validation"})
 _TESTING = frozenset({"test", "testing"})
 _TOP = Path()
+_PATTERNS_SHOWN = 5
 _LAYOUT = """\
 Expected a folder for each class, with or without parts above them:
 
@@ -97,7 +98,7 @@ def read_tree(root: Path, *, exclude: Sequence[str] = ()) -> ScanTree:
         raise DataError(f"The data folder {root} {problem}.\n{describe_layout()}")
     name = _name(root)
     images, excluded = _drop_excluded(sorted(_images(root)), name, exclude)
-    notes = [EXCLUDED.format(count, repr(pattern)) for pattern, count in excluded.items()]
+    notes = _note_excluded(excluded)
     sizes = Counter(path.parent for path in images)
     labels = _labels({folder: folder.name or name for folder in sizes})
     notes += [
@@ -139,7 +140,7 @@ def list_scans(labels: Mapping[Path, str], *, exclude: Sequence[str] = ()) -> li
             ScanFile(root / path, f"{name}/{path.as_posix()}", labels[root / path], _part(path))
             for path in kept
         )
-        notes = tuple(EXCLUDED.format(count, repr(pattern)) for pattern, count in excluded.items())
+        notes = tuple(_note_excluded(excluded))
         annotations = read_annotations(root, kept)
         trees.append(ScanTree(root, name, scans, excluded, notes, annotations))
     return trees
@@ -165,6 +166,12 @@ def _images(root: Path) -> Iterator[Path]:
                 continue
             if file.lower().endswith(endings):
                 yield (Path(folder) / file).relative_to(root)
+
+
+def _note_excluded(excluded: Mapping[str, int]) -> list[str]:
+    if len(excluded) > _PATTERNS_SHOWN:
+        return [EXCLUDED.format(sum(excluded.values()), f"'{len(excluded)} patterns'")]
+    return [EXCLUDED.format(count, repr(pattern)) for pattern, count in excluded.items()]
 
 
 def _drop_excluded(

@@ -124,10 +124,10 @@ def load_frozen(
 
 # Chosen on validation patients; see docs/decisions.md.
 _RECIPE = Recipe(
-    epochs=16,
+    epochs=12,
     learning_rate=4e-4,
     weight_decay=0.02,
-    patience=16,
+    patience=12,
     schedule="cosine",
     drawn=6400,
 )
@@ -153,8 +153,7 @@ for _name, _title, _extract, _load, _last, _scaling in (
     register(
         Architecture(
             name=_name,
-            summary=f"{_title} pretrained on ImageNet, a lesion map joined from four of its "
-            "levels, and a softmax over features of the whole scan and of the mapped region",
+            summary=f"{_title} pretrained on ImageNet, lesion map of stride {STRIDE}, softmax",
             document="beyond",
             size=192,
             make=partial(build_lesion_network, name=_name, extract=_extract, scaling=_scaling),

@@ -37,7 +37,7 @@ _KEY_SCHEMES = {
 # What stands between slashes in the paths: a description and an example of each.
 _PATH_PARAMETERS = {
     "job": ("The job's id.", "nX0gk1aUV9uXr5m0Zq1c2Q"),
-    "name": ("The model's name.", "mobilenet-v2"),
+    "name": ("The model's name.", "lesion-lite0"),
     "version": ("The version of the model that is served.", "2"),
 }
 

@@ -58,7 +58,7 @@ class _FiniteRange(click.FloatRange):
 
 @click.command("train", epilog=_EXAMPLES)
 @config_option
-@click.option("--model", required=True, help="Architecture, such as binary-cnn or mobilenet-v2.")
+@click.option("--model", required=True, help="Architecture, such as binary-cnn or lesion-lite0.")
 @click.option(
     "--data",
     multiple=True,

@@ -87,7 +87,7 @@ _PATH = "/api/jobs/nX0gk1aUV9uXr5m0Zq1c2Q"
 JOB: dict[str, Any] = {
     "id": _PATH.rpartition("/")[2],
     "state": "running",
-    "model": "mobilenet-v2",
+    "model": "lesion-lite0",
     "version": "2",
     "total": 60,
     "done": 24,

@@ -9,6 +9,7 @@ from tumorapp.language.translation import mark, translate, write_decimal
 _VALUE = re.compile(r"'[^']*'|\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?")
 _LAYERS = (
     mark("pretrained on ImageNet"),
+    mark("lesion map of stride"),
     mark("global average pooling"),
     mark("sigmoid neuron"),
     mark("convolutions"),
@@ -38,6 +39,8 @@ _SETTINGS = {
     "every_copy": mark("Every near-duplicate in each epoch"),
     "balanced": mark("Classes weighted equally"),
     "normalisation": mark("Batch normalisation"),
+    "schedule": mark("Learning rate falls"),
+    "drawn": mark("Scans drawn in an epoch"),
 }
 _CHOICES: dict[bool | str, str] = {
     True: mark("yes"),
@@ -45,6 +48,8 @@ _CHOICES: dict[bool | str, str] = {
     "kept": mark("ImageNet’s statistics"),
     "keras": mark("own statistics, with Keras’s momentum"),
     "pytorch": mark("own statistics, with PyTorch’s momentum"),
+    "plateau": mark("when the validation loss no longer does"),
+    "cosine": mark("along a cosine, to zero"),
 }
 _UNSTATED = mark("not stated")
 

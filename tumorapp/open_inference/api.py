@@ -113,7 +113,7 @@ def describe_model(name: str, version: str | None = None) -> dict[str, Any]:
         200: Answer(
             "The model can predict.",
             schemas.ModelReadySchema,
-            {"name": "mobilenet-v2", "ready": True},
+            {"name": "lesion-lite0", "ready": True},
         )
     },
     _MODEL_PROBLEMS,
