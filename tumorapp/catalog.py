@@ -22,7 +22,7 @@ from tumorapp.feature import Feature
 from tumorapp.reload import watch
 from tumorapp.signals import scans_predicted
 
-PREFERRED_MODEL = "lesion-lite0"
+PREFERRED_MODELS = ("lesion-lite0", "mobilenet-v2")
 
 logger = logging.getLogger(__name__)
 
@@ -195,7 +195,8 @@ class Catalog:
         """
         if self._default is not None:
             return self._default if self._default in self.models else None
-        return PREFERRED_MODEL if PREFERRED_MODEL in self.models else min(self.models, default=None)
+        preferred = (name for name in PREFERRED_MODELS if name in self.models)
+        return next(preferred, min(self.models, default=None))
 
     def get(self, name: str | None = None) -> Model:
         """Give the model of that name, or the default one.
