@@ -3,6 +3,7 @@
 import functools
 import multiprocessing
 import resource
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,6 +69,8 @@ def convert_in_this_process() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def processes() -> ForkServerContext:
     """Start processes that find TensorFlow loaded, which takes seconds otherwise."""
+    # A shell that starts the tests in the background lets them ignore Ctrl-C, which is inherited.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["training.pipeline"])
     return context

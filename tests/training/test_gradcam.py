@@ -26,7 +26,9 @@ from training.models.transfer import build_transfer
 Exported = Any
 COMMITTED = ("binary-cnn", "mobilenet-v2")
 MODELS = Path(__file__).parents[2] / "instance/models"
-BUNDLES = sorted(path.parent for path in MODELS.glob("*/*/model.keras"))
+BUNDLES = sorted(
+    path.parent for path in MODELS.glob("*/*/model.keras") if path.parts[-3] != "lesion-lite0"
+)
 FEATURE_LAYERS = {"binary-cnn": "conv_2", "mobilenet-v2": "out_relu"}
 
 

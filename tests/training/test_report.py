@@ -173,7 +173,7 @@ def test_four_classes_a_published_graph_leaks_and_no_mistake(tmp_path: Path) -> 
     classes = ("glioma", "meningioma", "notumor", "pituitary")
     results = draw_results(4)
     perfect = np.eye(4, dtype=np.float32)[results.labels] * 0.9 + 0.025
-    results = replace(results, probabilities=perfect)
+    results = replace(results, probabilities=perfect, answers=results.labels)
     card = make_card(results, classes, contradictions=("set/a.jpg", "set/b.jpg"))
     measured = replace(card.measurement, leaks=Leaks(12, 0.99, 0.91))
     card = replace(card, measurement=measured, graph_difference=2.5e-6)

@@ -128,7 +128,7 @@ def test_a_study_that_is_stopped(
 ) -> None:
     """A row that the system kills ends alone, Ctrl-C ends the study; the run goes on after both."""
     (row,) = choose_rows("004")
-    plan = Plan(replace(row, epochs=16), "quick", tmp_path / "i", tmp_path, data=(phantom_tree,))
+    plan = Plan(replace(row, epochs=12), "quick", tmp_path / "i", tmp_path, data=(phantom_tree,))
 
     with acting_after_epoch(tmp_path, 1, kill_children):
         failures = run_study([plan], tmp_path, lambda _line: None, processes)
@@ -147,7 +147,7 @@ def test_a_study_that_is_stopped(
 
     assert run_study([plan], tmp_path, lambda _line: None, processes) == {}
     (result,) = read_study(tmp_path).results
-    assert result.training.epochs == 16
+    assert result.training.epochs == 12
     assert "Epoch 1/8" not in plan.log.read_text()  # it went on where it was
 
 

@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from brainscan.bundle import read_bundle
+from brainscan.bundle import installed_versions, read_bundle
 from brainscan.bundle.plain import to_plain
 from brainscan.messages import KINDS
 from tumorapp import create_app
@@ -165,7 +165,9 @@ def test_the_examples_are_those_of_the_models_that_are_served() -> None:
 
     models = example("/api/models", "get")
     assert models == client.get("/api/models").get_json()
-    assert {model["name"] for model in models["models"]} == {"binary-cnn", "mobilenet-v2"}
+    assert {model["name"] for model in models["models"]} == set(
+        installed_versions(PROJECT / "instance/models")
+    )
     for model in models["models"]:
         card = read_bundle(PROJECT / "instance/models" / model["name"] / model["version"])
         assert model["measurement"] == json.loads(json.dumps(to_plain(card.measurement)))
