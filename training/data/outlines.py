@@ -6,9 +6,9 @@
 """
 
 import csv
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 
 import cv2
@@ -32,7 +32,7 @@ class Annotations:
 
     Attributes:
         outlines: of tumours.
-        patients: names of patients, or of runs of slices that are of one or few patients.
+        patients: names of patients, or of folds that hold whole patients.
     """
 
     outlines: dict[str, Outline] = field(default_factory=dict)
@@ -56,7 +56,7 @@ def read_annotations(root: Path, scans: Iterable[Path]) -> Annotations:
         _read_table(root, found)
     for name in sorted(names):
         path = root / name
-        for mask in path.parent.glob(f"{_escape(path.stem)}{MASK_ENDING}.*"):
+        for mask in path.parent.glob(f"{escape(path.stem)}{MASK_ENDING}.*"):
             found.outlines[name] = _read_mask(mask, path)
     return found
 
@@ -78,10 +78,6 @@ def draw_mask(outline: Outline, size: int) -> NDArray[np.uint8]:
     if points:
         cv2.fillPoly(mask, points, 255, shift=4)
     return mask
-
-
-def _escape(stem: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", stem)
 
 
 def _read_table(root: Path, found: Annotations) -> None:
@@ -122,23 +118,12 @@ def _read_polygon(text: str) -> NDArray[np.float64]:
 
 
 def _name_patients(folder: str, rows: Sequence[dict[str, str]]) -> dict[str, str]:
-    """Name the patient of each row: by its column, or by runs of numbered slices in one fold.
+    """Name the patient of each row; a fold, which holds whole patients, stands for all of its own.
 
-    The author of the figshare set numbered the slices patient by patient and put whole patients
-    into folds: where label or fold changes from one number to the next, the patient does.
+    Without either column, nothing is known of patients.
     """
-    if rows and rows[0].get("patient"):
-        return {row["file"]: f"{folder}/{row['patient']}" for row in rows}
-    if not rows or not rows[0].get("fold"):
-        return {}
-    numbered = sorted(rows, key=lambda row: int(re.sub(r"\D", "", row["file"]) or 0))
-    named, run, before = {}, 0, None
-    for row in numbered:
-        here = (Path(row["file"]).parent, row["fold"])
-        run += here != before
-        before = here
-        named[row["file"]] = f"{folder}/run {run}"
-    return named
+    known = next((name for name in ("patient", "fold") if rows and rows[0].get(name)), None)
+    return {row["file"]: f"{folder}/{known} {row[known]}" for row in rows} if known else {}
 
 
 def _read_mask(mask: Path, scan: Path) -> Outline:
