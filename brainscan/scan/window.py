@@ -1,7 +1,7 @@
 """Intensities of any range → 8 bits, windowed by the head as a reader of films would do.
 
 MRI intensities have no fixed unit. From minimum to maximum, one hot pixel or a label of the
-scanner's largest value would leave nothing but black, so the window is that of the head.
+scanner's largest value would leave only black, so the window is that of the head.
 """
 
 from typing import NamedTuple

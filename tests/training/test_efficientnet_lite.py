@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from training.models import WeightsError
-from training.models.efficientnet_lite import find_installed_weights, read_state
+from training.models.efficientnet_lite import _Storage, _View, find_installed_weights, read_state
 
 
 def write_file(path: Path, state: object) -> Path:
@@ -33,6 +33,17 @@ def test_a_file_that_is_no_weights(tmp_path: Path) -> None:
     path.write_bytes(b"nothing")
     with pytest.raises(WeightsError, match=r"weights\.pth cannot be read as weights"):
         read_state(path)
+
+
+@pytest.mark.parametrize(
+    ("offset", "shape", "strides"), [(0, (9,), (1,)), (0, (4,), (-1,)), (-2, (2,), (1,))]
+)
+def test_a_tensor_that_leaves_its_storage(
+    offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
+) -> None:
+    view = _View(_Storage("<f4", "0"), offset, shape, strides)
+    with pytest.raises(ValueError, match="a tensor"):
+        view.read(np.arange(8, dtype=np.float32))
 
 
 def test_weights_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

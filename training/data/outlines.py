@@ -8,7 +8,6 @@
 import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from glob import escape
 from pathlib import Path
 
 import cv2
@@ -47,17 +46,17 @@ def read_annotations(root: Path, scans: Iterable[Path]) -> Annotations:
         scans: its scans, as paths below it.
 
     Raises:
-        DataError: a row names no file of the folder, or an outline is none; a mask is of another
-            shape than its scan. The message names the rows.
+        DataError: a row names no file of the folder, or an outline cannot be read; a mask is of
+            another shape than its scan. The message names the rows.
     """
     found = Annotations()
-    names = {path.as_posix() for path in scans}
     if (root / TABLE).is_file():
         _read_table(root, found)
-    for name in sorted(names):
-        path = root / name
-        for mask in path.parent.glob(f"{escape(path.stem)}{MASK_ENDING}.*"):
-            found.outlines[name] = _read_mask(mask, path)
+    named = {path.with_suffix(""): path for path in scans}
+    for folder in sorted({path.parent for path in named.values()}):
+        for mask in sorted((root / folder).glob(f"*{MASK_ENDING}.*")):
+            if scan := named.get(folder / mask.stem.removesuffix(MASK_ENDING)):
+                found.outlines[scan.as_posix()] = _read_mask(mask, root / scan)
     return found
 
 

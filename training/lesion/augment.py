@@ -1,7 +1,7 @@
 """Random variations of a scan together with its lesion mask; OpenCV on the processor.
 
 Geometry, exposure and noise as scanners, viewers and people vary them; annotations that viewers
-draw, so that a ring is no sign of a tumour; and crops. A crop of a tumour's scan that leaves the
+draw, so that a ring does not suggest a tumour; and crops. A crop of a tumour's scan that leaves the
 tumour out is healthy tissue from the same scanner, plane and contrast: without it, those stand in
 for "tumour".
 """
@@ -39,7 +39,7 @@ class Augmentation:
     Attributes:
         strength: 0 leaves a scan as it is; 1 is the usual one.
         crops: the share of outlined tumours that are cropped; half as many heads without a tumour
-            are, so that a crop is no sign of anything.
+            are, so that a crop suggests neither.
         lesion_free: the share of those crops that leave the tumour out.
         turns: the share of scans that are turned by a quarter or a half, or upside down.
         drawn: the share of scans that get an annotation.

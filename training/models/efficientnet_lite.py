@@ -181,10 +181,11 @@ def _read_legacy(file: IO[bytes]) -> dict[str, NDArray[np.float32]]:
     for _ in range(3):  # a magic number, the protocol, the machine
         _Unpickler(file).load()
     views = _Unpickler(file).load()
+    kinds = {view.storage.key: view.storage.kind for view in views.values()}
     storages = {}
     for key in _Unpickler(file).load():
         length = int.from_bytes(file.read(8), "little")
-        kind = next(view.storage.kind for view in views.values() if view.storage.key == key)
+        kind = kinds[key]
         data = file.read(length * np.dtype(kind).itemsize)
         storages[key] = np.frombuffer(data, kind)
     return {name: view.read(storages[view.storage.key]) for name, view in views.items()}
@@ -204,6 +205,8 @@ class _View(NamedTuple):
     def read(self, storage: NDArray[Any]) -> NDArray[np.float32]:
         """Copy the tensor out of its storage."""
         width = storage.itemsize
+        if min((self.offset, *self.shape, *self.strides)) < 0:
+            raise ValueError("a tensor has a negative shape, offset or stride.")
         steps = zip(self.shape, self.strides, strict=True)
         if self.offset + sum((side - 1) * step for side, step in steps) >= len(storage):
             raise ValueError("a tensor reaches beyond its storage.")
