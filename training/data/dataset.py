@@ -1,6 +1,6 @@
 """Folders of scans → one labelled, prepared and grouped set."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +41,10 @@ class Dataset:
         outlines: of the tumour on each scan as a model takes it, as fractions of its side; empty
             where there is no tumour, None where nobody has outlined it.
         patients: int64, shape (scans,): of whom each scan is, where that is known; a scan of
-            nobody known has a number of its own, near-duplicates one together.
+            nobody known has a number of its own, near-duplicates one together. Where only folds of
+            patients are known, all patients of a fold are one.
+        runs: int64, shape (scans,): likewise, but where only folds are known, slices of a fold that
+            follow each other are one.
         parts: "train", "test" or None for each scan: the data set's own folders.
         manifest: SHA-256 over the contents of all files.
         contradictions: scans that were dropped, as a near-duplicate carries another label.
@@ -59,6 +62,7 @@ class Dataset:
     parts: tuple[str | None, ...]
     outlines: tuple[Outline | None, ...]
     patients: NDArray[np.int64]
+    runs: NDArray[np.int64]
     manifest: str
     contradictions: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
@@ -138,7 +142,18 @@ def _assemble(trees: Sequence[ScanTree], task: Task, arrays: PreparedArrays) -> 
     _check_remaining(task, labels, [f"{name}: {reason}" for name, reason in skipped])
     groups = group_near_duplicates(arrays.thumbnails)
     outlines = _place_outlines(trees, listed, arrays, groups)
-    patients = _number_patients(trees, scans, groups)
+    patients, runs = (
+        _number_people(
+            {
+                f"{tree.name}/{name}": one
+                for tree in trees
+                for name, one in getattr(tree.annotations, known).items()
+            },
+            scans,
+            groups,
+        )
+        for known in ("patients", "runs")
+    )
     contradictory = task.find_contradictions(groups, labels)
     contradictions = tuple(scans[row].name for row in contradictory)
     named = np.nonzero(task.is_named(labels))[0]
@@ -164,6 +179,7 @@ def _assemble(trees: Sequence[ScanTree], task: Task, arrays: PreparedArrays) -> 
             for row in rows
         ),
         patients=patients[rows],
+        runs=runs[rows],
         manifest=arrays.manifest,
         contradictions=contradictions,
         skipped=skipped,
@@ -201,15 +217,10 @@ def _place_outlines(
     ]
 
 
-def _number_patients(
-    trees: Sequence[ScanTree], scans: Sequence[ScanFile], groups: NDArray[np.int64]
+def _number_people(
+    known: Mapping[str, str], scans: Sequence[ScanFile], groups: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Number the patients: whose scans share a near-duplicate group are one."""
-    known = {
-        f"{tree.name}/{name}": patient
-        for tree in trees
-        for name, patient in tree.annotations.patients.items()
-    }
+    """Number the people that scans are known to be of: who share a near-duplicate group are one."""
     names = [
         known.get(scan.name, f"group {group}") for scan, group in zip(scans, groups, strict=True)
     ]

@@ -32,10 +32,13 @@ class Annotations:
     Attributes:
         outlines: of tumours.
         patients: names of patients, or of folds that hold whole patients.
+        runs: names of patients, or of rows of one fold that follow each other in the table. These
+            are slices of one patient or of a few, but a patient may have several runs.
     """
 
     outlines: dict[str, Outline] = field(default_factory=dict)
     patients: dict[str, str] = field(default_factory=dict)
+    runs: dict[str, str] = field(default_factory=dict)
 
 
 def read_annotations(root: Path, scans: Iterable[Path]) -> Annotations:
@@ -101,7 +104,7 @@ def _read_table(root: Path, found: Annotations) -> None:
             "`x y;x y;…`, three points or more, as fractions of width and height. Correct or "
             "remove these rows."
         )
-    found.patients.update(_name_patients(root.name, rows))
+    _name_patients(root.name, rows, found)
 
 
 def _read_polygon(text: str) -> NDArray[np.float64]:
@@ -116,13 +119,17 @@ def _read_polygon(text: str) -> NDArray[np.float64]:
     return polygon.clip(0, 1)
 
 
-def _name_patients(folder: str, rows: Sequence[dict[str, str]]) -> dict[str, str]:
-    """Name the patient of each row; a fold, which holds whole patients, stands for all of its own.
-
-    Without either column, nothing is known of patients.
-    """
+def _name_patients(folder: str, rows: Sequence[dict[str, str]], found: Annotations) -> None:
+    """Name patient and run of each row; a fold stands for its patients where they are not known."""
     known = next((name for name in ("patient", "fold") if rows and rows[0].get(name)), None)
-    return {row["file"]: f"{folder}/{known} {row[known]}" for row in rows} if known else {}
+    if known is None:
+        return
+    run, last = 0, None
+    for row in rows:
+        run, last = run + (row[known] != last), row[known]
+        patient = f"{folder}/{known} {row[known]}"
+        found.patients[row["file"]] = patient
+        found.runs[row["file"]] = patient if known == "patient" else f"{folder}/run {run}"
 
 
 def _read_mask(mask: Path, scan: Path) -> Outline:

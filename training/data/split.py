@@ -17,6 +17,7 @@ PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 BY_PATIENT = ("patient", "leave-one-source-out")
 GROUPED_TEST_FOLDS = 7
+PATIENT_FOLDS = 4
 VALIDATION_FOLDS = 10
 _RANDOM_TEST_FRACTIONS: dict[Protocol, float] = {"random-75-25": 0.25, "random-80-20": 0.2}
 
@@ -65,7 +66,7 @@ class Split:
     def groups(self) -> Rows:
         """What was kept together, of each scan of the data set: copies, or slices of a patient."""
         data = self.dataset
-        return data.patients if self.protocol in BY_PATIENT else data.groups
+        return data.runs if self.protocol in BY_PATIENT else data.groups
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -91,11 +92,13 @@ def split_scans(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
     - `grouped`: a seventh to test and a tenth of the rest to validate, and near-duplicates,
       mirrored ones too, stay together.
 
-    - `patient`: as `grouped`, and all slices of a patient stay together, and so does whatever is a
-      near-duplicate of one of them.
+    - `patient`: a quarter of the patients is kept out of training, with all that is a
+      near-duplicate of one of their slices. One half of them validates, the other is tested on.
+      Where only folds of patients are known, a patient of the fold that is kept out may have slices
+      in both halves.
 
-    - `leave-one-source-out`: the last of the folders is tested on, and no near-duplicate of its
-      scans trains; the rest is divided as `patient` does.
+    - `leave-one-source-out`: the last of the folders is tested on, and no patient and no
+      near-duplicate of it trains; of the rest, a tenth validates.
 
     Of tumours whose kind is not named, a seventh is tested on, copies kept together.
 
@@ -107,10 +110,10 @@ def split_scans(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
     Raises:
         SplitError: no Testing folder for `official`, or too few scans or groups of a class.
     """
-    labels = dataset.labels
-    groups = dataset.patients if protocol in BY_PATIENT else dataset.groups
+    labels, groups, patients = dataset.labels, dataset.groups, dataset.patients
     named = dataset.task.is_named(labels)
     everything, nameless = np.nonzero(named)[0], np.nonzero(~named)[0]
+    unnamed = _divide_nameless(nameless, groups, seed)
     if protocol == "official":
         is_test = np.array([dataset.parts[row] == "test" for row in everything])
         if not is_test.any() or is_test.all():
@@ -122,32 +125,35 @@ def split_scans(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
         train, validation = _divide_groups(rest, labels, groups, VALIDATION_FOLDS, seed)
     elif protocol == "leave-one-source-out":
         rest, test = _leave_last_source(dataset, everything)
-        train, validation = _divide_groups(rest, labels, groups, VALIDATION_FOLDS, seed)
-        nameless = nameless[~np.isin(groups[nameless], groups[test])]
+        train, validation = _divide_groups(rest, labels, dataset.runs, VALIDATION_FOLDS, seed)
+        unnamed = _leave_last_source(dataset, nameless)
     elif protocol in _RANDOM_TEST_FRACTIONS:
         fraction = _RANDOM_TEST_FRACTIONS[protocol]
         rest, test = _divide_at_random(everything, labels, fraction, seed)
         train, validation = _divide_at_random(rest, labels, 1 / VALIDATION_FOLDS, seed)
+    elif protocol == "patient":
+        train, kept_out = _divide_groups(everything, labels, patients, PATIENT_FOLDS, seed)
+        test, validation = _divide_groups(kept_out, labels, dataset.runs, 2, seed)
+        known = nameless[~np.isin(patients[nameless], patients[kept_out])]
+        unnamed = _divide_nameless(known, patients, seed)
     else:
         rest, test = _divide_groups(everything, labels, groups, GROUPED_TEST_FOLDS, seed)
         train, validation = _divide_groups(rest, labels, groups, VALIDATION_FOLDS, seed)
     _check_classes(labels, everything, {"training": train, "validation": validation, "test": test})
-    return Split(
-        dataset, protocol, train, validation, test, *_divide_nameless(nameless, groups, seed)
-    )
+    return Split(dataset, protocol, train, validation, test, *unnamed)
 
 
 def _leave_last_source(dataset: Dataset, scans: Rows) -> tuple[Rows, Rows]:
     """Divide scans into those that share nothing with the last folder, and that folder's."""
-    sources = np.array([dataset.names[row].partition("/")[0] for row in scans])
-    is_test = sources == sources[-1]
-    if is_test.all():
+    sources = np.array([name.partition("/")[0] for name in dataset.names])
+    left_out = sources == sources[dataset.task.is_named(dataset.labels)][-1]
+    if left_out.all():
         raise SplitError(
             "The protocol leave-one-source-out needs two folders or more; the last one is tested "
             "on. Pass --data again, or use --protocol patient or grouped."
         )
-    shared = np.isin(dataset.patients[scans], dataset.patients[scans[is_test]])
-    return scans[~shared], scans[is_test]
+    shared = np.isin(dataset.patients, dataset.patients[left_out])
+    return scans[~shared[scans]], scans[left_out[scans]]
 
 
 def _divide_nameless(scans: Rows, groups: Rows, seed: int) -> tuple[Rows, Rows]:
