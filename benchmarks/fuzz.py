@@ -1,12 +1,13 @@
-"""Feeds damaged scans and forms to the code that reads uploads: each must be read or refused.
+"""Feeds damaged scans, forms and requests to what reads uploads: each must be read or refused.
 
     python -m benchmarks.fuzz --inputs 100000
 
 Real files of every accepted format, and forms that contain them, are damaged where formats are
-sensitive: bits, lengths, cuts, repeated and exchanged pieces, pieces of another format. Every input
-is made from the seed and its own number, so one that fails can be repeated with --first. The run
-stops at the first exception that is not a refusal, and at the first input that takes longer than
---seconds. If a decoder crashes the whole process, the last line shows where.
+sensitive: bits, lengths, cuts, repeated and exchanged pieces, pieces of another format. Requests
+with odd lengths and long forms of text go through gunicorn's parser, and must be as long for
+werkzeug. Every input is made from the seed and its own number, so one that fails can be repeated
+with --first. The run stops at the first exception that is not a refusal, and at the first input
+that takes longer than --seconds. If a decoder crashes the whole process, the last line shows where.
 """
 
 import argparse
@@ -18,13 +19,20 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 from flask import Flask
+from gunicorn.config import Config
+from gunicorn.http.body import LengthReader
+from gunicorn.http.errors import ParseException
+from gunicorn.http.parser import RequestParser
+from gunicorn.http.wsgi import create
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import EnvironBuilder
+from werkzeug.wsgi import get_content_length
 
 from brainscan import Problem, ScanError
 from brainscan.scan import read_picture
@@ -41,6 +49,12 @@ _MODES = {
     "WEBP": ("RGB", "RGBA"),
 }
 _COMPRESSIONS = ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "group4")
+_LENGTHS = (
+    *(b"0000000000000100", b"-1", b"+5", b"5, 5", b"\xb2", b"0x10", b"1_0", b" 7 ", b""),
+    *(b"9" * 30, b"9" * 5000, b"100\r\nContent-Length: 99"),
+)
+_CODINGS = (b"chunked", b"Chunked", b"gzip, chunked", b"chunked, chunked", b"identity", b"x")
+_FIELDS = (b"a", b"model=x", b"heatmap=1", b"%41", b"%4", b"%FF", b"\xff", b"=", b"image=", b"")
 _TELLING = (0, 1, 0x7F, 0x80, 0xFF)  # bytes that change a length or a sign
 
 
@@ -118,9 +132,9 @@ class Fuzzer:
             FuzzError: an exception that is not a refusal.
         """
         random = np.random.default_rng((self._seed, number))
-        is_form = number % 4 == 3
+        feeds = (self._feed_decoder,) * 3 + (self._feed_form, self._feed_request)
         try:
-            return self._feed_form(random) if is_form else self._feed_decoder(random)
+            return feeds[number % len(feeds)](random)
         except Exception as error:
             raise FuzzError(number, f"{type(error).__name__}: {error}") from error
 
@@ -149,6 +163,41 @@ class Fuzzer:
             except (Problem, HTTPException):
                 return "form refused"
         return "form read"
+
+    def _feed_request(self, random: np.random.Generator) -> str:
+        parser = RequestParser(Config(), [self._draw_request(random)], ("127.0.0.1", 1))
+        try:
+            received = next(parser)
+            _, environ = create(received, Mock(), ("127.0.0.1", 1), ("127.0.0.1", 80), Config())
+            _check_length(received.body.reader, environ)
+            environ["wsgi.input"] = io.BytesIO(received.body.read())
+        except (ParseException, StopIteration, OSError):
+            return "request refused"
+        with self._app.request_context(environ) as context:
+            try:
+                read_options(context.request.values)
+                uploads.read_files(context.request, max_images=4)
+            except (Problem, HTTPException):
+                return "request read, form refused"
+        return "request read"
+
+    def _draw_request(self, random: np.random.Generator) -> bytes:
+        fields = [_FIELDS[index] for index in random.integers(len(_FIELDS), size=3)]
+        body = b"&".join(fields * int(random.integers(2 ** random.integers(1, 17))))
+        kind, length = b"application/x-www-form-urlencoded", b"%d" % len(body)
+        if random.random() < 0.3:
+            body, kind, length = self._pick(random), b"image/png", b"300"
+        sort = random.random()
+        if sort < 0.3:
+            length = _LENGTHS[random.integers(len(_LENGTHS))]
+        head = b"POST /?heatmap=1 HTTP/1.1\r\nHost: x\r\nContent-Type: " + kind
+        if sort < 0.8:
+            head += b"\r\nContent-Length: " + length
+        if sort > 0.7:
+            head += b"\r\nTransfer-Encoding: " + _CODINGS[random.integers(len(_CODINGS))]
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        sent = head + b"\r\n\r\n" + body
+        return self._damage(random, sent) if random.random() < 0.3 else sent
 
     def _draw_form(self, random: np.random.Generator) -> bytes:
         parts = [b'name="image"; filename="a.png"\r\nContent-Type: image/png', b'name="model"']
@@ -190,6 +239,15 @@ class Fuzzer:
             else:  # noise
                 data[start:end] = random.bytes(end - start)
         return bytes(data)
+
+
+def _check_length(reader: Any, environ: dict[str, Any]) -> None:
+    """Compare how long a body is for gunicorn and for werkzeug."""
+    ours, theirs = get_content_length(environ), None
+    if isinstance(reader, LengthReader):
+        ours, theirs = ours or 0, reader.length
+    if ours != theirs:
+        raise ValueError(f"The body has {theirs} bytes for gunicorn, and {ours} for werkzeug.")
 
 
 def run(first: int, inputs: int, seed: int, seconds: float) -> tuple[Counter[str], float]:
