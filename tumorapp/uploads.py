@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterable, Sequence
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from flask import Flask, Request
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -129,7 +129,7 @@ def _read_form(received: Request) -> list[ImageFile]:
     files = [
         ImageFile(part.filename or f"{FIELD} {number}", data)
         for number, part in enumerate(received.files.getlist(FIELD), start=1)
-        if (data := part.read()) or part.filename
+        if (data := cast(io.BytesIO, part.stream).getvalue()) or part.filename  # read() would copy
     ]
     if not files:
         raise _explain_missing(received)

@@ -34,7 +34,7 @@ SECONDS_TO_WAIT = 30.0  # in a lane
 SECONDS_TO_TAKE = 30.0  # an answer
 SECONDS_TO_LINGER = 2.0  # after the last answer, for its client to read it and close …
 BYTES_TO_DISCARD = 2**28  # … which it may do only when all that it sends was taken
-SECONDS_IN_THE_WAY = 2.0  # for the next piece of a large body, while others wait for its place
+SECONDS_IN_THE_WAY = 3.0  # for the next piece of a large body, while others wait for its place
 READ_AHEAD = 2**18  # bytes of a body that are read before there is a place for the request
 
 _LARGE_REQUESTS = 16  # whose bodies are read at once
