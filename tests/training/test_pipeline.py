@@ -243,10 +243,11 @@ def test_what_is_served_can_be_trained_again_on_all_scans(
     assert served.card.training.refit
     assert served.card.measurement == measured.card.measurement
     first, second = (
-        np.genfromtxt(run / "history.csv") for run in (served.run, served.run / "refit")
+        (run / "history.csv").read_text(encoding="utf-8").splitlines()
+        for run in (served.run, served.run / "refit")
     )
-    assert first.shape == second.shape
-    assert not np.array_equal(first, second, equal_nan=True)
+    assert len(first) == len(second)
+    assert first[1:] != second[1:]
 
 
 def test_a_network_that_stops_early_cannot_be_trained_on_all_scans(training: Training) -> None:
