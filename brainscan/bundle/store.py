@@ -68,8 +68,12 @@ def read_bundle(folder: Path) -> Card:
     try:
         files = verify_files(folder)
         card = Card.from_json(read_file(folder / CARD_FILE))
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise BundleError(f"Bundle {label}: {error}") from None
+    except OSError as error:
+        raise BundleError(
+            f"Bundle {label}: {CARD_FILE} cannot be read ({error.strerror})."
+        ) from None
     if (card.name, str(card.version)) != (folder.parent.name, folder.name):
         raise BundleError(f"Bundle {label}: its card is that of {card.name}/{card.version}.")
     needed = {CARD_FILE, GRAPH_FILE, WEIGHTS_FILE}
