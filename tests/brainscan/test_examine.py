@@ -69,10 +69,12 @@ class TestOpening:
     def test_a_graph_that_gives_otherwise_than_the_card_says(
         self, tmp_path: Path, changes: Any, graph: Any, reason: str | None
     ) -> None:
-        card = draw_up_card(**{**LESION_NETWORK, **changes})
-        folder = publish_bundle(
-            tmp_path, card, lambda folder, _: write_graph(folder, draw_up_card(**graph))
-        )
+        def write(folder: Path, _: Card) -> None:
+            known = Familiarity(np.zeros((1, 8), np.float32), np.eye(8, dtype=np.float32))
+            known.write(folder)
+            write_graph(folder, draw_up_card(**graph))
+
+        folder = publish_bundle(tmp_path, draw_up_card(**{**LESION_NETWORK, **changes}), write)
         if reason is None:
             assert open_model(folder).familiarity is None
         else:
