@@ -179,13 +179,26 @@ def _take_lower(shares: Floats, missed: float) -> float:
     return _round_down(np.sort(shares)[rank - 1]) if rank else 0.0
 
 
+def see_tumors(
+    probabilities: Floats, classes: Sequence[str], decision: Decision
+) -> NDArray[np.bool_]:
+    """Tell which scans are not said to be free of a tumour: bool, shape (scans,).
+
+    Only in these is a region marked, as only their verdict is not "no-tumor".
+    """
+    kinds = [number for number, name in enumerate(classes) if name not in HEALTHY_CLASSES]
+    tumor = probabilities[:, kinds].sum(axis=1)
+    return np.asarray((tumor >= decision.tumor_from) | (tumor > decision.unclear[0]), np.bool_)
+
+
 def choose_lesion_map(lesions: Floats, outlines: NDArray[np.bool_], healthy: Floats) -> LesionMap:
     """Choose when a lesion map marks a region.
 
     Args:
         lesions: shape (scans, rows, columns), 0 to 1: maps of scans with an outlined tumour.
         outlines: the same shape: where that tumour is.
-        healthy: shape (scans, rows, columns): maps of heads without a tumour.
+        healthy: shape (scans, rows, columns): maps of heads without a tumour, blank where the
+            answer is that there is none.
 
     Raises:
         DecisionError: there are no outlined scans, or no heads without a tumour.

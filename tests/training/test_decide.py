@@ -3,6 +3,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from brainscan.bundle import Decision
 from training.decide import (
     DecisionError,
     choose_decision,
@@ -12,6 +13,7 @@ from training.decide import (
     choose_tumor_threshold,
     choose_unclear,
     decide_labels,
+    see_tumors,
 )
 from training.evaluate import evaluate_decision
 
@@ -130,3 +132,10 @@ def test_a_map_cannot_be_judged_without_outlines() -> None:
     lesions, outlines = draw_maps(0.8)
     with pytest.raises(DecisionError, match="holds 0 scans with an outlined tumour and 20 heads"):
         choose_lesion_map(lesions[:0], outlines[:0], lesions)
+
+
+def test_what_is_left_open_may_be_a_tumor() -> None:
+    tumor = np.array([0.1, 0.3, 0.5, 0.9])
+    decision = Decision(tumor_from=0.4, unclear=(0.2, 0.6), sure_from=0.5)
+    seen = see_tumors(np.column_stack([tumor, 1 - tumor]), ("glioma", "notumor"), decision)
+    assert seen.tolist() == [False, True, True, True]

@@ -194,7 +194,7 @@ def int8_accuracy(card: Card, precision: str) -> str:
 
     The other figures of a card are those of the fp16 graph.
     """
-    if precision != "int8" or card.graphs is None:
+    if precision != "int8" or card.graphs is None or card.graphs.int8.accuracy is None:
         return ""
     share = percent(card.graphs.int8.accuracy)
     return translate("the served int8 graph: %(share)s", share=share)
