@@ -13,13 +13,14 @@ that takes longer than --seconds. If a decoder crashes the whole process, the la
 import argparse
 import faulthandler
 import io
+import json
 import struct
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import numpy as np
 from flask import Flask
@@ -35,9 +36,11 @@ from werkzeug.test import EnvironBuilder
 from werkzeug.wsgi import get_content_length
 
 from brainscan import Problem, ScanError
+from brainscan.bundle import Card
 from brainscan.scan import read_picture
-from tumorapp import uploads
+from tumorapp import create_app, uploads
 from tumorapp.api.schemas import read_options
+from tumorapp.catalog import Catalog
 
 _BOUNDARY = b"fuzz"
 _MAX_PIXELS = 4_000_000  # more would be slow to decode, and no more dangerous
@@ -270,6 +273,63 @@ def run(first: int, inputs: int, seed: int, seconds: float) -> tuple[Counter[str
     return outcomes, slowest
 
 
+# Of a wrong type, out of every range, or hard to write.
+_WRONG: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    0.5,
+    7,
+    10**400,
+    1e308,
+    5e-324,
+    "",
+    "9" * 5000,
+    "\ud800",
+    "<b>",
+    [],
+    {},
+)
+
+
+def fuzz_cards(app: Flask, first: int, inputs: int, seed: int) -> Counter[str]:
+    """Change a value in the card of a served model; what is still accepted must be shown.
+
+    Raises:
+        FuzzError: an exception that is not a refusal.
+    """
+    client, outcomes = app.test_client(), Counter[str]()
+    served = dict(app.extensions["catalog"].models)
+    for number in range(first, first + inputs):
+        random = np.random.default_rng((seed, number))
+        name = random.choice(sorted(served))
+        raw = json.loads(served[name].card.to_json())
+        _spoil(raw, random)
+        try:
+            card = Card.from_json(json.dumps(raw))
+        except ValueError:
+            outcomes["card refused"] += 1
+            continue
+        with patch.object(Catalog, "models", {name: replace(served[name], card=card)}):
+            for page in ("/", "/models?columns=all", f"/models/{name}/{card.version}?lang=de"):
+                try:
+                    client.get(page).close()
+                except Exception as error:
+                    raise FuzzError(number, f"{page}: {type(error).__name__}: {error}") from error
+        outcomes["card read"] += 1
+    return outcomes
+
+
+def _spoil(value: Any, random: np.random.Generator) -> None:
+    """Change one value, at any depth, of the dictionaries and lists that JSON holds."""
+    keys = list(value) if isinstance(value, dict) else list(range(len(value)))
+    key = keys[random.integers(len(keys))]
+    if isinstance(value[key], dict | list) and value[key] and random.random() < 0.9:
+        _spoil(value[key], random)
+    else:
+        value[key] = _WRONG[random.integers(len(_WRONG))]
+
+
 def main() -> None:
     """Run it, and print the outcomes."""
     parser = argparse.ArgumentParser(
@@ -284,6 +344,8 @@ def main() -> None:
     start = time.perf_counter()
     try:
         outcomes, slowest = run(given.first, given.inputs, given.seed, given.seconds)
+        app = create_app({"PROPAGATE_EXCEPTIONS": True})
+        outcomes += fuzz_cards(app, given.first, given.inputs // 50, given.seed)
     except FuzzError as failure:
         sys.exit(
             f"{failure}\nAgain: python -m benchmarks.fuzz --seed {given.seed} "

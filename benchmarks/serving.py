@@ -29,6 +29,7 @@ import cv2
 from benchmarks.load import Load, load
 from benchmarks.servers import Server, find_port, measure_memory, run_server, run_tumorapp
 from brainscan.bundle import read_bundle
+from brainscan.bundle.manifest import write_manifest
 from brainscan.engine import choose_engine
 from brainscan.scan import read_scan
 
@@ -67,6 +68,7 @@ def fill_models(folder: Path, installed: Path) -> None:
     shutil.copytree(newest, copy)
     card = replace(read_bundle(newest), name="lesion-lite0-copy")
     (copy / "card.json").write_text(card.to_json())
+    write_manifest(copy)
 
 
 def find_bundle(models: Path, name: str) -> Path:

@@ -1,6 +1,6 @@
 """The card of a model: everything one must know to serve it, judge it and trust it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 from msgspec import Meta
@@ -54,7 +54,7 @@ class Training:
     method: str
     head: str
     recipe: dict[str, Setting]
-    seed: int
+    seed: Count
     epochs: Count
     best_epoch: Count
     temperature: Amount
@@ -92,7 +92,7 @@ class Origin:
     sha256: str
     scale: str
     logits: bool
-    moved_by_rounding: float
+    moved_by_rounding: Amount
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,6 @@ class Card:
         decision: how its outputs become a verdict; None where that was not chosen.
         refusal: when it does not recognise a picture; None where it cannot tell.
         graphs: of a bundle that has an int8 graph too, what was measured of both; else None.
-        files: SHA-256 of every other file of the bundle, by relative path.
         format: version of this card's own layout.
 
     Raises:
@@ -144,7 +143,6 @@ class Card:
     decision: Decision | None = None
     refusal: Refusal | None = None
     graphs: Graphs | None = None
-    files: dict[Annotated[str, Meta(pattern=r"\A[^\0]*\Z")], str] = field(default_factory=dict)
     format: Count = CARD_FORMAT
 
     def __post_init__(self) -> None:
@@ -183,7 +181,7 @@ class Card:
         return write_json(self)
 
     @classmethod
-    def from_json(cls, text: str) -> "Card":
+    def from_json(cls, text: str | bytes) -> "Card":
         """Read a card; raises ValueError with the field that is wrong and why."""
         try:
             return read_json(cls, text)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from brainscan.bundle.plain import Amount, Count, Share
+from brainscan.bundle.plain import Amount, Correlation, Count, Share
 
 Interval = tuple[Share, Share]
 
@@ -202,7 +202,7 @@ class Faithfulness:
     map: CurveAreas
     centre: CurveAreas
     random: CurveAreas
-    unlearned: float
+    unlearned: Correlation
     scans: Count
 
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from brainscan.bundle import Card, Leaks, Parts, Refusal, read_bundle
+from brainscan.bundle.manifest import read_manifest
 from brainscan.familiarity import Familiarity
 from brainscan.scan import ScanSpecification, read_scan
 from tests.training.conftest import run_graph
@@ -77,7 +78,8 @@ def test_a_bundle_is_published(training: Training) -> None:
     assert [source.title for source in card.sources] == ["Brian Tumor Dataset"]
     assert card.training.command == "flask train --model binary-cnn"
     assert card.training.planned_epochs == card.training.epochs == 2
-    assert {"model.keras", "graph.xml", "graph.bin", "report/README.md"} <= set(card.files)
+    files = read_manifest(training.outcome.bundle).keys()
+    assert {"card.json", "model.keras", "graph.xml", "graph.bin", "report/README.md"} <= files
 
 
 def test_the_measures_are_of_the_test_part(training: Training) -> None:

@@ -297,6 +297,14 @@ def test_some_damaged_inputs() -> None:
     assert slowest < 5
 
 
+def test_some_damaged_cards(models_dir: Path) -> None:
+    from benchmarks.fuzz import fuzz_cards
+
+    app = create_app({"MODELS_DIR": models_dir, "PROPAGATE_EXCEPTIONS": True})
+    outcomes = fuzz_cards(app, first=1_000_000, inputs=40, seed=1)
+    assert set(outcomes) == {"card read", "card refused"}
+
+
 def test_a_form_part_without_a_name_is_refused(client: FlaskClient) -> None:
     body = b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n"
     body += (
