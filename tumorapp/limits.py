@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from flask import Flask, g, request
 from flask.typing import ResponseReturnValue
@@ -11,6 +11,7 @@ from flask_limiter import Limiter, RateLimitExceeded
 from limits.errors import ConfigurationError as StorageError
 
 from brainscan.messages import Problem
+from tumorapp import keys
 from tumorapp.errors import ConfigurationError
 from tumorapp.feature import feature_of
 
@@ -42,7 +43,9 @@ def init_app(app: Flask) -> None:
 
     # A storage that fails is logged; the lines below that level name clients' addresses.
     limiter.logger.setLevel(logging.WARNING)
-    limiter.request_filter(lambda: not feature_of(app, request.endpoint).limited)
+    limiter.request_filter(
+        lambda: not (feature_of(app, request.endpoint).limited or keys.is_refused())
+    )
 
     def answer(error: RateLimitExceeded) -> ResponseReturnValue:
         found = limiter.current_limit
@@ -72,6 +75,8 @@ def name_client() -> str:
         address = ip_address(request.remote_addr or "")
     except ValueError:  # a socket of the machine has none
         return "unknown"
-    if address.version == 6:
-        return str(ip_network((address, _IPV6_PREFIX), strict=False))
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is None:
+            return str(ip_network((address, _IPV6_PREFIX), strict=False))
+        address = address.ipv4_mapped  # as a socket for both has it
     return str(address)
