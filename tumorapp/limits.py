@@ -30,8 +30,13 @@ def init_app(app: Flask) -> None:
             app=app,
             application_limits=[app.config["RATE_LIMIT"]],
             storage_uri=app.config["RATE_LIMIT_STORAGE"],
+            # One that answers nothing would hold up every request.
+            storage_options={"socket_timeout": 1, "socket_connect_timeout": 1},
             strategy="sliding-window-counter",
-            in_memory_fallback_enabled=True,  # if the storage fails, the service goes on
+            # If the storage fails, the service goes on and counts in memory; requests that waited
+            # for the storage when another found that out are not counted.
+            in_memory_fallback_enabled=True,
+            swallow_errors=True,
             # Never empty, so that requests to addresses that do not exist count as well.
             request_identifier=lambda: request.endpoint or "unmatched",
         )
@@ -43,17 +48,22 @@ def init_app(app: Flask) -> None:
 
     # A storage that fails is logged; the lines below that level name clients' addresses.
     limiter.logger.setLevel(logging.WARNING)
+    limiter.logger.addFilter(_has_no_traceback)
     limiter.request_filter(
         lambda: not (feature_of(app, request.endpoint).limited or keys.is_refused())
     )
 
     def answer(error: RateLimitExceeded) -> ResponseReturnValue:
+        window = error.limit.limit.get_expiry()
         found = limiter.current_limit
-        seconds = max(1, math.ceil(found.reset_at - time.time())) if found else 1
+        try:
+            seconds = max(1, math.ceil(found.reset_at - time.time())) if found else 1
+        except limiter.storage.base_exceptions:  # it has failed since
+            seconds = window
         refusal = Problem(
             "rate-limited",
             most=error.limit.limit.amount,
-            window=error.limit.limit.get_expiry(),
+            window=window,
             seconds=seconds,
             headers={
                 "Retry-After": str(seconds),
@@ -65,6 +75,11 @@ def init_app(app: Flask) -> None:
         return app.handle_user_exception(refusal)  # in the shape of the address it was for
 
     app.register_error_handler(RateLimitExceeded, answer)
+
+
+def _has_no_traceback(record: logging.LogRecord) -> bool:
+    """Leave out what requests that waited for a failing storage add to its one warning."""
+    return record.exc_info is None
 
 
 def name_client() -> str:

@@ -166,6 +166,39 @@ def test_a_storage_that_fails_is_told_and_no_client_is_named(
     assert "192.0.2" not in caplog.text
 
 
+def test_a_storage_that_fails_fails_no_request(
+    limited: Limited, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = limited()
+    [limiter] = app.extensions["limiter"]
+    others = iter([lambda: ask(app.test_client(), "192.0.2.2")])
+
+    def fail(*_: object, **__: object) -> bool:
+        if (other := next(others, None)) is not None:
+            assert other() == 200  # it finds out while this one still waits
+        raise ConnectionError("The storage has gone.")
+
+    monkeypatch.setattr(limiter.limiter, "hit", fail)
+    assert ask(app.test_client(), "192.0.2.1") == 200
+    assert [record.name for record in caplog.records].count("flask-limiter") == 1
+
+
+def test_a_storage_that_fails_after_it_has_counted(
+    limited: Limited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = limited()
+    [limiter] = app.extensions["limiter"]
+
+    def fail(*_: object) -> None:
+        raise limiter.storage.base_exceptions
+
+    monkeypatch.setattr(limiter.limiter, "get_window_stats", fail)
+    client = app.test_client()
+    answers = [client.get("/api/models") for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert answers[-1].headers["Retry-After"] == "3600"
+
+
 def test_the_document_says_so(limited: Limited, client: FlaskClient) -> None:
     document = limited().test_client().get("/api/openapi.json").get_json()
     assert "429" in document["paths"]["/api/predict"]["post"]["responses"]
