@@ -1,6 +1,7 @@
 """From a request's body to the image files in it: bounded, and kept in memory only."""
 
 import io
+import re
 from collections.abc import Iterable, Sequence
 from typing import IO, Any, cast
 
@@ -18,6 +19,10 @@ FIELD = "image"
 OTHER_PARTS = 32
 # Bytes of each of them, and of a form of text as a whole: twice what werkzeug parses at once.
 _FORM_TEXT = 2**17
+
+# Control characters, ends of lines, and marks that turn the direction of text: with one of those,
+# "scan\u202egnp.exe" is shown as "scanexe.png".
+_INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 
@@ -82,6 +87,11 @@ def read_files(received: Request, max_images: int) -> list[ImageFile]:
     return files
 
 
+def clean_name(name: str) -> str:
+    """Give a file's name with a visible sign (U+FFFD) for what would change how text is shown."""
+    return _INVISIBLE.sub("\N{REPLACEMENT CHARACTER}", name)
+
+
 def read_file(received: Request) -> ImageFile:
     """Read the one image of a request; raises as `read_files` does."""
     [file] = read_files(received, max_images=1)
@@ -127,7 +137,7 @@ def read_body(received: Request, *, keep: bool = False) -> bytes:
 def _read_form(received: Request) -> list[ImageFile]:
     # A browser sends a part with neither name nor content where no file was chosen.
     files = [
-        ImageFile(part.filename or f"{FIELD} {number}", data)
+        ImageFile(clean_name(part.filename or f"{FIELD} {number}"), data)
         for number, part in enumerate(received.files.getlist(FIELD), start=1)
         if (data := cast(io.BytesIO, part.stream).getvalue()) or part.filename  # read() would copy
     ]

@@ -40,6 +40,18 @@ def test_a_part_without_a_name_gets_one(form: Form) -> None:
     assert [file.name for file in read_files(request, 2)] == ["a.jpg", "image 2"]
 
 
+def test_a_name_shows_what_it_hides(form: Form) -> None:
+    names = {
+        "a\x1b[31m.png": "a\ufffd[31m.png",
+        "scan\u202egnp.exe": "scan\ufffdgnp.exe",
+        "\u2067x\u2069\u200f\u2028\x85.png": "\ufffdx\ufffd\ufffd\ufffd\ufffd.png",
+        "\u05e9\u05dc\u05d5\u05dd \u06cc\u06a9\u200c\u062f\u0648.png": None,  # Hebrew, Persian
+    }
+    request = received(**form(*(("image", name, b"1") for name in names)))
+    found = [file.name for file in read_files(request, len(names))]
+    assert found == [shown or name for name, shown in names.items()]
+
+
 @pytest.mark.parametrize(
     "content_type", ["IMAGE/PNG", "image/x-unknown; q=1", "application/octet-stream"]
 )
