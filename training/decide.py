@@ -151,7 +151,7 @@ def choose_sure_threshold(confidence: Floats, right: NDArray[np.bool_]) -> float
     errors = np.cumsum(~right[order])
     accepted = (errors + 1) / (np.arange(len(order)) + 2) <= _ERROR_AMONG_SURE
     if not accepted.any():
-        return _round_down(np.quantile(confidence, 1 - _SURE_AT_LEAST))
+        return _round_down(float(np.quantile(confidence, 1 - _SURE_AT_LEAST)))
     return _round_down(confidence[order[np.nonzero(accepted)[0][-1]]])
 
 
