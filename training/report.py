@@ -1,6 +1,7 @@
 """A trained model's report: one page of figures for a person, and the numbers of its plots."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ _TEMPLATES = Environment(
     keep_trailing_newline=True,
     autoescape=False,  # noqa: S701  it is Markdown
 )
+_TEMPLATES.tests["finite"] = math.isfinite
 _TEMPLATES.filters |= {"thousands": "{:,}".format, "digits": "{:.4f}".format}
 
 
