@@ -186,7 +186,7 @@ def evaluate_answers(
     task, numbers = choose_task(card, names)
     labels = np.array([numbers[name] for name in names], np.int64)
     named = task.is_named(labels)
-    asked = [answers[row] for row in np.nonzero(named)[0]]
+    asked = [answers[row] for row in np.nonzero(named)[0].tolist()]
     results = _collect_results(card, task, asked, labels[named])
     right = np.array([one.found.tumor for one in answers])
     right[named] = results.answers == results.labels
@@ -222,7 +222,7 @@ def evaluate_answers(
         groups=groups,
         seen=None if seen is None else leaked,
         contradictions=tuple(
-            answers[row].scan.name for row in task.find_contradictions(groups, labels)
+            answers[row].scan.name for row in task.find_contradictions(groups, labels).tolist()
         ),
         skipped=tuple(skipped),
     )

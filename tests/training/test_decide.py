@@ -3,6 +3,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from brainscan.bundle import Decision
 from training.decide import (
     DecisionError,
     choose_decision,
@@ -38,6 +39,15 @@ def test_the_thresholds_hold_on_other_scans() -> None:
     assert 0 < figures.unclear <= 0.05
     assert figures.kinds_covered == pytest.approx(0.95, abs=0.02)
     assert 0.9 < figures.kinds_left < 1.5
+
+
+def test_an_answer_that_leaves_the_kind_open_is_not_sure() -> None:
+    kinds = {"glioma": 0.1, "meningioma": 0.1, "pituitary": 0.1}
+    decision = Decision(tumor_from=0.5, unclear=(0.5, 0.5), sure_from=0.6, kind_from=kinds)
+    shares = [[0.7, 0.2, 0.05, 0.05], [0.9, 0.03, 0.05, 0.02], [0.15, 0.15, 0.7, 0.0]]
+    labels = np.array([1, 0, 2])
+    figures = evaluate_decision(np.array(shares, np.float32), labels, CLASSES, decision)
+    assert (figures.sure, figures.sure_accuracy) == (pytest.approx(2 / 3), 1)
 
 
 def test_two_classes() -> None:

@@ -74,8 +74,8 @@ def prepare_arrays(
         cache: folder that keeps the arrays; made where there is none.
     """
     manifest = _hash(map(_file_digest, files))
-    code = [*sorted(Path(brainscan.scan.__path__[0]).glob("*.py")), plane.__file__, __file__]
-    texts = (Path(file).read_text(encoding="utf-8") for file in code)
+    code = [*Path(brainscan.scan.__path__[0]).glob("*.py"), Path(plane.__file__), Path(__file__)]
+    texts = (path.read_text(encoding="utf-8") for path in sorted(code))
     key = _hash([manifest, json.dumps(asdict(specification)), *texts])
     folder = cache / key[:32]
     if not folder.is_dir():
