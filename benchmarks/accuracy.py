@@ -39,6 +39,7 @@ HARDEST_FIRST: tuple[Protocol, ...] = (
     "random-80-20",
 )
 _FIGURES = (
+    "protocol",
     "test scans",
     "near-duplicate groups",
     "with a copy in training",
@@ -56,7 +57,7 @@ class Trial:
     """One training, and what came of it.
 
     Attributes:
-        title: the protocol, and the folder that it leaves out.
+        title: the protocol, or the folder that it leaves out.
         card: of the run; None where there is none.
         reason: why there is none.
     """
@@ -67,15 +68,15 @@ class Trial:
 
 
 def list_requests(base: TrainingRequest) -> Iterator[tuple[str, TrainingRequest]]:
-    """Give title and request of every training: each protocol, each folder left out."""
+    """Give title and request of every training: each protocol, and each folder left out."""
     for protocol in HARDEST_FIRST:
         request = replace(base, protocol=protocol, publish=False)
         if protocol != "leave-one-source-out":
-            yield f"`{protocol}`", request
+            yield protocol, request
             continue
         for folder in base.data:
             others = tuple(one for one in base.data if one != folder)
-            yield f"`{protocol}`, {folder.name}", replace(request, data=(*others, folder))
+            yield f"without {folder.name}", replace(request, data=(*others, folder))
 
 
 def run_trial(title: str, request: TrainingRequest, *, may_train: bool) -> Trial:
@@ -96,11 +97,12 @@ def run_trial(title: str, request: TrainingRequest, *, may_train: bool) -> Trial
 def draw_figures(cards: Mapping[str, Card]) -> str:
     """Draw a table of figures, one of the data sets and one of the planes; a row for each card."""
     rows = {title: card.measurement for title, card in cards.items() if card.measurement}
-    figures = {}
+    figures: dict[str, Sequence[str]] = {}
     for title, one in rows.items():
         low, high = one.intervals.accuracy
         sure = one.decision
         figures[title] = (
+            f"`{one.protocol}`",
             f"{one.scans:,}",
             f"{one.groups:,}",
             f"{one.leaked:.0%}",
@@ -153,7 +155,7 @@ def write_page(
     command: str,
     model: str,
     trials: Sequence[Trial],
-    published: Sequence[Card],
+    published: Mapping[str, Card],
     rendered: Mapping[str, Sequence[renderings.Row]],
     scans: int,
 ) -> str:
@@ -163,17 +165,12 @@ def write_page(
         command: that makes it.
         model: that was trained under every protocol.
         trials: of it.
-        published: the cards of other trainings.
+        published: title → card of other trainings.
         rendered: model → what became of each rendering.
         scans: how many were rendered.
     """
     cards = {one.title: one.card for one in trials if one.card}
-    others = {
-        f"{card.name}, `{card.measurement.protocol}`": card
-        for card in published
-        if card.measurement
-    }
-    missing = [f"- {one.title}: {one.reason}\n" for one in trials if not one.card]
+    missing = [f"- Not measured, {one.title}: {one.reason}\n" for one in trials if not one.card]
     return f"""# Accuracy
 
 Written by one command, which trains what is missing and reads the rest from the cards:
@@ -193,7 +190,7 @@ first: believe those.
 {"".join(missing)}
 ## The published models
 
-{draw_figures(others)}
+{draw_figures(published)}
 ## Other renderings of the same scan
 
 Of {scans} scans, so many get another label when they are saved in another way; in brackets, how
@@ -237,6 +234,7 @@ def main(
     """Train what is missing, and write the page."""
     network = architecture(model)
     words = [f"--data instance/data/{folder.resolve().name}" for folder in data]
+    words += ["--exclude …"] if exclude else []
     command = " ".join(["python -m benchmarks.accuracy", f"--model {model}", *words])
     base = TrainingRequest(
         model=model,
@@ -262,7 +260,8 @@ def main(
         card.name: renderings.compare(open_model(base.models / card.name), files)
         for card in published
     }
-    listed = [*published, *unpublished]
+    listed = {card.name: card for card in published}
+    listed |= {f"{card.name}, not published": card for card in unpublished}
     write_text(PAGE, write_page(command, model, trials, listed, rendered, len(files)))
     click.echo(f"Written: {PAGE}")
 

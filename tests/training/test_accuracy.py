@@ -17,12 +17,12 @@ def test_every_protocol_and_every_folder_left_out(tmp_path: Path) -> None:
     request = make_request(tmp_path, Path("data/one"), Path("data/two"))
     found = dict(list_requests(request))
     assert list(found) == [
-        "`leave-one-source-out`, one",
-        "`leave-one-source-out`, two",
-        "`patient`",
-        "`grouped`",
-        "`official`",
-        "`random-80-20`",
+        "without one",
+        "without two",
+        "patient",
+        "grouped",
+        "official",
+        "random-80-20",
     ]
     assert [one.data[-1].name for one in found.values()][:3] == ["one", "two", "two"]
     assert not any(one.publish for one in found.values())
@@ -48,21 +48,21 @@ def test_what_was_trained_is_read_and_what_cannot_be_is_said(
 
 def test_the_page() -> None:
     easy = replace(MEASURED, protocol="grouped", by_source={"sartaj": SourceFigures(50, 0.5)})
-    hard = replace(MEASURED, accuracy=0.8, leaks=Leaks(0, None, 0.8))
+    hard = replace(MEASURED, protocol="patient", accuracy=0.8, leaks=Leaks(0, None, 0.8))
     trials = [
-        Trial("`patient`", draw_up_card(measurement=hard)),
-        Trial("`grouped`", draw_up_card(measurement=easy)),
-        Trial("`official`", None, "not trained yet."),
+        Trial("patient", draw_up_card(measurement=hard)),
+        Trial("grouped", draw_up_card(measurement=easy)),
+        Trial("official", None, "not trained yet."),
     ]
-    published = [draw_up_card("lesion-lite0", measurement=MEASURED)]
+    published = {"lesion-lite0": draw_up_card("lesion-lite0", measurement=MEASURED)}
     rows = [Row(name, 3, 1, 0, 0) for name in RENDERINGS]
     page = write_page("make it", "mobilenet-v2", trials, published, {"lesion-lite0": rows}, 60)
     assert "    make it\n" in page
-    assert "| `patient` | 200 | 8 | 0% | 0.800 (0.850 – 0.940) |" in page
-    assert "| `grouped` | 200 | 8 | 25% | 0.900 (0.850 – 0.940) |" in page
-    assert "| `patient` | 0.920 (150) | 0.840 (50) |\n| `grouped` | – | 0.500 (50) |" in page
+    assert "| patient | `patient` | 200 | 8 | 0% | 0.800 (0.850 – 0.940) |" in page
+    assert "| grouped | `grouped` | 200 | 8 | 25% | 0.900 (0.850 – 0.940) |" in page
+    assert "| patient | 0.920 (150) | 0.840 (50) |\n| grouped | – | 0.500 (50) |" in page
     assert "|  | axial | coronal |" in page
-    assert "- `official`: not trained yet." in page
-    assert "| lesion-lite0, `random-80-20` |" in page
+    assert "- Not measured, official: not trained yet." in page
+    assert "| lesion-lite0 | `random-80-20` |" in page
     assert "| turned by 90° | 3 (1) |" in page
     assert draw_renderings({"lesion-lite0": rows}) in page
