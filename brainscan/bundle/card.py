@@ -46,6 +46,8 @@ class Training:
         contradictions: scans that were dropped, as a near-duplicate carries another label.
         uncropped: scans that were kept whole, as no clear outline of a head was found.
         skipped: scans that could not be read, and why.
+        refit: whether the served model was trained again in the same way, on all scans, after
+            another one, which had not seen the test part, was measured.
     """
 
     command: str
@@ -65,6 +67,7 @@ class Training:
     contradictions: tuple[str, ...] = ()
     uncropped: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    refit: bool = False
 
     @property
     def planned_epochs(self) -> int:

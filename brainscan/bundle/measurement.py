@@ -274,9 +274,14 @@ class Measurement:
 
 @dataclass(frozen=True)
 class GraphFigures:
-    """What was measured of a graph: accuracy, 0 to 1, and milliseconds of processor time a scan."""
+    """What was measured of a graph.
 
-    accuracy: Share
+    Attributes:
+        accuracy: on the test part, 0 to 1; None where the model was trained on it afterwards.
+        milliseconds: of processor time a scan.
+    """
+
+    accuracy: Share | None
     milliseconds: Amount
 
 

@@ -233,3 +233,25 @@ def test_tumours_without_a_name_teach_and_are_counted(
     assert "4 further test scans (4 near-duplicate groups) show a tumour" in report
     other = replace(request, data=(named,))
     assert train(other).run != run
+
+
+def test_what_is_served_can_be_trained_again_on_all_scans(
+    training: Training, tmp_path: Path
+) -> None:
+    recipe = replace(RECIPE, schedule="cosine")
+    request = replace(training.request, recipe=recipe, models=tmp_path)
+    measured = train(replace(request, publish=False))
+    served = train(replace(request, refit=True))
+    assert served.card.training.refit
+    assert served.card.measurement == measured.card.measurement
+    first, second = (
+        (run / "history.csv").read_text(encoding="utf-8").splitlines()
+        for run in (served.run, served.run / "refit")
+    )
+    assert len(first) == len(second)
+    assert first[1:] != second[1:]
+
+
+def test_a_network_that_stops_early_cannot_be_trained_on_all_scans(training: Training) -> None:
+    with pytest.raises(ValueError, match="its validation part decides when it ends"):
+        train(replace(training.request, refit=True))
