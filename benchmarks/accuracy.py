@@ -1,13 +1,12 @@
-r"""How right the models are: one under every protocol, all that are published, other renderings.
+"""How right the models are: one under every protocol, all that are published, other renderings.
 
-    python -m benchmarks.accuracy --model binary-cnn --data instance/data/figshare \
-        --data instance/data/nickparvar --data instance/data/sartaj
+    python -m benchmarks.accuracy
 
-Writes docs/accuracy.md. The model is trained once under each protocol with its own recipe, and not
-published; of the protocol leave-one-source-out, once for each folder. A training that has ended is
-read from its run, one that was cut off resumes, and one that cannot be divided so is named on the
-page. `--only PROTOCOL` trains under that protocol alone; the others are on the page where their
-runs have ended.
+Writes docs/accuracy.md. binary-cnn is trained once under each protocol with its own recipe, on the
+data of the committed models, and not published; of the protocol leave-one-source-out, once for each
+folder. A training that has ended is read from its run, one that was cut off resumes, and one that
+cannot be divided so is named on the page. `--only PROTOCOL` trains under that protocol alone; the
+others are on the page where their runs have ended.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,18 +14,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
+import yaml
 
 from benchmarks import renderings
 from brainscan import open_model
 from brainscan.bundle import Card, SourceFigures, read_bundle, survey_bundles
 from brainscan.files import write_text
+from training.data.folders import find_scans
 from training.data.sources import DataError
 from training.data.split import PROTOCOLS, Protocol, SplitError, split_scans
 from training.decide import DecisionError
 from training.models import architecture
 from training.pipeline import load, train
 from training.run import TrainingRequest, find_run
-from tumorapp.cli.configuration_file import config_option
 
 PAGE = Path(__file__).parents[1] / "docs" / "accuracy.md"
 SCANS = 60  # that are rendered
@@ -152,8 +152,7 @@ def _draw_table(corner: str, columns: Sequence[str], rows: Mapping[str, Sequence
 
 
 def write_page(
-    command: str,
-    model: str,
+    base: TrainingRequest,
     trials: Sequence[Trial],
     published: Mapping[str, Card],
     rendered: Mapping[str, Sequence[renderings.Row]],
@@ -162,20 +161,20 @@ def write_page(
     """Write the page as Markdown.
 
     Args:
-        command: that makes it.
-        model: that was trained under every protocol.
-        trials: of it.
+        base: what was trained under every protocol, on which folders.
+        trials: what came of it.
         published: title → card of other trainings.
         rendered: model → what became of each rendering.
         scans: how many were rendered.
     """
     cards = {one.title: one.card for one in trials if one.card}
+    names = ", ".join(folder.name for folder in base.data)
     missing = [f"- Not measured, {one.title}: {one.reason}\n" for one in trials if not one.card]
     return f"""# Accuracy
 
 Written by one command, which trains what is missing and reads the rest from the cards:
 
-    {command}
+    {base.command}
 
 Every row is one training, measured once, at its end, on its own test part. Intervals are 95 %, from
 bootstrap draws of whole near-duplicate groups, or of runs of slices where patients are kept apart.
@@ -184,7 +183,7 @@ first: believe those.
 
 ## One model under every protocol
 
-{model}, trained with its own recipe under each of them:
+{base.model}, trained with its own recipe on {names}:
 
 {draw_figures(cards)}
 {"".join(missing)}
@@ -208,11 +207,14 @@ def read_published(models: Path) -> list[Card]:
 
 
 @click.command(help=__doc__)
-@config_option
 @click.option("--model", default="binary-cnn", show_default=True, help="An architecture.")
-@click.option("--data", multiple=True, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="As in flask train.")
-@click.option("--refuse", multiple=True, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=Path("docs/results/models.yaml"),
+    show_default=True,
+    help="As in flask train; data, exclude and refuse are taken from it.",
+)
 @click.option("--only", multiple=True, type=click.Choice(PROTOCOLS), help="Train only under these.")
 @click.option(
     "--card",
@@ -223,19 +225,11 @@ def read_published(models: Path) -> list[Card]:
 )
 @click.option("--instance", type=click.Path(path_type=Path), default=Path("instance"))
 def main(
-    model: str,
-    data: tuple[Path, ...],
-    exclude: tuple[str, ...],
-    refuse: tuple[Path, ...],
-    only: tuple[str, ...],
-    others: tuple[Path, ...],
-    instance: Path,
+    model: str, config: Path, only: tuple[str, ...], others: tuple[Path, ...], instance: Path
 ) -> None:
     """Train what is missing, and write the page."""
-    network = architecture(model)
-    words = [f"--data instance/data/{folder.resolve().name}" for folder in data]
-    words += ["--exclude …"] if exclude else []
-    command = " ".join(["python -m benchmarks.accuracy", f"--model {model}", *words])
+    network, settings = architecture(model), yaml.safe_load(config.read_text(encoding="utf-8"))
+    data = tuple(map(Path, settings["data"]))
     base = TrainingRequest(
         model=model,
         data=data,
@@ -244,10 +238,10 @@ def main(
         protocol="patient",
         recipe=network.recipe,
         size=network.size,
-        exclude=exclude,
-        refuse=refuse,
+        exclude=tuple(settings.get("exclude", ())),
+        refuse=tuple(map(Path, settings.get("refuse", ()))),
         weights="imagenet" if network.pretrained else None,
-        command=command,
+        command=f"python -m benchmarks.accuracy --model {model}",
     )
     trials = [
         run_trial(title, request, may_train=not only or request.protocol in only)
@@ -255,14 +249,15 @@ def main(
     ]
     published = read_published(base.models)
     unpublished = [Card.from_json(path.read_text(encoding="utf-8")) for path in others]
-    files = [path.read_bytes() for path in renderings.choose_scans(data[0], SCANS)]
+    richest = max(data, key=lambda folder: len({scan.label for scan in find_scans(folder)}))
+    files = [path.read_bytes() for path in renderings.choose_scans(richest, SCANS)]
     rendered = {
         card.name: renderings.compare(open_model(base.models / card.name), files)
         for card in published
     }
     listed = {card.name: card for card in published}
     listed |= {f"{card.name}, not published": card for card in unpublished}
-    write_text(PAGE, write_page(command, model, trials, listed, rendered, len(files)))
+    write_text(PAGE, write_page(base, trials, listed, rendered, len(files)))
     click.echo(f"Written: {PAGE}")
 
 

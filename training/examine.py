@@ -293,4 +293,5 @@ def _measure_pointing(card: Card, answers: Sequence[Answer]) -> Pointing | None:
         np.stack([one.scan.pixels for one in found]),
         [one.outline for one in known],
         card.decision.lesion if card.decision else None,
+        np.array([one.verdict not in ("no-tumor", "not-recognised") for one in found]),
     )

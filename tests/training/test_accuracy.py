@@ -46,7 +46,8 @@ def test_what_was_trained_is_read_and_what_cannot_be_is_said(
     assert "needs a Training and a Testing folder" in official.reason
 
 
-def test_the_page() -> None:
+def test_the_page(tmp_path: Path) -> None:
+    base = make_request(tmp_path, Path("data/one"), Path("data/two"), command="make it")
     easy = replace(MEASURED, protocol="grouped", by_source={"sartaj": SourceFigures(50, 0.5)})
     hard = replace(MEASURED, protocol="patient", accuracy=0.8, leaks=Leaks(0, None, 0.8))
     trials = [
@@ -56,8 +57,9 @@ def test_the_page() -> None:
     ]
     published = {"lesion-lite0": draw_up_card("lesion-lite0", measurement=MEASURED)}
     rows = [Row(name, 3, 1, 0, 0) for name in RENDERINGS]
-    page = write_page("make it", "mobilenet-v2", trials, published, {"lesion-lite0": rows}, 60)
+    page = write_page(base, trials, published, {"lesion-lite0": rows}, 60)
     assert "    make it\n" in page
+    assert "binary-cnn, trained with its own recipe on one, two:" in page
     assert "| patient | `patient` | 200 | 8 | 0% | 0.800 (0.850 – 0.940) |" in page
     assert "| grouped | `grouped` | 200 | 8 | 25% | 0.900 (0.850 – 0.940) |" in page
     assert "| patient | 0.920 (150) | 0.840 (50) |\n| grouped | – | 0.500 (50) |" in page

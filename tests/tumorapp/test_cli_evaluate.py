@@ -100,7 +100,7 @@ def test_a_report_and_a_table_of_any_folders(
     assert "| peak inside the outline | 1.0000 |" in page
     assert "| glioma | 3 | 0 | 0 | 0 | 0 |" in page  # verdicts: all are tumours of one kind
     assert "- 1 scans could not be read:\n  - clinic/pituitary/bad.png: The file is not" in page
-    assert "`grouped`, 10 scans) the model has an accuracy of 0.5000" in page
+    assert "card states an accuracy of 0.5000 (0.3000 – 0.7000), on 10 scans under" in page
     assert "Not known: `--seen DIR` names" in page
     assert (report / "figures.json").is_file()
     assert "Reliability" in (report / "plots.html").read_text(encoding="utf-8")
