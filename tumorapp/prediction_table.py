@@ -34,10 +34,12 @@ class _Writer(_DictWriter):
         return super().writerow({name: _quote(cell) for name, cell in rowdict.items()})
 
 
-def open_table(classes: Sequence[str], file: TextIO) -> "csv.DictWriter[str]":
-    """Begin a table of what a model with these classes says."""
+def open_table(
+    classes: Sequence[str], file: TextIO, known: Sequence[str] = ()
+) -> "csv.DictWriter[str]":
+    """Begin a table of what a model with these classes says, next to what is known of a scan."""
     probabilities = [_column(label) for label in classes]
-    columns = ["file", "model", "version", *_ANSWER, *probabilities, *_LESION]
+    columns = ["file", *known, "model", "version", *_ANSWER, *probabilities, *_LESION]
     writer = _Writer(file, [*columns, "warnings", "error", "codes"], lineterminator="\n")
     writer.writeheader()
     return writer

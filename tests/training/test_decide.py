@@ -42,6 +42,15 @@ def test_the_thresholds_hold_on_other_scans() -> None:
     assert 0.9 < figures.kinds_left < 1.5
 
 
+def test_an_answer_that_leaves_the_kind_open_is_not_sure() -> None:
+    kinds = {"glioma": 0.1, "meningioma": 0.1, "pituitary": 0.1}
+    decision = Decision(tumor_from=0.5, unclear=(0.5, 0.5), sure_from=0.6, kind_from=kinds)
+    shares = [[0.7, 0.2, 0.05, 0.05], [0.9, 0.03, 0.05, 0.02], [0.15, 0.15, 0.7, 0.0]]
+    labels = np.array([1, 0, 2])
+    figures = evaluate_decision(np.array(shares, np.float32), labels, CLASSES, decision)
+    assert (figures.sure, figures.sure_accuracy) == (pytest.approx(2 / 3), 1)
+
+
 def test_two_classes() -> None:
     probabilities, labels = draw_outcomes(600, 0)
     two = np.stack([probabilities[:, 2], 1 - probabilities[:, 2]], axis=1)

@@ -90,6 +90,8 @@ def test_the_measures_are_of_the_test_part(training: Training) -> None:
     assert measured.scans == measured.parts.test
     assert np.sum(measured.confusion) == measured.scans
     assert measured.leaks == Leaks(0, None, measured.accuracy)
+    for figures in (measured.by_source, measured.by_plane):
+        assert sum(one.scans for one in figures.values()) == measured.scans
     assert measured.seconds_per_epoch > 0
     assert training.card.graph_difference <= 1e-3
     saved = Card.from_json((training.outcome.run / "card.json").read_text(encoding="utf-8"))

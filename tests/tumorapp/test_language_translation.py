@@ -40,7 +40,8 @@ VALUE = re.compile(r"%\(\w+\)s|\{\w+\}|%%|</?\w+")
 SAME = re.compile(
     r"TumorApp( [\d.]+)?|.* · TumorApp|API|ROC( AUC)?|F1|SHA-256|[\da-f]{64}|Manifest, SHA-256"
     r"|binary-cnn|mobilenet-v2|resnet18|ann-\d+-nodes-0-dense"
-    r"|nickparvar.*|fp16|CPU.*|Parameter|float32|python [\d.]+|abc123|Version 1\.|Tumor|Alt|H"
+    r"|nickparvar.*|sartaj|axial|fp16|CPU.*|Parameter|float32|python [\d.]+|abc123|Version 1\."
+    r"|Tumor|Alt|H"
     r"|[\w.-]+\.\w+"
 )
 

@@ -244,6 +244,8 @@ class TestReports:
         assert "50.00% accuracy" in text
         assert "Published" not in text.replace("Published epoch", "")
         assert "Each class" in text
+        assert "Data set Accuracy Scans nickparvar 92.00% 150 sartaj 84.00% 50" in text
+        assert "Plane Accuracy Scans axial 90.00% 160 coronal 91.00% 40" in text
         assert "mobilenet-v2, version 1 of 2026-11-21" in text
         assert f"{INTENDED_USE} {LIMITS}" in text
 
