@@ -211,7 +211,7 @@ def read_published(models: Path) -> list[Card]:
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    default=Path("docs/results/models.yaml"),
+    default=Path("docs/models.yaml"),
     show_default=True,
     help="As in flask train; data, exclude and refuse are taken from it.",
 )
