@@ -43,6 +43,8 @@ class Window(NamedTuple):
 
     def apply(self, values: NDArray[np.generic]) -> NDArray[np.uint8]:
         """Map values of any shape and number type to 0 to 255; NaN and infinity to 0."""
+        if values.dtype == np.uint8:
+            return np.asarray(cv2.LUT(values.view(np.uint8), self.apply(np.arange(256))), np.uint8)
         deep = values.astype(np.float32)
         # In place: a large scan would be held four times over.
         np.nan_to_num(deep, copy=False, nan=self.low, posinf=self.low, neginf=self.low)
@@ -59,11 +61,20 @@ def is_dim(grey: NDArray[np.uint8]) -> bool:
     return int(np.count_nonzero(sample >= DIM_VALUE)) < _DIM_SHARE * sample.size
 
 
-def negate(values: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Turn dark into bright: shape (height, width), of any number type; the largest becomes 0."""
+def find_brightest(values: NDArray[np.generic]) -> float:
+    """Give the largest finite value, at least 0."""
     deep = values.astype(np.float32)
-    negative: NDArray[np.float32] = deep.max(initial=0, where=np.isfinite(deep)) - deep
-    return negative
+    return float(deep.max(initial=0, where=np.isfinite(deep)))
+
+
+def negate(values: NDArray[np.generic], brightest: float) -> NDArray[np.float32]:
+    """Turn dark into bright: of any shape and number type; the brightest becomes 0."""
+    return np.asarray(np.float32(brightest) - values.astype(np.float32))
+
+
+def choose_step(shape: tuple[int, ...]) -> int:
+    """Say which rows and columns of a scan are enough to choose its window by: each n-th."""
+    return -(-max(shape) // _SEARCH_SIDE)
 
 
 def choose_window(values: NDArray[np.generic]) -> Window:
@@ -73,7 +84,7 @@ def choose_window(values: NDArray[np.generic]) -> Window:
         values: shape (height, width), of any number type. What is not a finite number is left
             out, and so is padding: a constant below zero, far below all else.
     """
-    step = -(-max(values.shape) // _SEARCH_SIDE)
+    step = choose_step(values.shape)
     sample = values[::step, ::step].astype(np.float32)
     known = np.isfinite(sample)
     known &= ~_find_padding(sample, known)
