@@ -27,7 +27,18 @@ def split_scans(
     outlines = (None,) * len(labels)
     patients = groups // 2
     return split_dataset(
-        Dataset(task, tuple(names), pixels, labels, groups, tuple(parts), outlines, patients, patients, ""),
+        Dataset(
+            task,
+            tuple(names),
+            pixels,
+            labels,
+            groups,
+            tuple(parts),
+            outlines,
+            patients,
+            patients,
+            "",
+        ),
         protocol,
         seed,
     )
