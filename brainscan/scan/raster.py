@@ -1,5 +1,6 @@
 """JPEG, PNG, TIFF, BMP and WebP → one grey picture, as a reader of films would see it."""
 
+import logging
 import struct
 import warnings
 from collections.abc import Callable, Iterator
@@ -83,9 +84,11 @@ for _order, _end in ((TiffImagePlugin.II, ""), (TiffImagePlugin.MM, "B")):
         TiffImagePlugin.OPEN_INFO[_order, _white, (3,), 1, (64,), ()] = ("F", f"F;64{_end}F")
     TiffImagePlugin.OPEN_INFO[_order, 0, (2,), 1, (16,), ()] = ("I", f"I;16{_end}S")
 
-# Pillow warns of damage that is judged below. Once for the process: to set filters and to restore
-# them around each scan is not safe where several threads do so.
+# Pillow warns of damage that is judged below, and logs it to standard error where nobody takes its
+# log. Once for the process: to set filters and to restore them around each scan is not safe where
+# several threads do so.
 warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def read_raster(data: bytes, max_pixels: int, name: str) -> Picture:

@@ -26,6 +26,8 @@ _MOST_ABOVE_HEAD = 1.6
 # Padding is a constant below zero, further below everything else than half of its range.
 _PADDING_SHARE = 0.01
 _PADDING_GAP = 0.5
+# Beyond these, float32 cannot tell the values of a window apart, or does not reach from end to end.
+_LEAST_SPREAD, _MOST_SPREAD = 1e-30, 1e38
 
 
 class Window(NamedTuple):
@@ -45,12 +47,15 @@ class Window(NamedTuple):
         """Map values of any shape and number type to 0 to 255; NaN and infinity to 0."""
         if values.dtype == np.uint8:
             return np.asarray(cv2.LUT(values.view(np.uint8), self.apply(np.arange(256))), np.uint8)
+        spread = self.high - self.low
+        if not _LEAST_SPREAD < spread < _MOST_SPREAD:
+            return np.zeros(values.shape, np.uint8)
         deep = values.astype(np.float32)
         # In place: a large scan would be held four times over.
         np.nan_to_num(deep, copy=False, nan=self.low, posinf=self.low, neginf=self.low)
         np.clip(deep, self.low, self.high, out=deep)
         deep -= self.low
-        deep *= 255 / (self.high - self.low) if self.high > self.low else 0.0
+        deep *= 255 / spread
         return np.asarray(np.rint(deep, out=deep), np.uint8)
 
 
@@ -67,6 +72,7 @@ def find_brightest(values: NDArray[np.generic]) -> float:
     return float(deep.max(initial=0, where=np.isfinite(deep)))
 
 
+@np.errstate(over="ignore")  # what overflows is not finite, and left out
 def negate(values: NDArray[np.generic], brightest: float) -> NDArray[np.float32]:
     """Turn dark into bright: of any shape and number type; the brightest becomes 0."""
     return np.asarray(np.float32(brightest) - values.astype(np.float32))
@@ -77,6 +83,7 @@ def choose_step(shape: tuple[int, ...]) -> int:
     return -(-max(shape) // _SEARCH_SIDE)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def choose_window(values: NDArray[np.generic]) -> Window:
     """Choose the window of a scan: from the darkest air to the brightest of the head.
 
