@@ -72,7 +72,7 @@ def find_brightest(values: NDArray[np.generic]) -> float:
     return float(deep.max(initial=0, where=np.isfinite(deep)))
 
 
-@np.errstate(over="ignore")  # what overflows is not finite, and left out
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is left out later
 def negate(values: NDArray[np.generic], brightest: float) -> NDArray[np.float32]:
     """Turn dark into bright: of any shape and number type; the brightest becomes 0."""
     return np.asarray(np.float32(brightest) - values.astype(np.float32))
