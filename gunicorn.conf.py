@@ -117,6 +117,9 @@ logger_class = _Logger
 
 def on_starting(server: Arbiter) -> None:
     """Say at once that the address cannot be had; gunicorn would try for seconds."""
+    # What SIGUSR2 starts again. gunicorn would name its own __main__.py, and Python would then take
+    # the `http` next to that for the standard library's.
+    server.START_CTX["args"] = sys.orig_argv
     inherited = "GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ
     for address in server.address:
         if isinstance(address, tuple) and not inherited:

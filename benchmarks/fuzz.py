@@ -1,18 +1,21 @@
-"""Feeds damaged scans and forms to the code that reads uploads: each must be read or refused.
+"""Feeds damaged scans, forms and requests to what reads uploads: each must be read or refused.
 
     python -m benchmarks.fuzz --inputs 100000
 
 Real files of every accepted format, and forms that contain them, are damaged where formats are
 sensitive: bits, lengths, cuts, holes, repeated and exchanged pieces, pieces of another format.
-TIFFs are also made of random tags, with noise for pixels. Every input is made from the seed and its
-own number, so one that fails can be repeated with --first. The run stops at the first exception
-that is not a refusal, at the first input that takes longer than --seconds, and at the first that is
-written about to standard error. If a decoder crashes the process, the last line shows where.
+TIFFs are also made of random tags, with noise for pixels. Requests with odd lengths and long forms
+of text go through gunicorn's parser, and must be as long for werkzeug. Every input is made from the
+seed and its own number, so one that fails can be repeated with --first. The run stops at the first
+exception that is not a refusal, at the first input that takes longer than --seconds, and at the
+first that is written about to standard error. If a decoder crashes the process, the last line shows
+where.
 """
 
 import argparse
 import faulthandler
 import io
+import json
 import os
 import resource
 import struct
@@ -22,20 +25,29 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
+from unittest.mock import Mock, patch
 
 import numpy as np
 from flask import Flask
+from gunicorn.config import Config
+from gunicorn.http.body import LengthReader
+from gunicorn.http.errors import ParseException
+from gunicorn.http.parser import RequestParser
+from gunicorn.http.wsgi import create
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import EnvironBuilder
+from werkzeug.wsgi import get_content_length
 
 from brainscan import Problem, ScanError
+from brainscan.bundle import Card
 from brainscan.scan import read_picture
-from tumorapp import uploads
+from tumorapp import create_app, uploads
 from tumorapp.api.schemas import read_options
+from tumorapp.catalog import Catalog
 
 _BOUNDARY = b"fuzz"
 _MAX_PIXELS = 4_000_000  # more would be slow to decode, and no more dangerous
@@ -65,6 +77,12 @@ _TILE_TAGS = (322, 323, 324, 325)
 _STRIP_TAGS = (278, 273, 279)
 _SIDES = (16, 64, 100, 2000)
 _JPEG_END = b"\xff\xd9"
+_LENGTHS = (
+    *(b"0000000000000100", b"-1", b"+5", b"5, 5", b"\xb2", b"0x10", b"1_0", b" 7 ", b""),
+    *(b"9" * 30, b"9" * 5000, b"100\r\nContent-Length: 99"),
+)
+_CODINGS = (b"chunked", b"Chunked", b"gzip, chunked", b"chunked, chunked", b"identity", b"x")
+_FIELDS = (b"a", b"model=x", b"heatmap=1", b"%41", b"%4", b"%FF", b"\xff", b"=", b"image=", b"")
 _TELLING = (0, 1, 0x7F, 0x80, 0xFF)  # bytes that change a length or a sign
 
 
@@ -160,9 +178,9 @@ class Fuzzer:
             FuzzError: an exception that is not a refusal.
         """
         random = np.random.default_rng((self._seed, number))
-        is_form = number % 4 == 3
+        feeds = (self._feed_decoder,) * 3 + (self._feed_form, self._feed_request)
         try:
-            return self._feed_form(random) if is_form else self._feed_decoder(random)
+            return feeds[number % len(feeds)](random)
         except Exception as error:
             raise FuzzError(number, f"{type(error).__name__}: {error}") from error
 
@@ -192,6 +210,41 @@ class Fuzzer:
             except (Problem, HTTPException):
                 return "form refused"
         return "form read"
+
+    def _feed_request(self, random: np.random.Generator) -> str:
+        parser = RequestParser(Config(), [self._draw_request(random)], ("127.0.0.1", 1))
+        try:
+            received = next(parser)
+            _, environ = create(received, Mock(), ("127.0.0.1", 1), ("127.0.0.1", 80), Config())
+            _check_length(received.body.reader, environ)
+            environ["wsgi.input"] = io.BytesIO(received.body.read())
+        except (ParseException, StopIteration, OSError):
+            return "request refused"
+        with self._app.request_context(environ) as context:
+            try:
+                read_options(context.request.values)
+                uploads.read_files(context.request, max_images=4)
+            except (Problem, HTTPException):
+                return "request read, form refused"
+        return "request read"
+
+    def _draw_request(self, random: np.random.Generator) -> bytes:
+        fields = [_FIELDS[index] for index in random.integers(len(_FIELDS), size=3)]
+        body = b"&".join(fields * int(random.integers(2 ** random.integers(1, 17))))
+        kind, length = b"application/x-www-form-urlencoded", b"%d" % len(body)
+        if random.random() < 0.3:
+            body, kind, length = self._pick(random), b"image/png", b"300"
+        sort = random.random()
+        if sort < 0.3:
+            length = _LENGTHS[random.integers(len(_LENGTHS))]
+        head = b"POST /?heatmap=1 HTTP/1.1\r\nHost: x\r\nContent-Type: " + kind
+        if sort < 0.8:
+            head += b"\r\nContent-Length: " + length
+        if sort > 0.7:
+            head += b"\r\nTransfer-Encoding: " + _CODINGS[random.integers(len(_CODINGS))]
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        sent = head + b"\r\n\r\n" + body
+        return self._damage(random, sent) if random.random() < 0.3 else sent
 
     def _draw_form(self, random: np.random.Generator) -> bytes:
         parts = [b'name="image"; filename="a.png"\r\nContent-Type: image/png', b'name="model"']
@@ -250,6 +303,15 @@ def watch_standard_error() -> Iterator[BinaryIO]:
             os.close(kept)
 
 
+def _check_length(reader: Any, environ: dict[str, Any]) -> None:
+    """Compare how long a body is for gunicorn and for werkzeug."""
+    ours, theirs = get_content_length(environ), None
+    if isinstance(reader, LengthReader):
+        ours, theirs = ours or 0, reader.length
+    if ours != theirs:
+        raise ValueError(f"The body has {theirs} bytes for gunicorn, and {ours} for werkzeug.")
+
+
 def run(first: int, inputs: int, seed: int, seconds: float) -> tuple[Counter[str], float]:
     """Feed inputs one after another.
 
@@ -276,6 +338,63 @@ def run(first: int, inputs: int, seed: int, seconds: float) -> tuple[Counter[str
     return outcomes, slowest
 
 
+# Of a wrong type, out of every range, or hard to write.
+_WRONG: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    0.5,
+    7,
+    10**400,
+    1e308,
+    5e-324,
+    "",
+    "9" * 5000,
+    "\ud800",
+    "<b>",
+    [],
+    {},
+)
+
+
+def fuzz_cards(app: Flask, first: int, inputs: int, seed: int) -> Counter[str]:
+    """Change a value in the card of a served model; what is still accepted must be shown.
+
+    Raises:
+        FuzzError: an exception that is not a refusal.
+    """
+    client, outcomes = app.test_client(), Counter[str]()
+    served = dict(app.extensions["catalog"].models)
+    for number in range(first, first + inputs):
+        random = np.random.default_rng((seed, number))
+        name = random.choice(sorted(served))
+        raw = json.loads(served[name].card.to_json())
+        _spoil(raw, random)
+        try:
+            card = Card.from_json(json.dumps(raw))
+        except ValueError:
+            outcomes["card refused"] += 1
+            continue
+        with patch.object(Catalog, "models", {name: replace(served[name], card=card)}):
+            for page in ("/", "/models?columns=all", f"/models/{name}/{card.version}?lang=de"):
+                try:
+                    client.get(page).close()
+                except Exception as error:
+                    raise FuzzError(number, f"{page}: {type(error).__name__}: {error}") from error
+        outcomes["card read"] += 1
+    return outcomes
+
+
+def _spoil(value: Any, random: np.random.Generator) -> None:
+    """Change one value, at any depth, of the dictionaries and lists that JSON holds."""
+    keys = list(value) if isinstance(value, dict) else list(range(len(value)))
+    key = keys[random.integers(len(keys))]
+    if isinstance(value[key], dict | list) and value[key] and random.random() < 0.9:
+        _spoil(value[key], random)
+    else:
+        value[key] = _WRONG[random.integers(len(_WRONG))]
+
+
 def main() -> None:
     """Run it, and print the outcomes."""
     parser = argparse.ArgumentParser(
@@ -290,6 +409,8 @@ def main() -> None:
     start = time.perf_counter()
     try:
         outcomes, slowest = run(given.first, given.inputs, given.seed, given.seconds)
+        app = create_app({"PROPAGATE_EXCEPTIONS": True})
+        outcomes += fuzz_cards(app, given.first, given.inputs // 50, given.seed)
     except FuzzError as failure:
         sys.exit(
             f"{failure}\nAgain: python -m benchmarks.fuzz --seed {given.seed} "

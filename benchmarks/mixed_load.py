@@ -61,7 +61,7 @@ def list_kinds(scan: bytes) -> list[Kind]:
     several = write_form(*[("image", scan)] * 16)
     tensor = {"name": "image", "shape": [1], "datatype": "BYTES"}
     inference = {"inputs": [{**tensor, "data": [base64.b64encode(scan).decode()]}]}
-    infer = "/v2/models/mobilenet-v2/infer"
+    infer = "/v2/models/lesion-lite0/infer"
     predict = "/api/predict"
     return [
         Kind("one scan", 200, predict, scan, _IMAGE),

@@ -29,6 +29,7 @@ import cv2
 from benchmarks.load import Load, load
 from benchmarks.servers import Server, find_port, measure_memory, run_server, run_tumorapp
 from brainscan.bundle import read_bundle
+from brainscan.bundle.manifest import write_manifest
 from brainscan.engine import choose_engine
 from brainscan.scan import read_scan
 
@@ -62,11 +63,12 @@ def fill_models(folder: Path, installed: Path) -> None:
     make_efficientnet(folder)
     for source in sorted(installed.glob("*/[0-9]*")):
         shutil.copytree(source, folder / source.parent.name / source.name)
-    newest = find_bundle(folder, "mobilenet-v2")
-    copy = folder / "mobilenet-v2-copy" / newest.name
+    newest = find_bundle(folder, "lesion-lite0")
+    copy = folder / "lesion-lite0-copy" / newest.name
     shutil.copytree(newest, copy)
-    card = replace(read_bundle(newest), name="mobilenet-v2-copy")
+    card = replace(read_bundle(newest), name="lesion-lite0-copy")
     (copy / "card.json").write_text(card.to_json())
+    write_manifest(copy)
 
 
 def find_bundle(models: Path, name: str) -> Path:
@@ -186,7 +188,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--scan", type=Path, required=True, help="an image of a scan")
-    parser.add_argument("--models", nargs="+", default=["mobilenet-v2", "efficientnet-b0"])
+    parser.add_argument("--models", nargs="+", default=["lesion-lite0", "efficientnet-b0"])
     parser.add_argument("--installed", type=Path, default=Path("instance/models"))
     parser.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS)
     parser.add_argument("--seconds", type=int, default=4, help="per turn")

@@ -455,6 +455,6 @@ def _read_familiarity(folder: Path, card: Card, outputs: Outputs) -> Familiarity
     try:
         familiarity = Familiarity.read(folder)
         familiarity.measure(outputs.features)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # zipfile and zlib have their own
         raise EngineError(f"Its {FAMILIARITY_FILE} cannot be used: {error}") from error
     return familiarity

@@ -59,7 +59,11 @@ class Familiarity:
 
     @classmethod
     def read(cls, folder: Path) -> "Familiarity":
-        """Read them from a verified bundle's folder; raises OSError, ValueError or KeyError."""
-        with np.load(folder / FAMILIARITY_FILE, allow_pickle=False) as arrays:
+        """Read them from a verified bundle's folder; a damaged file raises one of many errors."""
+        # numpy leaves a damaged archive open if it opened it itself.
+        with (
+            (folder / FAMILIARITY_FILE).open("rb") as file,
+            np.load(file, allow_pickle=False) as arrays,
+        ):
             regression = (arrays["weights"], float(arrays["bias"])) if "weights" in arrays else ()
             return cls(arrays["centres"], arrays["whitening"], *regression)

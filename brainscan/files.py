@@ -4,11 +4,14 @@ A lock ends with the process that holds it, however it ends. A reader finds the 
 or the complete new one, after a power cut too.
 """
 
+import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -36,6 +39,27 @@ def lock(path: Path, *, wait: bool = True) -> Iterator[None]:
             yield
     except Timeout:
         raise LockedError(f"{path} is held by another process.") from None
+
+
+def open_file(path: Path) -> BufferedReader:
+    """Open a regular file to read its bytes.
+
+    A pipe would keep its reader waiting for ever, and a device may never end.
+
+    Raises:
+        OSError: it cannot be opened, or is a folder, a pipe, a device or a socket.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_file(path: Path) -> bytes:
+    """Read a regular file whole; raises OSError as `open_file` does."""
+    with open_file(path) as file:
+        return file.read()
 
 
 def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:

@@ -18,6 +18,7 @@ from brainscan.bundle import (
     Parts,
     Pointing,
     Refusal,
+    SourceFigures,
     Training,
 )
 from brainscan.bundle.sentences import EXCLUDED, INTENDED_USE, LIMITS
@@ -138,6 +139,8 @@ MEASURED = draw_measurement(
     mistakes=(Mistake("glioma", "meningioma", 3, 0.97),),
     parts=Parts(700, 100, 200),
     leaks=Leaks(50, 0.99, 0.87),
+    by_source={"nickparvar": SourceFigures(150, 0.92), "sartaj": SourceFigures(50, 0.84)},
+    by_plane={"axial": SourceFigures(160, 0.9), "coronal": SourceFigures(40, 0.91)},
 )
 RESULT = Result(
     id="002-resnet18-quick-random-80-20",

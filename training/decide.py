@@ -17,7 +17,9 @@ _AS_GOOD = 0.001  # of balanced accuracy: what lies this near to the best is a p
 _MOST_UNCLEAR = 0.03  # of the scans
 _ERRORS_LEFT = 0.5  # of those on tumour or none, outside of what is left open
 _ERROR_AMONG_SURE = 0.02
+_SURE_AT_LEAST = 0.9  # of the answers, where no confidence keeps that error
 _PROMISED = 0.95
+_LEAST_POSSIBLE = 0.05
 _MARKED_HEALTHY = 0.03  # of heads without a tumour
 _LEVELS = np.arange(0.05, 0.96, 0.025)
 
@@ -137,8 +139,9 @@ def choose_unclear(
 def choose_sure_threshold(confidence: Floats, right: NDArray[np.bool_]) -> float:
     """Find the smallest confidence from which at most 2 % of the answers are wrong.
 
-    One more error is counted than was found, as among unseen scans there may be one; so of fewer
-    than 49 scans none is sure, and 1 is given.
+    One more error is counted than was found, as among unseen scans there may be one. Where no
+    confidence keeps to 2 %, as one patient with many slices may be mistaken with the highest, it is
+    the confidence that nine of ten answers reach.
 
     Args:
         confidence: shape (scans,): probability of the class that is named.
@@ -148,7 +151,7 @@ def choose_sure_threshold(confidence: Floats, right: NDArray[np.bool_]) -> float
     errors = np.cumsum(~right[order])
     accepted = (errors + 1) / (np.arange(len(order)) + 2) <= _ERROR_AMONG_SURE
     if not accepted.any():
-        return 1.0
+        return _round_down(float(np.quantile(confidence, 1 - _SURE_AT_LEAST)))
     return _round_down(confidence[order[np.nonzero(accepted)[0][-1]]])
 
 
@@ -158,7 +161,9 @@ def choose_kinds(
     """Find the probability from which each kind of tumour remains possible.
 
     Class-conditional conformal prediction (Vovk, 2012): of the unseen scans of each kind, at least
-    95 % keep that kind, if they are like these.
+    95 % keep that kind, if they are like these. It is never below 0.05: a single patient who is
+    mistaken for sure would else leave that kind possible in nearly every scan. What is kept in
+    truth is measured on the test part.
 
     Args:
         probabilities: shape (scans, classes).
@@ -168,7 +173,9 @@ def choose_kinds(
     if len(kinds) < 2:
         return {}
     return {
-        name: _take_lower(probabilities[labels == column, column], 1 - _PROMISED)
+        name: max(
+            _LEAST_POSSIBLE, _take_lower(probabilities[labels == column, column], 1 - _PROMISED)
+        )
         for name, column in kinds.items()
     }
 
@@ -179,13 +186,26 @@ def _take_lower(shares: Floats, missed: float) -> float:
     return _round_down(np.sort(shares)[rank - 1]) if rank else 0.0
 
 
+def see_tumors(
+    probabilities: Floats, classes: Sequence[str], decision: Decision
+) -> NDArray[np.bool_]:
+    """Tell which scans are not said to be free of a tumour: bool, shape (scans,).
+
+    Only in these is a region marked, as only their verdict is not "no-tumor".
+    """
+    kinds = [number for number, name in enumerate(classes) if name not in HEALTHY_CLASSES]
+    tumor = probabilities[:, kinds].sum(axis=1)
+    return np.asarray((tumor >= decision.tumor_from) | (tumor > decision.unclear[0]), np.bool_)
+
+
 def choose_lesion_map(lesions: Floats, outlines: NDArray[np.bool_], healthy: Floats) -> LesionMap:
     """Choose when a lesion map marks a region.
 
     Args:
         lesions: shape (scans, rows, columns), 0 to 1: maps of scans with an outlined tumour.
         outlines: the same shape: where that tumour is.
-        healthy: shape (scans, rows, columns): maps of heads without a tumour.
+        healthy: shape (scans, rows, columns): maps of heads without a tumour, blank where the
+            answer is that there is none.
 
     Raises:
         DecisionError: there are no outlined scans, or no heads without a tumour.

@@ -14,7 +14,7 @@ from brainscan.scan import ScanSpecification
 from training.data.audit import find_leaks
 from training.data.split import Split
 from training.device import describe_device
-from training.evaluate import evaluate, evaluate_sources
+from training.evaluate import evaluate, evaluate_each
 from training.fit import Fitted
 from training.models import architecture
 from training.run import TrainingRequest, list_versions
@@ -59,7 +59,9 @@ def draw_up_card(
             median(values["seconds"] for values in fitted.history) if fitted.history else None
         ),
     )
-    by_source = evaluate_sources(answers, dataset.labels[test], sources)
+    labels, planes = dataset.labels[test], [dataset.planes[row] for row in test]
+    by_source = evaluate_each(answers, labels, sources)
+    by_plane = evaluate_each(answers, labels, planes)
     return Card(
         name=request.model,
         version=1,  # publishing numbers it
@@ -70,7 +72,7 @@ def draw_up_card(
         feature_layer=None,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         training=_describe_training(request, split, fitted, temperature),
-        measurement=replace(measurement, by_source=by_source),
+        measurement=replace(measurement, by_source=by_source, by_plane=by_plane),
         intended_use=INTENDED_USE,
         limits=LIMITS,
         sources=tuple(

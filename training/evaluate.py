@@ -1,5 +1,6 @@
 """What a model is worth, measured once on scans that had no part in making it."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -38,6 +39,8 @@ def evaluate(
     seconds_per_epoch: float | None = None,
 ) -> Measurement:
     """Measure accuracy, loss, precision, recall, F1, confusion, ROC AUC and calibration.
+
+    Of scans of one class only, the ROC AUC is NaN.
 
     Args:
         probabilities: float32, shape (scans, classes).
@@ -90,21 +93,21 @@ def evaluate(
     )
 
 
-def evaluate_sources(
-    answers: NDArray[np.int64], labels: NDArray[np.int64], sources: Sequence[str]
+def evaluate_each(
+    answers: NDArray[np.int64], labels: NDArray[np.int64], names: Sequence[str]
 ) -> dict[str, SourceFigures]:
-    """Measure the answers to the scans of each data set.
+    """Measure the answers to the scans of each data set, or of each plane.
 
     Args:
         answers: int64, shape (scans,).
         labels: int64, shape (scans,).
-        sources: of each scan, the data set that it is from.
+        names: of each scan, the data set that it is from, or the plane.
     """
     found = {}
-    for source in sorted(set(sources)):
-        here = np.array(sources) == source
+    for name in sorted(set(names)):
+        here = np.array(names) == name
         right = float((answers[here] == labels[here]).mean())
-        found[source] = SourceFigures(int(here.sum()), right)
+        found[name] = SourceFigures(int(here.sum()), right)
     return found
 
 
@@ -128,16 +131,17 @@ def evaluate_decision(
     answers, confidence = decide_labels(probabilities, healthy, decision.tumor_from)
     lowest, highest = decision.unclear
     unclear = (tumor > lowest) & (tumor < highest)
-    sure = (confidence >= decision.sure_from) & ~unclear
+    seen = tumor >= decision.tumor_from
+    least = np.array([decision.kind_from.get(classes[kind], 2.0) for kind in kinds])
+    remain = probabilities[:, kinds] >= least
+    named = kinds == answers[:, np.newaxis]  # which remains in any case
+    open_kind = seen & ((remain | named).sum(axis=1) > 1)
+    sure = (confidence >= decision.sure_from) & ~unclear & ~open_kind
     covered = left = None
     if decision.kind_from and truth.any():
-        least = np.array([decision.kind_from[classes[kind]] for kind in kinds])
-        remain = probabilities[truth][:, kinds] >= least
-        columns = np.searchsorted(kinds, labels[truth])
-        covered = float(remain[np.arange(len(remain)), columns].mean())
-        left = float(remain.sum(axis=1).mean())
+        covered = float(remain[truth, np.searchsorted(kinds, labels[truth])].mean())
+        left = float(remain[truth].sum(axis=1).mean())
     both = bool(truth.any() and not truth.all())
-    seen = tumor >= decision.tumor_from
     return DecisionFigures(
         float(metrics.balanced_accuracy_score(truth, seen)) if both else None,
         float(metrics.roc_auc_score(truth, tumor)) if both else None,
@@ -228,10 +232,12 @@ def _measure_headline(
             "roc_auc": float(np.mean(areas)),
         }
 
+    several = len(np.unique(labels)) > 1
     rounds = [
         measure(times)
         for times in _draw_groups(groups)
-        if len(np.unique(labels[times > 0])) > 1  # else there is nothing to tell apart
+        # Where all that were drawn are of one class, there is nothing to tell apart.
+        if not several or len(np.unique(labels[times > 0])) > 1
     ]
     intervals = {name: _find_interval([one[name] for one in rounds]) for name in rounds[0]}
     return measure(np.ones_like(labels)), Intervals(**intervals)
@@ -243,7 +249,8 @@ def _find_area(
     """Give the area under the ROC curve: the pairs that are in order, ties counting a half."""
     ours, others = (np.bincount(ranks, times * one) for one in (positive, ~positive))
     below = np.cumsum(others) - others / 2
-    return float(ours @ below / (ours.sum() * others.sum()))
+    pairs = ours.sum() * others.sum()
+    return float(ours @ below / pairs) if pairs else math.nan
 
 
 def calibration_error(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
+import training.losses  # noqa: F401  which a checkpoint may hold
 from training.augment import build_augmentation
 from training.batches import ScanBatches
 from training.calibrate import Calibrator, Model, TemperatureScaling

@@ -18,11 +18,13 @@ from brainscan.engine.depths import has_convolution
 from brainscan.familiarity import Familiarity
 from brainscan.files import write_text
 from brainscan.scan import ScanSpecification
+from training.calibrate import apply_temperature
 from training.checkpoint import count_epochs
+from training.compress import round_weights
 from training.data.dataset import Dataset, describe_problems, load_dataset
 from training.data.outlines import draw_mask
 from training.data.split import Part, Split, split_scans
-from training.decide import choose_decision, choose_lesion_map, decide_labels
+from training.decide import choose_decision, choose_lesion_map, decide_labels, see_tumors
 from training.describe import draw_up_card
 from training.device import describe_device
 from training.evaluate import evaluate_decision, evaluate_unnamed
@@ -136,7 +138,11 @@ def train(
         measured = measure(calibrated, split, run)
         if not request.publish:
             return TrainingOutcome(run.folder, None, measured.card)
-        bundle = publish_measured(measured, split, run)
+        served = None
+        if request.refit:
+            tell("Training again, on all scans, the model that is to be served.")
+            served = refit(calibrated, split, run)
+        bundle = publish_measured(measured, split, run, served)
         return TrainingOutcome(run.folder, bundle, read_bundle(bundle))
 
 
@@ -180,7 +186,9 @@ def calibrate(fitted: Fitted, split: Split, run: Run) -> Calibrated:
     probabilities = fitted.predict(validation.inputs)
     decision = choose_decision(probabilities, validation.labels, split.dataset.classes)
     if architecture(run.request.model).lesion:
-        lesion = _choose_lesion_map(fitted.predict_lesions(validation.inputs), validation)
+        maps = fitted.predict_lesions(validation.inputs)
+        seen = see_tumors(probabilities, split.dataset.classes, decision)
+        lesion = _choose_lesion_map(maps * seen[:, np.newaxis, np.newaxis], validation)
         decision = replace(decision, lesion=lesion)
     return Calibrated(fitted, temperature, decision, _learn_to_recognise(fitted, split, run))
 
@@ -256,17 +264,52 @@ def _add_thresholds(
     return replace(card, measurement=measurement)
 
 
-def publish_measured(measured: Measured, split: Split, run: Run) -> Path:
-    """Convert the model, check it and publish it; give the bundle's folder."""
+def refit(calibrated: Calibrated, split: Split, run: Run) -> Calibrated:
+    """Train in the same way on all scans; temperature and thresholds stay those of the first.
+
+    The test part was kept out of the first model so that it could be measured. What it teaches
+    belongs to those whose scans come next.
+    """
+    parts = (split.train, split.validation, split.test)
+    everything = replace(
+        split,
+        train=np.sort(np.concatenate(parts)),
+        unnamed_train=np.sort(np.concatenate([split.unnamed_train, split.unnamed_test])),
+    )
+    again = fit_split(everything, replace(run, folder=run.folder / "refit"))
+    if isinstance(again.model, keras.Model):
+        apply_temperature(again.model, calibrated.temperature)
+        round_weights(again.model)
+    return replace(calibrated, fitted=again, recognition=_learn_to_recognise(again, split, run))
+
+
+def publish_measured(
+    measured: Measured, split: Split, run: Run, served: Calibrated | None = None
+) -> Path:
+    """Convert the model, check it and publish it; give the bundle's folder.
+
+    Args:
+        measured: the model that the card's figures are of.
+        split: of its scans.
+        run: what trained it.
+        served: what `refit` gave, to be published in its place.
+    """
     test = split.take(split.test)
+    model, card, familiarity = measured.fitted.model, measured.card, measured.familiarity
+    if served is not None and card.training is not None:
+        model, known = served.fitted.model, served.recognition
+        card = replace(card, training=replace(card.training, refit=True))
+        if known is not None:
+            familiarity, card = known.familiarity, replace(card, refusal=known.refusal)
     bundle = publish(
-        measured.fitted.model,
-        measured.card,
+        model,
+        card,
         test.inputs,
         run.request.models,
         measured.write_report,
         outlines=test.outlines,
-        familiarity=measured.familiarity,
+        familiarity=familiarity,
+        measured=measured.fitted.model,
     )
     run.mark_published(bundle)
     return bundle
@@ -275,6 +318,12 @@ def publish_measured(measured: Measured, split: Split, run: Run) -> Path:
 def _settle(request: TrainingRequest) -> TrainingRequest:
     """Refuse what cannot be trained; leave out of a request what would have no effect."""
     network = architecture(request.model)
+    if request.refit and (request.recipe.schedule != "cosine" or request.method == "frozen"):
+        raise ValueError(
+            f"{request.model} cannot be trained again on all scans: its validation part decides "
+            "when it ends, and none would be left. Leave out --refit, or choose a model whose "
+            "learning rate follows a cosine, such as lesion-lite0."
+        )
     if request.method != "frozen":
         if request.head != "softmax":
             raise ValueError(

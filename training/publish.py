@@ -17,6 +17,7 @@ from brainscan.engine.openvino import OpenVINOEngine
 from brainscan.familiarity import Familiarity
 from brainscan.lesion import draw_region
 from training.data.outlines import Outline
+from training.decide import see_tumors
 from training.explain import measure_faithfulness, measure_flips, shuffle_weights
 from training.export import export_graph
 from training.lesion.measure import measure_pointing
@@ -36,6 +37,7 @@ def publish(
     *,
     outlines: Sequence[Outline | None] = (),
     familiarity: Familiarity | None = None,
+    measured: keras.Model | None = None,
 ) -> Path:
     """Convert a model, check the graph on real scans, and publish both with card and report.
 
@@ -48,6 +50,8 @@ def publish(
         outlines: of the tumours on these scans; how well the graph's maps point at them is added to
             the card.
         familiarity: what the scans that it knows look like, of a card with a refusal.
+        measured: whose figures are on the card, where that is another model: one that has not
+            seen these scans.
 
     Raises:
         PublishError: graph and model differ by more than 1e-3 on a probability, or on a value of
@@ -57,7 +61,12 @@ def publish(
     with tempfile.TemporaryDirectory(prefix="tumorapp-") as name:
         converted = Path(name)
         final = _convert(model, card, scans, converted)
-        final = _measure_maps(final, model, converted, scans, outlines)
+        if measured is None or measured is model:
+            final = _measure_maps(final, model, converted, scans, outlines)
+        else:
+            with tempfile.TemporaryDirectory(prefix="tumorapp-") as other:
+                _convert(measured, card, scans, Path(other))
+                final = _measure_maps(final, measured, Path(other), scans, outlines)
 
         def write_files(folder: Path, numbered: Card) -> None:
             shutil.copytree(converted, folder, dirs_exist_ok=True)
@@ -108,15 +117,19 @@ def _measure_maps(
     def predict(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         return engine.predict(pixels).probabilities
 
-    maps = _list_maps(engine.predict(scans))
+    outputs = engine.predict(scans)
+    maps = _list_maps(outputs)
     if maps is None:
         return card
-    limits = card.decision.lesion if card.decision else None
+    limits = seen = None
+    if card.decision:
+        limits = card.decision.lesion
+        seen = see_tumors(outputs.probabilities, card.classes, card.decision)
     rows = [row for row, outline in enumerate(outlines) if outline]
     some = rows[:: max(1, len(rows) // _EXPLAINED_SCANS)]
     measurement = replace(
         card.measurement,
-        pointing=measure_pointing(maps, scans, outlines, limits),
+        pointing=measure_pointing(maps, scans, outlines, limits, seen),
         faithfulness=measure_faithfulness(
             predict,
             scans[some],

@@ -1,9 +1,11 @@
 """A trained model's report: one page of figures for a person, and the numbers of its plots."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -14,9 +16,14 @@ from brainscan.bundle import Card
 from brainscan.bundle.figures import FIGURES_FILE, Bin, Figures, History, RocCurve
 from brainscan.bundle.plain import to_plain
 from brainscan.plots import draw_plots, write_page
-from training.checkpoint import Epoch
+from brainscan.verdict import VERDICTS
 from training.evaluate import reliability
 
+if TYPE_CHECKING:  # Keras is not needed to evaluate a published model
+    from training.checkpoint import Epoch
+    from training.examine import Evaluation
+
+PLOTS_FILE = "plots.html"
 MISTAKES_SHOWN = 20
 ROC_POINTS = 200
 _DIGITS = 5
@@ -28,6 +35,7 @@ _TEMPLATES = Environment(
     keep_trailing_newline=True,
     autoescape=False,  # noqa: S701  it is Markdown
 )
+_TEMPLATES.tests["finite"] = math.isfinite
 _TEMPLATES.filters |= {"thousands": "{:,}".format, "digits": "{:.4f}".format}
 
 
@@ -50,7 +58,9 @@ class TestResults:
     answers: NDArray[np.int64]
 
 
-def write_report(folder: Path, card: Card, history: Sequence[Epoch], results: TestResults) -> None:
+def write_report(
+    folder: Path, card: Card, history: "Sequence[Epoch]", results: TestResults
+) -> None:
     """Write `README.md`, and the numbers of its plots as `figures.json`.
 
     Args:
@@ -59,20 +69,37 @@ def write_report(folder: Path, card: Card, history: Sequence[Epoch], results: Te
         history: values of each epoch.
         results: of the test part.
     """
+    _write_files(folder, _write_page(card, results), collect_figures(card, history, results))
+
+
+def write_evaluation(folder: Path, evaluation: "Evaluation") -> None:
+    """Write the report of a published model: `README.md`, `figures.json` and `plots.html`.
+
+    Args:
+        folder: made if it is not there.
+        evaluation: on labelled folders.
+    """
+    card, results = evaluation.card, evaluation.results
+    page = describe_evaluation(evaluation, PLOTS_FILE)
+    _write_files(folder, page, collect_figures(card, [], results))
+    write_plots(folder / PLOTS_FILE, card, [], results)
+
+
+def _write_files(folder: Path, page: str, figures: Figures) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    figures = json.dumps(to_plain(collect_figures(card, history, results)), allow_nan=False)
-    (folder / FIGURES_FILE).write_text(f"{figures}\n", encoding="utf-8")
-    (folder / "README.md").write_text(_write_page(card, results), encoding="utf-8")
+    numbers = json.dumps(to_plain(figures), allow_nan=False)
+    (folder / FIGURES_FILE).write_text(f"{numbers}\n", encoding="utf-8")
+    (folder / "README.md").write_text(page, encoding="utf-8")
 
 
-def write_plots(path: Path, card: Card, history: Sequence[Epoch], results: TestResults) -> None:
+def write_plots(path: Path, card: Card, history: "Sequence[Epoch]", results: TestResults) -> None:
     """Write the plots as an HTML page of its own, for a browser."""
     best_epoch = card.training.best_epoch if card.training else 0
     plots = draw_plots(collect_figures(card, history, results), best_epoch)
     path.write_text(write_page(plots, card.name), encoding="utf-8")
 
 
-def collect_figures(card: Card, history: Sequence[Epoch], results: TestResults) -> Figures:
+def collect_figures(card: Card, history: "Sequence[Epoch]", results: TestResults) -> Figures:
     """Collect the numbers of the plots, rounded to five digits."""
     # The two curves of a binary model mirror each other: the second says it all.
     columns = range(len(card.classes)) if len(card.classes) > 2 else [1]
@@ -87,6 +114,7 @@ def collect_figures(card: Card, history: Sequence[Epoch], results: TestResults) 
                 results.labels == column, results.probabilities[:, column]
             )
             for column in columns
+            if len(np.unique(results.labels == column)) == 2  # else there is no curve
         },
         reliability=tuple(
             Bin(*(round(value, _DIGITS) for value in one))
@@ -118,6 +146,36 @@ def _write_page(card: Card, results: TestResults) -> str:
         unnamed=measured.unnamed_tumors,
         figures=FIGURES_FILE,
         mistakes=list(_list_mistakes(card.classes, results)),
+    )
+
+
+def describe_evaluation(evaluation: "Evaluation", plots: str = "") -> str:
+    """Write the page of figures of a published model on labelled folders, as Markdown.
+
+    Args:
+        evaluation: the figures.
+        plots: the file next to it that draws them, if there is one.
+    """
+    card, answers = evaluation.card, evaluation.answers
+    verdicts = np.array([one.found.verdict for one in answers])
+    labels = np.array([one.scan.label for one in answers])
+    return _TEMPLATES.get_template("evaluation.md.jinja").render(
+        card=card,
+        measured=card.measurement,
+        evaluation=evaluation,
+        figures=FIGURES_FILE,
+        plots=plots,
+        folders=list(dict.fromkeys(one.source for one in answers)),
+        verdicts=VERDICTS,
+        counts={
+            label: [int(((labels == label) & (verdicts == one)).sum()) for one in VERDICTS]
+            for label in np.unique(labels).tolist()
+        },
+        right=[
+            float(evaluation.right[verdicts == one].mean()) if (verdicts == one).any() else None
+            for one in VERDICTS
+        ],
+        mistakes=list(_list_mistakes(card.classes, evaluation.results)),
     )
 
 

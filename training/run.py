@@ -33,6 +33,7 @@ _WITHOUT_EFFECT = frozenset(
         "instance",
         "models",
         "publish",
+        "refit",
         "fresh",
         "command",
     }
@@ -69,6 +70,7 @@ class TrainingRequest:
             linear support vector machine, or nearest neighbours, which cannot be published.
         precision: a Keras dtype policy or "auto".
         publish: whether a bundle is published at the end, or only the report written.
+        refit: whether what is published is trained again, on all scans, once it is measured.
         fresh: start from scratch even where a run can be resumed.
         command: the command line, for the report.
     """
@@ -89,6 +91,7 @@ class TrainingRequest:
     head: HeadName = "softmax"
     precision: str = "auto"
     publish: bool = True
+    refit: bool = False
     fresh: bool = False
     command: str = ""
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 BINARY_CLASSES = ("healthy", "tumor")
 _ANY_TUMOR = "tumor"
-_KINDS = frozenset(CANONICAL_CLASSES) - HEALTHY_CLASSES - {_ANY_TUMOR}
+KINDS = frozenset(CANONICAL_CLASSES) - HEALTHY_CLASSES - {_ANY_TUMOR}
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Task:
                     f"{', '.join(CANONICAL_CLASSES)}. Rename its folder to one of these."
                 )
             return cls(BINARY_CLASSES, binary=True)
-        unnamed = _ANY_TUMOR in found and bool(found & _KINDS)
+        unnamed = _ANY_TUMOR in found and bool(found & KINDS)
         task = cls(tuple(sorted(found - {_ANY_TUMOR} if unnamed else found)), unnamed=unnamed)
         if unnamed and task.healthy is None:
             raise DataError(

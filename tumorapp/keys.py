@@ -143,15 +143,20 @@ def init_app(app: Flask) -> None:
     app.before_request(identify)
 
 
+def is_refused() -> bool:
+    """Tell whether a request lacks the valid key that its feature needs."""
+    if current_app.config["API_KEYS"] == "off" or request.url_rule is None or "key" in g:
+        return False
+    return feature_of(current_app, request.endpoint).needs_key
+
+
 def check() -> None:
     """Refuse a request without a valid key, unless its feature is open.
 
     Raises:
         Problem: it shows no key, or one that is not valid.
     """
-    if request.url_rule is None or "key" in g:
-        return
-    if feature_of(current_app, request.endpoint).needs_key:
+    if is_refused():
         if _read_secret():
             raise Problem("invalid-key")
         raise Problem("missing-key", accepted=("Authorization: Bearer KEY", "X-API-Key: KEY"))

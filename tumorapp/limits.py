@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from flask import Flask, g, request
 from flask.typing import ResponseReturnValue
@@ -11,6 +11,7 @@ from flask_limiter import Limiter, RateLimitExceeded
 from limits.errors import ConfigurationError as StorageError
 
 from brainscan.messages import Problem
+from tumorapp import keys
 from tumorapp.errors import ConfigurationError
 from tumorapp.feature import feature_of
 
@@ -29,8 +30,13 @@ def init_app(app: Flask) -> None:
             app=app,
             application_limits=[app.config["RATE_LIMIT"]],
             storage_uri=app.config["RATE_LIMIT_STORAGE"],
+            # One that answers nothing would hold up every request.
+            storage_options={"socket_timeout": 1, "socket_connect_timeout": 1},
             strategy="sliding-window-counter",
-            in_memory_fallback_enabled=True,  # if the storage fails, the service goes on
+            # If the storage fails, the service goes on and counts in memory; requests that waited
+            # for the storage when another found that out are not counted.
+            in_memory_fallback_enabled=True,
+            swallow_errors=True,
             # Never empty, so that requests to addresses that do not exist count as well.
             request_identifier=lambda: request.endpoint or "unmatched",
         )
@@ -42,15 +48,22 @@ def init_app(app: Flask) -> None:
 
     # A storage that fails is logged; the lines below that level name clients' addresses.
     limiter.logger.setLevel(logging.WARNING)
-    limiter.request_filter(lambda: not feature_of(app, request.endpoint).limited)
+    limiter.logger.addFilter(_has_no_traceback)
+    limiter.request_filter(
+        lambda: not (feature_of(app, request.endpoint).limited or keys.is_refused())
+    )
 
     def answer(error: RateLimitExceeded) -> ResponseReturnValue:
+        window = error.limit.limit.get_expiry()
         found = limiter.current_limit
-        seconds = max(1, math.ceil(found.reset_at - time.time())) if found else 1
+        try:
+            seconds = max(1, math.ceil(found.reset_at - time.time())) if found else 1
+        except limiter.storage.base_exceptions:  # it has failed since
+            seconds = window
         refusal = Problem(
             "rate-limited",
             most=error.limit.limit.amount,
-            window=error.limit.limit.get_expiry(),
+            window=window,
             seconds=seconds,
             headers={
                 "Retry-After": str(seconds),
@@ -64,6 +77,11 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(RateLimitExceeded, answer)
 
 
+def _has_no_traceback(record: logging.LogRecord) -> bool:
+    """Leave out what requests that waited for a failing storage add to its one warning."""
+    return record.exc_info is None
+
+
 def name_client() -> str:
     """Name who asks: by a valid key, else by the address, an IPv6 one by its network."""
     if key := g.get("key"):
@@ -72,6 +90,8 @@ def name_client() -> str:
         address = ip_address(request.remote_addr or "")
     except ValueError:  # a socket of the machine has none
         return "unknown"
-    if address.version == 6:
-        return str(ip_network((address, _IPV6_PREFIX), strict=False))
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is None:
+            return str(ip_network((address, _IPV6_PREFIX), strict=False))
+        address = address.ipv4_mapped  # as a socket for both has it
     return str(address)

@@ -1,6 +1,7 @@
 """Predictions as a CSV file: a row for each scan, a column for each class."""
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -9,7 +10,10 @@ if TYPE_CHECKING:
 else:  # Python 3.11's takes no type
     _DictWriter = csv.DictWriter
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# Where a formula begins: with one of these signs (the wide ones count too) at the start of a cell.
+# Where lists are separated by semicolons, a spreadsheet heeds neither our commas nor the quotes
+# behind them, so that a cell starts behind each semicolon, tab and line break as well.
+_FORMULA = re.compile(r"(?:^|[;\t\r\n])[\s\"]*(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 _ANSWER = (
     "verdict",
@@ -30,10 +34,12 @@ class _Writer(_DictWriter):
         return super().writerow({name: _quote(cell) for name, cell in rowdict.items()})
 
 
-def open_table(classes: Sequence[str], file: TextIO) -> "csv.DictWriter[str]":
-    """Begin a table of what a model with these classes says."""
+def open_table(
+    classes: Sequence[str], file: TextIO, known: Sequence[str] = ()
+) -> "csv.DictWriter[str]":
+    """Begin a table of what a model with these classes says, next to what is known of a scan."""
     probabilities = [_column(label) for label in classes]
-    columns = ["file", "model", "version", *_ANSWER, *probabilities, *_LESION]
+    columns = ["file", *known, "model", "version", *_ANSWER, *probabilities, *_LESION]
     writer = _Writer(file, [*columns, "warnings", "error", "codes"], lineterminator="\n")
     writer.writeheader()
     return writer
@@ -64,7 +70,8 @@ def _describe_lesion(lesion: Mapping[str, Any] | None) -> dict[str, object]:
 
 
 def _quote(cell: object) -> object:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+    """Put an apostrophe in front of each formula in a text."""
+    return _FORMULA.sub(r"\g<0>'", cell) if isinstance(cell, str) else cell
 
 
 def _column(label: str) -> str:

@@ -5,6 +5,8 @@ and nonces that nothing here uses.
 """
 
 import re
+from collections.abc import Callable, Iterable
+from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
@@ -71,7 +73,7 @@ def refuse_other_sites() -> None:
             raise Problem("cross-site")
         return
     origin = request.environ.get("HTTP_ORIGIN")
-    if origin is not None and _name_host(origin) != request.host.lower():
+    if origin is not None and _name_host(origin) != request.host:
         raise Problem("cross-site")
 
 
@@ -81,7 +83,24 @@ def _name_host(origin: str) -> str | None:
         found = urlsplit(origin)
     except ValueError:
         return None
-    return found.netloc.lower() if found.scheme in ("http", "https") else None
+    return _spell_host(found.netloc) if found.scheme in ("http", "https") else None
+
+
+def _spell_host(host: str) -> str:
+    """Spell a host the one way that names are compared: in small letters, without a last dot."""
+    return re.sub(r"\.(:\d+)?$", r"\1", host.lower())
+
+
+class _HostFix:
+    """Spells the host that a request names: its letters' case and a last dot mean nothing."""
+
+    def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
+        self._application = application
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if "HTTP_HOST" in environ:
+            environ["HTTP_HOST"] = _spell_host(environ["HTTP_HOST"])
+        return self._application(environ, start_response)
 
 
 def init_app(app: Flask) -> None:
@@ -92,6 +111,7 @@ def init_app(app: Flask) -> None:
     Raises:
         ConfigurationError: the limits' storage cannot be used.
     """
+    app.wsgi_app = _HostFix(app.wsgi_app)  # type: ignore[method-assign]
     if proxies := app.config["PROXIES"]:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies
@@ -122,7 +142,7 @@ def _parse_hosts(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     if not all(re.fullmatch(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", name) for name in names):
         raise ValueError
-    return [*names, *_OWN_HOSTS]
+    return [*map(str.lower, names), *_OWN_HOSTS]
 
 
 FEATURE = Feature(

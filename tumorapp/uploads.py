@@ -1,12 +1,13 @@
 """From a request's body to the image files in it: bounded, and kept in memory only."""
 
 import io
+import re
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from typing import IO, Any
+from typing import IO, Any, cast
 
-from flask import Flask, Request, Response, current_app, request
+from flask import Flask, Request
 from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.formparser import FormDataParser
 
 from brainscan import ImageFile, Problem
 from brainscan.scan.formats import list_media_types
@@ -16,10 +17,12 @@ from tumorapp.feature import Feature
 FIELD = "image"
 # Text fields next to the images: far more than there are options, far fewer than could hurt.
 OTHER_PARTS = 32
+# Bytes of each of them, and of a form of text as a whole: twice what werkzeug parses at once.
+_FORM_TEXT = 2**17
 
-# How many times the largest body is read and thrown away, so that its sender gets an answer.
-DISCARDED_TIMES = 10
-_CHUNK = 2**16
+# Control characters, ends of lines, and marks that turn the direction of text: with one of those,
+# "scan\u202egnp.exe" is shown as "scanexe.png".
+_INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 
@@ -30,6 +33,23 @@ class ScanRequest(Request):
     The size of a request is limited (`MAX_UPLOAD_MB`), so memory is too.
     """
 
+    @property
+    def want_form_data_parsed(self) -> bool:
+        """Whether there may be a form: only where something is sent to be looked at."""
+        return self.method == "POST" and super().want_form_data_parsed
+
+    def make_form_data_parser(self) -> FormDataParser:
+        """Make what parses a form; werkzeug bounds the fields of a multipart form only.
+
+        Raises:
+            RequestEntityTooLarge: a form of text is longer than one may be.
+        """
+        if self.mimetype == _FORMS[1]:
+            size = self.content_length or len(self.get_data())
+            if size > _FORM_TEXT:
+                raise RequestEntityTooLarge
+        return super().make_form_data_parser()
+
     def _get_file_stream(self, *_: Any, **__: Any) -> IO[bytes]:
         return io.BytesIO()
 
@@ -37,25 +57,9 @@ class ScanRequest(Request):
 def init_app(app: Flask) -> None:
     """Bound the requests of an application."""
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_UPLOAD_MB"] * 2**20
+    app.config["MAX_FORM_MEMORY_SIZE"] = _FORM_TEXT
     app.config["MAX_FORM_PARTS"] = app.config["MAX_IMAGES"] + OTHER_PARTS
     app.request_class = ScanRequest
-    app.after_request(discard_rest)
-
-
-def discard_rest(response: Response) -> Response:
-    """Read on where a request was refused for its size, up to some times that size.
-
-    A client that is still sending when the connection closes never reads why.
-    """
-    refused = response.status_code == RequestEntityTooLarge.code
-    # Only a server that marks the end of a body can be read beyond what werkzeug has read.
-    if refused and request.environ.get("wsgi.input_terminated"):
-        body: IO[bytes] = request.environ["wsgi.input"]
-        remaining = DISCARDED_TIMES * current_app.config["MAX_CONTENT_LENGTH"]
-        with suppress(OSError):  # the client has gone: there is nobody to answer
-            while remaining > 0 and (chunk := body.read(_CHUNK)):
-                remaining -= len(chunk)
-    return response
 
 
 def read_files(received: Request, max_images: int) -> list[ImageFile]:
@@ -81,6 +85,11 @@ def read_files(received: Request, max_images: int) -> list[ImageFile]:
     if len(files) > max_images:
         raise refuse_number(len(files), max_images)
     return files
+
+
+def clean_name(name: str) -> str:
+    """Give a file's name with a visible sign (U+FFFD) for what would change how text is shown."""
+    return _INVISIBLE.sub("\N{REPLACEMENT CHARACTER}", name)
 
 
 def read_file(received: Request) -> ImageFile:
@@ -128,9 +137,9 @@ def read_body(received: Request, *, keep: bool = False) -> bytes:
 def _read_form(received: Request) -> list[ImageFile]:
     # A browser sends a part with neither name nor content where no file was chosen.
     files = [
-        ImageFile(part.filename or f"{FIELD} {number}", data)
+        ImageFile(clean_name(part.filename or f"{FIELD} {number}"), data)
         for number, part in enumerate(received.files.getlist(FIELD), start=1)
-        if (data := part.read()) or part.filename
+        if (data := cast(io.BytesIO, part.stream).getvalue()) or part.filename  # read() would copy
     ]
     if not files:
         raise _explain_missing(received)

@@ -1,6 +1,6 @@
 """The card of a model: everything one must know to serve it, judge it and trust it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 from msgspec import Meta
@@ -46,13 +46,15 @@ class Training:
         contradictions: scans that were dropped, as a near-duplicate carries another label.
         uncropped: scans that were kept whole, as no clear outline of a head was found.
         skipped: scans that could not be read, and why.
+        refit: whether the served model was trained again in the same way, on all scans, after
+            another one, which had not seen the test part, was measured.
     """
 
     command: str
     method: str
     head: str
     recipe: dict[str, Setting]
-    seed: int
+    seed: Count
     epochs: Count
     best_epoch: Count
     temperature: Amount
@@ -65,6 +67,7 @@ class Training:
     contradictions: tuple[str, ...] = ()
     uncropped: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    refit: bool = False
 
     @property
     def planned_epochs(self) -> int:
@@ -89,7 +92,7 @@ class Origin:
     sha256: str
     scale: str
     logits: bool
-    moved_by_rounding: float
+    moved_by_rounding: Amount
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,6 @@ class Card:
         decision: how its outputs become a verdict; None where that was not chosen.
         refusal: when it does not recognise a picture; None where it cannot tell.
         graphs: of a bundle that has an int8 graph too, what was measured of both; else None.
-        files: SHA-256 of every other file of the bundle, by relative path.
         format: version of this card's own layout.
 
     Raises:
@@ -141,7 +143,6 @@ class Card:
     decision: Decision | None = None
     refusal: Refusal | None = None
     graphs: Graphs | None = None
-    files: dict[Annotated[str, Meta(pattern=r"\A[^\0]*\Z")], str] = field(default_factory=dict)
     format: Count = CARD_FORMAT
 
     def __post_init__(self) -> None:
@@ -180,7 +181,7 @@ class Card:
         return write_json(self)
 
     @classmethod
-    def from_json(cls, text: str) -> "Card":
+    def from_json(cls, text: str | bytes) -> "Card":
         """Read a card; raises ValueError with the field that is wrong and why."""
         try:
             return read_json(cls, text)

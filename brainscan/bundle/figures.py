@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brainscan.bundle.plain import Amount, Share, read_json
+from brainscan.files import read_file
 
 FIGURES_FILE = "figures.json"
 
@@ -60,6 +61,6 @@ class Figures:
 def read_figures(report: Path) -> Figures | None:
     """Read a report's numbers; None where they are missing or damaged."""
     try:
-        return read_json(Figures, (report / FIGURES_FILE).read_text(encoding="utf-8"))
+        return read_json(Figures, read_file(report / FIGURES_FILE))
     except (OSError, ValueError):
         return None

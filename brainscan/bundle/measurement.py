@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from brainscan.bundle.plain import Amount, Count, Share
+from brainscan.bundle.plain import Amount, Correlation, Count, Share
 
 Interval = tuple[Share, Share]
 
@@ -46,7 +46,7 @@ class Mistake:
 
 @dataclass(frozen=True)
 class SourceFigures:
-    """How many test scans are from one data set, and which share of them is answered rightly."""
+    """How many test scans are of one data set or plane, and the share that is answered rightly."""
 
     scans: Count
     accuracy: Share
@@ -202,7 +202,7 @@ class Faithfulness:
     map: CurveAreas
     centre: CurveAreas
     random: CurveAreas
-    unlearned: float
+    unlearned: Correlation
     scans: Count
 
 
@@ -229,6 +229,7 @@ class Measurement:
         leaks: what the test part shares with the others.
         seconds_per_epoch: the median; None where there were no epochs.
         by_source: figures of each data set.
+        by_plane: figures of each plane: "axial", "coronal", "sagittal", as guessed, or "unknown".
         unnamed_tumors: None where the data has none.
         pointing: of its lesion map, or else of its heat map; None where that was not measured.
         decision: what its thresholds are worth; None for a model whose card has none.
@@ -257,6 +258,7 @@ class Measurement:
     leaks: Leaks
     seconds_per_epoch: Amount | None
     by_source: dict[str, SourceFigures] = field(default_factory=dict)
+    by_plane: dict[str, SourceFigures] = field(default_factory=dict)
     unnamed_tumors: UnnamedFigures | None = None
     pointing: Pointing | None = None
     decision: DecisionFigures | None = None
@@ -272,9 +274,14 @@ class Measurement:
 
 @dataclass(frozen=True)
 class GraphFigures:
-    """What was measured of a graph: accuracy, 0 to 1, and milliseconds of processor time a scan."""
+    """What was measured of a graph.
 
-    accuracy: Share
+    Attributes:
+        accuracy: on the test part, 0 to 1; None where the model was trained on it afterwards.
+        milliseconds: of processor time a scan.
+    """
+
+    accuracy: Share | None
     milliseconds: Amount
 
 

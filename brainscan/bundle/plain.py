@@ -13,13 +13,20 @@ from msgspec import Meta
 Kind = TypeVar("Kind")
 
 Share = Annotated[float, Meta(ge=0, le=1)]
+Correlation = Annotated[float, Meta(ge=-1, le=1)]
 Count = Annotated[int, Meta(ge=0, le=10**12)]
 Amount = Annotated[float, Meta(ge=0, le=1e9)]
 Slug = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9.-]*\Z")]
-Setting = bool | int | float | str | None
+Setting = (
+    bool
+    | Annotated[int, Meta(ge=-(10**12), le=10**12)]
+    | Annotated[float, Meta(ge=-1e9, le=1e9)]
+    | str
+    | None
+)
 
 
-def read_json(kind: type[Kind], text: str) -> Kind:
+def read_json(kind: type[Kind], text: str | bytes) -> Kind:
     """Build a dataclass from JSON.
 
     Raises:

@@ -1,12 +1,13 @@
 """Bundles on disk: `<root>/<name>/<version>/`, written whole or not at all, read only if intact."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from brainscan.bundle.card import Card
-from brainscan.files import lock, move_into_place, staging_folder, sweep, write_text
+from brainscan.bundle.manifest import MANIFEST_FILE, verify_files, write_manifest
+from brainscan.familiarity import FAMILIARITY_FILE
+from brainscan.files import lock, move_into_place, read_file, staging_folder, sweep, write_text
 
 CARD_FILE = "card.json"
 GRAPH_FILE = "graph.xml"
@@ -45,7 +46,7 @@ def last_version(root: Path, name: str) -> int:
     one.
     """
     try:
-        removed = int((root / name / _LAST_FILE).read_text(encoding="ascii"))
+        removed = int(read_file(root / name / _LAST_FILE))
     except (FileNotFoundError, ValueError):
         removed = 0
     return max(removed, *installed_versions(root).get(name, [0]))
@@ -57,37 +58,29 @@ def note_last_version(root: Path, name: str) -> None:
 
 
 def read_bundle(folder: Path) -> Card:
-    """Verify every file of a bundle against its card.
+    """Verify every file of a bundle against its manifest, and read its card.
 
     Raises:
-        BundleError: a card that is missing, unreadable or of an unknown format, or that names
-            another model or version than its folder; a file that is missing or changed.
+        BundleError: a manifest or a file that is missing, unreadable or changed; a card of an
+            unknown format, or that names another model or version than its folder.
     """
     label = f"{folder.parent.name}/{folder.name}"
     try:
-        card = Card.from_json((folder / CARD_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BundleError(f"Bundle {label} has no {CARD_FILE}.") from None
-    except (ValueError, OSError) as error:
+        files = verify_files(folder)
+        card = Card.from_json(read_file(folder / CARD_FILE))
+    except ValueError as error:
         raise BundleError(f"Bundle {label}: {error}") from None
+    except OSError as error:
+        raise BundleError(
+            f"Bundle {label}: {CARD_FILE} cannot be read ({error.strerror})."
+        ) from None
     if (card.name, str(card.version)) != (folder.parent.name, folder.name):
         raise BundleError(f"Bundle {label}: its card is that of {card.name}/{card.version}.")
-    int8 = (INT8_GRAPH_FILE, INT8_WEIGHTS_FILE) if card.graphs else ()
-    for name in (GRAPH_FILE, WEIGHTS_FILE, *int8):
-        if name not in card.files:
-            raise BundleError(f"Bundle {label}: its card lists no {name}.")
-    for name, expected in card.files.items():
-        path = folder / name
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise BundleError(f"Bundle {label}: {name} lies outside the bundle.")
-        try:
-            actual = _sha256(path)
-        except OSError as error:
-            raise BundleError(
-                f"Bundle {label}: {name} cannot be read ({error.strerror})."
-            ) from None
-        if actual != expected:
-            raise BundleError(f"Bundle {label}: {name} was changed since it was published.")
+    needed = {CARD_FILE, GRAPH_FILE, WEIGHTS_FILE}
+    needed |= {INT8_GRAPH_FILE, INT8_WEIGHTS_FILE} if card.graphs else set()
+    needed |= {FAMILIARITY_FILE} if card.refusal else set()
+    if missing := sorted(needed - files):
+        raise BundleError(f"Bundle {label}: {MANIFEST_FILE} lists no {', '.join(missing)}.")
     return card
 
 
@@ -96,7 +89,7 @@ def publish_bundle(root: Path, card: Card, write_files: Callable[[Path, Card], N
 
     Args:
         root: the folder of all bundles, such as `instance/models`.
-        card: the card; its version and its files are filled in here.
+        card: the card; its version is filled in here.
         write_files: writes the bundle's other files into the folder it is given, and raises if
             they are not good enough to publish. The card it is given has its version.
 
@@ -125,15 +118,8 @@ def _publish(root: Path, card: Card, write_files: Callable[[Path, Card], None]) 
     target = root / card.name / str(card.version)
     with staging_folder(root / card.name, STAGING_PREFIX) as staging:
         write_files(staging, card)
-        files = sorted(path for path in staging.rglob("*") if path.is_file())
-        hashes = {path.relative_to(staging).as_posix(): _sha256(path) for path in files}
-        text = replace(card, files=hashes).to_json()
-        (staging / CARD_FILE).write_text(text, encoding="utf-8")
+        (staging / CARD_FILE).write_text(card.to_json(), encoding="utf-8")
+        write_manifest(staging)
         target.parent.mkdir(exist_ok=True)
         move_into_place(staging, target)
     return target
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

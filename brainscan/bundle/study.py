@@ -14,7 +14,7 @@ from typing import Literal, cast, get_args
 from brainscan.bundle.card import Card, Training
 from brainscan.bundle.measurement import Measurement
 from brainscan.bundle.plain import Amount, Share, Slug, read_json, write_json
-from brainscan.files import lock, move_into_place, staging_folder, sweep
+from brainscan.files import lock, move_into_place, read_file, staging_folder, sweep
 
 Budget = Literal["quick", "full", "own"]
 BUDGETS: tuple[Budget, ...] = get_args(Budget)
@@ -116,10 +116,10 @@ def read_study(folder: Path) -> Study:
 def _read(path: Path, _modified: int, _size: int) -> Result | str:
     """Read a row; gives what is wrong with a damaged one."""
     try:
-        result = read_json(Result, path.read_text(encoding="utf-8"))
+        result = read_json(Result, read_file(path))
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
-    except ValueError as error:  # UnicodeDecodeError is one
+    except ValueError as error:
         reason = str(error)
     else:
         if result.id == path.parent.name:

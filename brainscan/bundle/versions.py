@@ -20,7 +20,7 @@ from brainscan.bundle.store import (
     installed_versions,
     note_last_version,
 )
-from brainscan.files import flush, lock, staging_folder, sweep, write_text
+from brainscan.files import flush, lock, read_file, staging_folder, sweep, write_text
 
 ACTIVE_FILE = "active"
 _MOST_DIGITS = 9
@@ -79,11 +79,11 @@ def pinned_version(root: Path, name: str) -> int | None:
     """
     path = root / name / ACTIVE_FILE
     try:
-        text = path.read_text(encoding="ascii").strip()
+        text = read_file(path).decode(errors="replace").strip()
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BundleError(f"{name}/{ACTIVE_FILE} cannot be read: {error}") from None
+    except OSError as error:
+        raise BundleError(f"{name}/{ACTIVE_FILE} cannot be read ({error.strerror}).") from None
     if not text.isdecimal() or len(text) > _MOST_DIGITS:
         raise BundleError(
             f"{name}/{ACTIVE_FILE} holds {text[:20]!r}, which is not a version. "

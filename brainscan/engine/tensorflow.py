@@ -18,6 +18,7 @@ import keras
 import tensorflow as tf
 
 from brainscan.bundle import Card
+from brainscan.bundle.manifest import read_manifest
 from brainscan.engine.base import EngineError, OpenBundle, Outputs, predict_in_steps
 from brainscan.engine.gradcam import ServedModel
 
@@ -40,7 +41,7 @@ class TensorFlowEngine:
 
     Args:
         folder: the bundle's.
-        card: the bundle's; it lists `model.keras`, so that the file was verified.
+        card: the bundle's.
 
     Raises:
         EngineError: the bundle holds no Keras model, or one that cannot be loaded.
@@ -49,7 +50,7 @@ class TensorFlowEngine:
     precision = "keras"
 
     def __init__(self, folder: Path, card: Card) -> None:
-        if MODEL_FILE not in card.files:
+        if MODEL_FILE not in read_manifest(folder):
             raise EngineError(f"It holds no {MODEL_FILE}; the engine openvino can serve it.")
         try:
             model = keras.models.load_model(folder / MODEL_FILE, compile=False, safe_mode=True)

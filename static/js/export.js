@@ -1,7 +1,8 @@
 // The table of many scans as a file, made in the browser. The columns are those of
 // `flask predict --csv`.
 
-const FORMULA = /^[=+\-@\t\r]/; // how a cell begins that a spreadsheet would run
+// Where a formula begins in a spreadsheet; tumorapp/prediction_table.py has the reasons.
+const FORMULA = /(?:^|[;\t\r\n])[\s"]*(?=[=+\-@\uff1d\uff0b\uff0d\uff20])/g;
 
 const ANSWER = [
   "verdict",
@@ -60,6 +61,6 @@ function writeCell(value) {
   if (value === undefined || value === null) return "";
   if (typeof value === "boolean") return value ? "True" : "False"; // as Python does
   if (typeof value === "number") return String(value);
-  const text = FORMULA.test(value) ? `'${value}` : value;
+  const text = value.replace(FORMULA, "$&'");
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

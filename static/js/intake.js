@@ -2,6 +2,7 @@
 // the scan in use, so the form could also be sent as it is.
 
 const endings = document.getElementById("image").dataset.endings.split(" ");
+const INVISIBLE = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu; // as tumorapp/uploads.py has it
 const paths = new WeakMap(); // where in a dropped folder a File was
 
 /**
@@ -61,9 +62,10 @@ export function holdScan(field, file) {
   field.files = list.files;
 }
 
-/** Name a File by its place in the folder that it came with. */
+/** Name a File by its place in the folder that it came with, visibly. */
 export function nameScan(file) {
-  return paths.get(file) ?? (file.webkitRelativePath || file.name);
+  const name = paths.get(file) ?? (file.webkitRelativePath || file.name);
+  return name.replace(INVISIBLE, "\ufffd");
 }
 
 /** Give the files that were dropped, and the images of the folders that were. */

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,9 @@ import pytest
 from brainscan.bundle import (
     BundleError,
     Card,
+    CurveAreas,
+    Faithfulness,
+    Origin,
     PublishError,
     installed_versions,
     pin_version,
@@ -24,6 +28,7 @@ from brainscan.bundle import (
     remove_version,
     survey_bundles,
 )
+from brainscan.bundle.manifest import MANIFEST_FILE, read_manifest, write_manifest
 from brainscan.bundle.store import LOCK_FILE
 from brainscan.files import lock
 from tests.cards import GRAPHS, MEASURED
@@ -45,8 +50,10 @@ def bundle(tmp_path: Path, make_card: MakeCard) -> Path:
 
 
 def edit(bundle: Path, **changes: Any) -> None:
+    """Change a bundle's card and seal it again."""
     path = bundle / "card.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    write_manifest(bundle)
 
 
 class TestCard:
@@ -80,13 +87,21 @@ class TestCard:
             ("measurement.confusion", [[1, 2], [3, 4]]),
             ("measurement.intervals.accuracy", [0.5]),
             ("measurement.leaks.scans", -1),
+            ("measurement.faithfulness.unlearned", 1e308),
             ("training.recipe", {"batch": [32]}),
+            ("training.recipe", {"weight_decay": -1e308}),
+            ("training.seed", 10**400),
+            ("origin.moved_by_rounding", 1e308),
             ("format", 2),
             ("format", None),
         ],
     )
     def test_a_wrong_field_is_named(self, make_card: MakeCard, field: str, value: Any) -> None:
-        raw = inner = json.loads(make_card(graphs=GRAPHS).to_json())
+        areas = CurveAreas(0.2, 0.8)
+        measured = replace(MEASURED, faithfulness=Faithfulness(areas, areas, areas, 0.1, 9))
+        origin = Origin("net.h5", "0" * 64, "0..1", logits=False, moved_by_rounding=0.0)
+        card = make_card(graphs=GRAPHS, measurement=measured, origin=origin)
+        raw = inner = json.loads(card.to_json())
         *outer, last = field.split(".")
         for name in outer:
             inner = inner[name]
@@ -109,9 +124,15 @@ class TestCard:
 
 class TestReading:
     def test_a_whole_bundle(self, bundle: Path, make_card: MakeCard) -> None:
-        card = read_bundle(bundle)
-        assert sorted(card.files) == ["graph.bin", "graph.xml", "report/README.md"]
-        assert replace(card, files={}) == make_card()
+        assert read_bundle(bundle) == make_card()
+        files = ["card.json", "graph.bin", "graph.xml", "report/README.md"]
+        assert sorted(read_manifest(bundle)) == files
+
+    @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="needs sha256sum")
+    def test_its_manifest_is_one_of_sha256sum(self, bundle: Path) -> None:
+        command = ["sha256sum", "--check", MANIFEST_FILE]
+        done = subprocess.run(command, cwd=bundle, capture_output=True, text=True, check=True)
+        assert done.stdout.count(": OK") == 4
 
     def test_a_changed_file_is_named(self, bundle: Path) -> None:
         data = bytearray((bundle / "graph.bin").read_bytes())
@@ -120,20 +141,44 @@ class TestReading:
         with pytest.raises(BundleError, match=r"Bundle mobilenet-v2/1: graph\.bin was changed"):
             read_bundle(bundle)
 
-    def test_a_missing_file_is_named(self, bundle: Path) -> None:
-        (bundle / "report/README.md").unlink()
-        with pytest.raises(BundleError, match=r"/1: report/README\.md cannot be read .*No such"):
+    def test_a_changed_card_is_refused(self, bundle: Path) -> None:
+        path = bundle / "card.json"
+        card = json.loads(path.read_text())
+        path.write_text(json.dumps({**card, "classes": card["classes"][::-1]}))
+        with pytest.raises(BundleError, match=r"Bundle mobilenet-v2/1: card\.json was changed"):
             read_bundle(bundle)
 
-    def test_no_card(self, bundle: Path) -> None:
-        (bundle / "card.json").unlink()
-        with pytest.raises(BundleError, match=r"mobilenet-v2/1 has no card\.json"):
+    @pytest.mark.parametrize("file", ["card.json", "report/README.md", MANIFEST_FILE])
+    def test_a_missing_file_is_named(self, bundle: Path, file: str) -> None:
+        (bundle / file).unlink()
+        with pytest.raises(BundleError, match=rf"/1: {file} cannot be read .*No such"):
+            read_bundle(bundle)
+
+    @pytest.mark.parametrize("file", ["card.json", "graph.bin", MANIFEST_FILE])
+    @pytest.mark.parametrize(
+        "put",
+        [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir],
+        ids=["pipe", "device", "folder"],
+    )
+    def test_what_is_not_a_file_is_not_waited_for(
+        self, bundle: Path, file: str, put: Callable[[Path], None]
+    ) -> None:
+        (bundle / file).unlink()
+        put(bundle / file)
+        with pytest.raises(BundleError, match=rf"/1: {file} cannot be read \(Not a regular file"):
             read_bundle(bundle)
 
     @pytest.mark.parametrize("data", [b"", b"\xff\xfe", b"{}"])
     def test_a_card_that_is_none(self, bundle: Path, data: bytes) -> None:
         (bundle / "card.json").write_bytes(data)
-        with pytest.raises(BundleError, match=r"^Bundle mobilenet-v2/1: "):
+        write_manifest(bundle)
+        with pytest.raises(BundleError, match=r"^Bundle mobilenet-v2/1: card\.json: "):
+            read_bundle(bundle)
+
+    @pytest.mark.parametrize("data", [b"", b"\xff\xfe", b"graph.xml", b"abc  graph.xml"])
+    def test_a_manifest_that_is_none(self, bundle: Path, data: bytes) -> None:
+        (bundle / MANIFEST_FILE).write_bytes(data)
+        with pytest.raises(BundleError, match=rf"^Bundle mobilenet-v2/1: {MANIFEST_FILE}"):
             read_bundle(bundle)
 
     @pytest.mark.parametrize("changes", [{"name": "other"}, {"version": 2}])
@@ -142,16 +187,17 @@ class TestReading:
         with pytest.raises(BundleError, match="mobilenet-v2/1: its card is that of"):
             read_bundle(bundle)
 
-    @pytest.mark.parametrize("file", ["graph.xml", "graph.bin"])
-    def test_a_graph_that_the_card_does_not_vouch_for(self, bundle: Path, file: str) -> None:
-        files = read_bundle(bundle).files
-        edit(bundle, files={name: value for name, value in files.items() if name != file})
-        with pytest.raises(BundleError, match=f"lists no {file}"):
+    @pytest.mark.parametrize("file", ["card.json", "graph.xml", "graph.bin"])
+    def test_a_file_that_the_manifest_does_not_vouch_for(self, bundle: Path, file: str) -> None:
+        lines = (bundle / MANIFEST_FILE).read_text().splitlines(keepends=True)
+        (bundle / MANIFEST_FILE).write_text("".join(line for line in lines if file not in line))
+        with pytest.raises(BundleError, match=f"{MANIFEST_FILE} lists no {file}"):
             read_bundle(bundle)
 
-    @pytest.mark.parametrize("file", ["../2/graph.bin", "/etc/hostname", "", "a\0b"])
+    @pytest.mark.parametrize("file", ["../2/graph.bin", "/etc/hostname", ".", "a\0b"])
     def test_a_file_outside_the_bundle(self, bundle: Path, file: str) -> None:
-        edit(bundle, files={**read_bundle(bundle).files, file: "0" * 64})
+        with (bundle / MANIFEST_FILE).open("a") as manifest:
+            manifest.write(f"{'0' * 64}  {file}\n")
         with pytest.raises(BundleError, match=r"^Bundle mobilenet-v2/1: "):
             read_bundle(bundle)
 
@@ -159,6 +205,12 @@ class TestReading:
         shutil.move(bundle / "graph.bin", tmp_path / "graph.bin")
         (bundle / "graph.bin").symlink_to(tmp_path / "graph.bin")
         with pytest.raises(BundleError, match=r"graph\.bin lies outside the bundle"):
+            read_bundle(bundle)
+
+    def test_a_link_to_itself(self, bundle: Path) -> None:
+        (bundle / "graph.bin").unlink()
+        (bundle / "graph.bin").symlink_to("graph.bin")
+        with pytest.raises(BundleError, match=r"graph\.bin cannot be read"):
             read_bundle(bundle)
 
 
@@ -304,6 +356,10 @@ class TestVersions:
         found = survey_bundles(root)["mobilenet-v2"]
         assert (found.pinned, found.candidates) == (None, [3, 2, 1])
         assert "mobilenet-v2/active" in found.fault
+
+    def test_a_pipe_in_the_place_of_a_choice(self, root: Path) -> None:
+        os.mkfifo(root / "mobilenet-v2" / "active")
+        assert "mobilenet-v2/active" in survey_bundles(root)["mobilenet-v2"].fault
 
     @pytest.mark.parametrize("change", [pin_version, remove_version])
     def test_what_is_not_installed(self, root: Path, change: Callable[..., None]) -> None:

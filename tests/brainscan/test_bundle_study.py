@@ -1,6 +1,7 @@
 """The study's rows on disk: whole ones only, whatever happens to them."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -85,11 +86,13 @@ def test_a_damaged_row_is_named_and_costs_no_other(
     assert problem.startswith(f"{RESULT.id}/{ROW_FILE}: {reason}")
 
 
-def test_a_folder_in_place_of_the_row(folder: Path) -> None:
+@pytest.mark.parametrize("put", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_what_is_not_a_file_in_place_of_the_row(folder: Path, put: Callable[[Path], None]) -> None:
     (folder / RESULT.id / ROW_FILE).unlink()
     assert read_study(folder).results == (OTHER,)
-    (folder / RESULT.id / ROW_FILE).mkdir()
-    assert "cannot be read: Is a directory" in read_study(folder).problems[0]
+    put(folder / RESULT.id / ROW_FILE)
+    assert "cannot be read: Not a regular file" in read_study(folder).problems[0]
+    assert read_study(folder).results == (OTHER,)
 
 
 def test_a_full_disk_leaves_the_old_row(folder: Path) -> None:

@@ -16,7 +16,7 @@ import brainscan.examine
 from brainscan import Examination, ImageFile, Model, ScanError, open_model
 from brainscan.bundle import BundleError, Card, Refusal, pin_version, publish_bundle
 from brainscan.engine import EngineError
-from brainscan.familiarity import Familiarity
+from brainscan.familiarity import FAMILIARITY_FILE, Familiarity
 from brainscan.scan.formats import FORMATS
 from brainscan.scan.picture import trace_head
 from tests.cards import LESION_NETWORK, POINTING, draw_measurement, draw_up_card
@@ -69,10 +69,12 @@ class TestOpening:
     def test_a_graph_that_gives_otherwise_than_the_card_says(
         self, tmp_path: Path, changes: Any, graph: Any, reason: str | None
     ) -> None:
-        card = draw_up_card(**{**LESION_NETWORK, **changes})
-        folder = publish_bundle(
-            tmp_path, card, lambda folder, _: write_graph(folder, draw_up_card(**graph))
-        )
+        def write(folder: Path, _: Card) -> None:
+            known = Familiarity(np.zeros((1, 8), np.float32), np.eye(8, dtype=np.float32))
+            known.write(folder)
+            write_graph(folder, draw_up_card(**graph))
+
+        folder = publish_bundle(tmp_path, draw_up_card(**{**LESION_NETWORK, **changes}), write)
         if reason is None:
             assert open_model(folder).familiarity is None
         else:
@@ -83,6 +85,16 @@ class TestOpening:
         def write(folder: Path, card: Card) -> None:
             write_graph(folder, card)
             Familiarity(np.zeros((1, 3), np.float32), np.eye(3, dtype=np.float32)).write(folder)
+
+        folder = publish_bundle(tmp_path, draw_up_card(**LESION_NETWORK), write)
+        with pytest.raises(EngineError, match=r"familiarity\.npz cannot be used"):
+            open_model(folder)
+
+    @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"\x93NUMPY"])
+    def test_with_damaged_features_of_known_scans(self, tmp_path: Path, data: bytes) -> None:
+        def write(folder: Path, card: Card) -> None:
+            write_graph(folder, card)
+            (folder / FAMILIARITY_FILE).write_bytes(data)
 
         folder = publish_bundle(tmp_path, draw_up_card(**LESION_NETWORK), write)
         with pytest.raises(EngineError, match=r"familiarity\.npz cannot be used"):

@@ -39,6 +39,8 @@ def test_rows_are_what_serving_would_prepare(files: list[Path], cache: Path) -> 
     for path, pixels in zip(files, arrays.pixels, strict=True):
         assert np.array_equal(pixels, read_scan(path.read_bytes(), SIZE).pixels)
     assert (arrays.thumbnails.shape, arrays.thumbnails.dtype) == ((6, 32, 32), np.uint8)
+    assert len(arrays.planes) == 6
+    assert set(arrays.planes) <= {"axial", "coronal", "sagittal"}
 
 
 def test_the_second_call_reads_what_the_first_one_wrote(files: list[Path], cache: Path) -> None:

@@ -3,6 +3,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from brainscan.bundle import Decision
 from training.decide import (
     DecisionError,
     choose_decision,
@@ -12,6 +13,7 @@ from training.decide import (
     choose_tumor_threshold,
     choose_unclear,
     decide_labels,
+    see_tumors,
 )
 from training.evaluate import evaluate_decision
 
@@ -38,6 +40,15 @@ def test_the_thresholds_hold_on_other_scans() -> None:
     assert 0 < figures.unclear <= 0.05
     assert figures.kinds_covered == pytest.approx(0.95, abs=0.02)
     assert 0.9 < figures.kinds_left < 1.5
+
+
+def test_an_answer_that_leaves_the_kind_open_is_not_sure() -> None:
+    kinds = {"glioma": 0.1, "meningioma": 0.1, "pituitary": 0.1}
+    decision = Decision(tumor_from=0.5, unclear=(0.5, 0.5), sure_from=0.6, kind_from=kinds)
+    shares = [[0.7, 0.2, 0.05, 0.05], [0.9, 0.03, 0.05, 0.02], [0.15, 0.15, 0.7, 0.0]]
+    labels = np.array([1, 0, 2])
+    figures = evaluate_decision(np.array(shares, np.float32), labels, CLASSES, decision)
+    assert (figures.sure, figures.sure_accuracy) == (pytest.approx(2 / 3), 1)
 
 
 def test_two_classes() -> None:
@@ -91,13 +102,14 @@ def test_sure_is_what_is_seldom_wrong() -> None:
     threshold = choose_sure_threshold(confidence, right)
     sure = confidence >= threshold
     assert 0.97 < right[sure].mean() < 1
-    assert choose_sure_threshold(confidence[:40], right[300:340]) == 1
+    few = choose_sure_threshold(confidence[:40], right[300:340])
+    assert (confidence[:40] >= few).mean() == pytest.approx(0.9, abs=0.03)
 
 
 def test_few_scans_of_a_kind_rule_nothing_out() -> None:
     probabilities, labels = draw_outcomes(40, 0)
     found = choose_kinds(probabilities, labels, {"glioma": 0, "meningioma": 1})
-    assert found == {"glioma": 0, "meningioma": 0}
+    assert found == {"glioma": 0.05, "meningioma": 0.05}
 
 
 def test_the_answer_follows_the_threshold() -> None:
@@ -130,3 +142,10 @@ def test_a_map_cannot_be_judged_without_outlines() -> None:
     lesions, outlines = draw_maps(0.8)
     with pytest.raises(DecisionError, match="holds 0 scans with an outlined tumour and 20 heads"):
         choose_lesion_map(lesions[:0], outlines[:0], lesions)
+
+
+def test_what_is_left_open_may_be_a_tumor() -> None:
+    tumor = np.array([0.1, 0.3, 0.5, 0.9])
+    decision = Decision(tumor_from=0.4, unclear=(0.2, 0.6), sure_from=0.5)
+    seen = see_tumors(np.column_stack([tumor, 1 - tumor]), ("glioma", "notumor"), decision)
+    assert seen.tolist() == [False, True, True, True]

@@ -92,6 +92,14 @@ def test_the_figures_are_scikit_learns(classes: int) -> None:
     assert measured.loss == pytest.approx(metrics.log_loss(labels, doubles))
 
 
+def test_scans_of_one_class_have_no_area() -> None:
+    probabilities, _ = draw(40, 3)
+    measured = evaluate(probabilities, np.zeros(40, np.int64), np.arange(40), CLASSES)
+    low, high = measured.intervals.accuracy
+    assert low < measured.accuracy < high
+    assert np.isnan([measured.roc_auc, *measured.intervals.roc_auc]).all()
+
+
 def test_it_is_json_and_reproducible() -> None:
     probabilities, labels = draw(60, 3)
     measured = evaluate(probabilities, labels, np.arange(60), CLASSES)

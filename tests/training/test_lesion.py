@@ -105,6 +105,17 @@ def test_a_map_that_points_at_the_tumor() -> None:
     assert found.random == pytest.approx(1 / 16, rel=0.2)
 
 
+def test_nothing_is_marked_where_the_answer_is_no_tumor() -> None:
+    part = make_part([SQUARE, SQUARE, ()], [0, 0, 1])
+    maps = np.zeros((3, 16, 16), np.float32)
+    maps[:, 4:8, 8:12] = 0.9
+    seen = np.array([True, False, False])
+    found = measure_pointing(maps, part.inputs, part.outlines, LesionMap(0.5, 0.6), seen)
+    assert found is not None
+    assert (found.peak, found.marked_healthy) == (1, 0)
+    assert 0.4 < found.dice < 0.5
+
+
 def test_a_coarse_map_that_marks_nothing() -> None:
     part = make_part([SQUARE], [0])
     found = measure_pointing(np.ones((1, 2, 2), np.float32), part.inputs, part.outlines)

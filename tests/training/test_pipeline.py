@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from brainscan.bundle import Card, Leaks, Parts, Refusal, read_bundle
+from brainscan.bundle.manifest import read_manifest
 from brainscan.familiarity import Familiarity
 from brainscan.scan import ScanSpecification, read_scan
 from tests.training.conftest import run_graph
@@ -77,7 +78,8 @@ def test_a_bundle_is_published(training: Training) -> None:
     assert [source.title for source in card.sources] == ["Brian Tumor Dataset"]
     assert card.training.command == "flask train --model binary-cnn"
     assert card.training.planned_epochs == card.training.epochs == 2
-    assert {"model.keras", "graph.xml", "graph.bin", "report/README.md"} <= set(card.files)
+    files = read_manifest(training.outcome.bundle).keys()
+    assert {"card.json", "model.keras", "graph.xml", "graph.bin", "report/README.md"} <= files
 
 
 def test_the_measures_are_of_the_test_part(training: Training) -> None:
@@ -88,6 +90,8 @@ def test_the_measures_are_of_the_test_part(training: Training) -> None:
     assert measured.scans == measured.parts.test
     assert np.sum(measured.confusion) == measured.scans
     assert measured.leaks == Leaks(0, None, measured.accuracy)
+    for figures in (measured.by_source, measured.by_plane):
+        assert sum(one.scans for one in figures.values()) == measured.scans
     assert measured.seconds_per_epoch > 0
     assert training.card.graph_difference <= 1e-3
     saved = Card.from_json((training.outcome.run / "card.json").read_text(encoding="utf-8"))
@@ -231,3 +235,25 @@ def test_tumours_without_a_name_teach_and_are_counted(
     assert "4 further test scans (4 near-duplicate groups) show a tumour" in report
     other = replace(request, data=(named,))
     assert train(other).run != run
+
+
+def test_what_is_served_can_be_trained_again_on_all_scans(
+    training: Training, tmp_path: Path
+) -> None:
+    recipe = replace(RECIPE, schedule="cosine")
+    request = replace(training.request, recipe=recipe, models=tmp_path)
+    measured = train(replace(request, publish=False))
+    served = train(replace(request, refit=True))
+    assert served.card.training.refit
+    assert served.card.measurement == measured.card.measurement
+    first, second = (
+        (run / "history.csv").read_text(encoding="utf-8").splitlines()
+        for run in (served.run, served.run / "refit")
+    )
+    assert len(first) == len(second)
+    assert first[1:] != second[1:]
+
+
+def test_a_network_that_stops_early_cannot_be_trained_on_all_scans(training: Training) -> None:
+    with pytest.raises(ValueError, match="its validation part decides when it ends"):
+        train(replace(training.request, refit=True))

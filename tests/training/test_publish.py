@@ -25,6 +25,7 @@ from brainscan.bundle import (
     publish_bundle,
     read_bundle,
 )
+from brainscan.bundle.manifest import read_manifest
 from brainscan.familiarity import Familiarity
 from brainscan.scan import ScanSpecification
 from tests.cards import draw_measurement
@@ -107,7 +108,8 @@ def test_a_bundle_holds_model_graph_report_and_card(models: Path, dense_card: Ca
     folder = publish(model, dense_card, scans, models, write_report)
     assert folder == models / "dense/2"
     card = read_bundle(folder)
-    assert set(card.files) == {"graph.xml", "graph.bin", "model.keras", "report/README.md"}
+    files = {"card.json", "graph.xml", "graph.bin", "model.keras", "report/README.md"}
+    assert set(read_manifest(folder)) == files
     assert card.version == 2
     assert card.feature_layer is None
     assert 0 <= card.graph_difference <= AGREEMENT
@@ -148,7 +150,7 @@ def test_a_network_with_a_lesion_map(
     published = read_bundle(folder)
     assert published.feature_layer is None
     assert published.graph_difference <= AGREEMENT
-    assert "familiarity.npz" in published.files
+    assert "familiarity.npz" in read_manifest(folder)
     measured = published.measurement
     assert (measured.pointing.scans, measured.pointing.marked_healthy) == (3, 1.0)
     assert measured.faithfulness.scans == 3

@@ -18,7 +18,9 @@ from tests.tumorapp.pages import (
     image,
     wait_for_result,
 )
+from tests.tumorapp.test_prediction_table import HOSTILE
 from tumorapp.prediction_table import open_table
+from tumorapp.uploads import clean_name
 
 pytestmark = pytest.mark.browser
 
@@ -131,6 +133,16 @@ class TestTable:
         [result] = json.loads(save(page, "Download JSON"))
         assert result["file"] == "scan 9.png"
         assert result["confidence"] == float(rows[1]["confidence"])
+
+    def test_no_cell_is_a_formula(self, page: Page) -> None:
+        give(page, *({**TEXT_FILE, "name": name} for name in HOSTILE))
+        wait_for_note(page, f"All {len(HOSTILE)}")
+        found = [row["file"] for row in csv.DictReader(io.StringIO(save(page, "Download CSV")))]
+        table = io.StringIO()
+        writer = open_table((), table)
+        for name in HOSTILE:
+            writer.writerow({"file": clean_name(name)})
+        assert found == [row["file"] for row in csv.DictReader(io.StringIO(table.getvalue()))]
 
     def test_a_row_shows_its_scan_by_itself(self, page: Page, some: list[Any]) -> None:
         give(page, *some)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from brainscan import Problem
+from brainscan.bundle.manifest import write_manifest
 from tumorapp import create_app
 from tumorapp.catalog import Catalog
 
@@ -23,6 +24,7 @@ def load(root: Path, **options: Any) -> Catalog:
 def edit_card(bundle: Path, **changes: Any) -> None:
     path = bundle / "card.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    write_manifest(bundle)
 
 
 def change_a_byte(file: Path) -> None:
@@ -33,6 +35,10 @@ def change_a_byte(file: Path) -> None:
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a changed byte": (lambda bundle: change_a_byte(bundle / "graph.bin"), "graph.bin was changed"),
+    "a changed byte of the card": (
+        lambda bundle: change_a_byte(bundle / "card.json"),
+        "card.json was changed",
+    ),
     "too many classes": (
         lambda bundle: edit_card(bundle, classes=["a", "b", "c", "d", "e"], measurement=None),
         "its card has 5 classes",

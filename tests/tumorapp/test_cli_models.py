@@ -1,6 +1,5 @@
 """`flask models` as a person types it."""
 
-import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from click.testing import Result
 from flask import Flask
 
 from brainscan.bundle import Card, installed_versions
+from brainscan.bundle.manifest import write_manifest
 from training.models import architecture
 from tumorapp import create_app
 from tumorapp.cli.installed import describe_change
@@ -162,11 +162,13 @@ def test_everything_is_verified(installed: Flask, models_dir: Path) -> None:
     result = run(installed, "verify")
     assert result.exit_code == 0, result.output
     assert re.fullmatch(
-        r"(\S+/\d: its \d files are as they were published, and its answers match its card\.\n){4}",
+        r"(\S+/\d: its card and its files are as they were published, and its answers match its "
+        r"card\.\n){4}",
         result.stdout,
     )
     card = models_dir / "binary-cnn" / "2" / "card.json"
     card.write_text(json.dumps({**json.loads(card.read_text()), "feature_layer": None}))
+    write_manifest(card.parent)
     spoil(models_dir, "binary-cnn/1")
     result = run(installed, "verify")
     assert result.exit_code == 1
@@ -191,10 +193,7 @@ def test_a_graph_whose_answers_are_no_probabilities(models_dir: Path) -> None:
     graph = models_dir / "binary-cnn" / "1" / "graph.xml"
     text = graph.read_text().replace('type="SoftMax"', 'type="LogSoftmax"')
     graph.write_text(text)
-    card = graph.with_name("card.json")
-    files = json.loads(card.read_text())["files"]
-    files["graph.xml"] = hashlib.sha256(text.encode()).hexdigest()
-    card.write_text(json.dumps({**json.loads(card.read_text()), "files": files}))
+    write_manifest(graph.parent)
     result = run(create_app({"MODELS_DIR": models_dir}), "verify", "binary-cnn")
     assert result.exit_code == 1
     assert "probabilities" in result.stdout

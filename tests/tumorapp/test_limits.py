@@ -61,6 +61,12 @@ def test_another_address_is_another_client(limited: Limited) -> None:
     assert ask(client, "192.0.2.2") == 200
 
 
+def test_a_socket_for_both_kinds_of_address_tells_the_old_ones_apart(limited: Limited) -> None:
+    client = limited().test_client()
+    assert [ask(client, "::ffff:192.0.2.1") for _ in range(4)] == [200, 200, 200, 429]
+    assert ask(client, "::ffff:192.0.2.2") == 200
+
+
 def test_the_addresses_of_an_ipv6_network_are_one_client(limited: Limited) -> None:
     client = limited().test_client()
     answers = [ask(client, f"2001:db8:0:1::{number:x}") for number in range(4)]
@@ -92,11 +98,19 @@ def test_what_watches_the_service_and_files_are_not_limited(limited: Limited) ->
     [
         ({"path": "/api/models", "headers": {"X-API-Key": "wrong"}}, 401),
         ({"path": "/api/models"}, 401),
+        ({"path": "/metrics", "headers": {"X-API-Key": "wrong"}}, 401),
         ({"path": "/nothing"}, 404),
         ({"path": "/", "method": "DELETE"}, 405),
         ({"path": "/", "method": "POST", "headers": {"Origin": "https://evil.example"}}, 403),
     ],
-    ids=["wrong key", "no key", "no such address", "wrong method", "another site"],
+    ids=[
+        "wrong key",
+        "no key",
+        "wrong key for what is not limited",
+        "no such address",
+        "wrong method",
+        "another site",
+    ],
 )
 def test_what_is_refused_counts_too(
     limited: Limited, tmp_path: Path, request_: dict[str, Any], status: int
@@ -150,6 +164,39 @@ def test_a_storage_that_fails_is_told_and_no_client_is_named(
     assert answers[-1] == 429  # counted in memory meanwhile
     assert "storage unreachable" in caplog.text
     assert "192.0.2" not in caplog.text
+
+
+def test_a_storage_that_fails_fails_no_request(
+    limited: Limited, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = limited()
+    [limiter] = app.extensions["limiter"]
+    others = iter([lambda: ask(app.test_client(), "192.0.2.2")])
+
+    def fail(*_: object, **__: object) -> bool:
+        if (other := next(others, None)) is not None:
+            assert other() == 200  # it finds out while this one still waits
+        raise ConnectionError("The storage has gone.")
+
+    monkeypatch.setattr(limiter.limiter, "hit", fail)
+    assert ask(app.test_client(), "192.0.2.1") == 200
+    assert [record.name for record in caplog.records].count("flask-limiter") == 1
+
+
+def test_a_storage_that_fails_after_it_has_counted(
+    limited: Limited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = limited()
+    [limiter] = app.extensions["limiter"]
+
+    def fail(*_: object) -> None:
+        raise limiter.storage.base_exceptions
+
+    monkeypatch.setattr(limiter.limiter, "get_window_stats", fail)
+    client = app.test_client()
+    answers = [client.get("/api/models") for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert answers[-1].headers["Retry-After"] == "3600"
 
 
 def test_the_document_says_so(limited: Limited, client: FlaskClient) -> None:

@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 
 from brainscan.bundle import Card, Leaks, Source
 from brainscan.bundle.figures import FIGURES_FILE, Bin, Figures, History, RocCurve
+from brainscan.bundle.manifest import MANIFEST_FILE, write_manifest
 from brainscan.bundle.plain import write_json
 from brainscan.bundle.sentences import INTENDED_USE, LIMITS
 from brainscan.bundle.study import ROW_FILE, keep_result
@@ -200,6 +201,7 @@ def test_a_bundle_whose_card_is_damaged_is_refused_and_the_others_are_served(
     raw = json.loads(path.read_text())
     raw["parameters"] = 10**400
     path.write_text(json.dumps(raw))
+    write_manifest(path.parent)
     folders = {"MODELS_DIR": tmp_path / "models", "STUDY_DIR": tmp_path / "none"}
     client = create_app(folders).test_client()
     assert list_models(read(client, "/models")) == ["binary-cnn"]
@@ -242,8 +244,9 @@ class TestReports:
         assert "50.00% accuracy" in text
         assert "Published" not in text.replace("Published epoch", "")
         assert "Each class" in text
+        assert "Data set Accuracy Scans nickparvar 92.00% 150 sartaj 84.00% 50" in text
+        assert "Plane Accuracy Scans axial 90.00% 160 coronal 91.00% 40" in text
         assert "mobilenet-v2, version 1 of 2026-11-21" in text
-        assert "SHA-256 of its 2 files" in text
         assert f"{INTENDED_USE} {LIMITS}" in text
 
     def test_of_a_bundle_with_two_graphs(
@@ -289,6 +292,14 @@ class TestReports:
         measured = Card.from_json(answer.text).measurement
         assert measured is not None
         assert measured.confusion == MEASURED.confusion
+
+    def test_the_checksums_of_a_bundle(self, client: FlaskClient) -> None:
+        address = f"/models/mobilenet-v2/1/{MANIFEST_FILE}"
+        assert f'href="{address}">Its checksums' in read(client, "/models/mobilenet-v2/1")
+        with client.get(address) as answer:
+            lines = answer.text.splitlines()
+        assert [line.split()[1] for line in lines] == ["card.json", "graph.bin", "graph.xml"]
+        assert MANIFEST_FILE not in read(client, self.ADDRESS)
 
     def test_its_plots_in_german(self, client: FlaskClient) -> None:
         html = read(client, f"{self.ADDRESS}?lang=de")

@@ -3,6 +3,7 @@
 import gc
 import json
 import logging
+import os
 import shutil
 import threading
 import time
@@ -148,13 +149,25 @@ def test_a_bundle_that_is_being_copied_is_tried_again(
     bundle = publish_model(tmp_path / "elsewhere", "binary-cnn")
     target = models_dir / "binary-cnn" / "2"
     target.mkdir()
-    for name in ("card.json", "graph.xml", "graph.bin"):
+    for name in ("SHA256SUMS", "card.json", "graph.xml", "graph.bin"):
         catalog.refresh()
         assert version(catalog) == 1
         shutil.copy(bundle / name, target)
     catalog.refresh()
     assert version(catalog) == 2
     assert not catalog.refused
+
+
+def test_a_pipe_among_the_bundles_holds_nobody_up(
+    catalog: Catalog, models_dir: Path, publish_model: Publish
+) -> None:
+    card = publish_model(models_dir, "binary-cnn") / "card.json"
+    card.unlink()
+    os.mkfifo(card)
+    publish_model(models_dir, "another")
+    catalog.refresh()
+    assert sorted(catalog.models) == ["another", "binary-cnn", "mobilenet-v2"]
+    assert [(one.name, one.version) for one in catalog.refused] == [("binary-cnn", "2")]
 
 
 def test_a_folder_that_is_gone_for_a_moment_changes_nothing(

@@ -97,6 +97,7 @@ def test_another_site_cannot_send_a_form(
         {"Sec-Fetch-Site": "none"},
         {"Origin": "http://localhost"},
         {"Origin": "http://LOCALHOST"},
+        {"Origin": "http://localhost:8000", "Host": "Localhost.:8000"},
     ],
     ids=str,
 )
@@ -112,8 +113,10 @@ def test_any_host_will_do_unless_some_are_trusted(
     client: FlaskClient, make_client: MakeClient
 ) -> None:
     assert client.get("/api/models", base_url="http://any.example").status_code == 200
-    trusting = make_client(TRUSTED_HOSTS="scans.example, .clinic.example")
-    for host in ("scans.example", "scans.example:8000", "a.clinic.example", "127.0.0.1:8000"):
+    trusting = make_client(TRUSTED_HOSTS="Scans.example, .clinic.example")
+    hosts = ["scans.example", "scans.example:8000", "a.clinic.example", "127.0.0.1:8000"]
+    hosts += ["SCANS.example", "scans.example.", "Scans.Example.:8000", "a.Clinic.example."]
+    for host in hosts:
         assert trusting.get("/healthz", base_url=f"http://{host}").status_code == 200, host
     for host in ("evil.example", "scans.example.evil.example", "xscans.example"):
         for path in ("/", "/api/models", "/healthz", "/static/page.css"):
@@ -290,8 +293,16 @@ def test_some_damaged_inputs() -> None:
 
     outcomes, slowest = run(first=1_000_000, inputs=600, seed=1, seconds=5)
     assert sum(outcomes.values()) == 600
-    assert len(outcomes) == 5
+    assert len(outcomes) == 8
     assert slowest < 5
+
+
+def test_some_damaged_cards(models_dir: Path) -> None:
+    from benchmarks.fuzz import fuzz_cards
+
+    app = create_app({"MODELS_DIR": models_dir, "PROPAGATE_EXCEPTIONS": True})
+    outcomes = fuzz_cards(app, first=1_000_000, inputs=40, seed=1)
+    assert set(outcomes) == {"card read", "card refused"}
 
 
 def test_a_form_part_without_a_name_is_refused(client: FlaskClient) -> None:

@@ -272,9 +272,9 @@ def test_headers_of_a_proxy_are_not_believed(server: Server) -> None:
         assert answer.status == 200
         assert answer.headers["Strict-Transport-Security"] is None
         answer.read()
-    for name in ("/foo", "//evil.example"):
+    for name in ("/foo", "//evil.example", "/other"):
         status, _, body = server.ask("GET", "/foo/metrics", headers={"SCRIPT_NAME": name})
-        assert status == 404
+        assert status == 404  # neither /metrics nor, as the names differ, an error
         assert b"evil.example" not in body
 
 
@@ -392,6 +392,23 @@ def test_a_server_that_is_told_to_stop_answers_what_has_come(
         assert idle.recv(1) == b""
         assert running.process.wait(timeout=10) == 0
     assert "Traceback" not in running.log.read_text()
+
+
+def test_a_second_master_takes_over(models_dir: Path, tmp_path: Path, scan: bytes) -> None:
+    running = start(models_dir, tmp_path / "log")
+    try:
+        running.process.send_signal(signal.SIGUSR2)
+        wait_until(lambda: running.log.read_text().count("TumorApp is ready") == 2)
+    finally:
+        stop(running)
+    log = running.log.read_text()
+    second = int(re.findall(r"\[(\d+)\] \[INFO\] Listening at", log)[1])
+    try:
+        assert running.predict(scan)[0] == 200
+        assert "Traceback" not in log
+    finally:
+        os.kill(second, signal.SIGTERM)
+        wait_until(lambda: not Path(f"/proc/{second}").exists())
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import contextlib
 import inspect
+import json
+import logging
 import os
 import resource
 import socket
@@ -21,14 +23,21 @@ import pytest
 import requests
 from flask.testing import FlaskClient
 from gunicorn.config import Config
+from gunicorn.http.body import Body
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.http.wsgi import default_environ
 from gunicorn.workers.base import Worker as BaseWorker
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from tumorapp.security import HEADERS
 from tumorapp.server import overload
 from tumorapp.server.overload import Lane
-from tumorapp.server.worker import READ_AHEAD
+from tumorapp.server.worker import (
+    READ_AHEAD,
+    SECONDS_IN_THE_WAY,
+    SECONDS_OF_PATIENCE,
+    Worker,
+)
 
 HEAD = b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -36,6 +45,7 @@ BROWSER = {"Accept": "text/html"}
 TITLE = "Too many requests are waiting"
 LARGE = "/api/docs/swagger-ui/swagger-ui-bundle.js"
 IMAGE = {"Content-Type": "image/jpeg"}
+CHUNK = 2**16  # bytes that are read of a body at once
 
 Serve = Callable[..., AbstractContextManager[Any]]
 
@@ -83,6 +93,7 @@ class TestGunicornsNames:
             *((worker, name) for name in ("alive", "keepalived_conns", "nr_conns", "sockets")),
             *((worker, name) for name in ("worker_connections", "wsgi", "log", "cfg")),
             *((conn, name) for name in ("data_ready", "parser", "sock")),
+            (Body(None), "failed"),
             (conn.parser.unreader, "mxchunk"),
         ]:
             what = f"{type(owner).__name__}.{name}"
@@ -90,6 +101,20 @@ class TestGunicornsNames:
             assert known, f"gunicorn {gunicorn.__version__} has no {what} any more."
         assert environ["gunicorn.socket"] is ours
         worker.tmp.close()
+
+
+def test_an_error_of_the_server_has_the_usual_headers() -> None:
+    worker = Worker(1, os.getppid(), [], None, 1, Config(), logging.getLogger(__name__))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        worker.handle_error(None, ours, ("127.0.0.1", 1), RuntimeError("secret"))
+        head, _, body = theirs.recv(2**16).partition(b"\r\n\r\n")
+    worker.tmp.close()
+    assert head.startswith(b"HTTP/1.1 500 ")
+    for name, value in HEADERS.items():
+        assert f"\r\n{name}: {value}".encode() in head
+    assert json.loads(body)["code"] == "internal-error"
+    assert b"secret" not in body
 
 
 class TestLane:
@@ -108,12 +133,14 @@ class TestLane:
             waiting[-1].start()
             wait_until(lambda: sum(changes) == number + 1)  # noqa: B023
         assert lane.is_full
+        assert lane.has_waiting
         assert not lane.enter(10)
         lane.leave()
         for thread in waiting:
             thread.join()
         assert served == [0, 1, 2]
         assert sum(changes) == 0
+        assert not lane.has_waiting
         assert not lane.is_full
 
     def test_who_waits_too_long_gives_up_its_turn(self) -> None:
@@ -265,7 +292,7 @@ def test_slow_clients_hold_nobody_up(
     with serve(models_dir, tmp_path, THREADS="1", TUMORAPP_MAX_WAITING="0") as service:
         slow = [connect(service, beginning) for beginning in beginnings * 10]
         large = [
-            connect(service, HEAD + b"Content-Length: 300000\r\n\r\n" + bytes(READ_AHEAD + 1))
+            connect(service, HEAD + b"Content-Length: 900000\r\n\r\n" + bytes(READ_AHEAD + CHUNK))
             for _ in range(8)
         ]
         time.sleep(0.3)
@@ -273,6 +300,24 @@ def test_slow_clients_hold_nobody_up(
         assert service.ask("/api/models").status_code == 200
         for connection in (*slow, *large):
             connection.send(b"x")  # none was let go so far: nobody waited for that
+            connection.close()
+
+
+@pytest.mark.slow
+def test_large_bodies_that_stall_make_room_for_another(
+    models_dir: Path, tmp_path: Path, serve: Serve
+) -> None:
+    with serve(models_dir, tmp_path) as service:
+        stalled = [
+            connect(service, HEAD + b"Content-Length: 900000\r\n\r\n" + bytes(READ_AHEAD + CHUNK))
+            for _ in range(16)
+        ]
+        time.sleep(0.5)
+        started = time.monotonic()
+        assert service.ask("/api/predict", bytes(900_000), IMAGE).status_code == 422
+        assert time.monotonic() - started < SECONDS_OF_PATIENCE - SECONDS_IN_THE_WAY
+        assert stalled[0].recv(2**16)[9:12] == b"408"
+        for connection in stalled:
             connection.close()
 
 
@@ -332,7 +377,7 @@ def test_slow_clients_are_let_go(
         HEAD,  # a head that never ends
         HEAD + b"Content-Length: 90000\r\n\r\n",
         HEAD + b"Content-Length: 0000000000000100\r\n\r\n",
-        HEAD + b"Content-Length: 900000\r\n\r\n" + bytes(READ_AHEAD + 1),
+        HEAD + b"Content-Length: 900000\r\n\r\n" + bytes(READ_AHEAD + CHUNK),
         CHUNKED + b"100\r\n",
         HEAD + b"Content-Length: 9000\r\nExpect: 100-continue\r\n\r\n",
     ]

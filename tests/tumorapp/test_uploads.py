@@ -3,12 +3,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Flask, Request, Response
+from flask import Flask, Request
+from flask.testing import FlaskClient
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.test import EnvironBuilder
 
 from brainscan import ImageFile, Problem
-from tumorapp.uploads import DISCARDED_TIMES, ScanRequest, discard_rest, read_files
+from tumorapp.uploads import ScanRequest, read_files
 
 Form = Callable[..., dict[str, Any]]
 
@@ -39,6 +40,18 @@ def test_a_part_without_a_name_gets_one(form: Form) -> None:
     assert [file.name for file in read_files(request, 2)] == ["a.jpg", "image 2"]
 
 
+def test_a_name_shows_what_it_hides(form: Form) -> None:
+    names = {
+        "a\x1b[31m.png": "a\ufffd[31m.png",
+        "scan\u202egnp.exe": "scan\ufffdgnp.exe",
+        "\u2067x\u2069\u200f\u2028\x85.png": "\ufffdx\ufffd\ufffd\ufffd\ufffd.png",
+        "\u05e9\u05dc\u05d5\u05dd \u06cc\u06a9\u200c\u062f\u0648.png": None,  # Hebrew, Persian
+    }
+    request = received(**form(*(("image", name, b"1") for name in names)))
+    found = [file.name for file in read_files(request, len(names))]
+    assert found == [shown or name for name, shown in names.items()]
+
+
 @pytest.mark.parametrize(
     "content_type", ["IMAGE/PNG", "image/x-unknown; q=1", "application/octet-stream"]
 )
@@ -62,40 +75,50 @@ def test_a_body_in_chunks_that_is_too_long_is_not_cut_silently(app: Flask) -> No
         read_files(ScanRequest(environ), 1)
 
 
-class EndlessBody(io.RawIOBase):
-    """A body that never ends, and counts what is read of it."""
+class UnreadBody(io.BytesIO):
+    """A body that must not be read."""
 
-    def __init__(self) -> None:
-        self.taken = 0
-
-    def read(self, size: int = -1) -> bytes:
-        self.taken += size
-        return bytes(size)
+    def readinto(self, _: Any) -> int:
+        pytest.fail("The body was read.")
 
 
-class LostBody(io.RawIOBase):
-    """A body whose sender has gone."""
-
-    def read(self, size: int = -1) -> bytes:
-        raise ConnectionResetError
+FORM = "application/x-www-form-urlencoded"
 
 
-@pytest.mark.parametrize(("status", "ends"), [(413, True), (413, False), (422, True)])
-def test_the_rest_of_a_refused_body_is_read_within_bounds(
-    app: Flask, status: int, ends: bool
+@pytest.mark.parametrize("text", [b"a&" * 2**17, b"%41" * 2**16], ids=["many", "long"])
+@pytest.mark.parametrize("path", ["/", "/how", "/many", "/api/predict", "/api/report"])
+@pytest.mark.parametrize("accept", ["*/*", "text/html"])
+def test_a_form_of_text_is_bounded(
+    client: FlaskClient, path: str, text: bytes, accept: str
 ) -> None:
-    body = EndlessBody()
-    environ = EnvironBuilder(method="POST").get_environ() | {"wsgi.input": body}
-    if ends:
-        environ["wsgi.input_terminated"] = True
-    with app.request_context(environ):
-        assert discard_rest(Response(status=status)).status_code == status
-    expected = DISCARDED_TIMES * 20 * 2**20 if (status, ends) == (413, True) else 0
-    assert body.taken == expected
+    answer = client.post(path, data=text, content_type=FORM, headers={"Accept": accept})
+    assert answer.status_code == 413
+    # In chunks, without a length.
+    answer = client.post(
+        path,
+        input_stream=io.BytesIO(text),
+        content_type=FORM,
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+    assert answer.status_code == 413
 
 
-def test_a_sender_that_has_gone_is_no_error(app: Flask) -> None:
-    environ = EnvironBuilder(method="POST").get_environ()
-    environ |= {"wsgi.input": LostBody(), "wsgi.input_terminated": True}
-    with app.request_context(environ):
-        assert discard_rest(Response(status=413)).status_code == 413
+def test_a_form_of_text_that_is_too_long_is_not_read(client: FlaskClient) -> None:
+    answer = client.post("/", input_stream=UnreadBody(bytes(2**20)), content_type=FORM)
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *(("GET", path) for path in ("/", "/how", "/api/predict", "/metrics", "/static/page.css")),
+        *(("HEAD", path) for path in ("/", "/how")),
+        *(("POST", path) for path in ("/nothing", "/api/models", "/api/jobs", "/models")),
+        ("DELETE", "/api/jobs/1"),
+        ("PUT", "/api/predict"),
+    ],
+)
+def test_what_takes_no_form_reads_none(client: FlaskClient, method: str, path: str) -> None:
+    sent = {"input_stream": UnreadBody(b"a=b"), "content_type": FORM}
+    with client.open(path, method=method, **sent) as answer:
+        assert answer.status_code < 500

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 import brainscan.scan
 from brainscan.files import lock, move_into_place, staging_folder, sweep
 from brainscan.scan import (
+    Picture,
     PreparedScan,
     ScanError,
     ScanSpecification,
     prepare_scan,
     read_picture,
 )
+from training.data.audit import plane
 from training.processes import work_through
 
 THUMBNAIL_SIDE = 32
@@ -28,8 +30,8 @@ THUMBNAIL_SIDE = 32
 _LOCK_FILE = ".lock"
 _STAGING_PREFIX = ".preparing-"
 
-# A scan and the thumbnail of its picture; or why a file is skipped.
-_Prepared = tuple[PreparedScan, NDArray[np.uint8]] | str
+# A scan, and the thumbnail and the plane of its picture; or why a file is skipped.
+_Prepared = tuple[PreparedScan, NDArray[np.uint8], str] | str
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,7 @@ class PreparedArrays:
         thumbnails: uint8, shape (rows, 32, 32): the whole pictures, to compare scans by.
         boxes: float64, shape (rows, 4): left, top, right and bottom of what was kept of the
             picture, as fractions of its width and height.
+        planes: in which each was cut, as `guess_plane` names it.
         skipped: index and reason, for each file that could not be read.
         uncropped: indices of the files whose crop was degenerate: the whole picture was kept.
         manifest: SHA-256 over the contents of all files in order.
@@ -51,6 +54,7 @@ class PreparedArrays:
     pixels: NDArray[np.uint8]
     thumbnails: NDArray[np.uint8]
     boxes: NDArray[np.float64]
+    planes: tuple[str, ...]
     skipped: tuple[tuple[int, str], ...]
     uncropped: tuple[int, ...]
     manifest: str
@@ -70,8 +74,9 @@ def prepare_arrays(
         cache: folder that keeps the arrays; made where there is none.
     """
     manifest = _hash(map(_file_digest, files))
-    code = [path.read_text() for path in sorted(Path(brainscan.scan.__path__[0]).glob("*.py"))]
-    key = _hash([manifest, json.dumps(asdict(specification)), *code, Path(__file__).read_text()])
+    code = [*Path(brainscan.scan.__path__[0]).glob("*.py"), Path(plane.__file__), Path(__file__)]
+    texts = (path.read_text(encoding="utf-8") for path in sorted(code))
+    key = _hash([manifest, json.dumps(asdict(specification)), *texts])
     folder = cache / key[:32]
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
@@ -84,6 +89,7 @@ def prepare_arrays(
         pixels=np.load(folder / "pixels.npy", mmap_mode="r"),
         thumbnails=np.load(folder / "thumbnails.npy"),
         boxes=np.load(folder / "boxes.npy"),
+        planes=tuple(index["planes"]),
         skipped=tuple((row, reason) for row, reason in index["skipped"]),
         uncropped=tuple(index["uncropped"]),
         manifest=manifest,
@@ -93,7 +99,7 @@ def prepare_arrays(
 def _fill(folder: Path, files: Sequence[Path], specification: ScanSpecification) -> None:
     sweep(folder.parent, _STAGING_PREFIX)
     rows: list[int] = []
-    index: dict[str, list[Any]] = {"rows": rows, "skipped": [], "uncropped": []}
+    index: dict[str, list[Any]] = {"rows": rows, "planes": [], "skipped": [], "uncropped": []}
     pixels = np.empty((len(files), specification.size, specification.size, 1), np.uint8)
     thumbnails = np.empty((len(files), THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
     boxes = np.empty((len(files), 4))
@@ -102,9 +108,10 @@ def _fill(folder: Path, files: Sequence[Path], specification: ScanSpecification)
         if isinstance(prepared, str):
             index["skipped"].append((number, prepared))
             continue
-        scan, thumbnails[len(rows)] = prepared
+        scan, thumbnails[len(rows)], cut = prepared
         pixels[len(rows)], boxes[len(rows)] = scan.pixels, np.divide(scan.box, scan.whole * 2)
         rows.append(number)
+        index["planes"].append(cut)
         index["uncropped"] += [number] * (not scan.found_head)
     with staging_folder(folder, _STAGING_PREFIX) as staging:
         np.save(staging / "pixels.npy", pixels[: len(rows)])
@@ -119,9 +126,14 @@ def _prepare_one(specification: ScanSpecification, path: Path) -> _Prepared:
         picture = read_picture(path.read_bytes())
     except (ScanError, OSError) as error:
         return str(error)
-    prepared = prepare_scan(picture, specification)
-    thumbnail = cv2.resize(picture.grey, 2 * (THUMBNAIL_SIDE,), interpolation=cv2.INTER_AREA)
-    return prepared, np.asarray(thumbnail, np.uint8)
+    scan = prepare_scan(picture, specification)
+    return scan, draw_thumbnail(picture), plane.guess_plane(picture)
+
+
+def draw_thumbnail(picture: Picture) -> NDArray[np.uint8]:
+    """Shrink a whole picture to what copies are found by: uint8, shape (32, 32)."""
+    small = cv2.resize(picture.grey, 2 * (THUMBNAIL_SIDE,), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8)
 
 
 def _file_digest(path: Path) -> str:

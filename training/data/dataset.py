@@ -19,7 +19,7 @@ from training.data.audit import (
 from training.data.audit.manifest import read_manifest
 from training.data.cache import PreparedArrays, prepare_arrays
 from training.data.folders import ScanFile, ScanTree, describe_layout, read_tree
-from training.data.outlines import Outline, mirror
+from training.data.outlines import Outline, crop_outline, mirror
 from training.data.sources import SOURCES, DataError, Source
 from training.task import Task
 
@@ -52,6 +52,7 @@ class Dataset:
         uncropped: scans whose crop was degenerate.
         notes: what else was left out.
         sources: the known data sets among the folders.
+        planes: in which each scan was cut, as `guess_plane` names it.
     """
 
     task: Task
@@ -69,6 +70,7 @@ class Dataset:
     uncropped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
+    planes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -186,6 +188,7 @@ def _assemble(trees: Sequence[ScanTree], task: Task, arrays: PreparedArrays) -> 
         uncropped=tuple(listed[row].name for row in arrays.uncropped),
         notes=(*notes, *_note_classes(task, len(nameless))),
         sources=tuple(SOURCES[tree.name] for tree in trees if tree.name in SOURCES),
+        planes=tuple(arrays.planes[row] for row in rows),
     )
 
 
@@ -212,7 +215,7 @@ def _place_outlines(
                 outline = found[source] or ()
                 found[row] = mirror(outline) if mirrored else outline
     return [
-        outline and tuple((one - box[:2]) / (box[2:] - box[:2]) for one in outline)
+        outline and crop_outline(outline, box)
         for outline, box in zip(found, arrays.boxes, strict=True)
     ]
 

@@ -73,6 +73,16 @@ def mirror(outline: Outline) -> Outline:
     return tuple(polygon * [-1, 1] + [1, 0] for polygon in outline)
 
 
+def crop_outline(outline: Outline, box: NDArray[np.float64]) -> Outline:
+    """Give an outline on what was kept of the picture.
+
+    Args:
+        outline: on the whole picture.
+        box: left, top, right and bottom of what was kept, as fractions of width and height.
+    """
+    return tuple((polygon - box[:2]) / (box[2:] - box[:2]) for polygon in outline)
+
+
 def draw_mask(outline: Outline, size: int) -> NDArray[np.uint8]:
     """Draw an outline as a mask: uint8, shape (size, size), 0 or 255."""
     mask = np.zeros((size, size), np.uint8)

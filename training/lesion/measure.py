@@ -18,6 +18,7 @@ def measure_pointing(
     pixels: NDArray[np.uint8],
     outlines: Sequence[Outline | None],
     limits: LesionMap | None = None,
+    seen: NDArray[np.bool_] | None = None,
 ) -> Pointing | None:
     """Measure how well maps point at tumours.
 
@@ -26,6 +27,8 @@ def measure_pointing(
         pixels: uint8, shape (scans, size, size, 1): the scans that they are of.
         outlines: of each scan; empty where there is no tumour, None where nobody knows.
         limits: when a map marks a region; None for a map that marks none.
+        seen: bool, shape (scans,): whether the answer is a tumour; in other scans nothing is
+            marked. None where all are.
 
     Returns:
         The figures; None where no scan has an outline.
@@ -34,6 +37,7 @@ def measure_pointing(
     if not outlined:
         return None
     size = pixels.shape[1]
+    marking = maps if seen is None else maps * seen[:, np.newaxis, np.newaxis]
     figures = []
     for row in outlined:
         mask = draw_mask(outlines[row] or (), size) > 0
@@ -47,13 +51,13 @@ def measure_pointing(
             (
                 mask[peak],
                 fine[mask].sum() / max(float(fine.sum()), 1e-9),
-                _measure_dice(mask, maps[row], limits) if limits else 0.0,
+                _measure_dice(mask, marking[row], limits) if limits else 0.0,
                 mask[middle],
                 (mask & head).sum() / max(1, int(head.sum())),
             )
         )
     peak_inside, energy, dice, centre, random = np.mean(figures, axis=0).tolist()
-    blank = maps[[row for row, outline in enumerate(outlines) if outline == ()]]
+    blank = marking[[row for row, outline in enumerate(outlines) if outline == ()]]
     return Pointing(
         peak=peak_inside,
         energy=energy,

@@ -78,6 +78,6 @@ register(
         size=96,
         make=build_binary_cnn,
         binary=True,
-        recipe=Recipe(epochs=60, batch=64, learning_rate=1e-3, patience=12),
+        recipe=Recipe(epochs=24, batch=64, patience=24, schedule="cosine"),
     )
 )

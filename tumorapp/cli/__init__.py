@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tumorapp.cli.data import data_commands
+from tumorapp.cli.evaluate import evaluate_command
 from tumorapp.cli.keys import keys_commands
 from tumorapp.cli.models import models_commands
 from tumorapp.cli.predict import predict_command
@@ -58,6 +59,7 @@ _COMMANDS: tuple[click.Command, ...] = (
     train_command,
     models_commands,
     predict_command,
+    evaluate_command,
     study_command,
     keys_commands,
 )

@@ -24,6 +24,7 @@ from brainscan.scan.formats import list_endings
 from tumorapp.api.schemas import PredictionSchema
 from tumorapp.catalog import Catalog
 from tumorapp.prediction_table import fill_row, open_table
+from tumorapp.uploads import clean_name
 
 if TYPE_CHECKING:
     from tumorapp import client
@@ -177,7 +178,7 @@ def _describe_problem(file: ImageFile, code: str, detail: str) -> dict[str, Any]
 def _list_endings(counts: Counter[str]) -> str:
     """Name the most frequent endings: files of some archives are numbered by theirs."""
     named = counts.most_common(_ENDINGS_NAMED)
-    words = [f"{count} {ending or 'without ending'}" for ending, count in named]
+    words = [f"{count} {clean_name(ending) or 'without ending'}" for ending, count in named]
     rest = counts.total() - sum(count for _, count in named)
     return ", ".join([*words, *([f"{rest} with others"] if rest else [])])
 
@@ -186,7 +187,7 @@ def _predict_files(
     model: _Predictor, files: Sequence[Path], table: TextIO | None, heatmaps: Path | None
 ) -> int:
     """Predict files one by one, reporting each as it is done; returns how many were skipped."""
-    names = [click.format_filename(file) for file in files]
+    names = [clean_name(click.format_filename(file)) for file in files]
     width = max(map(len, names))
     writer = open_table(model.classes, table) if table else None
     top = Path(os.path.commonpath([file.resolve().parent for file in files]))

@@ -29,7 +29,17 @@ PROTOCOLS = (
     "leave-one-source-out",
 )
 # Options that a request takes as they are.
-_PASSED_ON = ("manifest", "protocol", "refuse", "method", "head", "seed", "precision", "fresh")
+_PASSED_ON = (
+    "manifest",
+    "protocol",
+    "refuse",
+    "method",
+    "head",
+    "seed",
+    "precision",
+    "refit",
+    "fresh",
+)
 _EXAMPLES = """
 \b
 Examples:
@@ -156,6 +166,12 @@ class _FiniteRange(click.FloatRange):
     default="auto",
     show_default=True,
     help="auto: mixed_float16 on a GPU, float32 on a CPU.",
+)
+@click.option(
+    "--refit",
+    is_flag=True,
+    help="Once it is measured, train it again in the same way on all scans, those of the test part "
+    "too, and publish that one. For models whose learning rate follows a cosine.",
 )
 @click.option("--no-publish", is_flag=True, help="Write the report, but publish no bundle.")
 @click.option(

@@ -11,7 +11,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from brainscan import Problem
 from tumorapp.jobs.store import Scan
-from tumorapp.uploads import FIELD
+from tumorapp.uploads import FIELD, clean_name
 
 ARCHIVE_FIELD = "archive"
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
@@ -122,8 +122,8 @@ def list_archive(file: BinaryIO, limits: Limits) -> list[Scan]:
 
 
 def shorten(name: str) -> str:
-    """Give the end of a name, which tells most, in characters that can be stored."""
-    return name.encode("utf-8", "replace").decode("utf-8")[-_LONGEST_NAME:]
+    """Give the end of a name, which tells most, in characters that can be stored and shown."""
+    return clean_name(name.encode("utf-8", "replace").decode("utf-8"))[-_LONGEST_NAME:]
 
 
 def _is_hidden(name: str) -> bool:

@@ -23,8 +23,6 @@ from tumorapp.jobs.archive import (
 from tumorapp.jobs.store import Scan
 from tumorapp.uploads import FIELD, OTHER_PARTS, missing_file
 
-_FORM_TEXT = 500_000  # bytes of a form's text fields, as Flask has it
-
 
 class Material(NamedTuple):
     """What a request for a job holds."""
@@ -78,7 +76,7 @@ def receive(received: Request, file: BinaryIO, limits: Limits) -> Material:
 def _receive_form(received: Request, file: BinaryIO, limits: Limits) -> Material:
     parser = FormDataParser(
         stream_factory=lambda *_, **__: cast("IO[bytes]", _Part(file)),
-        max_form_memory_size=_FORM_TEXT,
+        max_form_memory_size=received.max_form_memory_size,
         max_content_length=limits.bytes,
         max_form_parts=limits.images + OTHER_PARTS,
     )

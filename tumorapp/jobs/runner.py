@@ -90,7 +90,8 @@ class Jobs:
                 # An idle service opens the store with each sweep only.
                 ran = (due or list_jobs(self.folder)) and self.run_next()
                 pause = 0.0 if ran else _SECONDS_BETWEEN_LOOKS
-                fault = ""
+                if ran:  # and not where another worker holds the job that failed here
+                    fault = ""
             except (OSError, sqlite3.Error) as error:
                 pause = _SECONDS_AFTER_A_FAULT
                 last, fault = fault, describe_fault(error)

@@ -6,7 +6,7 @@ from decimal import Decimal
 from brainscan.bundle.plain import Setting
 from tumorapp.language.translation import mark, translate, write_decimal
 
-_VALUE = re.compile(r"'[^']*'|\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?")
+_VALUE = re.compile(r"'[^']*'|\d{1,9}(?:,\d{3}){0,3}(?:\.\d{1,9})?(?:e[-+]0\d)?")
 _LAYERS = (
     mark("pretrained on ImageNet"),
     mark("lesion map of stride"),

@@ -31,6 +31,7 @@ from tumorapp.feature import Feature, feature_of
 PARAMETER = "lang"
 SOURCE = "en"
 FOLDER = Path(__file__).with_name("translations")
+_MOST_DIGITS = 12  # after the point; a decimal number has room for 28 in all
 
 
 def init_app(app: Flask) -> None:
@@ -86,6 +87,7 @@ def write_percent(share: float, digits: int) -> str:
 
 def write_decimal(number: float, digits: int) -> str:
     """Write a number: (2263108, 0) → "2,263,108", "2.263.108" in German."""
+    digits = min(digits, _MOST_DIGITS)
     pattern = f"#,##0.{'0' * digits}" if digits else "#,##0"
     return format_decimal(Decimal(f"{number:.{digits}f}"), pattern, _locale())
 

@@ -101,7 +101,7 @@ def explanation(found: Examination) -> str:
     if found.verdict == "unclear":
         return translate("The probability is too high to say no, and too low to say yes.")
     if found.verdict == "tumor-kind-unclear":
-        return f"{list_possible(found)} {_describe_promise(found.card)}".rstrip()
+        return f"{list_possible(found)} {_describe_coverage(found.card)}".rstrip()
     return meaning(found.label)
 
 
@@ -112,13 +112,12 @@ def list_possible(found: Examination) -> str:
     return translate("Still possible: %(kinds)s.", kinds=", ".join(shares))
 
 
-def _describe_promise(card: Card) -> str:
-    if card.decision is None:
+def _describe_coverage(card: Card) -> str:
+    measured = card.measurement.decision if card.measurement else None
+    if measured is None or measured.kinds_covered is None:
         return ""
-    share = percent(card.decision.promised, 0)
-    return translate(
-        "Such a list is made to have the right kind in %(share)s of cases.", share=share
-    )
+    share = percent(measured.kinds_covered, 0)
+    return translate("Such a list had the right kind in %(share)s of the test scans.", share=share)
 
 
 def named(found: Examination) -> tuple[str, ...]:
@@ -194,7 +193,7 @@ def int8_accuracy(card: Card, precision: str) -> str:
 
     The other figures of a card are those of the fp16 graph.
     """
-    if precision != "int8" or card.graphs is None:
+    if precision != "int8" or card.graphs is None or card.graphs.int8.accuracy is None:
         return ""
     share = percent(card.graphs.int8.accuracy)
     return translate("the served int8 graph: %(share)s", share=share)

@@ -17,6 +17,7 @@ from werkzeug.datastructures import MultiDict
 from brainscan import Model
 from brainscan.bundle import Card
 from brainscan.bundle.figures import FIGURES_FILE, read_figures
+from brainscan.bundle.manifest import MANIFEST_FILE
 from brainscan.bundle.study import REPORT_FOLDER, Result, read_study
 from brainscan.plots import Words, draw_plots
 from tumorapp.api.schemas import refuse_option
@@ -32,7 +33,11 @@ from tumorapp.pages.rows import BUDGETS, COLUMNS, Row, describe_card, describe_r
 _ORDERS = ("ascending", "descending")
 _PAGE = "README.md"
 _CARD = "card.json"
-_FILES = {_PAGE: "text/plain", FIGURES_FILE: "application/json"}  # browsers save text/markdown
+_FILES = {  # browsers save text/markdown
+    _PAGE: "text/plain",
+    FIGURES_FILE: "application/json",
+    MANIFEST_FILE: "text/plain",
+}
 
 
 blueprint = Blueprint("leaderboard", __name__, url_prefix="/models")
@@ -122,7 +127,7 @@ def show_bundle_report(model: str, version: int) -> str:
 
 @blueprint.get("/<model>/<int:version>/<file>")
 def send_bundle_file(model: str, version: int, file: str) -> Response:
-    """Send the card, the written report or its numbers of a model that is served."""
+    """Send the card, the manifest, the written report or its numbers of a model that is served."""
     loaded, folder = _find_model(model, version)
     return _send(loaded.card, f"{model}-{version}", folder, file)
 
@@ -155,19 +160,21 @@ def _render_report(row: Row, folder: Path, precision: str | None = None) -> str:
         numbers_file=FIGURES_FILE,
         page=_PAGE if (report / _PAGE).is_file() else None,
         card_file=_CARD,
+        manifest=MANIFEST_FILE if (folder / MANIFEST_FILE).is_file() else None,
         mistakes=count_mistakes(row.card),
     )
 
 
 def _send(card: Card, name: str, folder: Path, file: str) -> Response:
-    """Send a card to be saved, or a file of a report; a browser asks each time if it changed."""
+    """Send a card to be saved, or another file; a browser asks each time if it changed."""
     if file == _CARD:
         answer = Response(card.to_json(), mimetype="application/json")
         answer.headers.set("Content-Disposition", "attachment", filename=f"{name}-{_CARD}")
         return answer
     if file not in _FILES:
         abort(404)
-    return send_from_directory(folder / REPORT_FOLDER, file, mimetype=_FILES[file])
+    where = folder if file == MANIFEST_FILE else folder / REPORT_FOLDER
+    return send_from_directory(where, file, mimetype=_FILES[file])
 
 
 def _find_result(slug: str) -> tuple[Result, Path]:

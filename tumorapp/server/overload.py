@@ -54,6 +54,11 @@ class Lane:
         """Whether the next request would be refused."""
         return not self._free and len(self._turns) >= self._most_waiting
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether somebody waits for a place."""
+        return bool(self._turns)
+
     def enter(self, seconds: float = -1) -> bool:
         """Wait that long for a place (-1: without end); tell whether it is there, to be left."""
         with self._lock:

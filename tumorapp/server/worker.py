@@ -32,7 +32,9 @@ SECONDS_OF_PATIENCE = 10.0  # for a request to arrive …
 BYTES_PER_SECOND = 100_000  # … and a second more for each of these that has
 SECONDS_TO_WAIT = 30.0  # in a lane
 SECONDS_TO_TAKE = 30.0  # an answer
-SECONDS_TO_LINGER = 2.0  # after the last answer, for its client to read it and close
+SECONDS_TO_LINGER = 2.0  # after the last answer, for its client to read it and close …
+BYTES_TO_DISCARD = 2**28  # … which it may do only when all that it sends was taken
+SECONDS_IN_THE_WAY = 3.0  # for the next piece of a large body, while others wait for its place
 READ_AHEAD = 2**18  # bytes of a body that are read before there is a place for the request
 
 _LARGE_REQUESTS = 16  # whose bodies are read at once
@@ -75,6 +77,7 @@ class _Client:
     Attributes:
         deadline: when that ends, in seconds of `monotonic`; never, while the service is at work.
         is_sending: whether the client is sending a request, and gets an answer when it is too slow.
+        has_place: whether its request has a place in a lane meanwhile.
         is_silent: whether it has sent nothing on this connection so far.
         is_gone: whether its connection was shut.
     """
@@ -83,40 +86,34 @@ class _Client:
         self.is_silent, self.is_gone = True, False
         self.wait(SECONDS_OF_PATIENCE)
 
-    def wait(self, seconds: float, *, sending: bool = False) -> None:
+    def wait(self, seconds: float, *, sending: bool = False, has_place: bool = False) -> None:
         self.deadline, self.is_sending = monotonic() + seconds, sending
+        self.has_place = has_place
 
 
-class _Rest:
-    """A large body, of which the beginning has been read: `wsgi.input` of its request."""
+class _Body:
+    """`wsgi.input` of a request of which the beginning was read."""
 
-    def __init__(self, start: bytes, body: Any, client: _Client) -> None:
-        self._start, self._body, self._client = io.BytesIO(start), body, client
+    def __init__(self, start: bytes, rest: Any, client: _Client) -> None:
+        self._start, self._rest, self._client = io.BytesIO(start), rest, client
         self._patience = SECONDS_OF_PATIENCE
 
     def read(self, size: int = -1) -> bytes:
         if start := self._start.read(size):
             return start
-        self._client.wait(self._patience, sending=True)
+        if self._rest.failed:  # it would seem to end here
+            raise OSError("The request's body is broken.")
+        self._client.wait(self._patience, sending=True, has_place=True)
         try:
-            data: bytes = self._body.read(size)
-        except ParseException as error:
+            data: bytes = self._rest.read(size)
+        except ParseException as error:  # werkzeug expects an OSError
             raise OSError(f"The request's body is broken: {error}") from error
-        self._patience = self._client.deadline - monotonic() + len(data) / BYTES_PER_SECOND
+        left = self._client.deadline - monotonic() + len(data) / BYTES_PER_SECOND
+        self._patience = min(left, SECONDS_OF_PATIENCE)
         if self._client.is_gone:
             raise BrokenPipeError(EPIPE, "The request did not arrive in time.")
         self._client.deadline = inf
         return data
-
-
-class _Broken:
-    """A body that cannot be read, which is an OSError to werkzeug."""
-
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    def read(self, _: int = -1) -> bytes:
-        raise OSError(f"The request's body is broken: {self._error}") from self._error
 
 
 class _Answer:
@@ -220,8 +217,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         if now < self._next_sweep:
             return
         self._next_sweep = now + _SECONDS_BETWEEN_SWEEPS
+        soon = now + SECONDS_OF_PATIENCE - SECONDS_IN_THE_WAY
         for sock, client in list(self._clients.items()):
-            if client.deadline < now:
+            is_in_the_way = client.has_place and self._large.has_waiting
+            if client.deadline < (soon if is_in_the_way else now):
                 self._let_go(sock, client)
 
     def set_accept_enabled(self, enabled: bool) -> None:
@@ -269,13 +268,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
                 client.wait(SECONDS_OF_PATIENCE, sending=True)
                 kept = super().handle(conn)
             if not kept:
-                # Closing at once, with bytes unread, would take the answer from its client, and
-                # gunicorn's main loop would wait for it.
-                client.wait(SECONDS_TO_LINGER)
-                conn.sock.shutdown(socket.SHUT_WR)
-                while conn.sock.recv(_CHUNK):
-                    pass
-                conn.sock.shutdown(socket.SHUT_RDWR)
+                self._linger(conn.sock, client)
         except OSError:
             return False  # the client has gone
         else:
@@ -283,13 +276,28 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         finally:
             del self._clients[conn.sock]
 
+    def _linger(self, sock: socket.socket, client: _Client) -> None:
+        """Take what a client still sends before its connection is closed.
+
+        Closing at once, with bytes unread, would take the answer from it, and gunicorn's main loop
+        would wait for it.
+        """
+        client.wait(SECONDS_TO_LINGER)
+        sock.shutdown(socket.SHUT_WR)
+        discarded = 0
+        while discarded < BYTES_TO_DISCARD and (data := sock.recv(_CHUNK)):
+            discarded += len(data)
+            client.deadline += len(data) / BYTES_PER_SECOND
+        sock.shutdown(socket.SHUT_RDWR)
+
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Answer what is not HTTP with gunicorn's status, in the shape of every other problem."""
         answer = _Answer()
         super().handle_error(req, answer, addr, exc)
         _, status, reason = answer.data.partition(b"\r\n")[0].decode().split(" ", 2)
+        problem = Problem("internal-error" if status == "500" else "not-http")
         with contextlib.suppress(OSError):
-            client.sendall(_write_problem(int(status), reason, Problem("not-http")))
+            client.sendall(_write_problem(int(status), reason, problem))
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Let a request wait for its place, and the application answer it."""
@@ -322,17 +330,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
             BrokenPipeError: it did not come in time.
         """
         start = b""
-        broken: Exception | None = None
-        try:
+        with contextlib.suppress(ParseException, OSError):  # the application reads on, and says so
             while len(start) <= READ_AHEAD and (data := body.read(_CHUNK)):
                 start += data
                 client.deadline += len(data) / BYTES_PER_SECOND
-        except (ParseException, OSError) as error:
-            broken = error
         if client.is_gone:
             raise BrokenPipeError(EPIPE, "The request did not arrive in time.")
-        if broken is not None:  # the application says so
-            return self._lane, _Broken(broken)
-        if len(start) <= READ_AHEAD:
-            return self._lane, io.BytesIO(start)
-        return self._large, _Rest(start, body, client)
+        lane = self._large if len(start) > READ_AHEAD else self._lane
+        return lane, _Body(start, body, client)

@@ -237,9 +237,7 @@ def audit_trees(trees: Sequence[ScanTree]) -> Audit:
         leaks=leaks,
         shared=_share(sets, of_set, groups),
         by_set=_count(scans, sets, tuple(dict.fromkeys(sets))),
-        by_plane=_count(
-            [scans[row] for row in seen], [look.plane or "unknown" for look in looks], PLANES
-        ),
+        by_plane=_count([scans[row] for row in seen], [look.plane for look in looks], PLANES),
         notes=tuple(note for tree in trees for note in tree.notes),
     )
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from brainscan.scan import Picture, ScanError, ScanSpecification, prepare_scan, read_picture
 from training.data.audit.modality import rate_ct
 from training.data.audit.plane import guess_plane
-from training.data.cache import THUMBNAIL_SIDE
+from training.data.cache import draw_thumbnail
 from training.processes import work_through
 
 _CROP = ScanSpecification(64)
@@ -31,7 +31,7 @@ class Look:
         found_head: whether there is a clear outline of a head.
         annotated: whether something is drawn on it.
         ct: the probability that it is CT, 0 to 1.
-        plane: "axial", "coronal" or "sagittal", guessed; None where no head is seen.
+        plane: as `guess_plane` names it.
         descriptor: float16, shape (912,): the head's edges and shades, to tell classes apart by.
     """
 
@@ -41,7 +41,7 @@ class Look:
     found_head: bool
     annotated: bool
     ct: float
-    plane: str | None
+    plane: str
     descriptor: NDArray[np.float16]
 
 
@@ -69,7 +69,7 @@ def _look(path: Path) -> Look | Unreadable:
     return Look(
         digest=hashlib.sha256(data).hexdigest(),
         size=picture.size,
-        thumbnail=_shrink(picture.grey, THUMBNAIL_SIDE),
+        thumbnail=draw_thumbnail(picture),
         found_head=picture.outline.box is not None,
         annotated=any(note.code == "annotated" for note in picture.notes),
         ct=rate_ct(picture),

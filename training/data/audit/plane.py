@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from brainscan.scan.picture import Picture
 
 PLANES = ("axial", "coronal", "sagittal")
+UNKNOWN = "unknown"
 
 _SIDE = 128
 _OPENING = np.ones((3, 3), np.uint8)
@@ -23,14 +24,16 @@ _WEIGHTS = np.array(
 _INTERCEPTS = np.array([-0.5, 12.1, -11.6])
 
 
-def guess_plane(picture: Picture) -> str | None:
-    """Name the likeliest of `PLANES`; None where no head is seen.
+def guess_plane(picture: Picture) -> str:
+    """Name the likeliest of `PLANES`, or `UNKNOWN` where no head is seen.
 
     An axial slice is an ellipse; a coronal one is alike on both sides and has a neck; a sagittal
     one has a face on one side. Right for about nine scans in ten: enough for a table of counts.
     """
     measured = measure_shape(picture.grey)
-    return None if measured is None else PLANES[int(np.argmax(_WEIGHTS @ measured + _INTERCEPTS))]
+    if measured is None:
+        return UNKNOWN
+    return PLANES[int(np.argmax(_WEIGHTS @ measured + _INTERCEPTS))]
 
 
 def measure_shape(grey: NDArray[np.uint8]) -> NDArray[np.float64] | None:
