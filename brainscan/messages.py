@@ -181,6 +181,8 @@ _add(
     {
         "bad-request": "%(reason)s",
         "invalid-inference-request": "%(reason)s",
+        "invalid-prefix": "The prefix %(prefix)s is not a path such as /tumorapp. Correct what "
+        "your proxy sets as X-Forwarded-Prefix.",
         "not-http": "The request does not follow RFC 9112 (HTTP/1.1).",
     },
 )
@@ -207,7 +209,8 @@ _add(
     "The request comes from another site",
     {
         "cross-site": "The request was refused because the browser sent it from a page of another "
-        "site. Use this service's own page, or a program other than a browser. If you did use this "
+        "site. Use this service's own page, a program other than a browser, or the API from a site "
+        "in TUMORAPP_CORS_ORIGINS. If you did use this "
         "service's page, a proxy hides the host name: make the proxy pass the Host header on, or "
         "set TUMORAPP_PROXIES.",
     },
