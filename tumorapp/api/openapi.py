@@ -64,6 +64,8 @@ PREDICTION_PROBLEMS = (
     *OPTION_PROBLEMS,
     "request-too-large",
     "too-many-images",
+    "invalid-json",
+    "not-base64",
     "unsupported-body",
     "untyped-body",
     *FILE_PROBLEMS,
