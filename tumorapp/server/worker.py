@@ -14,7 +14,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from errno import EPIPE
 from math import inf
@@ -122,6 +122,17 @@ class _Body:
             raise BrokenPipeError(EPIPE, "The request did not arrive in time.")
         self._client.deadline = inf
         return data
+
+
+def _give_time(answer: Iterable[bytes], client: _Client) -> Iterator[bytes]:
+    """Pass an answer on: a stream's client has the time to take one for each piece of it."""
+    try:
+        for piece in answer:
+            client.wait(SECONDS_TO_TAKE)
+            yield piece
+    finally:
+        if hasattr(answer, "close"):
+            answer.close()
 
 
 class _Answer:
@@ -325,7 +336,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         finally:
             lane.leave()
             client.wait(SECONDS_TO_TAKE)
-        return answer
+        is_file = isinstance(
+            answer, environ["wsgi.file_wrapper"]
+        )  # which gunicorn sends its own way
+        return answer if is_file else _give_time(answer, client)
 
     def _admit(self, environ: dict[str, Any], client: _Client) -> tuple[Lane, bool]:
         """Give the lane in which a request has a place, and whether it is to be refused there."""
