@@ -467,7 +467,7 @@ def _read_lesion(fields: Mapping[str, Any]) -> Lesion:
 
 
 def _read_problem(answer: requests.Response) -> ProblemError:
-    """Read a refusal; one that is not problem+json, such as a proxy's, has its status only."""
+    """Read a refusal; one without a code and a detail is a proxy's or another server's."""
     try:
         fields = dict(answer.json())
     except (TypeError, ValueError):
@@ -476,7 +476,19 @@ def _read_problem(answer: requests.Response) -> ProblemError:
         answer.status_code,
         fields.get("code", ""),
         fields.get("title", answer.reason),
-        fields.get("detail", ""),
+        fields.get("detail") or _explain_foreign(answer),
         tuple(fields.get("accepted", ())),
         answer.headers.get("X-Request-ID", ""),
+    )
+
+
+def _explain_foreign(answer: requests.Response) -> str:
+    told = f"{answer.status_code} {answer.reason}".strip()
+    if answer.status_code != 413:
+        return f"The answer came from a proxy in front of TumorApp, or from another server: {told}."
+    sent = int(answer.request.headers.get("Content-Length") or 0) / 2**20
+    return (
+        f"A proxy in front of TumorApp refused the request as too large ({sent:.1f} MB): {told}. "
+        "Send fewer or smaller images, or let the operator raise the proxy's limit (nginx: "
+        "client_max_body_size)."
     )
