@@ -157,8 +157,8 @@ _add(
         "missing-image": "The request has no file in a field named %(field)s. Fields received: "
         "%(fields)s.",
         "no-file-chosen": "No file was chosen. Choose an image.",
-        "image-is-text": "The field image holds text, not a file. Send it as a file, as `curl -F "
-        "image=@scan.jpg` does.",
+        "image-is-text": "The field %(field)s holds text, not a file. Send it as a file, as `curl "
+        "-F image=@scan.jpg` does.",
         "no-boundary": "The form cannot be read: its Content-Type has no boundary. Let your HTTP "
         "client set that header.",
     },
@@ -181,6 +181,12 @@ _add(
     {
         "bad-request": "%(reason)s",
         "invalid-inference-request": "%(reason)s",
+        "invalid-json": "The JSON cannot be read: %(reason)s. Accepted: %(example)s, and options "
+        "next to the images.",
+        "not-base64": "The data is not base64. Send the bytes of an image file in base64 (A–Z, a–z,"
+        " 0–9, + and /, padded with =), or as a data URL, which has ;base64, before them.",
+        "invalid-prefix": "The prefix %(prefix)s is not a path such as /tumorapp. Correct what "
+        "your proxy sets as X-Forwarded-Prefix.",
         "not-http": "The request does not follow RFC 9112 (HTTP/1.1).",
     },
 )
@@ -207,7 +213,8 @@ _add(
     "The request comes from another site",
     {
         "cross-site": "The request was refused because the browser sent it from a page of another "
-        "site. Use this service's own page, or a program other than a browser. If you did use this "
+        "site. Use this service's own page, a program other than a browser, or the API from a site "
+        "in TUMORAPP_CORS_ORIGINS. If you did use this "
         "service's page, a proxy hides the host name: make the proxy pass the Host header on, or "
         "set TUMORAPP_PROXIES.",
     },

@@ -11,8 +11,9 @@ This file needs nothing of TumorApp but itself, and one package: a current reque
 """
 
 import base64
+import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Generic, Self, TypeVar, cast
@@ -305,6 +306,30 @@ class Client:
         """Give the results of a job that has ended; raises as `predict` does."""
         return self._ask(_read_answer, "GET", f"/api/jobs/{job.id}/results")
 
+    def stream(self, job: Job) -> Iterator[Prediction | Failure]:
+        """Give the results of a job while it runs, in the order of its scans.
+
+        If the service gets a new version of the model before the job is done, the results begin
+        again with the first scan.
+
+        Raises:
+            ProblemError: the service refused the request.
+            UnreachableError: no answer came, or it broke off.
+            ClientError: the job failed as a whole, or was erased.
+        """
+        path = f"/api/jobs/{job.id}/results"
+        with self._send("GET", path, params={"format": "ndjson"}, stream=True) as answer:
+            try:
+                for line in filter(None, answer.iter_lines()):
+                    fields = json.loads(line)
+                    if "filename" not in fields:
+                        raise ClientError(fields["error"]["detail"])
+                    yield _read_outcome(fields)
+            except (requests.RequestException, KeyError, TypeError, ValueError) as error:
+                raise UnreachableError(
+                    f"The answer from {self._url}{path} broke off: {_explain(error)}. Ask again."
+                ) from error
+
     def erase(self, job: Job) -> None:
         """Cancel a job, and erase its scans and results; raises as `predict` does."""
         self._ask(lambda _: None, "DELETE", f"/api/jobs/{job.id}")
@@ -335,6 +360,15 @@ class Client:
         self.close()
 
     def _ask(self, read: Callable[[Any], _Read], method: str, path: str, **content: Any) -> _Read:
+        answer = self._send(method, path, **content)
+        try:
+            return read(answer.json() if answer.content else None)
+        except (KeyError, TypeError, ValueError):  # no JSON, or not this
+            raise UnreachableError(
+                f"The answer from {self._url}{path} is not TumorApp's JSON. Check the address."
+            ) from None
+
+    def _send(self, method: str, path: str, **content: Any) -> requests.Response:
         try:
             answer = self._session.request(
                 method, self._url + path, timeout=self._timeout, **content
@@ -346,12 +380,7 @@ class Client:
             ) from error
         if not answer.ok:
             raise _read_problem(answer)
-        try:
-            return read(answer.json() if answer.content else None)
-        except (KeyError, TypeError, ValueError):  # no JSON, or not this
-            raise UnreachableError(
-                f"The answer from {self._url}{path} is not TumorApp's JSON. Check the address."
-            ) from None
+        return answer
 
 
 def _explain(error: BaseException) -> str:
@@ -400,13 +429,14 @@ def _read_models(body: Mapping[str, Any]) -> tuple[Model, ...]:
 
 
 def _read_answer(body: Mapping[str, Any]) -> Answer[Any]:
-    found = tuple(
-        Failure(fields["filename"], fields["error"]["code"], fields["error"]["detail"])
-        if "error" in fields
-        else _read_prediction(fields)
-        for fields in body["predictions"]
-    )
+    found = tuple(map(_read_outcome, body["predictions"]))
     return Answer(body["model"], body["version"], found)
+
+
+def _read_outcome(fields: Mapping[str, Any]) -> Prediction | Failure:
+    if error := fields.get("error"):
+        return Failure(fields["filename"], error["code"], error["detail"])
+    return _read_prediction(fields)
 
 
 def _read_prediction(fields: Mapping[str, Any]) -> Prediction:
@@ -437,7 +467,7 @@ def _read_lesion(fields: Mapping[str, Any]) -> Lesion:
 
 
 def _read_problem(answer: requests.Response) -> ProblemError:
-    """Read a refusal; one that is not problem+json, such as a proxy's, has its status only."""
+    """Read a refusal; one without a code and a detail is a proxy's or another server's."""
     try:
         fields = dict(answer.json())
     except (TypeError, ValueError):
@@ -446,7 +476,19 @@ def _read_problem(answer: requests.Response) -> ProblemError:
         answer.status_code,
         fields.get("code", ""),
         fields.get("title", answer.reason),
-        fields.get("detail", ""),
+        fields.get("detail") or _explain_foreign(answer),
         tuple(fields.get("accepted", ())),
         answer.headers.get("X-Request-ID", ""),
+    )
+
+
+def _explain_foreign(answer: requests.Response) -> str:
+    told = f"{answer.status_code} {answer.reason}".strip()
+    if answer.status_code != 413:
+        return f"The answer came from a proxy in front of TumorApp, or from another server: {told}."
+    sent = int(answer.request.headers.get("Content-Length") or 0) / 2**20
+    return (
+        f"A proxy in front of TumorApp refused the request as too large ({sent:.1f} MB): {told}. "
+        "Send fewer or smaller images, or let the operator raise the proxy's limit (nginx: "
+        "client_max_body_size)."
     )

@@ -103,6 +103,9 @@ def _file(text: str) -> Path:
 ON_OFF = choice("on", "off")
 FOLDER = Kind("a folder, which need not exist yet", _folder)
 FILE = Kind("a file, which need not exist yet", _file)
+# Where a proxy puts the service, as the beginning of its addresses; without "." and "..", which
+# browsers resolve.
+PREFIX = matching(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+", "a path such as /tumorapp")
 
 
 def read_settings(

@@ -144,7 +144,12 @@ def init_app(app: Flask) -> None:
 
 
 def is_refused() -> bool:
-    """Tell whether a request lacks the valid key that its feature needs."""
+    """Tell whether a request lacks the valid key that its feature needs.
+
+    OPTIONS needs none: it says which methods there are, and browsers ask it without a key (CORS).
+    """
+    if request.method == "OPTIONS":
+        return False
     if current_app.config["API_KEYS"] == "off" or request.url_rule is None or "key" in g:
         return False
     return feature_of(current_app, request.endpoint).needs_key

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from brainscan.messages import Problem
-from tumorapp.config import FILE, ON_OFF, ROOT, Kind, Setting, matching, whole_number
+from tumorapp.config import FILE, ON_OFF, PREFIX, ROOT, Kind, Setting, matching, whole_number
 from tumorapp.feature import Feature
 
 _POLICY = {
@@ -44,6 +44,19 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _OWN_HOSTS = ("localhost", "127.0.0.1")  # health checks on the machine itself
 _OWN_SITES = ("same-origin", "none")  # the latter is a person's own doing, such as a bookmark
 
+# What pages of the sites in CORS_ORIGINS may use, ask for, send and read.
+_SHARED = re.compile(r"/(api|v2)(/.*)?")
+_SHARED_METHODS = ("GET", "HEAD", "POST", "DELETE")
+_SHARED_HEADERS = ("Authorization", "Content-Type", "X-API-Key", "X-Request-ID")
+_READABLE_HEADERS = (
+    *("Location", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "Retry-After"),
+    "X-Request-ID",
+)
+_SECONDS_SHARED = 3600  # a browser need not ask again whether it may
+
+# Where a request's environment has a prefix that is not accepted.
+_REFUSED_PREFIX = "tumorapp.refused_prefix"
+
 
 def add_headers(response: Response) -> Response:
     """Add the headers to every response; what is said of a scan stays in no cache."""
@@ -65,7 +78,7 @@ def refuse_other_sites() -> None:
     Raises:
         Problem: it comes from another site.
     """
-    if request.method in SAFE_METHODS:
+    if request.method in SAFE_METHODS or _is_shared():
         return
     site = request.environ.get("HTTP_SEC_FETCH_SITE")
     if site is not None:
@@ -75,6 +88,16 @@ def refuse_other_sites() -> None:
     origin = request.environ.get("HTTP_ORIGIN")
     if origin is not None and _name_host(origin) != request.host:
         raise Problem("cross-site")
+
+
+def _is_shared() -> bool:
+    """Tell whether a request comes from a page of a site that may use what it asks for."""
+    origins = current_app.config["CORS_ORIGINS"] or ()
+    return request.environ.get("HTTP_ORIGIN") in origins and _is_shareable()
+
+
+def _is_shareable() -> bool:
+    return _SHARED.fullmatch(request.path) is not None
 
 
 def _name_host(origin: str) -> str | None:
@@ -91,8 +114,11 @@ def _spell_host(host: str) -> str:
     return re.sub(r"\.(:\d+)?$", r"\1", host.lower())
 
 
-class _HostFix:
-    """Spells the host that a request names: its letters' case and a last dot mean nothing."""
+class _AddressFix:
+    """Spells the host that a request names, and notes a prefix that would break every link.
+
+    Letters' case and a last dot mean nothing in a host's name, nor does a last slash in a prefix.
+    """
 
     def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
         self._application = application
@@ -100,7 +126,49 @@ class _HostFix:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if "HTTP_HOST" in environ:
             environ["HTTP_HOST"] = _spell_host(environ["HTTP_HOST"])
+        if prefix := environ.get("SCRIPT_NAME", "").rstrip("/"):
+            try:
+                PREFIX.parse(prefix)
+            except ValueError:
+                environ[_REFUSED_PREFIX], prefix = prefix, ""
+        environ["SCRIPT_NAME"] = prefix
         return self._application(environ, start_response)
+
+
+def refuse_prefix() -> None:
+    """Refuse a request whose proxy names a prefix that is not one.
+
+    Raises:
+        Problem: no link in the answer would lead anywhere, or one would lead to another site.
+    """
+    if prefix := request.environ.get(_REFUSED_PREFIX):
+        accepted = f"X-Forwarded-Prefix: {PREFIX.accepted}"
+        raise Problem("invalid-prefix", accepted=[accepted], prefix=repr(prefix[:100]))
+
+
+def _share(app: Flask) -> None:
+    """Let browsers give the API's answers to pages of the sites in CORS_ORIGINS.
+
+    Cookies and the like are not sent: a page shows its key, where one is asked for.
+    """
+    from flask_cors import CORS
+
+    CORS(
+        app,
+        resources=_SHARED,
+        methods=_SHARED_METHODS,
+        allow_headers=_SHARED_HEADERS,
+        expose_headers=_READABLE_HEADERS,
+        max_age=_SECONDS_SHARED,
+        always_send=False,
+        vary_header=False,  # it leaves out those who may not
+    )
+
+    @app.after_request
+    def vary(response: Response) -> Response:
+        if _is_shareable():
+            response.vary.add("Origin")
+        return response
 
 
 def init_app(app: Flask) -> None:
@@ -111,11 +179,12 @@ def init_app(app: Flask) -> None:
     Raises:
         ConfigurationError: the limits' storage cannot be used.
     """
-    app.wsgi_app = _HostFix(app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = _AddressFix(app.wsgi_app)  # type: ignore[method-assign]
     if proxies := app.config["PROXIES"]:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-            app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies
+            app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies, x_prefix=proxies
         )
+    app.before_request(refuse_prefix)
     asks_for_keys = app.config["API_KEYS"] == "on"
     if asks_for_keys:
         from tumorapp import keys
@@ -125,6 +194,8 @@ def init_app(app: Flask) -> None:
         from tumorapp import limits
 
         limits.init_app(app)
+    if app.config["CORS_ORIGINS"] is not None:
+        _share(app)
     app.before_request(refuse_other_sites)
     if asks_for_keys:
         app.before_request(keys.check)
@@ -143,6 +214,13 @@ def _parse_hosts(text: str) -> list[str]:
     if not all(re.fullmatch(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", name) for name in names):
         raise ValueError
     return [*map(str.lower, names), *_OWN_HOSTS]
+
+
+def _parse_origins(text: str) -> list[str]:
+    origins = [origin.strip().lower() for origin in text.split(",")]
+    if not all(re.fullmatch(r"https?://[a-z0-9_.-]+(:\d{1,5})?", origin) for origin in origins):
+        raise ValueError
+    return origins
 
 
 FEATURE = Feature(
@@ -173,6 +251,15 @@ FEATURE = Feature(
             Kind(
                 "names separated by commas; one that starts with a dot includes all below it",
                 _parse_hosts,
+            ),
+        ),
+        Setting(
+            "CORS_ORIGINS",
+            None,
+            Kind(
+                "origins separated by commas, each a scheme and a host without a path, such as "
+                "https://app.example or http://localhost:3000",
+                _parse_origins,
             ),
         ),
         Setting("PROXIES", 0, whole_number(0, 10)),

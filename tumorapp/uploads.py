@@ -1,11 +1,14 @@
 """From a request's body to the image files in it: bounded, and kept in memory only."""
 
+import base64
 import io
 import re
 from collections.abc import Iterable, Sequence
 from typing import IO, Any, cast
 
+import msgspec
 from flask import Flask, Request
+from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
@@ -15,6 +18,7 @@ from tumorapp.config import Setting, whole_number
 from tumorapp.feature import Feature
 
 FIELD = "image"
+FIELDS = (FIELD, "image[]", "file")  # other programs' names for it
 # Text fields next to the images: far more than there are options, far fewer than could hurt.
 OTHER_PARTS = 32
 # Bytes of each of them, and of a form of text as a whole: twice what werkzeug parses at once.
@@ -25,6 +29,41 @@ _FORM_TEXT = 2**17
 _INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+JSON = "application/json"
+JSON_EXAMPLE = '{"images": [{"name": "scan.png", "data": "<base64 or data URL>"}]}'
+_DATA_URL = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
+
+
+class _JsonImage(msgspec.Struct):
+    """An image in a JSON body; `data` is its file in base64, or a data URL of it."""
+
+    data: str
+    name: str = ""
+
+
+class _FormParser(FormDataParser):
+    """Parses JSON, too: as a form whose files are its images and whose fields are the rest."""
+
+    def parse(
+        self,
+        stream: IO[bytes],
+        mimetype: str,
+        content_length: int | None,
+        options: dict[str, str] | None = None,
+    ) -> tuple[IO[bytes], "MultiDict[str, str]", "MultiDict[str, FileStorage]"]:
+        """Give what is left of the stream, the fields and the files.
+
+        Raises:
+            Problem: the body is not JSON that holds images.
+            RequestEntityTooLarge: it holds far more values than are accepted; each takes more
+                memory than its text.
+        """
+        if mimetype != JSON:
+            return super().parse(stream, mimetype, content_length, options)
+        body = stream.read()
+        if self.max_form_parts is not None and body.count(b",") > 8 * self.max_form_parts:
+            raise RequestEntityTooLarge
+        return stream, *_parse_json(body)
 
 
 class ScanRequest(Request):
@@ -32,6 +71,8 @@ class ScanRequest(Request):
 
     The size of a request is limited (`MAX_UPLOAD_MB`), so memory is too.
     """
+
+    form_data_parser_class = _FormParser
 
     @property
     def want_form_data_parsed(self) -> bool:
@@ -42,8 +83,10 @@ class ScanRequest(Request):
         """Make what parses a form; werkzeug bounds the fields of a multipart form only.
 
         Raises:
-            RequestEntityTooLarge: a form of text is longer than one may be.
+            RequestEntityTooLarge: a form of text, or JSON, is longer than one may be.
         """
+        if self.mimetype == JSON:
+            read_body(self, keep=True)
         if self.mimetype == _FORMS[1]:
             size = self.content_length or len(self.get_data())
             if size > _FORM_TEXT:
@@ -63,18 +106,18 @@ def init_app(app: Flask) -> None:
 
 
 def read_files(received: Request, max_images: int) -> list[ImageFile]:
-    """Read the images of a request: a form's parts named `image`, or the body itself.
+    """Read the images of a request: a form's parts named `image`, JSON's, or the body itself.
 
     Raises:
-        Problem: there is none, or more than `max_images`, or the body is neither a form nor an
-            image.
+        Problem: there is none, or more than `max_images`, or the body is neither a form nor JSON
+            nor an image.
         RequestEntityTooLarge: the body exceeds the application's limits.
     """
     mimetype = received.mimetype
     types = ("application/octet-stream", *list_media_types())
     if mimetype.startswith("image/") or mimetype in types:
         files = [ImageFile("body", read_body(received))]
-    elif mimetype in _FORMS or not mimetype:
+    elif mimetype in (*_FORMS, JSON) or not mimetype:
         _check_form(received)
         files = _read_form(received)
     else:
@@ -104,7 +147,11 @@ def refuse_number(count: int, most: int) -> Problem:
 
 
 def _list_accepted() -> tuple[str, ...]:
-    return (f"multipart/form-data with one or more parts named {FIELD}", *list_media_types())
+    return (
+        f"multipart/form-data with one or more parts named {FIELD}",
+        f"{JSON} such as {JSON_EXAMPLE}",
+        *list_media_types(),
+    )
 
 
 def _check_form(received: Request) -> None:
@@ -112,7 +159,7 @@ def _check_form(received: Request) -> None:
 
     Such a form's text is ASCII; an image is not.
     """
-    if received.mimetype == _FORMS[0]:
+    if received.mimetype in (_FORMS[0], JSON):
         return
     data = read_body(received, keep=True)
     if data and not (received.mimetype and data.isascii()):
@@ -134,11 +181,49 @@ def read_body(received: Request, *, keep: bool = False) -> bytes:
     return data
 
 
+def _parse_json(body: bytes) -> tuple["MultiDict[str, str]", "MultiDict[str, FileStorage]"]:
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        images = msgspec.json.decode(fields.pop("images", b"[]"), type=list[_JsonImage])
+        form = MultiDict(
+            (name, _read_option(value)) for name, value in fields.items() if bytes(value) != b"null"
+        )
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _refuse_json(str(error)) from None
+    if not images:
+        raise _refuse_json("it has no images")
+    files = MultiDict[str, FileStorage]()
+    for number, image in enumerate(images, start=1):
+        name = image.name or f"{FIELD} {number}"
+        files.add(FIELD, FileStorage(io.BytesIO(_decode(name, image.data)), name, FIELD))
+    return form, files
+
+
+def _read_option(value: msgspec.Raw) -> str:
+    """Give an option as a form has it: a text's characters; true, 1 and the rest as they are."""
+    text = bytes(value)
+    return msgspec.json.decode(text, type=str) if text.startswith(b'"') else text.decode()
+
+
+def _refuse_json(reason: str) -> Problem:
+    return Problem("invalid-json", accepted=[JSON_EXAMPLE], reason=reason, example=JSON_EXAMPLE)
+
+
+def _decode(name: str, text: str) -> bytes:
+    """Decode base64, with or without the beginning of a data URL, and with line breaks or not."""
+    start = _DATA_URL.match(text)
+    try:
+        return base64.b64decode("".join(text[start.end() if start else 0 :].split()), validate=True)
+    except ValueError:
+        raise Problem("not-base64", subject=clean_name(name)) from None
+
+
 def _read_form(received: Request) -> list[ImageFile]:
     # A browser sends a part with neither name nor content where no file was chosen.
+    parts = [part for field in FIELDS for part in received.files.getlist(field)]
     files = [
         ImageFile(clean_name(part.filename or f"{FIELD} {number}"), data)
-        for number, part in enumerate(received.files.getlist(FIELD), start=1)
+        for number, part in enumerate(parts, start=1)
         if (data := cast(io.BytesIO, part.stream).getvalue()) or part.filename  # read() would copy
     ]
     if not files:
@@ -148,9 +233,9 @@ def _read_form(received: Request) -> list[ImageFile]:
 
 def _explain_missing(received: Request) -> Problem:
     accepted = _list_accepted()
-    if FIELD in received.form:
-        return Problem("image-is-text", accepted=accepted)
-    if FIELD in received.files:
+    if texts := [field for field in FIELDS if field in received.form]:
+        return Problem("image-is-text", accepted=accepted, field=texts[0])
+    if any(field in received.files for field in FIELDS):
         return Problem("no-file-chosen", accepted=accepted)
     if received.mimetype == _FORMS[0] and "boundary" not in received.mimetype_params:
         return Problem("no-boundary", accepted=accepted)

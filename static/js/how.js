@@ -2,7 +2,7 @@
 // another model is chosen.
 
 import { holdScan, receiveScans } from "./intake.js";
-import { copyParts, placeParts } from "./parts.js";
+import { explainFailure, ForeignAnswerError, placeParts } from "./parts.js";
 
 const form = document.getElementById("how");
 const { image: field, model } = form.elements;
@@ -20,13 +20,13 @@ async function showSteps() {
     const response = await fetch(form.action, { method: "POST", body, headers, signal });
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     const parts = ["error", "steps"].map((id) => page.getElementById(id));
-    if (parts.includes(null)) throw new Error(`Status ${response.status}`);
+    if (parts.includes(null)) throw new ForeignAnswerError(response.status);
     // What was shown before stays where a scan is refused.
     placeParts(response.ok ? parts : parts.slice(0, 1));
     if (response.ok) status.textContent = parts[1].dataset.summary;
-  } catch {
+  } catch (error) {
     if (signal.aborted) return; // a newer request has taken over
-    placeParts(copyParts("unreachable"));
+    placeParts(explainFailure(error));
   }
   setBusy(false);
 }

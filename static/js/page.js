@@ -2,7 +2,7 @@
 
 import { holdScan, receiveFolder, receiveScans } from "./intake.js";
 import { predictMany } from "./many.js";
-import { copyParts, currentParts, fetchParts, placeParts } from "./parts.js";
+import { copyParts, currentParts, explainFailure, fetchParts, placeParts } from "./parts.js";
 import { receiveSamples } from "./samples.js";
 
 const form = document.getElementById("predict");
@@ -31,9 +31,9 @@ async function predict(scan) {
     const { predicted, parts } = await fetchParts(form, scan, { preview: !visible, signal });
     if (predicted) accept(scan, parts);
     else refuse(parts);
-  } catch {
+  } catch (error) {
     if (signal.aborted) return; // a newer request has taken over
-    placeParts([...copyParts("unreachable"), ...copyParts("no-comparison")]);
+    placeParts([...explainFailure(error), ...copyParts("no-comparison")]);
     send.hidden = false;
   }
   setBusy(false);
@@ -84,9 +84,9 @@ async function askMore(button) {
       answered.parts = currentParts();
       parts.map((part) => part.querySelector("[tabindex]")).find(Boolean)?.focus();
     }
-  } catch {
+  } catch (error) {
     if (signal.aborted) return;
-    placeParts(copyParts("unreachable").filter((part) => part.id === "error"));
+    placeParts(explainFailure(error).filter((part) => part.id === "error"));
     send.hidden = false;
   }
   setBusy(false);

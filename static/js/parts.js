@@ -2,11 +2,19 @@
 
 const PARTS = ["scan", "heat", "lesion", "crop", "caption", "result", "comparison"];
 
+/** An answer came that does not belong to this page: mostly a proxy's own. */
+export class ForeignAnswerError extends Error {
+  constructor(status) {
+    super(`Status ${status}`);
+    this.status = status;
+  }
+}
+
 /**
  * Send the form with this scan.
  *
- * Gives the parts to place and whether the scan was predicted; throws where no answer came that
- * belongs to this page (no connection, a proxy's own error page, an aborted request).
+ * Gives the parts to place and whether the scan was predicted; throws a ForeignAnswerError, or
+ * another where no answer came at all (no connection, an aborted request).
  */
 export async function fetchParts(form, scan, { address = form.dataset.parts, preview, signal }) {
   const body = new FormData(form);
@@ -18,7 +26,9 @@ export async function fetchParts(form, scan, { address = form.dataset.parts, pre
   const template = document.createElement("template");
   template.innerHTML = await response.text();
   const parts = [...template.content.children];
-  if (!parts.some((part) => part.id === "error")) throw new Error(`Status ${response.status}`);
+  if (!parts.some((part) => part.id === "error")) {
+    throw new ForeignAnswerError(response.status);
+  }
   return { predicted: response.ok, parts };
 }
 
@@ -26,6 +36,16 @@ export async function fetchParts(form, scan, { address = form.dataset.parts, pre
 export function copyParts(id) {
   // Imported, for what still belongs to a template loads no pictures.
   return [...document.importNode(document.getElementById(id).content, true).children];
+}
+
+/** Give the parts that say why there is no answer: by an error of `fetchParts`. */
+export function explainFailure(error) {
+  const parts = copyParts("unreachable");
+  if (!(error instanceof ForeignAnswerError)) return parts;
+  const [told] = copyParts(error.status === 413 ? "proxy-too-large" : "proxy");
+  const detail = told.lastElementChild;
+  detail.textContent = detail.textContent.replace("{status}", error.status);
+  return [told, ...parts.filter((part) => part.id !== "error")];
 }
 
 /** Give the parts that show an answer, as they are now. */

@@ -1,5 +1,6 @@
 // Predicts rows of scans by a few requests at a time, until all are done or it is stopped.
 
+import { write } from "./rows.js";
 import { askServer, readScan, RefusedError, takeBatch, UnansweredError } from "./sending.js";
 
 const LANES = 2; // requests at once: one is sent while the other is answered
@@ -64,8 +65,13 @@ export class Run {
       rows.forEach((row, index) => row.fill(answer, answer.results[index]));
       this.#silence = 0;
     } catch (error) {
-      if (error instanceof RefusedError) {
-        for (const row of rows) row.set("failed", { code: "failed", detail: error.message });
+      if (error instanceof RefusedError && error.status === 413 && rows.length > 1) {
+        for (const row of rows) await this.#predict([row], signal); // each by itself may be accepted
+      } else if (error instanceof RefusedError) {
+        const { status, message } = error;
+        const byProxy = status === 413 ? "proxy-too-large" : "proxy";
+        const detail = message || write(byProxy, { status });
+        for (const row of rows) row.set("failed", { code: "failed", detail });
       } else if (error instanceof UnansweredError) {
         this.#silence += 1;
         for (const row of rows) row.set(UNANSWERED);

@@ -8,8 +8,13 @@ const PAUSE_IF_BUSY = 5; // seconds, where the server does not say how many
 /** No answer came that belongs to this page. */
 export class UnansweredError extends Error {}
 
-/** The server refused a request as a whole; the message says why. */
-export class RefusedError extends Error {}
+/** A request was refused as a whole; the message says why, or is empty where a proxy refused it. */
+export class RefusedError extends Error {
+  constructor(status, detail = "") {
+    super(detail);
+    this.status = status;
+  }
+}
 
 /** Take from `waiting` the next scans to send together: at least one, if there are any. */
 export function takeBatch(waiting, maxImages) {
@@ -54,7 +59,9 @@ export async function askServer(address, scans, { model, signal, onPause }) {
       onPause(retryAfter);
       await pause(retryAfter * 1000, signal);
     } else if (answer?.detail) {
-      throw new RefusedError(answer.detail);
+      throw new RefusedError(status, answer.detail);
+    } else if (status >= 400 && status < 500) {
+      throw new RefusedError(status);
     } else if (failures < PAUSES.length) {
       await pause(PAUSES[failures], signal);
       failures += 1;
@@ -72,13 +79,20 @@ async function post(address, body, signal) {
     const after = response.headers.get("Retry-After");
     const busy = status === 429 || (status === 503 && after !== null);
     const retryAfter = busy ? Number(after) || PAUSE_IF_BUSY : null; // it may be a date, too
-    return { status, retryAfter, answer: busy ? null : await response.json() };
+    return { status, retryAfter, answer: busy ? null : await readAnswer(response) };
   } catch (error) {
     signal.throwIfAborted();
-    if (error instanceof TypeError || error instanceof SyntaxError) {
-      return { status: 0, retryAfter: null, answer: null }; // no connection, or a proxy's own page
-    }
-    throw error;
+    if (!(error instanceof TypeError)) throw error;
+    return { status: 0, retryAfter: null, answer: null }; // no connection
+  }
+}
+
+async function readAnswer(response) {
+  try {
+    return await response.json();
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    return null; // a proxy's own page
   }
 }
 

@@ -85,6 +85,34 @@ def test_a_raw_body(client: FlaskClient, scan: bytes, content_type: str) -> None
     assert found == {**expected, "filename": "body"}
 
 
+@pytest.mark.parametrize("start", ["", "data:image/jpeg;base64,"])
+def test_json(client: FlaskClient, scan: bytes, start: str) -> None:
+    image = {"name": "scan.jpg", "data": start + base64.b64encode(scan).decode()}
+    sent = {"images": [image, image], "model": "binary-cnn", "heatmap": True}
+    answer = client.post("/api/predict", json=sent).get_json()
+    form = {"image": part(scan), "model": "binary-cnn", "heatmap": "1"}
+    [expected] = client.post("/api/predict", data=form).get_json()["predictions"]
+    assert answer["model"] == "binary-cnn"
+    assert answer["predictions"] == [expected, expected]
+
+
+@pytest.mark.parametrize(
+    ("option", "status", "code"),
+    [
+        ({"model": 5}, 404, "unknown-model"),
+        ({"model": ["binary-cnn"]}, 404, "unknown-model"),
+        ({"heatmap": {"a": 1}}, 400, "invalid-option"),
+        ({"threshold": 0.5}, 400, "unknown-option"),
+    ],
+)
+def test_an_option_in_json_that_is_not_accepted(
+    client: FlaskClient, scan: bytes, option: dict[str, object], status: int, code: str
+) -> None:
+    image = {"data": base64.b64encode(scan).decode()}
+    answer = client.post("/api/predict", json={"images": [image], **option})
+    assert (answer.status_code, answer.get_json()["code"]) == (status, code)
+
+
 @pytest.mark.parametrize("where", ["form", "query"])
 def test_choosing_a_model(client: FlaskClient, scan: bytes, where: str) -> None:
     name = "binary-cnn"

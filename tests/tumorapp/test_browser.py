@@ -158,12 +158,25 @@ class TestErrors:
         assert page.locator("#error").is_hidden()
         assert page.locator("#send").is_hidden()
 
-    def test_an_answer_that_is_not_from_here(self, page: Page, scan: bytes) -> None:
-        page.route("**/parts", lambda route: route.fulfill(status=502, body="<h1>Bad Gateway"))
+    @pytest.mark.parametrize(
+        ("status", "told"),
+        [(413, "too large for a proxy"), (502, "a proxy did"), (401, "status 401")],
+    )
+    @pytest.mark.parametrize("path", ["", "how"])
+    def test_an_answer_that_is_not_from_here(
+        self, open_page: Callable[..., Page], scan: bytes, path: str, status: int, told: str
+    ) -> None:
+        page = open_page(path)
+        foreign = {"status": status, "content_type": "text/html", "body": "<h1>Not from here</h1>"}
+        page.route(
+            "**",
+            lambda route: (
+                route.fulfill(**foreign) if route.request.method == "POST" else route.continue_()
+            ),
+        )
         page.set_input_files("#image", image(scan))
-        page.get_by_role("alert").wait_for()
-        assert "The server did not answer" in page.get_by_role("alert").inner_text()
-        assert "Bad Gateway" not in page.content()
+        page.get_by_role("alert").filter(has_text=told).wait_for()
+        assert "Not from here" not in page.content()
 
 
 class TestWithoutJavaScript:

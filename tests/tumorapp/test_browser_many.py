@@ -214,6 +214,18 @@ class TestTrouble:
         page.get_by_role("button", name="Try again").first.click()
         wait_for_note(page, "Needing a look: 1")
 
+    def test_a_proxy_that_takes_no_large_requests(self, page: Page, scan: bytes) -> None:
+        def refuse(route: Any) -> None:
+            if len(route.request.post_data_buffer) > 1.5 * len(scan):
+                route.fulfill(status=413, content_type="text/html", body="<h1>Too Large</h1>")
+            else:
+                route.continue_()
+
+        page.route("**/many", refuse)
+        give(page, image(scan, "a.jpg"), image(scan, "b.jpg"), image(scan * 2, "large.jpg"))
+        wait_for_note(page, "All 3 scans are done. Needing a look: 1")
+        assert page.locator(".remarks", has_text="by a proxy in front").count() == 1
+
     def test_a_busy_server_is_waited_for(self, page: Page, scan: bytes) -> None:
         answers = [429, 503]
 

@@ -227,6 +227,20 @@ def test_an_error_that_no_retry_mends_is_not_tried_again(scan: bytes) -> None:
     assert len(received) == 1
 
 
+def test_a_proxy_that_refuses_is_told_as_such(scan: bytes) -> None:
+    page = b"<html><h1>413 Request Entity Too Large</h1><hr>nginx</html>"
+    turns = (413, {"Content-Type": "text/html"}, page), (401, {"Content-Type": "text/html"}, page)
+    with answer_in_turn(*turns) as (url, _), Client(url) as client:
+        with pytest.raises(ProblemError, match=r"A proxy .* too large .2\.0 MB") as caught:
+            client.predict(bytes(2 * 2**20))
+        assert (caught.value.status, caught.value.code) == (413, "")
+        assert "client_max_body_size" in str(caught.value)
+        with pytest.raises(
+            ProblemError, match="from a proxy in front of TumorApp, or from another server: 401"
+        ):
+            client.predict(scan)
+
+
 @pytest.mark.parametrize("body", [b"<h1>Hello</h1>", b"[]", b"{}"])
 def test_another_kind_of_server(body: bytes, scan: bytes) -> None:
     with (

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,8 +27,8 @@ from werkzeug.test import TestResponse
 
 from brainscan import Model, Problem, ScanError
 from tumorapp import create_app
-from tumorapp.client import Client, Failure, Prediction
-from tumorapp.jobs import runner
+from tumorapp.client import Client, Failure, Prediction, ProblemError
+from tumorapp.jobs import api, runner
 from tumorapp.jobs.archive import Limits, list_archive
 from tumorapp.jobs.files import create_images, hold
 from tumorapp.jobs.material import MaterialReader
@@ -126,7 +128,8 @@ def test_a_form_of_many_images_for_a_named_model(
     scans = [draw_scan("PNG", spot=0.3 + index * 0.05) for index in range(7)]
     sent = form(
         ("model", None, b"binary-cnn"),
-        *(("image", f"{index}.png", data) for index, data in enumerate(scans)),
+        *(("image", f"{index}.png", data) for index, data in enumerate(scans[:5])),
+        *((name, f"{n}.png", scans[n]) for n, name in ((5, "image[]"), (6, "file"))),
         ("image", "large.png", draw_scan("PNG", width=400, height=400)),
         ("image", "", b""),
     )
@@ -169,6 +172,94 @@ def test_results_as_csv(
     assert client.get(job["links"]["results"] + "?format=xml").status_code == 400
 
 
+class TestStream:
+    """Results as NDJSON, which come while the job runs."""
+
+    @pytest.fixture
+    def pass_time(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+        """Let these happen, one after another, where the stream waits for more."""
+
+        def prepare(*steps: Callable[[], object]) -> None:
+            turns = iter(steps)
+            clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: next(turns)())
+            monkeypatch.setattr(api, "time", clock)
+
+        return prepare
+
+    @staticmethod
+    def read(client: FlaskClient, job: dict[str, Any]) -> list[Any]:
+        response = client.get(job["links"]["results"] + "?format=ndjson")
+        assert response.mimetype == "application/x-ndjson"
+        assert response.headers["X-Accel-Buffering"] == "no"
+        return [line and json.loads(line) for line in response.text.splitlines()]
+
+    def test_a_line_for_each_result(self, client: FlaskClient, jobs: Jobs, scan: bytes) -> None:
+        job = send(client, ("a.jpg", scan), ("notes.txt", b"?"), ("b.jpg", scan))
+        assert jobs.run_next()
+        found = self.read(client, job)
+        model = {"model": "mobilenet-v2", "version": "1"}
+        assert found == [{**model, **one} for one in results(client, job)]
+        accepted = {"Accept": "application/x-ndjson"}
+        assert len(client.get(job["links"]["results"], headers=accepted).text.splitlines()) == 3
+
+    def test_they_come_while_it_runs(
+        self,
+        client: FlaskClient,
+        jobs: Jobs,
+        scan: bytes,
+        pass_time: Callable[..., None],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(api, "SECONDS_OF_SILENCE", 0)
+        job = send(client, ("a.jpg", scan), ("b.jpg", scan))
+        other = {"filename": "a.jpg", "label": "made up"}
+        pass_time(
+            lambda: jobs.store.save(job["id"], {0: other}),
+            lambda: None,
+            lambda: change(jobs, "update job set version = '0'"),
+            jobs.run_next,  # by version 1, and from the first file on
+        )
+        lines = self.read(client, job)
+        assert lines[0] == ""  # nothing yet
+        found = [line for line in lines if line]
+        assert found[0] == {"model": "mobilenet-v2", "version": "1", **other}
+        seen = [(one["version"], one["filename"]) for one in found]
+        assert seen == [("1", "a.jpg"), ("0", "a.jpg"), ("1", "a.jpg"), ("1", "b.jpg")]
+
+    def test_why_there_are_no_more(
+        self, client: FlaskClient, jobs: Jobs, scan: bytes, pass_time: Callable[..., None]
+    ) -> None:
+        job = send(client, ("a.jpg", scan))
+        next(jobs.folder.glob("*.upload")).unlink()
+        pass_time(jobs.run_next)
+        [failed] = self.read(client, job)
+        assert failed["error"]["code"] == "job-images-missing"
+        erased = send(client, ("a.jpg", scan))
+        pass_time(lambda: client.delete(erased["links"]["self"]))
+        [gone] = self.read(client, erased)
+        assert gone["error"]["code"] == "unknown-job"
+        broken = send(client, ("a.jpg", scan))
+        pass_time(lambda: (jobs.store.file.unlink(), jobs.store.file.mkdir()))
+        [unavailable] = self.read(client, broken)
+        assert unavailable["error"]["code"] == "jobs-unavailable"
+
+    @pytest.mark.slow
+    def test_the_client_reads_it(
+        self, models_dir: Path, tmp_path: Path, serve: Serve, archive: Path
+    ) -> None:
+        with serve(models_dir, tmp_path) as service, Client(service.url) as client:
+            job = client.submit_archive(archive)
+            found = client.stream(job)
+            first = next(found)
+            assert not client.job(job.id).ended
+            names = [first.filename, *(one.filename for one in found)]
+            assert names == [f"{number:02}.png" for number in range(SCANS)]
+            assert client.job(job.id).ended
+            client.erase(job)
+            with pytest.raises(ProblemError, match="no such job"):
+                next(client.stream(job))
+
+
 def test_erased_when_its_owner_says_so(client: FlaskClient, jobs: Jobs, scan: bytes) -> None:
     job = send(client, ("a.jpg", scan))
     [upload] = jobs.folder.glob("*.upload")
@@ -198,7 +289,7 @@ def test_erased_while_it_runs(
     monkeypatch.setattr(Model, "conclude", erase_and_conclude)
     assert jobs.run_next()
     assert len(predicted) == runner.BATCH
-    assert jobs.store.read_outcomes(job["id"]) == []
+    assert jobs.store.find(job["id"]) is None
     assert list_uploads(jobs) == set()
 
 

@@ -16,6 +16,8 @@ from flask import Flask, request
 from flask.testing import FlaskClient
 
 from tumorapp import create_app
+from tumorapp.errors import ConfigurationError
+from tumorapp.keys import KeyFile
 from tumorapp.security import HEADERS
 
 PROJECT = Path(__file__).parents[2]
@@ -149,6 +151,117 @@ def test_forwarded_headers_are_believed_of_as_many_proxies_as_there_are(
     assert behind.test_client().get("/me", headers=FORWARDED).text == expected
 
 
+@pytest.mark.parametrize(
+    ("proxies", "prefix", "expected"),
+    [
+        (0, "/scans", "/"),
+        (1, "/scans", "/scans/"),
+        (1, "/a/b-c_d.e~/", "/a/b-c_d.e~/"),
+        (1, "/evil, /scans", "/scans/"),
+        (1, "/", "/"),
+    ],
+)
+def test_addresses_begin_with_the_prefix_that_a_proxy_names(
+    make_client: MakeClient, proxies: int, prefix: str, expected: str
+) -> None:
+    client = make_client(PROXIES=proxies)
+    headers = {**BROWSER, "X-Forwarded-Prefix": prefix}
+    for path in ("/", "/models", "/how", "/api/docs", "/nothing"):
+        page = client.get(path, headers=headers).text
+        links = re.findall(r'(?:src|href|action|data-\w+)="(/[^"]*)"', page)
+        assert len(links) > 5
+        assert {link.startswith(expected) for link in links} == {True}, path
+    servers = client.get("/api/openapi.json", headers=headers).get_json()["servers"]
+    assert servers == [{"url": expected.rstrip("/") or "/"}]
+
+
+@pytest.mark.parametrize(
+    "prefix", ["/a/../b", "/..", "/./a", "//evil.example", "scans", "/a b", "https://evil.example"]
+)
+@pytest.mark.parametrize("path", ["/", "/api/models", "/nothing"])
+def test_a_prefix_that_is_not_a_path_is_refused(
+    make_client: MakeClient, prefix: str, path: str
+) -> None:
+    headers = {**BROWSER, "X-Forwarded-Prefix": prefix}
+    answer = make_client(PROXIES=1).get(path, headers=headers)
+    assert answer.status_code == 400
+    assert "is not a path such as /tumorapp" in answer.text
+    assert f'="{prefix}' not in answer.text
+
+
+APP = "https://app.example"
+PREFLIGHT = {
+    "Origin": APP,
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "content-type,x-api-key",
+}
+
+
+class TestOtherOrigins:
+    """What a page of another site may do, once its origin is named."""
+
+    @pytest.fixture
+    def sharing(self, make_client: MakeClient, tmp_path: Path) -> FlaskClient:
+        return make_client(
+            CORS_ORIGINS=f"{APP}, http://LOCALHOST:3000",
+            API_KEYS="on",
+            KEYS_FILE=tmp_path / "keys.json",
+        )
+
+    def test_it_may_ask_and_send_and_read(
+        self, sharing: FlaskClient, tmp_path: Path, scan: bytes
+    ) -> None:
+        key = KeyFile(tmp_path / "keys.json").add("app")
+        for origin in (APP, "http://localhost:3000"):
+            may = sharing.options("/api/predict", headers={**PREFLIGHT, "Origin": origin})
+            assert may.status_code == 200
+            assert may.access_control_allow_origin == origin
+            assert {"POST", "DELETE"} <= set(may.access_control_allow_methods)
+            assert set(may.access_control_allow_headers) == {"content-type", "x-api-key"}
+            asked = {"Origin": origin, "Sec-Fetch-Site": "cross-site"}
+            sent = {"data": scan, "content_type": "image/jpeg"}
+            refused = sharing.post("/api/predict", **sent, headers=asked)
+            assert refused.status_code == 401  # and readable
+            answer = sharing.post("/api/predict", **sent, headers={**asked, "X-API-Key": key})
+            assert answer.status_code == 200
+            for one in (refused, answer):
+                assert one.access_control_allow_origin == origin
+                assert "X-Request-ID" in one.access_control_expose_headers
+                assert "Origin" in one.vary
+                assert not one.access_control_allow_credentials
+
+    @pytest.mark.parametrize(
+        "origin", ["https://evil.example", f"{APP}.evil.example", "null", f"{APP}:8443"]
+    )
+    def test_a_wrong_origin(self, sharing: FlaskClient, scan: bytes, origin: str) -> None:
+        may = sharing.options("/api/predict", headers={**PREFLIGHT, "Origin": origin})
+        answer = sharing.post("/api/predict", data=scan, headers={"Origin": origin})
+        assert (answer.status_code, answer.get_json()["code"]) == (403, "cross-site")
+        assert "TUMORAPP_CORS_ORIGINS" in answer.get_json()["detail"]
+        for one in (may, answer):
+            assert one.access_control_allow_origin is None
+            assert "Origin" in one.vary  # what a cache keeps is not for the right one
+
+    def test_the_pages_are_not_shared(self, sharing: FlaskClient, form: Form, scan: bytes) -> None:
+        sent = form(("image", "scan.jpg", scan))
+        for path in ("/", "/many", "/report"):
+            answer = sharing.post(path, **sent, headers={"Origin": APP})
+            assert answer.status_code == 403
+            assert answer.access_control_allow_origin is None
+
+    def test_off_by_default(self, client: FlaskClient) -> None:
+        for path in ("/api/predict", "/v2"):
+            may = client.options(path, headers=PREFLIGHT)
+            assert not [name for name, _ in may.headers if name.startswith("Access-Control")]
+
+    @pytest.mark.parametrize(
+        "origins", ["*", "app.example", f"{APP}/", f"{APP}/page", f"{APP},", "https://*.example"]
+    )
+    def test_what_is_not_an_origin_is_refused(self, make_client: MakeClient, origins: str) -> None:
+        with pytest.raises(ConfigurationError, match=r"such as https://app\.example"):
+            make_client(CORS_ORIGINS=origins)
+
+
 def test_an_api_without_pages(make_client: MakeClient, scan: bytes) -> None:
     client = make_client(PAGES="off")
     for path in ("/", "/parts", "/models", "/api/docs"):
@@ -267,7 +380,8 @@ def test_keys_and_limits_are_not_loaded_unless_they_are_on(models_dir: Path) -> 
         check=True,
     )
     loaded = set(done.stdout.split())
-    assert not {"flask_limiter", "limits", "tumorapp.keys", "tumorapp.limits"} & loaded
+    optional = {"flask_cors", "flask_limiter", "limits", "tumorapp.keys", "tumorapp.limits"}
+    assert not optional & loaded
 
 
 def test_each_promise_has_its_test() -> None:

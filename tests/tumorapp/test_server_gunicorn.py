@@ -417,9 +417,10 @@ def test_a_second_master_takes_over(models_dir: Path, tmp_path: Path, scan: byte
         ({"PORT": "99999"}, "PORT is '99999', which is not accepted. Give a whole number"),
         ({"THREADS": "two"}, "THREADS is 'two'"),
         ({"PORT": ""}, "cannot be used: Address already in use. Choose another, such as: make run"),
+        ({"SCRIPT_NAME": "/a/../b"}, "SCRIPT_NAME is '/a/../b', which is not accepted. Give a"),
         ({"TUMORAPP_MAX_IMAGES": "no"}, "TumorApp cannot start: TUMORAPP_MAX_IMAGES is 'no'"),
     ],
-    ids=["port", "threads", "port-in-use", "setting"],
+    ids=["port", "threads", "port-in-use", "prefix", "setting"],
 )
 def test_it_says_in_a_line_why_it_does_not_start(variables: dict[str, str], words: str) -> None:
     with (
@@ -442,6 +443,22 @@ def test_it_says_in_a_line_why_it_does_not_start(variables: dict[str, str], word
     assert result.returncode != 0
     assert words in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_it_answers_below_a_prefix_and_probes_without_it(models_dir: Path, tmp_path: Path) -> None:
+    running = start(models_dir, tmp_path / "log", SCRIPT_NAME="/scans/")
+    try:
+        for path in ("/healthz", "/readyz", "/metrics"):
+            assert running.ask("GET", path)[0] == 200
+            assert running.ask("GET", f"/scans{path}")[0] == 200
+        assert running.ask("GET", "/scansx/healthz")[0] == 404
+        _, _, page = running.ask("GET", "/scans/", headers={"Accept": "text/html"})
+        links = re.findall(rb'(?:src|href|action)="(/[^"]*)"', page)
+        assert {link.startswith(b"/scans/") for link in links} == {True}
+        document = json.loads(running.ask("GET", "/scans/api/openapi.json")[2])
+        assert document["servers"] == [{"url": "/scans"}]
+    finally:
+        stop(running)
 
 
 def test_a_changed_bundle_is_refused_by_name_while_the_other_serves(

@@ -36,7 +36,10 @@ from tumorapp.server.worker import (
     READ_AHEAD,
     SECONDS_IN_THE_WAY,
     SECONDS_OF_PATIENCE,
+    SECONDS_TO_TAKE,
     Worker,
+    _Client,
+    _give_time,
 )
 
 HEAD = b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
@@ -115,6 +118,14 @@ def test_an_error_of_the_server_has_the_usual_headers() -> None:
         assert f"\r\n{name}: {value}".encode() in head
     assert json.loads(body)["code"] == "internal-error"
     assert b"secret" not in body
+
+
+def test_a_stream_has_time_for_each_piece() -> None:
+    client = _Client()
+    client.deadline = 0.0
+    for _ in _give_time([b"1", b"2"], client):
+        assert client.deadline > time.monotonic() + SECONDS_TO_TAKE - 5
+        client.deadline = 0.0
 
 
 class TestLane:

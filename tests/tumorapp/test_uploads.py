@@ -35,6 +35,79 @@ def test_the_parts_named_image_in_their_order(form: Form) -> None:
     ]
 
 
+@pytest.mark.parametrize("field", ["image[]", "file"])
+def test_other_names_of_the_field(form: Form, field: str) -> None:
+    request = received(**form((field, "a.jpg", b"1"), (field, "b.jpg", b"2")))
+    assert read_files(request, 2) == [ImageFile("a.jpg", b"1"), ImageFile("b.jpg", b"2")]
+    with pytest.raises(Problem, match=r"field (image\[\]|file) holds text"):
+        read_files(received(data={field: "a.jpg"}), 1)
+
+
+class TestJson:
+    def test_base_64_and_data_urls(self) -> None:
+        sent = [
+            {"name": "a\u202e.png", "data": "MTI="},
+            {"data": "data:image/png;base64,MTI="},
+            {"name": "c.jpg", "data": "DATA:;BASE64,M\nTI=\r\n", "type": "image/jpeg"},
+        ]
+        request = received(json={"images": sent, "model": "m", "heatmap": True, "strict": None})
+        names = [file.name for file in read_files(request, 3)]
+        assert names == ["a\ufffd.png", "image 2", "c.jpg"]
+        assert {file.data for file in read_files(request, 3)} == {b"12"}
+        assert request.values.to_dict() == {"model": "m", "heatmap": "true"}
+
+    @pytest.mark.parametrize(
+        "data", ["M", "MTI", "http://a.example/b.png", "data:image/png,MTI=", "é", "M-_="]
+    )
+    def test_what_is_not_base_64(self, data: str) -> None:
+        request = received(json={"images": [{"data": "MTI="}, {"name": "b.png", "data": data}]})
+        with pytest.raises(Problem, match=r"b\.png: The data is not base64") as caught:
+            read_files(request, 2)
+        assert caught.value.status == 400
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b"\xff\xd8\xff",
+            b"[]",
+            b"{}",
+            b'{"images": []}',
+            b'{"images": "MTI="}',
+            b'{"images": ["MTI="]}',
+            b'{"images": [{"name": "a"}]}',
+            b'{"images": [{"data": 5}]}',
+            b'{"images": [{"data": "MTI="}], "model": "\\ud800"}',
+            b'{"images": ' + b"[" * 100_000,
+            b'{"images": [{"data": "MTI="}], "x": ' + b"[" * 100_000,
+        ],
+    )
+    def test_what_holds_no_images(self, body: bytes) -> None:
+        request = received(data=body, content_type="application/json")
+        with pytest.raises(Problem, match=r"The JSON cannot be read: .*\. Accepted: \{") as caught:
+            read_files(request, 1)
+        assert caught.value.status == 400
+
+    def test_too_many(self, client: FlaskClient) -> None:
+        sent = {"images": [{"data": "MTI="}] * 17}
+        assert client.post("/api/predict", json=sent).get_json()["code"] == "too-many-images"
+        many = b'{"images": [{"data": "MTI="}]' + b"".join(b',"%d":0' % n for n in range(10**5))
+        answer = client.post("/api/predict", data=many + b"}", content_type="application/json")
+        assert answer.status_code == 413
+
+    def test_a_data_url_over_the_limit(self, client: FlaskClient) -> None:
+        body = b'{"images": [{"data": "data:image/png;base64,' + b"A" * 30 * 2**20 + b'"}]}'
+        sent = {"input_stream": io.BytesIO(body), "content_type": "application/json"}
+        whole = client.post("/api/predict", **sent, content_length=len(body))
+        sent["input_stream"].seek(0)
+        chunked = client.post(
+            "/api/predict", **sent, environ_overrides={"wsgi.input_terminated": True}
+        )
+        for answer in (whole, chunked):
+            assert answer.status_code == 413
+            assert "at most 20 MB" in answer.get_json()["detail"]
+
+
 def test_a_part_without_a_name_gets_one(form: Form) -> None:
     request = received(**form(("image", "a.jpg", b"1"), ("image", "", b"2")))
     assert [file.name for file in read_files(request, 2)] == ["a.jpg", "image 2"]

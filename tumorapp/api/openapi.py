@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask import Blueprint, Flask, Response, current_app, render_template
+from flask import Blueprint, Flask, Response, current_app, render_template, request
 from marshmallow import Schema
 from werkzeug.routing import Rule
 
@@ -64,6 +64,8 @@ PREDICTION_PROBLEMS = (
     *OPTION_PROBLEMS,
     "request-too-large",
     "too-many-images",
+    "invalid-json",
+    "not-base64",
     "unsupported-body",
     "untyped-body",
     *FILE_PROBLEMS,
@@ -138,10 +140,12 @@ def show_document() -> Response:
 
     It describes every operation in OpenAPI 3.1.
     """
-    text = current_app.extensions.get("openapi")
-    if text is None:
-        text = current_app.json.dumps(build_document(current_app))
-        current_app.extensions["openapi"] = text
+    document = current_app.extensions.get("openapi")
+    if document is None:
+        document = current_app.extensions["openapi"] = build_document(current_app)
+    # Relative to the document's own address, so that no proxy has to tell its name.
+    servers = [{"url": request.root_path or "/"}]
+    text = current_app.json.dumps({**document, "servers": servers})
     return Response(text, mimetype="application/json")
 
 

@@ -62,9 +62,10 @@ def show_answer() -> dict[str, Any] | None:
 def predict() -> dict[str, Any]:
     """Predict scans.
 
-    Send a form with one or more images, or the bytes of one image with its own content type.
-    Options come from the form or the query string. A request with too many images, or too many
-    megabytes, is refused; the error says how many are accepted.
+    Send a form with one or more images, JSON with images in base64, or the bytes of one image with
+    its own content type. Options come from the form, the JSON or the query string. A
+    request with too many images, or too many megabytes, is refused; the error says how many are
+    accepted.
     """
     config = current_app.config
     files = read_files(request, config["MAX_IMAGES"])

@@ -1,5 +1,6 @@
 """What goes into the API and what comes out of it."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +14,13 @@ from brainscan.scan.formats import list_media_types, list_names
 from brainscan.verdict import VERDICTS
 from tumorapp.language.translation import tell
 from tumorapp.pictures import link_png
+from tumorapp.uploads import FIELDS, JSON, JSON_EXAMPLE
 
 FILE = {"type": "string", "format": "binary"}
 _WARNINGS = [code for code, kind in KINDS.items() if kind.status is None]
 _PROBLEMS = [code for code, kind in KINDS.items() if kind.status]
 # The page's forms and addresses have them next to the options.
-_OTHER_FIELDS = ("image", "lang", "preview", "sample")
+_OTHER_FIELDS = (*FIELDS, "lang", "preview", "sample")
 
 
 def about(description: str, **more: Any) -> dict[str, Any]:
@@ -117,10 +119,20 @@ def refuse_option(name: str, value: str, accepted: Sequence[str]) -> Problem:
     )
 
 
+class JsonImageSchema(Schema):
+    """An image in a JSON body."""
+
+    data = fields.String(
+        **about("The image file in base64, or a data URL of it. A third larger than the file.")
+    )
+    name = fields.String(metadata={"description": "The file's name, for the answer."})
+
+
 def describe_body(options: type[ModelOptionSchema], *, several: bool = True) -> dict[str, Any]:
     """Describe a body that holds an image, or several, and a form's options."""
     image: dict[str, Any] = {
-        "description": f"An image file. Accepted: {', '.join(list_names())}.",
+        "description": f"An image file. Accepted: {', '.join(list_names())}. The fields "
+        f"{' and '.join(FIELDS[1:])} are taken for this one.",
         **FILE,
     }
     if several:
@@ -134,8 +146,12 @@ def describe_body(options: type[ModelOptionSchema], *, several: bool = True) -> 
         {"image": fields.Raw(required=True, metadata=image)},
         name="ImagesForm" if several else "ImageForm",
     )
+    number = validate.Length(min=1) if several else validate.Length(equal=1)
+    images = fields.List(fields.Nested(JsonImageSchema), required=True, validate=number)
+    in_json = options.from_dict({"images": images}, name="ImagesJson" if several else "ImageJson")
     return {
         "multipart/form-data": {"schema": form},
+        JSON: {"schema": in_json, "example": json.loads(JSON_EXAMPLE)},
         **{kind: {"schema": FILE} for kind in (*list_media_types(), "application/octet-stream")},
     }
 

@@ -1,8 +1,11 @@
 """The jobs' part of the REST API."""
 
 import io
+import json
 import logging
 import sqlite3
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +15,13 @@ from werkzeug.exceptions import HTTPException
 from brainscan import Problem
 from tumorapp.api.openapi import MODEL_PROBLEMS, OPTION_PROBLEMS, Answer, Operation
 from tumorapp.api.predict import show_answer
-from tumorapp.api.schemas import FILE, ModelOptionSchema, read_options, refuse_option
+from tumorapp.api.schemas import (
+    FILE,
+    ModelOptionSchema,
+    describe_message,
+    read_options,
+    refuse_option,
+)
 from tumorapp.catalog import Catalog
 from tumorapp.jobs import schemas
 from tumorapp.jobs.archive import ZIP_TYPES
@@ -23,7 +32,10 @@ from tumorapp.jobs.store import Job
 from tumorapp.prediction_table import fill_row, open_table
 from tumorapp.problems import answer_problem
 
-_FORMATS = {"json": "application/json", "csv": "text/csv"}
+_FORMATS = {"json": "application/json", "csv": "text/csv", "ndjson": "application/x-ndjson"}
+_SHORTEST_LOOK, _LONGEST_LOOK = 0.1, 1.0  # seconds between two looks for results
+# After which an empty line is sent: proxies and clients give up a connection that says nothing.
+SECONDS_OF_SILENCE = 10.0
 
 logger = logging.getLogger(__name__)
 blueprint = Blueprint("jobs", __name__, url_prefix="/api/jobs")
@@ -89,7 +101,7 @@ def show(job: str) -> dict[str, Any]:
 @blueprint.get("/<job>/results")
 @Operation(
     "jobs",
-    {200: Answer("The results.", schemas.RESULTS, show_answer, others=["text/csv"])},
+    {200: Answer("The results.", schemas.RESULTS, show_answer, others=list(_FORMATS.values())[1:])},
     ("invalid-option", "unknown-job", "unfinished-job", "jobs-unavailable"),
     query=schemas.FormatSchema,
 )
@@ -98,12 +110,22 @@ def show_results(job: str) -> dict[str, Any] | Response:
 
     There is one for each file, in the order in which they were sent: a prediction or an error. A
     job that failed as a whole has the results it had until then.
+
+    NDJSON comes while the job runs: a line for each file, with the model and its version, as soon
+    as there is a result, and empty lines where there is none for a while. A line without a file
+    name says why there are no more. If the model has a new version before the job is done, its
+    results begin again with the first file.
     """
     wanted = _choose_format()
     found = _find(job)
+    if wanted == "ndjson":
+        gone = describe_message(_refuse_unknown().message)
+        # nginx would keep the lines until it has many.
+        headers = {"X-Accel-Buffering": "no"}
+        return Response(_stream(_jobs(), found, gone), mimetype=_FORMATS[wanted], headers=headers)
     if found.finished is None:
         raise Problem("unfinished-job", done=found.done, total=found.total)
-    outcomes = _jobs().store.read_outcomes(job)
+    outcomes = _jobs().store.read_outcomes(found)
     if wanted == "csv":
         return _write_table(found, outcomes)
     return {"model": found.model, "version": found.version, "predictions": outcomes}
@@ -126,8 +148,12 @@ def erase(job: str) -> Response:
 @blueprint.errorhandler(sqlite3.Error)
 def answer_unavailable(error: OSError | sqlite3.Error) -> Response | HTTPException:
     """Answer where the jobs' folder is full or broken, and log why."""
-    logger.error("Jobs cannot be kept in %s: %s", _jobs().folder, describe_fault(error))
-    return answer_problem(Problem("jobs-unavailable"))
+    return answer_problem(_note_fault(_jobs(), error))
+
+
+def _note_fault(jobs: Jobs, error: OSError | sqlite3.Error) -> Problem:
+    logger.error("Jobs cannot be kept in %s: %s", jobs.folder, describe_fault(error))
+    return Problem("jobs-unavailable")
 
 
 def _jobs() -> Jobs:
@@ -139,18 +165,55 @@ def _find(job_id: str) -> Job:
     jobs = _jobs()
     job = jobs.store.find(job_id)
     if job is None:
-        raise Problem("unknown-job", hours=jobs.hours)
+        raise _refuse_unknown()
     return job
+
+
+def _refuse_unknown() -> Problem:
+    return Problem("unknown-job", hours=_jobs().hours)
 
 
 def _choose_format() -> str:
     chosen = request.args.get("format")
     if chosen is None:
-        best = request.accept_mimetypes.best_match(list(_FORMATS.values()))
-        return "csv" if best == _FORMATS["csv"] else "json"
+        names = {kind: name for name, kind in _FORMATS.items()}
+        return names[request.accept_mimetypes.best_match(list(names), _FORMATS["json"])]
     if chosen not in _FORMATS:
         raise refuse_option("format", chosen, tuple(_FORMATS))
     return chosen
+
+
+def _stream(jobs: Jobs, job: Job | None, gone: dict[str, str]) -> Iterator[str]:
+    """Give the lines of a job's results until it ends, and why where that is not for being done."""
+    sent, version, pause, last = 0, "", _SHORTEST_LOOK, time.monotonic()
+    try:
+        while job is not None:
+            if job.version != version:
+                sent, version = 0, job.version
+            outcomes = jobs.store.read_outcomes(job, sent) if job.done > sent else []
+            for outcome in outcomes:
+                yield _write_line({"model": job.model, "version": version, **outcome})
+            if job.finished is not None:
+                if job.error is not None:
+                    yield _write_line({"error": job.error})
+                return
+            if outcomes:
+                sent, pause, last = sent + len(outcomes), _SHORTEST_LOOK, time.monotonic()
+            elif time.monotonic() - last > SECONDS_OF_SILENCE:
+                last = time.monotonic()
+                yield "\n"
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_LOOK)
+            job = jobs.store.find(job.id)
+        yield _write_line({"error": gone})
+    except (OSError, sqlite3.Error) as error:
+        yield _write_line(
+            {"error": {"code": "jobs-unavailable", "detail": str(_note_fault(jobs, error))}}
+        )
+
+
+def _write_line(fields: dict[str, Any]) -> str:
+    return f"{json.dumps(fields)}\n"
 
 
 def _describe(job: Job) -> dict[str, Any]:

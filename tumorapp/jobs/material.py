@@ -21,7 +21,7 @@ from tumorapp.jobs.archive import (
     shorten,
 )
 from tumorapp.jobs.store import Scan
-from tumorapp.uploads import FIELD, OTHER_PARTS, missing_file
+from tumorapp.uploads import FIELD, FIELDS, OTHER_PARTS, missing_file
 
 
 class Material(NamedTuple):
@@ -94,7 +94,7 @@ def _receive_form(received: Request, file: BinaryIO, limits: Limits) -> Material
     scans = [
         Scan(shorten(filename or f"{FIELD} {number}"), part.start, part.size)
         for number, (name, filename, part) in enumerate(sent, 1)
-        if name == FIELD
+        if name in FIELDS
     ]
     if not scans:
         raise missing_file(f"{FIELD} or {ARCHIVE_FIELD}", {*form, *files}, ACCEPTED)

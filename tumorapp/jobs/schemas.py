@@ -24,7 +24,7 @@ class FormatSchema(Schema):
     """The option of a request for results."""
 
     format = fields.String(
-        validate=validate.OneOf(["json", "csv"]),
+        validate=validate.OneOf(["json", "csv", "ndjson"]),
         metadata={"description": "The format of the results. Without it, the Accept header's."},
     )
 

@@ -56,6 +56,10 @@ _DROP_OTHER_VERSIONS = """
 update scan set outcome = null, failed = 0
 where job = :id and (select version from job where id = :id) <> :version
 """
+_READ_OUTCOMES = """
+select outcome from scan join job on job.id = scan.job
+where job.id = ? and version = ? and number >= ? and outcome not null order by number
+"""
 _ERASE_OLD = """
 delete from job where coalesce(finished, created) < ? or id in
     (select id from job where finished is not null order by finished desc limit -1 offset ?)
@@ -187,11 +191,11 @@ class Store:
             query = "update job set finished = ?, error = ? where id = ?"
             database.execute(query, (time.time(), error and json.dumps(error), job))
 
-    def read_outcomes(self, job: str) -> list[dict[str, Any]]:
-        """Give the outcomes there are, in the order of the job's scans."""
+    def read_outcomes(self, job: Job, start: int = 0) -> list[dict[str, Any]]:
+        """Give the outcomes of a job's version, in the order of its scans, from one of them on."""
         with self._open() as database:
-            query = "select outcome from scan where job = ? and outcome not null order by number"
-            return [json.loads(row["outcome"]) for row in database.execute(query, (job,))]
+            rows = database.execute(_READ_OUTCOMES, (job.id, job.version, start))
+            return [json.loads(row["outcome"]) for row in rows]
 
     def erase(self, job: str) -> None:
         """Erase a job and its outcomes."""

@@ -11,9 +11,10 @@ that is too slow, which wakes its thread. gunicorn's parser alone decides what a
 import contextlib
 import io
 import json
+import os
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from errno import EPIPE
 from http import HTTPStatus
@@ -25,8 +26,10 @@ from typing import Any
 from gunicorn.http.errors import ParseException
 from gunicorn.workers.base import Worker as BaseWorker
 from gunicorn.workers.gthread import ThreadWorker
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from brainscan.messages import Problem
+from tumorapp.config import PREFIX
 from tumorapp.server.overload import ENVIRON_KEY, Lane
 
 SECONDS_OF_PATIENCE = 10.0  # for a request to arrive …
@@ -42,11 +45,16 @@ _LARGE_REQUESTS = 16  # whose bodies are read at once
 _WATCHED = ("/healthz", "/readyz", "/metrics")
 _WATCHED_BELOW = "/v2/health/"
 
+_PREFIX = "SCRIPT_NAME"  # the variable of gunicorn and other servers
 _CHUNK = 2**16
 _SECONDS_BETWEEN_SWEEPS = 0.5
 _SECONDS_BETWEEN_COMPLAINTS = 60.0
 _SECONDS_WITHOUT_ROOM = 0.05
 _MILLISECONDS_TO_STAY = 5  # with a client that may send its next request
+
+
+def _read_prefix() -> str:
+    return os.environ.get(_PREFIX, "").rstrip("/")
 
 
 def _write_problem(status: int, reason: str, problem: Problem) -> bytes:
@@ -117,6 +125,17 @@ class _Body:
         return data
 
 
+def _give_time(answer: Iterable[bytes], client: _Client) -> Iterator[bytes]:
+    """Pass an answer on: a stream's client has the time to take one for each piece of it."""
+    try:
+        for piece in answer:
+            client.wait(SECONDS_TO_TAKE)
+            yield piece
+    finally:
+        if hasattr(answer, "close"):
+            answer.close()
+
+
 class _Answer:
     """Takes what gunicorn writes to a client."""
 
@@ -147,6 +166,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         """Refuse what this worker does not know."""
         if cfg.is_ssl:
             sys.exit("This server speaks no TLS. Put a proxy in front of it that does.")
+        prefix = _read_prefix()
+        try:
+            PREFIX.parse(prefix or "/default")
+        except ValueError:
+            sys.exit(f"SCRIPT_NAME is {prefix!r}, which is not accepted. Give {PREFIX.accepted}.")
         super().check_config(cfg, log)
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
@@ -158,6 +182,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         super().load_wsgi()
         self._application = self.wsgi
         self.wsgi = self._answer
+        if prefix := _read_prefix():
+            # gunicorn's own way would answer requests without the prefix, such as probes, with 500.
+            del os.environ[_PREFIX]
+            self.wsgi = DispatcherMiddleware(self._answer, {prefix: self._answer})
         settings = self._application.config
         lanes: tuple[Any, ...] = (settings["MAX_WAITING"],)
         if settings["METRICS"] == "on":
@@ -310,7 +338,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         finally:
             lane.leave()
             client.wait(SECONDS_TO_TAKE)
-        return answer
+        is_file = isinstance(
+            answer, environ["wsgi.file_wrapper"]
+        )  # which gunicorn sends its own way
+        return answer if is_file else _give_time(answer, client)
 
     def _admit(self, environ: dict[str, Any], client: _Client) -> tuple[Lane, bool]:
         """Give the lane in which a request has a place, and whether it is to be refused there."""
