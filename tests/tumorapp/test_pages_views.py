@@ -127,8 +127,7 @@ class TestForm:
     def test_it_says_what_each_model_is_worth(self, client: FlaskClient) -> None:
         text = Page(client.get("/").text).text
         assert "Glioma, Meningioma, No tumour, Pituitary tumour" in text
-        assert "95.1% (95% interval 94.1% to 96.3%)" in text
-        assert "Protocol grouped: 1,234 scans kept out of training" in text
+        assert "Measured accuracy: 95.1% on 1,234 scans kept out of training" in text
         assert "Measured accuracy: unknown" in text
 
     def test_its_example_names_this_service(self, client: FlaskClient) -> None:
@@ -174,9 +173,9 @@ class TestResult:
     ) -> None:
         page = Page(send(client, scan, model="binary-cnn").text)
         assert "binary-cnn, version 1" in page.text
-        assert "Measured accuracy 95.1% (95% interval 94.1% to 96.3%)" in page.text
-        assert "Protocol grouped: 1,234 scans" in page.text
-        assert re.search(r"Time \d+ ms on the server", page.text)
+        assert "Measured accuracy: 95.1% on 1,234 scans kept out of training" in page.text
+        assert "/models/binary-cnn/1" in [link["href"] for link in page.all("a")]
+        assert re.search(r"\d+ ms on the server", page.text)
         [chosen] = [option["value"] for option in page.all("option") if "selected" in option]
         assert chosen == "binary-cnn"
 
@@ -202,7 +201,7 @@ class TestResult:
     def test_warnings_are_shown(self, client: FlaskClient, scan: bytes) -> None:
         page = Page(send(client, scan, model="plain-ann", heatmap="1").text)
         assert "cannot give a heat map" in page.text
-        assert "Measured accuracy unknown" in page.text
+        assert "Measured accuracy: unknown" in page.text
 
     def test_the_script_gets_the_same_result_and_nothing_else(
         self, client: FlaskClient, scan: bytes

@@ -22,6 +22,7 @@ from tumorapp.language import cards, wording
 from tumorapp.language.translation import mark, tell, translate
 from tumorapp.pages import samples
 from tumorapp.pages.comparison import compare_models
+from tumorapp.pages.many import FOLDERS
 from tumorapp.pictures import link_picture, link_png, write_points
 from tumorapp.problems import describe, to_problem, wants_page
 from tumorapp.uploads import read_file
@@ -96,6 +97,8 @@ def _render_page(outcome: _Outcome) -> str:
         chosen=outcome.options.model or catalog.default_name,
         samples=samples.NAMES,
         wants_heatmap=outcome.options.heatmap,
+        folders=FOLDERS,
+        class_names={label: wording.class_name(label) for label in FOLDERS},
         **describe_formats(),
         max_megabytes=current_app.config["MAX_UPLOAD_MB"],
         max_bytes=current_app.config["MAX_CONTENT_LENGTH"] - _FORM_OVERHEAD,
