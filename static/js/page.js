@@ -122,6 +122,17 @@ function receive(scans) {
   predictMany(scans);
 }
 
+/** Put what a button has into the clipboard, by the one way that works without HTTPS too. */
+function copy(button) {
+  const write = (event) => {
+    event.preventDefault();
+    event.clipboardData.setData("text/plain", button.dataset.copy);
+  };
+  document.addEventListener("copy", write, { once: true });
+  const said = button.parentElement.querySelector("[role=status]");
+  said.textContent = document.execCommand("copy") ? said.dataset.said : "";
+}
+
 /** Go to another page that has the scan too; a table of many stays open behind it. */
 async function leave(event) {
   const button = event.submitter;
@@ -167,6 +178,8 @@ receiveSamples(
 );
 outcome.addEventListener("click", (event) => {
   if (event.target.closest("[data-print]")) print();
+  const copied = event.target.closest("[data-copy]");
+  if (copied) copy(copied);
 });
 document.addEventListener("keydown", (event) => {
   // With Alt, as a letter alone would get in the way of speech input. A Mac writes “˙” then.

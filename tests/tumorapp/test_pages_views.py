@@ -2,11 +2,14 @@
 
 import base64
 import io
+import json
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -17,6 +20,7 @@ from werkzeug.test import TestResponse
 from brainscan.bundle import Intervals
 from tests.cards import GRAPHS, POINTING, VERDICTS, draw_measurement
 from tumorapp import create_app
+from tumorapp.language import wording
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 INTERVALS = Intervals(*4 * ((0.941, 0.9634),))
@@ -178,6 +182,28 @@ class TestResult:
         assert re.search(r"\d+ ms on the server", page.text)
         [chosen] = [option["value"] for option in page.all("option") if "selected" in option]
         assert chosen == "binary-cnn"
+
+    def test_it_can_be_copied_for_programs(
+        self, client: FlaskClient, scan: bytes, form: Callable[..., dict[str, Any]]
+    ) -> None:
+        sent = form(("image", "it's 1;2.jpg", scan), ("model", None, b"binary-cnn"))
+        page = Page(client.post("/", headers={"Accept": "text/html"}, **sent).text)
+        copies = [button["data-copy"] for button in page.all("button") if "data-copy" in button]
+        as_json, as_curl, as_python = copies
+        [expected] = client.post("/api/predict", **sent).get_json()["predictions"]
+        assert json.loads(as_json) == expected
+        words = shlex.split(as_curl)
+        assert words[:3] == ["curl", "-F", 'image=@"it\'s 1;2.jpg"']
+        assert words[3:] == ["-F", "model=binary-cnn", "http://localhost/api/predict"]
+        compile(as_python, "copied.py", "exec")
+        assert 'open("it\'s 1;2.jpg", "rb")' in as_python
+
+    def test_a_kind_is_explained_one_click_away(self, app: Flask) -> None:
+        with app.test_request_context():
+            assert wording.question("glioma") == "What is a glioma?"
+            for label in ("glioma", "meningioma", "pituitary"):
+                assert wording.background(label)
+            assert wording.question("tumor") == wording.background("tumor") == ""
 
     def test_the_heat_map_lies_over_a_scan_of_its_shape(
         self, client: FlaskClient, draw_scan: Callable[..., bytes]

@@ -5,12 +5,13 @@ wants the others. This belongs to the page, which no key is asked for.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from time import perf_counter
 from typing import Any
 
 from flask import Blueprint, current_app, request
 
 from brainscan import Examination, ImageFile, Model, ScanError
+from brainscan.scan import read_picture
 from tumorapp.api.schemas import PredictionSchema, read_options
 from tumorapp.catalog import Catalog
 from tumorapp.feature import Feature
@@ -62,13 +63,15 @@ def _examine_each(model: Model, files: Sequence[ImageFile], max_pixels: int) -> 
     readings = []
     for file in files:
         try:
-            reading = model.read(file, max_pixels=max_pixels, keep_picture=True)
+            start = perf_counter()
+            picture = read_picture(file.data, max_pixels=max_pixels)
+            reading = model.prepare(file.name, picture, keep_picture=False, start=start)
         except ScanError as error:
             told = {"code": error.code, "detail": tell(error.about("").message)}
             results.append({"filename": file.name, "error": told})
         else:
-            results.append({"thumbnail": link_picture(reading.picture.grey, THUMBNAIL_SIDE)})
-            readings.append(replace(reading, picture=None))  # many large ones fill the memory
+            results.append({"thumbnail": link_picture(picture.grey, THUMBNAIL_SIDE)})
+            readings.append(reading)
     found = iter(model.conclude(readings))
     for result in results:
         if "thumbnail" in result:

@@ -20,7 +20,7 @@ from tumorapp.config import ON_OFF, Setting
 from tumorapp.feature import Feature, Menu
 from tumorapp.language import cards, wording
 from tumorapp.language.translation import mark, tell, translate
-from tumorapp.pages import samples
+from tumorapp.pages import copies, samples
 from tumorapp.pages.comparison import compare_models
 from tumorapp.pages.many import FOLDERS
 from tumorapp.pictures import link_picture, link_png, write_points
@@ -39,7 +39,7 @@ FEATURE = Feature(
     menu=Menu(mark("Predict"), "show_form", 10),
     settings=(Setting("PAGES", "on", ON_OFF),),
 )
-_FILTERS = (*wording.FILTERS, *cards.FILTERS, tell, translate)
+_FILTERS = (*wording.FILTERS, *cards.FILTERS, *copies.FILTERS, tell, translate)
 for _filter in (*_FILTERS, link_picture, link_png, write_points):
     blueprint.add_app_template_filter(_filter)
 
