@@ -159,7 +159,11 @@ def _check_address(host: str, port: int) -> None:
 
 def post_fork(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001  (gunicorn's signature)
     """Write the logs of the application and of what it uses with gunicorn's, in the same form."""
-    for name in ("tumorapp", "brainscan", "flask-limiter"):
+    from tumorapp import logs
+
+    if _log_format == "json":
+        logs.keep_standard_error(worker.log.error_log.handlers)
+    for name in ("tumorapp", "brainscan", "flask-limiter", "py.warnings"):
         logger = logging.getLogger(name)
         logger.handlers = list(worker.log.error_log.handlers)
         logger.setLevel(worker.log.error_log.level)

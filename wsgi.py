@@ -1,5 +1,6 @@
 """What gunicorn and the `flask` command start from."""
 
+import logging
 import sys
 
 from tumorapp import create_app
@@ -10,5 +11,5 @@ _BOOT_ERROR = 3  # gunicorn stops at this status, and starts a worker again at a
 try:
     app = create_app()
 except ConfigurationError as error:
-    sys.stderr.write(f"TumorApp cannot start: {error}\n")
+    logging.getLogger("tumorapp").critical("TumorApp cannot start: %s", error)
     sys.exit(_BOOT_ERROR)

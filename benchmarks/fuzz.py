@@ -3,23 +3,30 @@
     python -m benchmarks.fuzz --inputs 100000
 
 Real files of every accepted format, and forms that contain them, are damaged where formats are
-sensitive: bits, lengths, cuts, repeated and exchanged pieces, pieces of another format. Requests
-with odd lengths and long forms of text go through gunicorn's parser, and must be as long for
-werkzeug. Every input is made from the seed and its own number, so one that fails can be repeated
-with --first. The run stops at the first exception that is not a refusal, and at the first input
-that takes longer than --seconds. If a decoder crashes the whole process, the last line shows where.
+sensitive: bits, lengths, cuts, holes, repeated and exchanged pieces, pieces of another format.
+TIFFs are also made of random tags, with noise for pixels. Requests with odd lengths and long forms
+of text go through gunicorn's parser, and must be as long for werkzeug. Every input is made from the
+seed and its own number, so one that fails can be repeated with --first. The run stops at the first
+exception that is not a refusal, at the first input that takes longer than --seconds, and at the
+first that is written about to standard error. If a decoder crashes the process, the last line shows
+where.
 """
 
 import argparse
 import faulthandler
 import io
 import json
+import os
+import resource
 import struct
 import sys
+import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, BinaryIO
 from unittest.mock import Mock, patch
 
 import numpy as np
@@ -51,7 +58,25 @@ _MODES = {
     "BMP": ("L", "P", "RGB", "1"),
     "WEBP": ("RGB", "RGBA"),
 }
-_COMPRESSIONS = ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "group4")
+_COMPRESSIONS = ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "group3", "group4")
+# What the tags of a TIFF may say: compression, photometric interpretation, bits, number format.
+_TIFF_TAGS = {
+    259: (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000, 50001),
+    262: (0, 1, 2, 3, 5, 6, 8, 32803),
+    258: (1, 2, 4, 8, 12, 16, 32, 64),
+    339: (1, 2, 3),
+    277: (1, 1, 1, 2, 3, 4, 5),
+    284: (1, 2),
+    266: (1, 2),
+    274: (1, 6),
+    292: (0, 1, 4),
+    317: (1, 2, 3),
+    338: (0, 1, 2),
+}
+_TILE_TAGS = (322, 323, 324, 325)
+_STRIP_TAGS = (278, 273, 279)
+_SIDES = (16, 64, 100, 2000)
+_JPEG_END = b"\xff\xd9"
 _LENGTHS = (
     *(b"0000000000000100", b"-1", b"+5", b"5, 5", b"\xb2", b"0x10", b"1_0", b" 7 ", b""),
     *(b"9" * 30, b"9" * 5000, b"100\r\nContent-Length: 99"),
@@ -61,7 +86,7 @@ _FIELDS = (b"a", b"model=x", b"heatmap=1", b"%41", b"%4", b"%FF", b"\xff", b"=",
 _TELLING = (0, 1, 0x7F, 0x80, 0xFF)  # bytes that change a length or a sign
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class FuzzError(Exception):
     """An input that led to neither a result nor a refusal."""
 
@@ -87,7 +112,7 @@ def draw_seeds() -> list[bytes]:
         for mode in modes
     ]
     for compression in _COMPRESSIONS:
-        mode = "1" if compression == "group4" else "L"
+        mode = "1" if compression.startswith("group") else "L"
         seeds.append(_save(head.convert(mode), "TIFF", compression=compression))
     pages = {"save_all": True, "append_images": [head, head]}
     seeds += [
@@ -112,6 +137,24 @@ def _save(picture: Image.Image, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
     picture.save(file, kind, **options)
     return file.getvalue()
+
+
+def write_tiff(random: np.random.Generator) -> bytes:
+    """Write a TIFF whose tags say anything, with noise, a ramp or zeros for its pixels."""
+    order = random.choice(["<", ">"])
+    noise = random.bytes(int(random.integers(1, 20_000)))
+    pixels = (noise, bytes(len(noise)), bytes(range(256)) * 20)[random.integers(3)]
+    tags = {tag: int(random.choice(values)) for tag, values in _TIFF_TAGS.items()}
+    for tag in random.choice(list(tags), size=4, replace=False).tolist():
+        del tags[tag]
+    width, height, across, down = (int(random.choice(_SIDES)) for _ in range(4))
+    tags |= {256: width, 257: height}
+    places = (across, down, 400, len(pixels)) if random.random() < 0.3 else (down, 400, len(pixels))
+    tags |= dict(zip(_TILE_TAGS if len(places) == 4 else _STRIP_TAGS, places, strict=True))
+    signature = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "IH", 8, len(tags))
+    # A long, whatever the tag: no value of more than a place.
+    listed = (struct.pack(order + "HHII", tag, 4, 1, tags[tag]) for tag in sorted(tags))
+    return (signature + b"".join(listed)).ljust(400, b"\0") + pixels
 
 
 class Fuzzer:
@@ -142,7 +185,8 @@ class Fuzzer:
             raise FuzzError(number, f"{type(error).__name__}: {error}") from error
 
     def _feed_decoder(self, random: np.random.Generator) -> str:
-        data = self._damage(random, self._pick(random))
+        is_made = random.random() < 0.3
+        data = write_tiff(random) if is_made else self._damage(random, self._pick(random))
         try:
             read_picture(data, max_pixels=_MAX_PIXELS)
         except ScanError:
@@ -219,7 +263,7 @@ class Fuzzer:
     def _damage(self, random: np.random.Generator, whole: bytes) -> bytes:
         data = bytearray(whole)
         for _ in range(random.integers(1, 6)):
-            kind = random.integers(7)
+            kind = random.integers(9)
             reach = len(data) if random.random() < 0.5 else min(len(data), 256)
             if reach < 8:
                 break
@@ -239,9 +283,24 @@ class Fuzzer:
             elif kind == 5:  # a piece of another file
                 other = self._pick(random)
                 data[start:end] = other[start : start + int(random.integers(1, 256))]
-            else:  # noise
-                data[start:end] = random.bytes(end - start)
+            else:  # noise, a hole, or the end of a JPEG, too early
+                hole = bytes(len(data[start : start + 2000]))
+                new = (random.bytes(end - start), hole, _JPEG_END)[kind - 6]
+                data[start : None if kind == 8 else start + len(new)] = new
         return bytes(data)
+
+
+@contextmanager
+def watch_standard_error() -> Iterator[BinaryIO]:
+    """Give a file that takes what is written to standard error."""
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as written:
+        os.dup2(written.fileno(), 2)
+        try:
+            yield written
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _check_length(reader: Any, environ: dict[str, Any]) -> None:
@@ -260,16 +319,22 @@ def run(first: int, inputs: int, seed: int, seconds: float) -> tuple[Counter[str
         How often each outcome occurred, and the seconds of the slowest input.
 
     Raises:
-        FuzzError: an input was neither read nor refused, or took longer than `seconds`.
+        FuzzError: an input was neither read nor refused, took longer than `seconds`, or made a
+            decoder write to standard error.
     """
     fuzzer, outcomes, slowest = Fuzzer(seed), Counter[str](), 0.0
-    for number in tqdm(range(first, first + inputs), unit="input", mininterval=1, disable=None):
-        start = time.perf_counter()
-        outcomes[fuzzer.feed(number)] += 1
-        took = time.perf_counter() - start
-        slowest = max(slowest, took)
-        if took > seconds:
-            raise FuzzError(number, f"it took {took:.1f} s")
+    numbers = range(first, first + inputs)
+    with os.fdopen(os.dup(2), "w") as terminal, watch_standard_error() as written:
+        for number in tqdm(numbers, unit="input", mininterval=1, disable=None, file=terminal):
+            start = time.perf_counter()
+            outcomes[fuzzer.feed(number)] += 1
+            took = time.perf_counter() - start
+            slowest = max(slowest, took)
+            if took > seconds:
+                raise FuzzError(number, f"it took {took:.1f} s")
+            if os.fstat(written.fileno()).st_size:
+                written.seek(0)
+                raise FuzzError(number, f"this was written to standard error: {written.read()!r}")
     return outcomes, slowest
 
 
@@ -340,7 +405,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=5, help="the longest an input may take")
     given = parser.parse_args()
-    faulthandler.enable()
+    faulthandler.enable(os.fdopen(os.dup(2), "w"))
     start = time.perf_counter()
     try:
         outcomes, slowest = run(given.first, given.inputs, given.seed, given.seconds)
@@ -353,6 +418,8 @@ def main() -> None:
         )
     rate = given.inputs / (time.perf_counter() - start)
     print(f"{given.inputs:,} inputs, {rate:.0f} a second; the slowest took {slowest * 1000:.0f} ms")
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(f"  {memory:8,} MB of memory at most")
     for outcome, count in outcomes.most_common():
         print(f"  {count:8,} {outcome}")
 

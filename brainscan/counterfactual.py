@@ -11,6 +11,7 @@ from brainscan.examine import Examination, Model
 from brainscan.lesion import Point
 from brainscan.scan import Picture
 
+_LONGEST_SIDE = 1024
 LARGEST_SHARE = 1 / 3  # of the head: a larger region leaves too little tissue to choose from
 
 # Lengths as shares of the head's, the square root of its area.
@@ -64,11 +65,21 @@ def examine_without_lesion(model: Model, found: Examination) -> Examination | No
     """
     if found.lesion is None:
         return None
-    picture = found.picture
+    picture = _shrink(found.picture)
     changed = replace_region(picture, draw_outline(found.lesion.outline, picture.size))
     if changed is None:
         return None
     return model.conclude([model.prepare(found.name, changed)])[0]
+
+
+def _shrink(picture: Picture) -> Picture:
+    """Give a copy that is at most 1024 pixels long: to blend a large one takes a minute."""
+    longest = max(picture.size)
+    if longest <= _LONGEST_SIDE:
+        return picture
+    size = [max(1, round(side * _LONGEST_SIDE / longest)) for side in picture.size]
+    grey = cv2.resize(picture.grey, size, interpolation=cv2.INTER_AREA)
+    return replace(picture, grey=np.asarray(grey, np.uint8))
 
 
 def draw_outline(outline: Sequence[Sequence[Point]], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ _AS_GOOD = 0.001  # of balanced accuracy: what lies this near to the best is a p
 _MOST_UNCLEAR = 0.03  # of the scans
 _ERRORS_LEFT = 0.5  # of those on tumour or none, outside of what is left open
 _ERROR_AMONG_SURE = 0.02
-_SURE_AT_LEAST = 0.9  # of the answers, where no confidence keeps that error
+_SURE_AT_LEAST = 0.95  # of the answers, where no confidence keeps that error
 _PROMISED = 0.95
 _LEAST_POSSIBLE = 0.05
 _MARKED_HEALTHY = 0.03  # of heads without a tumour
@@ -141,7 +141,7 @@ def choose_sure_threshold(confidence: Floats, right: NDArray[np.bool_]) -> float
 
     One more error is counted than was found, as among unseen scans there may be one. Where no
     confidence keeps to 2 %, as one patient with many slices may be mistaken with the highest, it is
-    the confidence that nine of ten answers reach.
+    the confidence that 95 % of the answers reach.
 
     Args:
         confidence: shape (scans,): probability of the class that is named.

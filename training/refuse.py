@@ -36,6 +36,7 @@ _COMPONENTS = 384  # directions in which distances are measured, at most
 _PENALTY = 3e-3  # the inverse strength of the regression's
 _SCANS_WITHIN = 0.992  # of each way of showing scans
 _PICTURES_WITHIN = 0.05  # of those that a measure can tell from scans at all
+_OF_THE_GAP = 1 / 3  # by which the regression lets scans of other scanners be stranger than ours
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +217,8 @@ def fit_familiarity(
         logits: Floats = (features - middle) @ slopes
         return logits
 
-    limit = _find_reach([logit(one) for one in held_out])
+    reach = _find_reach([logit(one) for one in held_out])
+    limit = reach + _OF_THE_GAP * (_find_gap(reach, logit(pictures)) - reach)
     return Familiarity(
         plain.centres,
         (whitening / farthest).astype(np.float32),

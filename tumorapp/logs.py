@@ -6,8 +6,11 @@ names, no pixels, no paths, no query strings. gunicorn's master reads this modul
 """
 
 import logging
+import os
 import re
-from collections.abc import Mapping, Sequence
+import sys
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -146,6 +149,31 @@ def choose_formatter(name: str) -> logging.Formatter:
         rename_fields={"levelname": "level", "name": "logger", "exc_info": "exception"},
         rename_fields_keep_missing=False,
     )
+
+
+def keep_standard_error(handlers: Iterable[logging.Handler]) -> None:
+    """Keep this process's standard error for its log, of which every line has one form.
+
+    What Python would write there (warnings, and the end of a thread) is logged. What a C library
+    writes is dropped: a thread that read it could wait for the very thread that writes.
+
+    Args:
+        handlers: of the log; those that write to standard error go on to do so.
+    """
+    log = open(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: PTH123, SIM115  (open until the end)
+    for handler in handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr:
+            handler.setStream(log)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    logging.captureWarnings(True)
+    threading.excepthook = _log_end_of_thread
+
+
+def _log_end_of_thread(ended: threading.ExceptHookArgs) -> None:
+    error = ended.exc_value or ended.exc_type()
+    logging.getLogger("tumorapp").error("A thread has ended.", exc_info=error)
 
 
 FEATURE = Feature(

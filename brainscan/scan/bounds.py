@@ -20,6 +20,10 @@ _MOST_PAGES = 100
 _SHORTEST_PASS = 10  # bytes
 _LITTLE_WORK = 1_000_000_000  # pixels times passes: less than half a second
 _JPEG_PASS = b"\xff\xda"  # in the compressed data itself, 0xff is always followed by a zero
+_PNG = b"\x89PNG\r\n\x1a\n"
+_CHUNK = struct.Struct(">I4s")  # a chunk's length and kind
+_CHECKSUM = 4
+_FIRST_ANCILLARY = b"a"  # a capital letter begins what a picture needs
 _STRIP_TAGS = frozenset({273, 279, 324, 325})
 # A TIFF's signature → byte order, then the formats of a directory's length, entry and offset.
 _TIFF_LAYOUTS = {
@@ -77,6 +81,20 @@ def check_passes(data: bytes, pixels: int) -> None:
     passes = data.count(_JPEG_PASS)
     if passes > _MOST_PASSES:
         raise ExcessError(f"it is drawn in {passes:,} passes, and {_MOST_PASSES} are accepted")
+
+
+def keep_critical_chunks(data: bytes) -> bytes:
+    """Give a PNG that is whole without the chunks that its picture does not need; else the file."""
+    if not data.startswith(_PNG):
+        return data
+    kept, place = [_PNG], len(_PNG)
+    while place < len(data):
+        length, kind = _CHUNK.unpack_from(data, place)
+        end = place + _CHUNK.size + length + _CHECKSUM
+        if kind < _FIRST_ANCILLARY:
+            kept.append(data[place:end])
+        place = end
+    return b"".join(kept)
 
 
 def _check_directories(data: bytes) -> None:

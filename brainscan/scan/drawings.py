@@ -28,20 +28,21 @@ _MOST_OBLONG = 2.5
 _WIDEST_RING = 11
 
 
-def find_colour(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def find_colour(colours: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Mark the pixels that are not grey.
 
     Args:
         colours: uint8, shape (height, width, 3), in any order.
 
     Returns:
-        uint8, shape (height, width): 255 where coloured, else 0.
+        Both uint8 and of shape (height, width): 255 where coloured, else 0; and the darkest of
+        each pixel's channels.
     """
     first, second, third = cv2.split(colours)
-    spread = cv2.subtract(
-        cv2.max(cv2.max(first, second), third), cv2.min(cv2.min(first, second), third)
-    )
-    return np.asarray(cv2.threshold(spread, _COLOUR_SPREAD, 255, cv2.THRESH_BINARY)[1], np.uint8)
+    darkest = cv2.min(cv2.min(first, second), third)
+    spread = cv2.subtract(cv2.max(cv2.max(first, second), third), darkest)
+    colour = cv2.threshold(spread, _COLOUR_SPREAD, 255, cv2.THRESH_BINARY)[1]
+    return np.asarray(colour, np.uint8), np.asarray(darkest, np.uint8)
 
 
 def is_drawing(colour: NDArray[np.uint8]) -> bool:
@@ -52,7 +53,7 @@ def is_drawing(colour: NDArray[np.uint8]) -> bool:
 
 
 def remove_colours(
-    grey: NDArray[np.uint8], colours: NDArray[np.uint8], colour: NDArray[np.uint8]
+    grey: NDArray[np.uint8], darkest: NDArray[np.uint8], colour: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
     """Take what is coloured off a scan.
 
@@ -61,13 +62,13 @@ def remove_colours(
 
     Args:
         grey: uint8, shape (height, width): the luminance.
-        colours: uint8, shape (height, width, 3), in any order.
+        darkest: uint8, shape (height, width): of each pixel's channels, as `find_colour` gives it.
         colour: uint8, shape (height, width): what is coloured, as `find_colour` marks it.
     """
     marked = _shrink(colour) > 0
     surface = cv2.morphologyEx(_number(marked), cv2.MORPH_OPEN, np.ones((_STROKE, _STROKE)))
     lines = _widen(marked & (surface == 0)) & (surface == 0)
-    return _fill(np.where(colour > 0, colours.min(axis=2), grey), lines)
+    return _fill(_lay_over(grey, darkest, colour), lines)
 
 
 def remove_rings(grey: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
@@ -127,6 +128,13 @@ def _fill(grey: NDArray[np.uint8], lines: NDArray[np.bool_]) -> NDArray[np.uint8
     height, width = grey.shape
     # On the copy: to fill a large scan takes seconds.
     filled = cv2.inpaint(_shrink(grey), _number(lines), _REPAIR_RADIUS, cv2.INPAINT_TELEA)
-    on_line = cv2.resize(_number(lines), (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    on_line = cv2.resize(_number(lines), (width, height), interpolation=cv2.INTER_NEAREST)
     filled = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.where(on_line, filled, grey).astype(np.uint8)
+    return _lay_over(grey, np.asarray(filled, np.uint8), np.asarray(on_line, np.uint8))
+
+
+def _lay_over(
+    under: NDArray[np.uint8], over: NDArray[np.uint8], mask: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Give a copy of a picture with another's pixels where the mask is not 0."""
+    return np.asarray(cv2.copyTo(over, mask, under.copy()), np.uint8)

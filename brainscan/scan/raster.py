@@ -1,34 +1,48 @@
 """JPEG, PNG, TIFF, BMP and WebP → one grey picture, as a reader of films would see it."""
 
+import logging
 import struct
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from brainscan.messages import Message, ScanError
-from brainscan.scan.bounds import ExcessError, check_directories, check_passes, open_bounded
+from brainscan.scan import libtiff
+from brainscan.scan.bounds import (
+    ExcessError,
+    check_directories,
+    check_passes,
+    keep_critical_chunks,
+    open_bounded,
+)
 from brainscan.scan.drawings import find_colour, is_drawing, remove_colours, remove_rings
 from brainscan.scan.frame import is_inverted
+from brainscan.scan.memory import DECODING, has_deep_colour, weigh
 from brainscan.scan.picture import Picture
 from brainscan.scan.resemblance import MAX_COLOURED_FRACTION
-from brainscan.scan.window import DIM_VALUE, choose_window, is_dim, negate
-
-MIN_SIDE = 16
+from brainscan.scan.window import (
+    DIM_VALUE,
+    choose_step,
+    choose_window,
+    find_brightest,
+    is_dim,
+    negate,
+)
 
 _EXIF_ORIENTATION = 0x0112
 _PHOTOMETRIC = 262
-_DEEP_COLOUR = ";16"  # in Pillow's name of how a file stores its pixels
 _WITH_OPACITY = 4
 _FEW_LEVELS = 64
 _JPEGS = ("JPEG", "MPO")  # the latter holds several
-_JPEG_END = b"\xff\xd9"
-_GREY_AS_STORED = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
+_JPEG_COLOURS = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
+_BAND = 2**20  # pixels that are looked at together
 
 _MOST_PAGES = 100  # each further page is a step through the file
 
@@ -58,6 +72,8 @@ _DAMAGE = (
     cv2.error,
 )
 
+# What OpenCV finds wrong with a file would be written to standard error.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.MAX_IMAGE_PIXELS = None  # the size is checked here, against the caller's bound
 
@@ -68,13 +84,15 @@ for _order, _end in ((TiffImagePlugin.II, ""), (TiffImagePlugin.MM, "B")):
         TiffImagePlugin.OPEN_INFO[_order, _white, (3,), 1, (64,), ()] = ("F", f"F;64{_end}F")
     TiffImagePlugin.OPEN_INFO[_order, 0, (2,), 1, (16,), ()] = ("I", f"I;16{_end}S")
 
-# Pillow warns of damage that is judged below. Once for the process: to set filters and to restore
-# them around each scan is not safe where several threads do so.
+# Pillow warns of damage that is judged below, and logs it to standard error where nobody takes its
+# log. Once for the process: to set filters and to restore them around each scan is not safe where
+# several threads do so.
 warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def read_raster(data: bytes, max_pixels: int, name: str) -> Picture:
-    """Decode an image file with Pillow.
+    """Decode an image file.
 
     Colour becomes luminance, what is drawn in colour is taken off, transparency is laid over black
     (the background of a scan), and EXIF rotation is applied. More than 8 bits, floating-point
@@ -82,20 +100,25 @@ def read_raster(data: bytes, max_pixels: int, name: str) -> Picture:
 
     Args:
         data: the whole file.
-        max_pixels: the largest width × height accepted; checked before any pixel is decoded.
+        max_pixels: the largest width × height accepted; checked before any pixel is decoded. Fewer
+            are where each takes much memory (`brainscan.scan.memory`).
         name: Pillow's name of its format.
 
     Raises:
-        ScanError: cut short, too small, too large, or more work to decode than any scan is.
+        ScanError: cut short, damaged, too small, too large, or more work to decode than any scan
+            is.
     """
     try:
         check_directories(data)
         with Image.open(open_bounded(data), formats=(name,)) as image:
-            _check_size(image.width, image.height, max_pixels)
+            size = weigh(image, max_pixels)
             if image.format in _JPEGS:
                 check_passes(data, image.width * image.height)
-            pixels = _decode(image, data)
-            orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+            with DECODING.hold(size):
+                planes = _decode(image, data)
+                orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+                image.close()  # which gives its memory back
+                picture = _interpret(planes)
     except ExcessError as error:
         raise ScanError("image-too-complex", reason=str(error)) from None
     except UnidentifiedImageError:  # it says no more than the address of the file's object
@@ -104,7 +127,6 @@ def read_raster(data: bytes, max_pixels: int, name: str) -> Picture:
         raise ScanError("damaged-image", reason=str(error)) from None
     pages = _count_pages(data) if name == "TIFF" else 1
     left_out = (Message("more-pages", {"pages": pages}),) if pages > 1 else ()
-    picture = _interpret(pixels)
     upright = _turn_upright(picture.grey, orientation)
     return Picture(upright, picture.coloured, left_out + picture.notes)
 
@@ -120,50 +142,134 @@ def _count_pages(data: bytes) -> int:
     return pages
 
 
-def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise ScanError("image-too-large", width=width, height=height, most=max_pixels)
-    if min(width, height) < MIN_SIDE:
-        raise ScanError("image-too-small", width=width, height=height, least=MIN_SIDE)
-
-
-class _Pixels(NamedTuple):
-    """What a file holds.
+class _Planes(NamedTuple):
+    """What a file holds, each uint8 and of shape (height, width).
 
     Attributes:
-        grey: shape (height, width); uint8 where it has 8 bits, else of any number type.
-        colours: None where it has none, else of the same type, shape (height, width, 3), in any
-            order.
+        grey: 0 to 255.
+        levels: how many of grey are in the window that was chosen; None where it has 8 bits.
+        colour: 255 where it is coloured, else 0; None where it has one channel.
+        darkest: of each pixel's channels; None where it has one.
     """
 
-    grey: NDArray[Any]
-    colours: NDArray[Any] | None = None
+    grey: NDArray[np.uint8]
+    levels: int | None = None
+    colour: NDArray[np.uint8] | None = None
+    darkest: NDArray[np.uint8] | None = None
 
 
-def _decode(image: ImageFile.ImageFile, data: bytes) -> _Pixels:
+# Reads the grey of some rows and, where they have any, their colours, shape (rows, width, 3) and in
+# any order. All rows at once would be held several times over.
+_Read = Callable[[slice], tuple[NDArray[Any], NDArray[Any] | None]]
+
+
+def _decode(image: ImageFile.ImageFile, data: bytes) -> _Planes:
     mode, shape = image.mode, (image.height, image.width)
-    if image.format == "JPEG" and mode == "L" and data.endswith(_JPEG_END):
-        grey = _decode_whole_jpeg(data, shape)
-        if grey is not None:
-            return _Pixels(grey)
-    if mode.startswith(("I", "F")):
-        deep = np.asarray(image)
-        return _Pixels(negate(deep) if _is_white_zero(image) else deep)
-    if _DEEP_COLOUR in str(image.tile[:1]):
+    if image.format in _JPEGS:
+        stored = _decode_jpeg(data, mode, shape)
+        if stored is not None and mode == "L":
+            return _Planes(stored[..., 0])
+        if stored is not None and mode == "RGB":
+            return _gather(shape, lambda rows: (_take_luminance(stored[rows]), stored[rows]))
+        del stored
+    is_deep_colour = has_deep_colour(image)
+    with libtiff.listen() as faults:
         image.load()  # refuses a file that is cut short, which OpenCV would fill up
+    if faults:
+        raise ValueError(faults[0])
+    if mode.startswith(("I", "F")):
+        return _gather_deep(shape, _read_deep(image))
+    if is_deep_colour:
         deep_colours = _decode_deep_colours(data, shape)
         if deep_colours is not None:
-            return deep_colours
+            return _gather_deep(shape, lambda rows: _split_deep(deep_colours[rows]))
     if mode in ("L", "1"):
-        return _Pixels(np.asarray(image.convert("L")))
-    if mode in ("RGB", "YCbCr", "CMYK"):
-        colours = image.convert("RGB")
-        return _Pixels(np.asarray(colours.convert("L")), np.asarray(colours))
-    rgba = image.convert("RGBA")  # palettes and everything with transparency
-    opacity = rgba.getchannel("A")
-    grey = np.asarray(ImageChops.multiply(rgba.convert("L"), opacity))
-    seen = np.asarray(opacity)[..., np.newaxis] > 0
-    return _Pixels(grey, np.asarray(rgba.convert("RGB")) * seen)
+        return _Planes(np.asarray(image if mode == "L" else image.convert("L")))
+    return _gather(shape, lambda rows: _split(_cut(image, rows)))
+
+
+def _decode_jpeg(data: bytes, mode: str, shape: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """Decode a JPEG of that shape (height, width); None where only Pillow can.
+
+    Both use the same library and agree to the bit, but Pillow fills up what is missing, and takes
+    no notice of damage that the library finds.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        stored = simplejpeg.decode_jpeg(data, _JPEG_COLOURS[mode])
+    except ValueError:
+        try:
+            simplejpeg.decode_jpeg_header(data, strict=False)
+        except ValueError:  # such as colours of odd resolutions
+            return None
+        raise
+    return stored if stored.shape[:2] == shape else None
+
+
+def _decode_deep_colours(data: bytes, shape: tuple[int, int]) -> NDArray[np.uint16] | None:
+    """Decode a file with several channels of 16 bits, of which Pillow would keep 8.
+
+    Returns:
+        Shape (height, width, 3) or, with opacity, (height, width, 4); None where OpenCV cannot
+        read it.
+    """
+    data = keep_critical_chunks(data)  # of the others, libpng writes to standard error
+    stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if stored is None or stored.dtype != np.uint16 or stored.shape[:2] != shape:
+        return None
+    return np.asarray(stored, np.uint16)
+
+
+def _list_bands(shape: tuple[int, int]) -> Iterator[slice]:
+    height, width = shape
+    step = max(1, _BAND // width)
+    return (slice(top, min(top + step, height)) for top in range(0, height, step))
+
+
+def _cut(image: Image.Image, rows: slice) -> Image.Image:
+    if rows.stop - rows.start == image.height:
+        return image
+    return image.crop((0, rows.start, image.width, rows.stop))
+
+
+def _gather(shape: tuple[int, int], read: _Read) -> _Planes:
+    """Put together what is read of 8 bits, some rows at a time."""
+    grey, colour, darkest = (np.empty(shape, np.uint8) for _ in range(3))
+    colours = None
+    for rows in _list_bands(shape):
+        grey[rows], colours = read(rows)
+        if colours is not None:
+            colour[rows], darkest[rows] = find_colour(colours)
+    return _Planes(grey) if colours is None else _Planes(grey, None, colour, darkest)
+
+
+def _gather_deep(shape: tuple[int, int], read: _Read) -> _Planes:
+    """Put together what is read of more bits, within the window that is chosen for all of it."""
+    step = choose_step(shape)
+    bands = list(_list_bands(shape))
+    sample = np.concatenate([read(rows)[0][-rows.start % step :: step, ::step] for rows in bands])
+    window = choose_window(sample)
+
+    def read_windowed(rows: slice) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        grey, colours = read(rows)
+        return window.apply(grey), None if colours is None else window.apply(colours)
+
+    return _gather(shape, read_windowed)._replace(levels=window.levels)
+
+
+def _read_deep(image: Image.Image) -> _Read:
+    """Read numbers of more than 8 bits."""
+
+    def read_stored(rows: slice) -> NDArray[Any]:
+        return np.asarray(_cut(image, rows))
+
+    if not _is_white_zero(image):
+        return lambda rows: (read_stored(rows), None)
+    shape = image.height, image.width
+    brightest = max(find_brightest(read_stored(rows)) for rows in _list_bands(shape))
+    return lambda rows: (negate(read_stored(rows), brightest), None)
 
 
 def _is_white_zero(image: Image.Image) -> bool:
@@ -171,35 +277,39 @@ def _is_white_zero(image: Image.Image) -> bool:
     return isinstance(image, TiffImagePlugin.TiffImageFile) and not image.tag_v2.get(_PHOTOMETRIC)
 
 
-def _decode_deep_colours(data: bytes, shape: tuple[int, int]) -> _Pixels | None:
-    """Decode a file with several channels of 16 bits, of which Pillow would keep 8.
+def _split(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Give the luminance of a picture of 8 bits, and its colours; transparency over black."""
+    if image.mode in ("RGB", "YCbCr", "CMYK"):
+        colours = image if image.mode == "RGB" else image.convert("RGB")
+        return np.asarray(colours.convert("L")), np.asarray(colours)
+    rgba = image.convert("RGBA")  # palettes and everything with transparency
+    opacity = rgba.getchannel("A")
+    grey = np.asarray(ImageChops.multiply(rgba.convert("L"), opacity))
+    seen = np.asarray(opacity)[..., np.newaxis] > 0
+    return grey, np.asarray(rgba.convert("RGB")) * seen
 
-    Returns:
-        Values of 16 bits, transparency laid over black; None where OpenCV cannot read them.
-    """
-    stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if stored is None or stored.dtype != np.uint16 or stored.shape[:2] != shape:
-        return None
-    colours = stored[..., :3]
+
+def _take_luminance(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(colours).convert("L"))
+
+
+def _split_deep(stored: NDArray[np.uint16]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Give the luminance of channels of 16 bits, and their colours; transparency over black."""
+    colours: NDArray[Any] = stored[..., :3]
     if stored.shape[2] == _WITH_OPACITY:
         colours = colours * (stored[..., 3:] / np.float32(np.iinfo(np.uint16).max))
-    return _Pixels(cv2.cvtColor(colours, cv2.COLOR_BGR2GRAY), colours)
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(colours), cv2.COLOR_BGR2GRAY)), colours
 
 
-def _interpret(pixels: _Pixels) -> Picture:
+def _interpret(planes: _Planes) -> Picture:
     """Make a picture as a reader of films would see it of what a file holds."""
-    grey, colours = pixels
-    levels, coloured = None, 0.0
+    grey, levels, colour, darkest = planes
+    coloured = 0.0
     notes = []
-    if grey.dtype != np.uint8:
-        window = choose_window(grey)
-        grey, levels = window.apply(grey), window.levels
-        colours = None if colours is None else window.apply(colours)
-    if colours is not None:
-        colour = find_colour(colours)
+    if colour is not None and darkest is not None:
         coloured = cv2.countNonZero(colour) / colour.size
         if coloured <= MAX_COLOURED_FRACTION and is_drawing(colour):
-            grey = remove_colours(grey, colours, colour)
+            grey = remove_colours(grey, darkest, colour)
             notes.append(Message("annotated"))
     grey, levels = _brighten(grey, levels)
     if coloured <= MAX_COLOURED_FRACTION and is_inverted(grey):
@@ -221,16 +331,6 @@ def _brighten(grey: NDArray[np.uint8], levels: int | None) -> tuple[NDArray[np.u
     if window is None or window.high >= DIM_VALUE:  # a small bright spot on black is not dim
         return grey, levels
     return window.apply(grey), window.levels
-
-
-def _decode_whole_jpeg(data: bytes, shape: tuple[int, int]) -> NDArray[np.uint8] | None:
-    """Decode a grey JPEG of that shape (height, width) with OpenCV; None where it cannot.
-
-    Pillow and OpenCV use the same library and agree to the bit, and OpenCV copies less. But it
-    would fill up a file that is cut short with grey: only one that has its end may come here.
-    """
-    grey = cv2.imdecode(np.frombuffer(data, np.uint8), _GREY_AS_STORED)
-    return np.asarray(grey, np.uint8) if grey is not None and grey.shape == shape else None
 
 
 def _turn_upright(grey: NDArray[np.uint8], orientation: object) -> NDArray[np.uint8]:

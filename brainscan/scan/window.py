@@ -26,6 +26,8 @@ _MOST_ABOVE_HEAD = 1.6
 # Padding is a constant below zero, further below everything else than half of its range.
 _PADDING_SHARE = 0.01
 _PADDING_GAP = 0.5
+# Beyond these, float32 cannot tell the values of a window apart, or does not reach from end to end.
+_LEAST_SPREAD, _MOST_SPREAD = 1e-30, 1e38
 
 
 class Window(NamedTuple):
@@ -43,12 +45,17 @@ class Window(NamedTuple):
 
     def apply(self, values: NDArray[np.generic]) -> NDArray[np.uint8]:
         """Map values of any shape and number type to 0 to 255; NaN and infinity to 0."""
+        if values.dtype == np.uint8:
+            return np.asarray(cv2.LUT(values.view(np.uint8), self.apply(np.arange(256))), np.uint8)
+        spread = self.high - self.low
+        if not _LEAST_SPREAD < spread < _MOST_SPREAD:
+            return np.zeros(values.shape, np.uint8)
         deep = values.astype(np.float32)
         # In place: a large scan would be held four times over.
         np.nan_to_num(deep, copy=False, nan=self.low, posinf=self.low, neginf=self.low)
         np.clip(deep, self.low, self.high, out=deep)
         deep -= self.low
-        deep *= 255 / (self.high - self.low) if self.high > self.low else 0.0
+        deep *= 255 / spread
         return np.asarray(np.rint(deep, out=deep), np.uint8)
 
 
@@ -59,13 +66,24 @@ def is_dim(grey: NDArray[np.uint8]) -> bool:
     return int(np.count_nonzero(sample >= DIM_VALUE)) < _DIM_SHARE * sample.size
 
 
-def negate(values: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Turn dark into bright: shape (height, width), of any number type; the largest becomes 0."""
+def find_brightest(values: NDArray[np.generic]) -> float:
+    """Give the largest finite value, at least 0."""
     deep = values.astype(np.float32)
-    negative: NDArray[np.float32] = deep.max(initial=0, where=np.isfinite(deep)) - deep
-    return negative
+    return float(deep.max(initial=0, where=np.isfinite(deep)))
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is left out later
+def negate(values: NDArray[np.generic], brightest: float) -> NDArray[np.float32]:
+    """Turn dark into bright: of any shape and number type; the brightest becomes 0."""
+    return np.asarray(np.float32(brightest) - values.astype(np.float32))
+
+
+def choose_step(shape: tuple[int, ...]) -> int:
+    """Say which rows and columns of a scan are enough to choose its window by: each n-th."""
+    return -(-max(shape) // _SEARCH_SIDE)
+
+
+@np.errstate(over="ignore", invalid="ignore")
 def choose_window(values: NDArray[np.generic]) -> Window:
     """Choose the window of a scan: from the darkest air to the brightest of the head.
 
@@ -73,7 +91,7 @@ def choose_window(values: NDArray[np.generic]) -> Window:
         values: shape (height, width), of any number type. What is not a finite number is left
             out, and so is padding: a constant below zero, far below all else.
     """
-    step = -(-max(values.shape) // _SEARCH_SIDE)
+    step = choose_step(values.shape)
     sample = values[::step, ::step].astype(np.float32)
     known = np.isfinite(sample)
     known &= ~_find_padding(sample, known)

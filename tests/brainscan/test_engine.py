@@ -175,5 +175,5 @@ class TestPrecision:
     def test_one_that_the_card_does_not_vouch_for(
         self, tmp_path: Path, publish_model: Publish
     ) -> None:
-        with pytest.raises(BundleError, match=r"its card lists no graph-int8\.xml"):
+        with pytest.raises(BundleError, match=r"SHA256SUMS lists no graph-int8\.bin"):
             read_bundle(publish_model(tmp_path, graphs=GRAPHS))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -147,6 +148,45 @@ class TestFormats:
         told = [(warning.code, warning.values) for warning in picture.warnings]
         assert told == ([("more-pages", {"pages": 3})] if others else [])
 
+    def test_a_jpeg_whose_colours_have_an_odd_resolution(self) -> None:
+        noise = save(Image.effect_noise((48, 48), 50).convert("RGB"), "JPEG", subsampling=0)
+        data = bytearray(noise)
+        data[data.find(b"\xff\xc0") + 11] = 0x31  # three columns of grey to one of colour
+        with Image.open(io.BytesIO(data)) as picture:
+            expected = np.asarray(picture.convert("L"))
+        np.testing.assert_array_equal(read(bytes(data)), expected)
+
+    @pytest.mark.parametrize("kind", ["grey", "white", "colours", "RGB", "RGBA", "P", "jpeg"])
+    def test_some_rows_at_a_time(
+        self, draw_scan: Draw, monkeypatch: pytest.MonkeyPatch, kind: str
+    ) -> None:
+        data = draw_scan("JPEG" if kind == "jpeg" else "PNG", mode="RGB")
+        picture = Image.open(io.BytesIO(data))
+        picture.paste((255, 0, 0), (60, 60, 100, 64))
+        deep = np.asarray(picture).astype(np.uint16) * 200
+        if kind == "grey":
+            data = save(Image.fromarray(deep[..., 1]), "TIFF")
+        elif kind == "white":
+            data = save(Image.fromarray(deep[..., 1]), "TIFF", tiffinfo={262: 0})
+        elif kind == "colours":
+            data = cv2.imencode(".png", deep)[1].tobytes()
+        elif kind != "jpeg":
+            data = save(picture.convert(kind), "PNG")
+        whole = read_picture(data)
+        monkeypatch.setattr("brainscan.scan.raster._BAND", 200 * 7)
+        parts = read_picture(data)
+        np.testing.assert_array_equal(parts.grey, whole.grey)
+        assert (parts.coloured, parts.notes) == (whole.coloured, whole.notes)
+
+    def test_chunks_around_deep_colours_are_written_about_nowhere(
+        self, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        deep = np.zeros((40, 40, 3), np.uint16)
+        deep[10:30, 10:30] = 40_000
+        data = cv2.imencode(".png", deep)[1].tobytes()
+        assert read(data[:33] + chunk(b"sRGB", b"\t") * 50 + data[33:]).any()
+        assert capfd.readouterr() == ("", "")
+
 
 class TestOrientation:
     @pytest.mark.parametrize("orientation", range(1, 9))
@@ -215,6 +255,38 @@ class TestRefusals:
         data = draw_scan(file_format, **options)
         assert refuse(data[: int(len(data) * kept)]).code == "damaged-image"
 
+    @pytest.mark.parametrize(
+        ("file_format", "mode", "options"),
+        [
+            ("JPEG", "L", {}),
+            ("JPEG", "L", {"progressive": True}),
+            ("JPEG", "RGB", {}),
+            ("JPEG", "CMYK", {}),
+            ("TIFF", "L", {"compression": "jpeg"}),
+            ("TIFF", "1", {"compression": "group3"}),
+            ("TIFF", "1", {"compression": "group4"}),
+        ],
+    )
+    @pytest.mark.parametrize("ends", [False, True], ids=["hole", "half"])
+    def test_what_a_decoder_would_fill_up(
+        self,
+        draw_scan: Draw,
+        capfd: pytest.CaptureFixture[str],
+        file_format: str,
+        mode: str,
+        options: dict[str, Any],
+        ends: bool,
+    ) -> None:
+        data = draw_scan(file_format, mode=mode, **options)
+        assert read_picture(data).size == (200, 220)
+        middle = len(data) // 2
+        hole = len(data) // 8
+        damaged = data[:middle] + bytes(hole) + data[middle + hole :]
+        if ends:
+            damaged = data[:middle] + (b"\xff\xd9" if file_format == "JPEG" else b"")
+        assert refuse(damaged).code == "damaged-image"
+        assert capfd.readouterr() == ("", "")
+
     @pytest.mark.parametrize("size", [(1, 1), (15, 200), (200, 15)])
     def test_too_small(self, size: tuple[int, int]) -> None:
         assert refuse(save(Image.effect_noise(size, 50))).code == "image-too-small"
@@ -227,14 +299,12 @@ class TestRefusals:
         assert "40 × 25 pixels. Accepted: at most 999" in str(error)
 
 
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
     """Write a PNG by hand: a grey header and the chunks given."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         chunk(*one) for one in [(b"IHDR", header), *chunks, (b"IEND", b"")]

@@ -80,6 +80,14 @@ def test_padding_is_background(head: Grey, kind: type) -> None:
     read_like(encode(values), np.pad(head, 30))
 
 
+@pytest.mark.parametrize("largest", [1e-40, 3e38])
+def test_what_float32_cannot_tell_apart_is_blank(head: Grey, largest: float) -> None:
+    deep = (head / np.float64(255) * 2 - 1) * largest
+    with pytest.raises(ScanError) as caught:
+        read_picture(encode(deep.astype(np.float32)))
+    assert caught.value.code == "blank-image"
+
+
 def test_nothing_but_padding_is_blank() -> None:
     with pytest.raises(ScanError) as caught:
         read_picture(encode(np.full((64, 64), np.nan, np.float32)))

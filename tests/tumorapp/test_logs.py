@@ -5,6 +5,8 @@ import json
 import logging
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -17,6 +19,8 @@ from flask.testing import FlaskClient
 
 from tumorapp import create_app
 from tumorapp.logs import RequestFilter, choose_formatter
+
+PROJECT = Path(__file__).parents[2]
 
 Form = Callable[..., dict[str, Any]]
 Serve = Callable[..., AbstractContextManager[Any]]
@@ -97,10 +101,21 @@ def send_secrets(service: Any, scan: bytes, form: Form) -> None:
 
 @pytest.mark.slow
 def test_gunicorn_writes_json(
-    app: Flask, tmp_path: Path, scan: bytes, form: Form, serve: Serve
+    app: Flask,
+    tmp_path: Path,
+    scan: bytes,
+    draw_scan: Callable[..., bytes],
+    form: Form,
+    serve: Serve,
 ) -> None:
+    fax = bytearray(draw_scan("TIFF", mode="1", compression="group4"))
+    fax[len(fax) // 2 :] = bytes(range(256)) * 100  # libtiff has something to say of each row
     with serve(app.config["MODELS_DIR"], tmp_path, TUMORAPP_LOG_FORMAT="json") as service:
         headers = {"Content-Type": "image/jpeg", "X-Request-ID": "mine-1"}
+        assert (
+            service.ask("/api/predict", bytes(fax), {"Content-Type": "image/tiff"}).status_code
+            == 422
+        )
         answer = service.ask("/api/predict?heatmap=1", scan, headers)
         assert (answer.status_code, answer.headers["X-Request-ID"]) == (200, "mine-1")
         made = service.ask("/api/models").headers["X-Request-ID"]
@@ -148,3 +163,32 @@ def test_gunicorn_writes_text(
     assert "secret" not in texts.lower()
     wanted = r"^\[.*\] \[\d+\] \[INFO\] GET /api/models 200 in [\d.]+ ms \[mine-2\]$"
     assert re.search(wanted, texts, re.MULTILINE), texts
+
+
+# Writes to standard error as C libraries and Python do, in a process that keeps it for its log.
+_NOISE = """
+import logging, os, sys, threading, warnings
+from tumorapp.logs import choose_formatter, keep_standard_error
+handler = logging.StreamHandler()
+handler.setFormatter(choose_formatter("json"))
+for name in ("tumorapp", "py.warnings"):
+    logging.getLogger(name).addHandler(handler)
+keep_standard_error([handler])
+os.write(2, b"Fax3Decode1D: Bad code word at line 1 of strip 0 (x 0).")
+warnings.warn("old")
+thread = threading.Thread(target=lambda: 1 / 0)
+thread.start()
+thread.join()
+logging.getLogger("tumorapp").error("Last.")
+"""
+
+
+def test_every_line_is_json_whoever_writes_to_standard_error() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _NOISE], capture_output=True, check=True, cwd=PROJECT
+    )
+    warned, ended, last = [json.loads(line) for line in done.stderr.splitlines()]
+    assert "UserWarning: old" in warned["message"]
+    assert ended["message"] == "A thread has ended."
+    assert ended["exception"].endswith("ZeroDivisionError: division by zero")
+    assert last["message"] == "Last."

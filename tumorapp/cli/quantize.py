@@ -17,19 +17,27 @@ from tumorapp.cli.installed import describe_change, find_active
 Examples:
   flask models quantize binary-cnn --data instance/data/nickparvar --data instance/data/sartaj \\
       --data instance/data/figshare --data instance/data/preetviradiya
+  flask models quantize lesion-lite0 --config docs/models.yaml
 """,
 )
 @click.argument("name")
 @click.option(
     "--data",
-    required=True,
     multiple=True,
     type=click.Path(path_type=Path),
     help="As in the command that trained it, which its card holds.",
 )
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="As in that command.")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The file that `flask train --config` took; data and exclude are read from it.",
+)
 @with_appcontext
-def quantize_command(name: str, data: tuple[Path, ...], exclude: tuple[str, ...]) -> None:
+def quantize_command(
+    name: str, data: tuple[Path, ...], exclude: tuple[str, ...], config: Path | None
+) -> None:
     """Give the version of model NAME that is served an int8 graph, and publish both as a new one.
 
     The graph is made with scans of the training part. It is published only where, on the validation
@@ -37,6 +45,14 @@ def quantize_command(name: str, data: tuple[Path, ...], exclude: tuple[str, ...]
     most 0.005 on average; and where, on the test part, its accuracy is again within 0.2 points and
     it is faster.
     """
+    if config:
+        import yaml
+
+        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+        data = data or tuple(map(Path, settings.get("data", ())))
+        exclude = exclude or tuple(settings.get("exclude", ()))
+    if not data:
+        raise click.UsageError("Missing option '--data' or '--config'.")
     root = Path(current_app.config["MODELS_DIR"])
     installed = survey_bundles(root)
     version = find_active(root, name, installed[name]) if name in installed else None
@@ -52,8 +68,6 @@ def quantize_command(name: str, data: tuple[Path, ...], exclude: tuple[str, ...]
     graphs = read_bundle(bundle).graphs
     for precision in ("fp16", "int8"):
         found = getattr(graphs, precision)
-        click.echo(
-            f"{precision}: accuracy {found.accuracy:.4f}, "
-            f"{found.milliseconds:.2f} ms of processor time a scan."
-        )
+        right = "" if found.accuracy is None else f"accuracy {found.accuracy:.4f}, "
+        click.echo(f"{precision}: {right}{found.milliseconds:.2f} ms of processor time a scan.")
     click.echo(f"Published {bundle}. {describe_change(bundle)}")

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from errno import EPIPE
+from http import HTTPStatus
 from math import inf
 from select import POLLIN, poll
 from time import monotonic, sleep
@@ -295,7 +296,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         answer = _Answer()
         super().handle_error(req, answer, addr, exc)
         _, status, reason = answer.data.partition(b"\r\n")[0].decode().split(" ", 2)
-        problem = Problem("internal-error" if status == "500" else "not-http")
+        unforeseen = int(status) == HTTPStatus.INTERNAL_SERVER_ERROR
+        problem = Problem("internal-error" if unforeseen else "not-http")
         with contextlib.suppress(OSError):
             client.sendall(_write_problem(int(status), reason, problem))
 
