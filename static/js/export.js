@@ -1,5 +1,5 @@
 // The table of many scans as a file, made in the browser. The columns are those of
-// `flask predict --csv`.
+// `flask predict --csv`, and of `flask evaluate --csv` where folders name classes.
 
 // Where a formula begins in a spreadsheet; tumorapp/prediction_table.py has the reasons.
 const FORMULA = /(?:^|[;\t\r\n])[\s"]*(?=[=+\-@\uff1d\uff0b\uff0d\uff20])/g;
@@ -20,10 +20,12 @@ export function writeCsv(rows) {
   const found = rows.flatMap(({ prediction }) => Object.keys(prediction?.probabilities ?? {}));
   const classes = [...new Set(found)];
   const shares = classes.map((label) => `p_${label}`);
-  const names = ["file", "model", "version", ...ANSWER, ...shares, ...LESION];
+  const known = rows.some((row) => row.truth) ? ["truth", "right"] : [];
+  const names = ["file", ...known, "model", "version", ...ANSWER, ...shares, ...LESION];
   const header = [...names, "warnings", "error", "codes"];
-  const lines = rows.map(({ file, model, version, prediction, error }) => [
+  const lines = rows.map(({ file, model, version, prediction, error, ...row }) => [
     file,
+    ...known.map((name) => row[name]),
     model,
     version,
     ...ANSWER.map((name) => prediction?.[name]),
@@ -33,8 +35,13 @@ export function writeCsv(rows) {
     error?.detail,
     (error ? [error] : (prediction?.warnings ?? [])).map(({ code }) => code).join(" "),
   ]);
-  const text = [header, ...lines].map((cells) => `${cells.map(writeCell).join(",")}\n`).join("");
-  return `\ufeff${text}`; // without this mark Excel takes UTF-8 for something else
+  return writeLines([header, ...lines]);
+}
+
+/** Write how often each finding was given to the scans of each class as CSV. */
+export function writeMatrix({ findings, classes }) {
+  const lines = [...classes].map(([name, counts]) => [name, ...counts.values()]);
+  return writeLines([["truth", ...findings], ...lines]);
 }
 
 /** Write rows as JSON. */
@@ -55,6 +62,11 @@ export function download(name, text, type) {
 /** Give the cells of a lesion: its outline is for programs, which read the JSON. */
 function listLesion(lesion) {
   return lesion ? [...lesion.peak, lesion.area, lesion.score] : LESION.map(() => null);
+}
+
+function writeLines(lines) {
+  const text = lines.map((cells) => `${cells.map(writeCell).join(",")}\n`).join("");
+  return `\ufeff${text}`; // without this mark Excel takes UTF-8 for something else
 }
 
 function writeCell(value) {

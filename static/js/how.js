@@ -3,6 +3,7 @@
 
 import { holdScan, receiveScans } from "./intake.js";
 import { explainFailure, ForeignAnswerError, placeParts } from "./parts.js";
+import { recallScan } from "./tab.js";
 
 const form = document.getElementById("how");
 const { image: field, model } = form.elements;
@@ -46,3 +47,6 @@ form.addEventListener("submit", (event) => {
   event.preventDefault();
   showSteps();
 });
+// The scan came with the visitor from the page of its result.
+const kept = document.querySelector("#steps[data-own]") && recallScan();
+if (kept) holdScan(field, kept.scan);

@@ -1,12 +1,14 @@
 // Predicts a scan as soon as it is given, again when another model is chosen, and by all of them.
 
+import "./looks.js";
 import { holdScan, receiveFolder, receiveScans } from "./intake.js";
 import { predictMany } from "./many.js";
 import { copyParts, currentParts, explainFailure, fetchParts, placeParts } from "./parts.js";
 import { receiveSamples } from "./samples.js";
+import { forgetScan, keepScan, recallScan } from "./tab.js";
 
 const form = document.getElementById("predict");
-const { heatmap, image: field, model, strength, send } = form.elements;
+const { heatmap, image: field, model, send } = form.elements;
 const stage = document.getElementById("stage");
 const outcome = document.getElementById("outcome");
 const status = document.getElementById("status");
@@ -61,8 +63,8 @@ function accept(scan, parts) {
   if (scan !== answered.scan) placeParts(copyParts("no-comparison"));
   placeParts(parts);
   staged = scan;
-  answered = { scan, parts: currentParts() };
   const result = document.getElementById("result");
+  answered = { scan, parts: currentParts(), model: result.dataset.model };
   status.textContent = result.dataset.summary;
   document.dispatchEvent(new CustomEvent("predicted", { detail: { scan, result } }));
   result.querySelector(".verdict").scrollIntoView({ block: "nearest" });
@@ -120,6 +122,41 @@ function receive(scans) {
   predictMany(scans);
 }
 
+/** Put what a button has into the clipboard, by the one way that works without HTTPS too. */
+function copy(button) {
+  const write = (event) => {
+    event.preventDefault();
+    event.clipboardData.setData("text/plain", button.dataset.copy);
+  };
+  document.addEventListener("copy", write, { once: true });
+  const said = button.parentElement.querySelector("[role=status]");
+  said.textContent = document.execCommand("copy") ? said.dataset.said : "";
+}
+
+/** Go to another page that has the scan too; a table of many stays open behind it. */
+async function leave(event) {
+  const button = event.submitter;
+  event.preventDefault();
+  await keepScan(current, answered.model);
+  button.formTarget = document.getElementById("many").hidden ? "" : "_blank";
+  button.removeAttribute("data-keep");
+  form.requestSubmit(button);
+  button.setAttribute("data-keep", "");
+}
+
+/** Show again what was there before the visitor went to another page. */
+function comeBack() {
+  const kept = recallScan();
+  const [{ type }] = performance.getEntriesByType("navigation");
+  if (kept && type === "back_forward") {
+    model.value = kept.model;
+    return receive([kept.scan]);
+  }
+  forgetScan();
+  // A browser may have kept the choice over a reload.
+  if (field.files.length > 0) receive([...field.files]);
+}
+
 receiveScans(field, receive);
 receiveFolder(document.getElementById("folder"), receive);
 document.addEventListener("chosen", ({ detail }) => {
@@ -128,6 +165,7 @@ document.addEventListener("chosen", ({ detail }) => {
 });
 model.addEventListener("change", predictCurrent);
 form.addEventListener("submit", (event) => {
+  if (event.submitter?.hasAttribute("data-keep")) return leave(event);
   if (event.submitter?.hasAttribute("data-native")) return; // a download, or another page
   event.preventDefault();
   if (event.submitter?.dataset.parts) askMore(event.submitter);
@@ -138,11 +176,10 @@ receiveSamples(
   (scan) => receive([scan]),
   () => placeParts(copyParts("no-sample")),
 );
-strength.addEventListener("input", () => {
-  stage.style.setProperty("--strength", strength.value / 100);
-});
 outcome.addEventListener("click", (event) => {
   if (event.target.closest("[data-print]")) print();
+  const copied = event.target.closest("[data-copy]");
+  if (copied) copy(copied);
 });
 document.addEventListener("keydown", (event) => {
   // With Alt, as a letter alone would get in the way of speech input. A Mac writes “˙” then.
@@ -152,6 +189,4 @@ document.addEventListener("keydown", (event) => {
 });
 
 send.hidden = true;
-document.getElementById("strength-field").hidden = false;
-// A browser may have kept the choice over a reload.
-if (field.files.length > 0) receive([...field.files]);
+comeBack();

@@ -1,7 +1,8 @@
 // A row of the table of many scans: its scan, what became of it, and its cells.
 
 import { nameScan } from "./intake.js";
-import { hideThumbnail, outlineThumbnail, showThumbnail, shrinkPicture } from "./thumbnails.js";
+import { outlineThumbnail } from "./thumbnails.js";
+import { findTruth, judge, RIGHT, WRONG } from "./truth.js";
 
 const template = document.getElementById("many-row");
 const texts = new Map(
@@ -13,12 +14,21 @@ const texts = new Map(
 // States in which a scan can be sent (again), and those that a person should look at.
 const OPEN = ["waiting", "sent", "stopped", "unanswered"];
 const FAILED = ["large", "gone", "unanswered", "failed", "refused"];
-
-let pictures = Promise.resolve(); // one is drawn after the other
+const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
 
 /** Write one of the page's texts, with values in the place of `{names}`. */
 export function write(name, values = {}) {
   return texts.get(name).replace(/\{(\w+)\}/g, (_, key) => values[key]);
+}
+
+/** Tell apart two scans: the same file given twice is one. */
+export function identify(scan) {
+  return [nameScan(scan), scan.size, scan.lastModified].join("/");
+}
+
+/** Put scans in the natural order of their names: scan 10 comes after scan 9. */
+export function orderScans(scans) {
+  return [...scans].sort((one, other) => collator.compare(nameScan(one), nameScan(other)));
 }
 
 export class Row {
@@ -27,18 +37,16 @@ export class Row {
   #made = {}; // the model and its version
   #error = null; // its code and its detail
   #cells;
-  #discarded = false;
 
   constructor(scan, onRetry) {
     this.scan = scan;
     this.name = nameScan(scan);
+    this.truth = findTruth(this.name);
     this.element = document.importNode(template.content, true).firstElementChild;
     this.#cells = this.element.cells;
     const opener = this.element.querySelector(".open");
     opener.textContent = this.name;
-    opener.addEventListener("click", () => {
-      document.dispatchEvent(new CustomEvent("chosen", { detail: { scan } }));
-    });
+    opener.addEventListener("click", () => this.open());
     this.element.querySelector(".again").addEventListener("click", () => {
       opener.focus(); // the button goes away
       onRetry(this);
@@ -48,17 +56,31 @@ export class Row {
     this.#cells[0].dataset.key = natural;
     this.#cells[2].dataset.key = "";
     this.#say("");
-    pictures = pictures.then(() => this.#draw());
   }
 
   /** Whether it is not predicted yet, and could be. */
-  get open() {
+  get isOpen() {
     return OPEN.includes(this.state);
   }
 
   /** Whether somebody should look at it: the model warns, or there is no prediction. */
   get look() {
     return FAILED.includes(this.state) || (this.prediction?.warnings.length ?? 0) > 0;
+  }
+
+  /** What its cell says was found: a finding, that there is none, or nothing yet. */
+  get finding() {
+    return this.#cells[1].firstElementChild.textContent;
+  }
+
+  /** The name of the model that answered, if one did. */
+  get model() {
+    return this.#made.model;
+  }
+
+  /** Whether the answer is right, wrong or open; null where that is not known. */
+  get judgement() {
+    return this.truth && this.prediction && judge(this.truth, this.prediction);
   }
 
   /** What the search looks in. */
@@ -75,7 +97,7 @@ export class Row {
   }
 
   /** Show what the server answered about this scan. */
-  fill({ model, version }, { words, error, filename, ...prediction }) {
+  fill({ model, version }, { words, error, filename, thumbnail, ...prediction }) {
     this.#made = { model, version };
     if (error) return this.set("refused", error);
     this.state = "predicted";
@@ -84,7 +106,9 @@ export class Row {
     this.#rate(words);
     this.#find(words.finding, model);
     this.#say(words.remarks);
-    this.#outline();
+    this.element.classList.toggle("mistake", this.judgement === WRONG);
+    this.element.querySelector("img").src = thumbnail;
+    outlineThumbnail(this.element.querySelector(".framed"), prediction.lesion?.outline ?? []);
   }
 
   /** Mark it as the one that is shown by itself, or not. */
@@ -92,22 +116,21 @@ export class Row {
     this.element.querySelector(".open").ariaCurrent = shown ? "true" : null;
   }
 
+  /** Show its scan by itself. */
+  open() {
+    document.dispatchEvent(new CustomEvent("chosen", { detail: { scan: this.scan } }));
+  }
+
   /** Give it as a file holds it. */
   record() {
     const { words, ...prediction } = this.prediction ?? {}; // the words are the page's
     return {
       file: this.name,
+      ...(this.truth && { truth: this.truth, right: this.judgement && this.judgement === RIGHT }),
       ...this.#made,
       ...(this.prediction && { prediction }),
       ...(this.#error && { error: this.#error }),
     };
-  }
-
-  /** Take it from the page. */
-  discard() {
-    this.#discarded = true;
-    hideThumbnail(this.element.querySelector("img"));
-    this.element.remove();
   }
 
   #find(finding, note = "") {
@@ -131,18 +154,5 @@ export class Row {
     cell.firstElementChild.textContent = remark;
     cell.lastElementChild.hidden = !["failed", "gone", "stopped", "unanswered"].includes(this.state);
     this.element.classList.toggle("look", this.look);
-  }
-
-  async #draw() {
-    if (this.#discarded) return;
-    const thumbnail = await shrinkPicture(this.scan);
-    if (this.#discarded) return;
-    showThumbnail(this.element.querySelector("img"), thumbnail);
-    this.#outline();
-  }
-
-  /** Outline what the model marks, once both the small picture and the answer are there. */
-  #outline() {
-    outlineThumbnail(this.element.querySelector(".framed"), this.prediction?.lesion?.outline ?? []);
   }
 }

@@ -47,7 +47,7 @@ export function hideThumbnail(image) {
 export async function outlineThumbnail(frame, polygons) {
   const image = frame.querySelector("img");
   const drawing = frame.querySelector("svg");
-  if (!image.src.startsWith("blob:")) return;
+  if (polygons.length === 0) return drawing.replaceChildren();
   try {
     await image.decode(); // its sides are not known before
   } catch (error) {

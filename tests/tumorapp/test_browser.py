@@ -112,6 +112,37 @@ class TestHeatMap:
         assert page.locator("#heat").evaluate("heat => getComputedStyle(heat).opacity") == "0.1"
 
 
+class TestLookingCloser:
+    def test_zoom_keeps_the_middle_and_the_arrow_keys_move_it(
+        self, open_page: Callable[..., Page], scan: bytes
+    ) -> None:
+        page = open_page(reduced_motion="reduce")
+        choose(page, scan)
+        side = page.locator("#scan").bounding_box()["width"]
+        page.get_by_label("Zoom").fill("200")
+        assert page.locator("#scan").bounding_box()["width"] == pytest.approx(2 * side, abs=1)
+        assert page.locator("#heat").bounding_box() == page.locator("#scan").bounding_box()
+        stage = page.locator("#stage")
+        middle = "box => [(box.scrollLeft + box.clientWidth / 2) / box.scrollWidth]"
+        assert stage.evaluate(middle) == [pytest.approx(0.5, abs=0.01)]
+        stage.focus()
+        before = stage.evaluate("box => box.scrollLeft")
+        page.keyboard.press("ArrowRight")
+        wait_until(page, f"document.getElementById('stage').scrollLeft > {before}")
+
+    def test_brightness_and_contrast_are_of_the_scan_and_are_reset(
+        self, page: Page, scan: bytes
+    ) -> None:
+        choose(page, scan)
+        page.get_by_label("Brightness").fill("150")
+        page.get_by_label("Contrast").fill("200")
+        look = "scan => getComputedStyle(scan).filter"
+        assert page.locator("#scan").evaluate(look) == "brightness(1.5) contrast(2)"
+        assert page.locator("#heat").evaluate(look) == "none"
+        page.get_by_role("button", name="Reset the view").click()
+        assert page.locator("#scan").evaluate(look) == "brightness(1) contrast(1)"
+
+
 class TestErrors:
     def test_a_text_file_is_refused_at_the_form(self, page: Page) -> None:
         page.set_input_files("#image", TEXT_FILE)
@@ -234,23 +265,35 @@ class TestLooks:
         choose(page, scan)
         assert page.evaluate("document.getAnimations().length") == 0
 
-    def test_on_a_phone_the_result_comes_into_view(
+    @pytest.mark.parametrize(("width", "height"), [(360, 740), (390, 844), (1280, 720)])
+    def test_picture_and_answer_are_on_one_screen(
+        self, open_page: Callable[..., Page], scan: bytes, width: int, height: int
+    ) -> None:
+        page = open_page(viewport={"width": width, "height": height}, reduced_motion="reduce")
+        choose(page, scan)
+        sides = "document.querySelector('%s').getBoundingClientRect()"
+        wait_until(page, f"{sides % '.confidence'}.bottom < innerHeight")
+        assert page.evaluate(f"{sides % '#stage'}.top") > -50  # some black above the head
+
+    def test_a_key_is_told_only_where_there_are_keys(
         self, open_page: Callable[..., Page], scan: bytes
     ) -> None:
-        page = open_page(viewport={"width": 360, "height": 740}, reduced_motion="reduce")
-        choose(page, scan)
-        wait_until(
-            page, "document.querySelector('.verdict').getBoundingClientRect().bottom < innerHeight"
-        )
+        phone = {"width": 390, "height": 844}
+        for options, shown in ({"has_touch": True, "is_mobile": True}, False), ({}, True):
+            page = open_page(viewport=phone, **options)
+            choose(page, scan)
+            page.get_by_text("Adjust the view").click()
+            assert page.get_by_label("Show where the model looked").is_visible()
+            assert page.locator("#heat-hint").is_visible() is shown
 
     def test_the_keyboard_reaches_everything_in_order(self, page: Page, scan: bytes) -> None:
         choose(page, scan)
         page.locator("body").evaluate("body => { document.activeElement.blur(); }")
         reached = []
-        for _ in range(24):
+        for _ in range(30):
             page.keyboard.press("Tab")
             reached.append(
                 page.evaluate("document.activeElement.id || document.activeElement.className")
             )
-        order = ["skip", "brand", "image", "heatmap", "strength", "model"]
+        order = ["skip", "brand", "heatmap", "strength", "image", "model"]
         assert [name for name in reached if name in order] == order

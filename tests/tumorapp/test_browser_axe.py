@@ -1,5 +1,6 @@
 """axe-core finds nothing against WCAG 2.2 AA, on any page and in any state of it."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,18 @@ def predict_many(page: Page, scan: bytes) -> None:
     page.locator("#many-note", has_text="All 3 scans are done").wait_for()
 
 
+def compare_with_folders(page: Page, scan: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("glioma", "notumor"):
+            Path(folder, name).mkdir()
+            Path(folder, name, "scan.jpg").write_bytes(scan)
+        page.locator("input[webkitdirectory]").set_input_files(folder)
+        page.locator("#many-note", has_text="All 2 scans are done").wait_for()
+        page.locator("#many-judged").click()
+        page.get_by_role("button", name="glioma/scan.jpg").click()
+        page.locator("article.result").wait_for()
+
+
 def keep_history(page: Page, scan: bytes) -> None:
     page.get_by_label("Keep a history").check()
     choose(page, scan)
@@ -111,7 +124,7 @@ def find_nothing(page: Page, scan: bytes) -> None:
 
 
 def open_details(page: Page, scan: bytes) -> None:
-    for summary in page.locator("summary").all():
+    for summary in page.locator("details:not([open]) > summary:visible").all()[::-1]:
         summary.click()
 
 
@@ -128,6 +141,7 @@ STATES: dict[str, tuple[str, Callable[[Page, bytes], Any]]] = {
     "no connection": ("", lose_connection),
     "compared": ("", compare),
     "many": ("", predict_many),
+    "many in folders": ("", compare_with_folders),
     "history": ("", keep_history),
     "how it works": ("how", lambda page, scan: None),
     "how it works, own scan": ("how", show_steps),

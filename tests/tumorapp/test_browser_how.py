@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pypdf import PdfReader
 
-from tests.tumorapp.pages import TEXT_FILE, Page, choose, image
+from tests.tumorapp.pages import TEXT_FILE, Page, choose, hand_over, image, wait_for_result
 
 pytestmark = pytest.mark.browser
 
@@ -71,3 +71,23 @@ class TestResult:
         page.get_by_role("button", name="See every step").click()
         wait_for_steps(page, "head.jpg", "mobilenet-v2")
         assert page.url.endswith("/how")
+        page.get_by_label("Model").select_option("binary-cnn")
+        wait_for_steps(page, "head.jpg", "binary-cnn")  # not of the sample
+        page.go_back()
+        wait_for_result(page, "head.jpg", "mobilenet-v2")
+        page.goto(page.url)  # another visit starts anew
+        assert page.locator(".invitation").is_visible()
+        assert page.evaluate("sessionStorage.length") == 0
+
+    def test_a_table_stays_open_behind_the_steps(self, page: Page, scan: bytes) -> None:
+        hand_over(page, "drop", [("one.jpg", scan), ("two.jpg", scan)])
+        page.locator("#many-note", has_text="All 2 scans are done").wait_for()
+        page.get_by_role("button", name="two.jpg").click()
+        wait_for_result(page, "two.jpg")
+        with page.expect_popup() as opened:
+            page.get_by_role("button", name="See every step").click()
+        steps = opened.value
+        wait_for_steps(steps, "two.jpg", "mobilenet-v2")
+        steps.get_by_label("Model").select_option("binary-cnn")
+        wait_for_steps(steps, "two.jpg", "binary-cnn")
+        assert page.locator("#many-table tbody tr").count() == 2

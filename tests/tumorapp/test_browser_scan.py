@@ -1,5 +1,6 @@
 """One scan in a real browser: samples, all models compared, the crop, the keyboard, print."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -91,6 +92,19 @@ class TestOverTheScan:
         assert page.locator("#heat").is_hidden()
         page.keyboard.press("Alt+h")
         assert page.locator("#heat").is_visible()
+
+
+class TestCopies:
+    def test_a_button_copies(self, page: Page, scan: bytes) -> None:
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        choose(page, scan)
+        page.get_by_role("button", name="JSON", exact=True).click()
+        page.get_by_role("status").get_by_text("Copied.").wait_for()
+        copied = json.loads(page.evaluate("navigator.clipboard.readText()"))
+        assert copied["filename"] == "scan.jpg"
+        page.get_by_role("button", name="curl").click()
+        told = page.evaluate("navigator.clipboard.readText()")
+        assert told.startswith("curl -F image=@scan.jpg -F model=mobilenet-v2 http://127.0.0.1:")
 
 
 class TestPrint:

@@ -9,7 +9,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.cards import VERDICTS
+from training.data.sources import canonical_class
 from tumorapp import create_app
+from tumorapp.pages.many import FOLDERS
 
 Form = Callable[..., dict[str, Any]]
 
@@ -20,6 +22,8 @@ def test_they_are_predicted_as_the_api_does(client: FlaskClient, scan: bytes, fo
     expected = client.post("/api/predict", **sent).get_json()
     assert (answer["model"], answer["version"]) == ("binary-cnn", "1")
     words = [result.pop("words") for result in answer["results"]]
+    pictures = [result.pop("thumbnail") for result in answer["results"]]
+    assert all(picture.startswith("data:image/webp;base64,") for picture in pictures)
     assert answer["results"] == expected["predictions"]
     assert [word["finding"] in {"Tumour", "No tumour found"} for word in words] == [True, True]
     assert words[0]["confidence"].endswith("%")
@@ -95,6 +99,11 @@ def test_what_is_wrong_with_all_of_it_is_a_problem(
     assert response.status_code == status
     assert response.mimetype == "application/problem+json"
     assert response.get_json()["code"] == code
+
+
+def test_folders_are_known_as_in_training() -> None:
+    spelled = {one: name for name, spellings in FOLDERS.items() for one in spellings}
+    assert {one: canonical_class(one) for one in spelled} == spelled
 
 
 def test_it_asks_for_no_key_and_goes_with_the_pages(

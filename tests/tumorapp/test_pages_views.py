@@ -2,11 +2,14 @@
 
 import base64
 import io
+import json
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -17,6 +20,7 @@ from werkzeug.test import TestResponse
 from brainscan.bundle import Intervals
 from tests.cards import GRAPHS, POINTING, VERDICTS, draw_measurement
 from tumorapp import create_app
+from tumorapp.language import wording
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 INTERVALS = Intervals(*4 * ((0.941, 0.9634),))
@@ -127,8 +131,7 @@ class TestForm:
     def test_it_says_what_each_model_is_worth(self, client: FlaskClient) -> None:
         text = Page(client.get("/").text).text
         assert "Glioma, Meningioma, No tumour, Pituitary tumour" in text
-        assert "95.1% (95% interval 94.1% to 96.3%)" in text
-        assert "Protocol grouped: 1,234 scans kept out of training" in text
+        assert "Measured accuracy: 95.1% on 1,234 scans kept out of training" in text
         assert "Measured accuracy: unknown" in text
 
     def test_its_example_names_this_service(self, client: FlaskClient) -> None:
@@ -162,7 +165,7 @@ class TestResult:
         page = Page(response.text)
         shares = [f"{share:.1%}" for share in expected["probabilities"].values()]
         assert re.findall(
-            r"\S+%(?= (?:Meningioma|No tumour|Pituitary tumour|Model))", page.text
+            r"\S+%(?= (?:Meningioma|No tumour|Pituitary tumour|mobilenet-v2))", page.text
         ) == (shares)
         widths = [bar["width"] for bar in page.all("rect") if bar.get("class") == "fill"]
         assert widths == [f"{share * 100:.2f}%" for share in expected["probabilities"].values()]
@@ -174,11 +177,33 @@ class TestResult:
     ) -> None:
         page = Page(send(client, scan, model="binary-cnn").text)
         assert "binary-cnn, version 1" in page.text
-        assert "Measured accuracy 95.1% (95% interval 94.1% to 96.3%)" in page.text
-        assert "Protocol grouped: 1,234 scans" in page.text
-        assert re.search(r"Time \d+ ms on the server", page.text)
+        assert "Measured accuracy: 95.1% on 1,234 scans kept out of training" in page.text
+        assert "/models/binary-cnn/1" in [link["href"] for link in page.all("a")]
+        assert re.search(r"\d+ ms on the server", page.text)
         [chosen] = [option["value"] for option in page.all("option") if "selected" in option]
         assert chosen == "binary-cnn"
+
+    def test_it_can_be_copied_for_programs(
+        self, client: FlaskClient, scan: bytes, form: Callable[..., dict[str, Any]]
+    ) -> None:
+        sent = form(("image", "it's 1;2.jpg", scan), ("model", None, b"binary-cnn"))
+        page = Page(client.post("/", headers={"Accept": "text/html"}, **sent).text)
+        copies = [button["data-copy"] for button in page.all("button") if "data-copy" in button]
+        as_json, as_curl, as_python = copies
+        [expected] = client.post("/api/predict", **sent).get_json()["predictions"]
+        assert json.loads(as_json) == expected
+        words = shlex.split(as_curl)
+        assert words[:3] == ["curl", "-F", 'image=@"it\'s 1;2.jpg"']
+        assert words[3:] == ["-F", "model=binary-cnn", "http://localhost/api/predict"]
+        compile(as_python, "copied.py", "exec")
+        assert 'open("it\'s 1;2.jpg", "rb")' in as_python
+
+    def test_a_kind_is_explained_one_click_away(self, app: Flask) -> None:
+        with app.test_request_context():
+            assert wording.question("glioma") == "What is a glioma?"
+            for label in ("glioma", "meningioma", "pituitary"):
+                assert wording.background(label)
+            assert wording.question("tumor") == wording.background("tumor") == ""
 
     def test_the_heat_map_lies_over_a_scan_of_its_shape(
         self, client: FlaskClient, draw_scan: Callable[..., bytes]
@@ -202,7 +227,7 @@ class TestResult:
     def test_warnings_are_shown(self, client: FlaskClient, scan: bytes) -> None:
         page = Page(send(client, scan, model="plain-ann", heatmap="1").text)
         assert "cannot give a heat map" in page.text
-        assert "Measured accuracy unknown" in page.text
+        assert "Measured accuracy: unknown" in page.text
 
     def test_the_script_gets_the_same_result_and_nothing_else(
         self, client: FlaskClient, scan: bytes
@@ -277,7 +302,7 @@ class TestVerdicts:
         assert f"scan.jpg {headline} {stated.format(**found).strip()}" in page.text
         assert page.text.startswith(f"{headline} · TumorApp")
         assert page.by_id("result")["data-finding"] == headline
-        assert "healthy" not in response.text.lower().replace("healthy brain", "")
+        assert "healthy" not in page.text.lower().replace("healthy brain", "")
 
     @pytest.mark.parametrize("verdict", VERDICTS)
     def test_what_it_marks_lies_over_the_scan(
@@ -303,8 +328,8 @@ class TestVerdicts:
         self, client: FlaskClient, scan: bytes
     ) -> None:
         text = send(client, scan, model="not-recognised").text
-        before, _, after = text.partition("<details")
-        assert "Glioma" not in before[before.index("<article") :]
+        before, _, after = text[text.index("<article") :].partition("<details")
+        assert "Glioma" not in before
         assert "What the model would have said" in after
         assert 'class="top"' not in after
 
@@ -332,7 +357,7 @@ class TestVerdicts:
 class TestPrecision:
     """The card's figures are of its fp16 graph; another may be served."""
 
-    SHOWN = "95.1% (95% interval 94.1% to 96.3%); the served int8 graph: 94.3%"
+    SHOWN = "; the served int8 graph: 94.3%. How was this measured?"
 
     @pytest.mark.parametrize("precision", ["fp16", "int8"])
     def test_the_accuracy_of_the_served_graph_is_told(

@@ -216,6 +216,23 @@ def test_each_verdict(
     assert len(reader.pages[0].images) == pictures
 
 
+@pytest.mark.parametrize("verdict", ["tumor", "no-tumor"])
+def test_no_part_of_the_page_stays_blank(
+    tmp_path: Path, publish_model: Callable[..., Path], form: Form, scan: bytes, verdict: str
+) -> None:
+    publish_model(tmp_path, **VERDICTS[verdict])
+    client = create_app({"MODELS_DIR": tmp_path}).test_client()
+    pdf = client.post("/report", **form(("image", "a.jpg", scan))).data
+    page = PdfReader(io.BytesIO(pdf)).pages[0]
+    heights: list[float] = []
+    page.extract_text(
+        visitor_text=lambda text, matrix, *others: (
+            heights.append(matrix[5]) if text.strip() else None
+        )
+    )
+    assert min(heights) < 0.25 * float(page.mediabox.height)
+
+
 def test_the_region_is_drawn_where_it_is() -> None:
     square = ((0.2, 0.4), (0.6, 0.4), (0.6, 0.8), (0.2, 0.8))
     drawn = draw_lesion(np.full((200, 400), 90, np.uint8), Lesion((0.4, 0.6), (square,), 0.1, 1.0))

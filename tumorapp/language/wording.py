@@ -34,6 +34,32 @@ _MEANINGS = {
     "tumor": mark("This model does not say which kind."),
 }
 
+# For who asks what a kind of tumour is; a question is one text, as languages decline its noun.
+_QUESTIONS = {
+    "glioma": mark("What is a glioma?"),
+    "meningioma": mark("What is a meningioma?"),
+    "pituitary": mark("What is a pituitary tumour?"),
+}
+_BACKGROUNDS = {
+    "glioma": mark(
+        "Gliomas grow within the brain. They range from slow ones (grade 1) to the glioblastoma "
+        "(grade 4), and most malignant brain tumours are gliomas. In MRI their edge is often "
+        "blurred, with swelling around them; a fast one may be a bright ring around a dark core "
+        "after contrast agent."
+    ),
+    "meningioma": mark(
+        "Meningiomas are the most frequent tumours that begin inside the skull. They press on the "
+        "brain from outside, and most grow slowly. In MRI they are often a round, even, sharply "
+        "bounded mass with a broad base on the skull or between the halves of the brain, bright "
+        "after contrast agent."
+    ),
+    "pituitary": mark(
+        "Nearly all are benign adenomas. The gland lies in a hollow of the skull’s base, just "
+        "below the crossing of the optic nerves: a tumour there can change hormones or narrow the "
+        "field of view. In MRI it is a mass in the middle, at the level of the eyes."
+    ),
+}
+
 _DRAWN_AT_RANDOM = mark("drawn at random, with near-copies of training scans among them")
 _KEPT_OUT = mark("kept out of training")
 _PROTOCOLS = {
@@ -169,6 +195,18 @@ def meaning(label: str) -> str:
     return translate(words) if words else ""
 
 
+def question(label: str) -> str:
+    """Ask what a kind of tumour is: "What is a glioma?"; "" for a class without `background`."""
+    words = _QUESTIONS.get(label)
+    return translate(words) if words else ""
+
+
+def background(label: str) -> str:
+    """Tell what a kind of tumour is and looks like, in a few sentences; "" for another class."""
+    words = _BACKGROUNDS.get(label)
+    return translate(words) if words else ""
+
+
 def protocol_meaning(protocol: str) -> str:
     """Describe the scans that a protocol measures on, to follow the word "scans"."""
     return translate(_PROTOCOLS.get(protocol, _KEPT_OUT))
@@ -202,6 +240,7 @@ def int8_accuracy(card: Card, precision: str) -> str:
 FILTERS = (
     answer,
     area,
+    background,
     certainty,
     class_name,
     explanation,
@@ -215,6 +254,7 @@ FILTERS = (
     pointing,
     probability,
     protocol_meaning,
+    question,
     remarks,
     stated_share,
 )

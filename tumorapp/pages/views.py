@@ -20,8 +20,9 @@ from tumorapp.config import ON_OFF, Setting
 from tumorapp.feature import Feature, Menu
 from tumorapp.language import cards, wording
 from tumorapp.language.translation import mark, tell, translate
-from tumorapp.pages import samples
+from tumorapp.pages import copies, samples
 from tumorapp.pages.comparison import compare_models
+from tumorapp.pages.many import FOLDERS
 from tumorapp.pictures import link_picture, link_png, write_points
 from tumorapp.problems import describe, to_problem, wants_page
 from tumorapp.uploads import read_file
@@ -38,7 +39,7 @@ FEATURE = Feature(
     menu=Menu(mark("Predict"), "show_form", 10),
     settings=(Setting("PAGES", "on", ON_OFF),),
 )
-_FILTERS = (*wording.FILTERS, *cards.FILTERS, tell, translate)
+_FILTERS = (*wording.FILTERS, *cards.FILTERS, *copies.FILTERS, tell, translate)
 for _filter in (*_FILTERS, link_picture, link_png, write_points):
     blueprint.add_app_template_filter(_filter)
 
@@ -96,6 +97,8 @@ def _render_page(outcome: _Outcome) -> str:
         chosen=outcome.options.model or catalog.default_name,
         samples=samples.NAMES,
         wants_heatmap=outcome.options.heatmap,
+        folders=FOLDERS,
+        class_names={label: wording.class_name(label) for label in FOLDERS},
         **describe_formats(),
         max_megabytes=current_app.config["MAX_UPLOAD_MB"],
         max_bytes=current_app.config["MAX_CONTENT_LENGTH"] - _FORM_OVERHEAD,

@@ -45,6 +45,7 @@ LONGEST_TEXT = 160
 _MARGIN = 50
 _WIDTH, _HEIGHT = A4[0] - 2 * _MARGIN, A4[1] - 2 * _MARGIN
 _PICTURE, _PICTURE_PIXELS = (_WIDTH - 20) / 2, 800
+_LONE_PICTURE = 350  # one alone takes the room of two
 _NAMES, _SHARES = 112, 50  # the columns before and behind a bar
 _BAR = _WIDTH - _NAMES - _SHARES
 _INK, _QUIET, _ACCENT, _FILL, _TRACK = map(
@@ -78,7 +79,7 @@ def draw_report(report: Report) -> bytes:
     remarks = wording.remarks(found)[:MOST_WARNINGS]
     made = _write(f"{report.made:%Y-%m-%d, %H:%M} UTC", 9, _QUIET, right=True)
     facts = [
-        [_write(name, 8.5, _QUIET), _write(shorten(value, LONGEST_TEXT), 8.5)]
+        [_write(name, 9, _QUIET), _write(shorten(value, LONGEST_TEXT), 9)]
         for name, value in _list_facts(report)
     ]
     parts = [
@@ -179,18 +180,19 @@ def _draw_pictures(found: Examination) -> Table:
     left, top, right, bottom = (round(place * scale) for place in found.scan.box)
     outlined = np.repeat(small[..., np.newaxis], 3, axis=2)
     cv2.rectangle(outlined, (left, top), (right - 1, bottom - 1), _CROP, 1)
-    whole = _draw_picture(outlined, translate("The scan, and the part that the model saw"))
-    shown = [whole]
+    title = translate("The scan, and the part that the model saw")
     if found.lesion:
         share = wording.area(found.lesion.area)
         caption = translate("The model marks this region: %(share)s of the head", share=share)
-        shown.append(_draw_picture(draw_lesion(small, found.lesion), caption))
+        marked = draw_lesion(small, found.lesion)
     elif found.heatmap:
         caption = translate("Where the model looked: the warmer, the more it counted")
-        shown.append(_draw_picture(lay_over(small, found.heatmap), caption))
-    elif reason := wording.missing_map(found):
-        whole.append(_write(reason, 8.5, _QUIET))
-    return _lay_out([[*shown, []][:2]], (_PICTURE + 20, _PICTURE))
+        marked = lay_over(small, found.heatmap)
+    else:
+        whole = _draw_picture(outlined, f"{title}. {wording.missing_map(found)}", _LONE_PICTURE)
+        return _lay_out([[whole]], (_WIDTH,))
+    whole, other = _draw_picture(outlined, title), _draw_picture(marked, caption)
+    return _lay_out([[whole, other]], (_PICTURE + 20, _PICTURE))
 
 
 def draw_lesion(grey: NDArray[np.uint8], lesion: Lesion) -> NDArray[np.uint8]:
@@ -217,10 +219,10 @@ def draw_lesion(grey: NDArray[np.uint8], lesion: Lesion) -> NDArray[np.uint8]:
     return picture
 
 
-def _draw_picture(pixels: NDArray[np.uint8], caption: str) -> list[Any]:
+def _draw_picture(pixels: NDArray[np.uint8], caption: str, side: float = _PICTURE) -> list[Any]:
     """Draw a picture, uint8, shape (height, width, 3) in BGR, with a line below it."""
     jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
-    image = Image(io.BytesIO(jpeg), _PICTURE, _PICTURE, kind="proportional", hAlign="LEFT")
+    image = Image(io.BytesIO(jpeg), side, side, kind="proportional", hAlign="LEFT")
     return [image, _write(caption, 8.5, _QUIET)]
 
 
