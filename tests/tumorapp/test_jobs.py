@@ -130,7 +130,7 @@ def test_a_form_of_many_images_for_a_named_model(
         ("model", None, b"binary-cnn"),
         *(("image", f"{index}.png", data) for index, data in enumerate(scans[:5])),
         *((name, f"{n}.png", scans[n]) for n, name in ((5, "image[]"), (6, "file"))),
-        ("image", "large.png", draw_scan("PNG", width=400, height=400)),
+        ("file", "large.png", draw_scan("PNG", width=400, height=400)),
         ("image", "", b""),
     )
     job = accept(client.post("/api/jobs", **sent))
