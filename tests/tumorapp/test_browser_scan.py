@@ -72,7 +72,10 @@ class TestComparison:
 
 
 class TestOverTheScan:
-    def test_the_crop_lies_around_the_head(self, page: Page, draw_scan: Draw) -> None:
+    def test_the_crop_lies_around_the_head(
+        self, open_page: Callable[..., Page], draw_scan: Draw
+    ) -> None:
+        page = open_page(viewport={"width": 1280, "height": 900})  # the stage is square then
         choose(page, draw_scan("PNG", width=200, height=200))
         stage = page.locator("#stage").bounding_box()
         crop = page.locator("#crop rect").bounding_box()
