@@ -41,7 +41,7 @@ SAME = re.compile(
     r"TumorApp( [\d.]+)?|.* · TumorApp|API|ROC( AUC)?|F1|SHA-256|[\da-f]{64}|Manifest, SHA-256"
     r"|binary-cnn|mobilenet-v2|resnet18|ann-\d+-nodes-0-dense"
     r"|nickparvar.*|sartaj|axial|fp16|CPU.*|Parameter|float32|python [\d.]+|abc123|Version 1\."
-    r"|Tumor|Alt|H"
+    r"|Tumor|Alt|H|Zoom|JSON|curl|Python"
     r"|[\w.-]+\.\w+"
 )
 
