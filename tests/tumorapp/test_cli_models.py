@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +44,16 @@ def test_a_pretrained_one_and_two_documents(app: Flask) -> None:
 def test_a_binary_one_is_built_for_two_classes(app: Flask) -> None:
     [_, row] = run(app, "architectures", "binary-*").stdout.splitlines()
     assert row.startswith("binary-cnn")
+
+
+def test_architectures_are_listed_without_a_training_framework() -> None:
+    code = (
+        "import sys; from tumorapp import create_app; "
+        "create_app().test_cli_runner().invoke(args=['models', 'architectures']); "
+        "create_app().test_cli_runner().invoke(args=['study', '--list']); "
+        "sys.exit('keras' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_pattern_that_matches_nothing_lists_the_known_names(app: Flask) -> None:
