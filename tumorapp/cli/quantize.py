@@ -8,6 +8,7 @@ from flask.cli import with_appcontext
 
 from brainscan.bundle import read_bundle, survey_bundles
 from tumorapp.cli.installed import describe_change, find_active
+from tumorapp.cli.own_classes import own_classes_options
 
 
 @click.command(
@@ -28,8 +29,14 @@ Examples:
     help="As in the command that trained it, which its card holds.",
 )
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="As in that command.")
+@own_classes_options
 @with_appcontext
-def quantize_command(name: str, data: tuple[Path, ...], exclude: tuple[str, ...]) -> None:
+def quantize_command(
+    name: str,
+    data: tuple[Path, ...],
+    exclude: tuple[str, ...],
+    tumor_free: str | None,  # noqa: ARG001  the decorator acts on it
+) -> None:
     """Give the version of model NAME that is served an int8 graph, and publish both as a new one.
 
     The graph is made with scans of the training part. It is published only where, on the validation
