@@ -32,6 +32,7 @@ run: $(serve)/installed ## serve the page and the API; HOST= and PORT= choose th
 	@exec env HOST='$(HOST)' PORT='$(PORT)' $(serve)/bin/python -m gunicorn --config gunicorn.conf.py $(ARGS) wsgi:app
 
 dev: $(dev)/installed ## build .venv/dev, which has every command of flask, TensorFlow and the tests
+	@echo '$(dev) is ready. Next: . $(dev)/bin/activate, then flask --help lists the commands; or make test.'
 
 test: $(dev)/installed ## run the tests; ARGS= goes to pytest
 	@$(dev)/bin/python -m pytest -n auto --dist worksteal $(ARGS)
@@ -78,12 +79,14 @@ clean: ## remove the environments and every cache; data, runs and bundles stay
 # An environment whose Python has been removed or replaced is made again.
 $(shell for stamp in .venv/*/installed; do test -x "$${stamp%installed}bin/python" || rm -f "$$stamp"; done)
 
+$(dev)/installed: downloads = It downloads about 3.3 GB, most of it TensorFlow.
+
 # The stamp is written last, so an interrupted installation is done again by the next call.
 $(serve)/installed: requirements-serve.txt
 $(dev)/installed: requirements-dev.txt
 .venv/%/installed:
 	@$(check_python)
-	@echo "Installing $< into $(@D) (once; it is reused until that file changes) …"
+	@echo "Installing $< into $(@D) (once; it is reused until that file changes).$(if $(downloads), $(downloads))"
 	@$(PYTHON) -m venv --clear $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@

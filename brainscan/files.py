@@ -93,11 +93,18 @@ def staging_folder(target: Path, prefix: str) -> Iterator[Path]:
     """Make a hidden folder next to `target` to fill before `move_into_place`.
 
     What is still in it at the end is deleted; what a killed process left, `sweep` deletes.
+
+    Raises:
+        OSError: the folder cannot be made. What `shutil.copytree` raises is told in one sentence,
+            as the paths in its list are gone by then.
     """
     staging = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
     try:
         staging.chmod(0o755)
         yield staging
+    except shutil.Error as error:
+        reasons = dict.fromkeys(reason.partition(": '")[0] for _, _, reason in error.args[0])
+        raise OSError("; ".join(reasons)) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

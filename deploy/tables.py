@@ -1,14 +1,24 @@
-"""Writes the README's table of measured models from the committed cards.
+"""Writes the tables that derive from something else.
 
-Run `python -m deploy.tables` after publishing a model or running the study.
+Run `python -m deploy.tables` after publishing a model or running the study, which give the README's
+table of measured models, and after changing an architecture: `flask models architectures` lists
+them without building them.
 """
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 from brainscan.bundle import Card, Measurement, installed_versions, read_bundle
 from brainscan.bundle.study import REPORT_FOLDER, read_study
 from brainscan.files import write_text
+from training.models import architectures
+from training.models.registry import (
+    LISTING,
+    Listed,
+    build_without_weights,
+    describe_architecture,
+)
 
 ROOT = Path(__file__).parents[1]
 _START, _END = "<!-- MODELS TABLE: python -m deploy.tables -->\n", "<!-- END -->\n"
@@ -25,12 +35,20 @@ _TITLES = (
 
 
 def main() -> None:
-    """Write the table into the README."""
+    """Write the table into the README, and the list of architectures."""
     readme = ROOT / "README.md"
     before, _, rest = readme.read_text(encoding="utf-8").partition(_START)
     _, _, after = rest.partition(_END)
     write_text(readme, before + _START + draw_table() + _END + after)
     print(f"Written: {readme}")
+    with LISTING.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(Listed._fields)
+        table.writerows(
+            describe_architecture(one, build_without_weights(one, one.size))
+            for one in architectures().values()
+        )
+    print(f"Written: {LISTING}")
 
 
 def draw_table() -> str:

@@ -90,6 +90,13 @@ class TestMakefile:
         chosen = make("-n", "run", "HOST=0.0.0.0", "PORT=9000", cwd=folder)
         assert "HOST='0.0.0.0' PORT='9000'" in chosen.stdout
 
+    def test_dev_says_how_much_it_downloads_and_what_to_do_next(self, folder: Path) -> None:
+        (folder / "requirements-dev.txt").touch()
+        told = make("-n", "dev", cwd=folder).stdout
+        assert "It downloads about 3.3 GB" in told
+        assert "Next: . .venv/dev/bin/activate, then flask --help" in told
+        assert "GB" not in make("-n", "run", cwd=folder).stdout
+
     def test_the_host_of_the_environment_is_not_taken(self, folder: Path) -> None:
         command = ["env", "HOST=workstation", "make", "-n", "run"]
         result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)

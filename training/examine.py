@@ -3,11 +3,13 @@
 folders → Answers → Evaluation → report
 """
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from tqdm import tqdm
 
@@ -155,8 +157,8 @@ def choose_task(card: Card, labels: Iterable[str]) -> tuple[Task, dict[str, int]
     if unknown := sorted(found - numbers.keys()):
         raise DataError(
             f"{card.name} does not know the classes {', '.join(unknown)}. It tells apart: "
-            f"{', '.join(card.classes)}. Rename the folders to these, or leave them out with "
-            "--exclude."
+            f"{', '.join(card.classes)}. Say which of these they are, such as --class "
+            f"{shlex.quote(unknown[0])}={card.classes[0]}, or leave them out with --exclude."
         )
     return task, numbers
 
@@ -226,6 +228,29 @@ def evaluate_answers(
         ),
         skipped=tuple(skipped),
     )
+
+
+def find_better_order(card: Card, evaluation: Evaluation) -> tuple[tuple[str, ...], float] | None:
+    """Give the order of the classes in which a model would be right more often, if there is one.
+
+    Args:
+        card: the model's.
+        evaluation: of that model.
+
+    Returns:
+        The names in that order, and the share of right answers; None also where the folders do not
+        tell all its classes apart.
+    """
+    measured = evaluation.card.measurement
+    if measured is None or evaluation.card.classes != card.classes:
+        return None
+    counts = np.array(measured.confusion)
+    classes, answers = linear_sum_assignment(counts, maximize=True)
+    fitting = counts[classes, answers].sum()
+    if fitting <= counts.trace():
+        return None
+    order = tuple(card.classes[row] for row in classes[np.argsort(answers)])
+    return order, float(fitting / counts.sum())
 
 
 def _find_copies(

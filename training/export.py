@@ -31,8 +31,22 @@ def export_graph(model: Path, folder: Path) -> str | None:
     Raises:
         ExportError: the conversion failed.
     """
+    told = run_apart("training.export", model.resolve(), folder.resolve())
+    layer: str | None = json.loads(told.splitlines()[-1])["feature_layer"]
+    return layer
+
+
+def run_apart(module: str, *arguments: object) -> str:
+    """Run a module in a process of its own, in which Keras is on TensorFlow and on the processor.
+
+    Returns:
+        What it has printed.
+
+    Raises:
+        ExportError: it failed; the message ends in the last line of its standard error.
+    """
     done = subprocess.run(
-        [sys.executable, "-m", "training.export", str(model.resolve()), str(folder.resolve())],
+        [sys.executable, "-m", module, *map(str, arguments)],
         env={
             **os.environ,
             "KERAS_BACKEND": "tensorflow",
@@ -46,11 +60,10 @@ def export_graph(model: Path, folder: Path) -> str | None:
     )
     if done.returncode != 0:
         reason = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
-        error = ExportError(f"The model could not be converted for serving: {reason}")
+        error = ExportError(f"The model could not be converted: {reason}")
         error.add_note(done.stderr)  # shown with a traceback, not to who runs a command
         raise error
-    layer: str | None = json.loads(done.stdout.splitlines()[-1])["feature_layer"]
-    return layer
+    return done.stdout
 
 
 def convert(model: Path, folder: Path) -> str | None:

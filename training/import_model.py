@@ -2,9 +2,11 @@
 
 import datetime
 import hashlib
+import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import keras
@@ -19,11 +21,21 @@ from brainscan.scan import ScanSpecification
 from training.compress import round_weights
 from training.data.sources import canonical_class
 from training.export import ExportError
+from training.models.blocks import SCALINGS
 from training.models.copies import call_copies
 from training.publish import publish
 
-# What each range of pixels is made with, as arguments of a Rescaling layer.
-SCALES = {"0..255": (1.0, 0.0), "0..1": (1 / 255, 0.0), "-1..1": (1 / 127.5, -1.0)}
+# What pixels of 0 to 255 are scaled by, as arguments of a Rescaling layer.
+SCALES: dict[str, dict[str, Any]] = {
+    "0..255": {"scale": 1.0, "offset": 0.0},
+    "0..1": {"scale": 1 / 255, "offset": 0.0},
+    "-1..1": SCALINGS["-1 to 1"],
+    "imagenet": SCALINGS["torch"],
+    "bgr-means": SCALINGS["caffe"],
+}
+_OF_COLOURS = ("imagenet", "bgr-means")
+# How a file starts → the ending by which Keras knows its format.
+_ENDINGS = {b"\x89HDF\r\n\x1a\n": ".h5", b"PK\x03\x04": ".keras"}
 _CLOSE = 0.01
 _SMALLEST = 1e-7
 
@@ -42,7 +54,8 @@ class ImportRequest:
         file: a whole Keras model, `.keras` or `.h5`.
         name: of the model here.
         classes: in the order of its outputs; one sigmoid neuron's class for 0, then that for 1.
-        scale: the range of pixels it was trained on, a key of `SCALES`.
+        scale: how the pixels it was trained on were scaled, a key of `SCALES`: their range; 0 to 1
+            less ImageNet's mean, by its deviation; or 0 to 255 less its means, blue first.
         models: the folder of all bundles.
         size: width and height of its input; needed only where its file leaves them open.
         tumor_free: the class that is not a tumour, where its name does not tell.
@@ -74,6 +87,10 @@ def import_model(request: ImportRequest) -> Path:
     classes = name_classes(request.classes, request.tumor_free)
     theirs = load_safely(request.file)
     size = _find_size(theirs, request.size)
+    if request.scale in _OF_COLOURS and theirs.input_shape[3] != 3:
+        raise ImportModelError(
+            f"Its input has one channel, and --scale {request.scale} is for three: choose another."
+        )
     _check_outputs(theirs, classes)
     pictures = _draw_pictures(size)
     expected = _ask(theirs, pictures, request)
@@ -101,15 +118,25 @@ def load_safely(file: Path) -> keras.Model:
     Raises:
         ImportModelError: the file is not such a model, or holds code.
     """
-    try:
-        model = keras.saving.load_model(file, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, zipfile.BadZipFile) as error:
-        # Keras goes on with how to run the code all the same.
-        reason = " ".join(str(error).split()).partition(" If you trust")[0]
-        raise ImportModelError(
-            f"Keras cannot load {file.name}: {reason or type(error).__name__} Accepted: a whole "
-            "model of Keras's own layers, saved as .keras, .h5 or .hdf5."
-        ) from error
+    with file.open("rb") as opened:
+        start = opened.read(8)
+    ending = next((one for magic, one in _ENDINGS.items() if start.startswith(magic)), file.suffix)
+    with tempfile.TemporaryDirectory(prefix="tumorapp-") as folder:
+        link = Path(folder, f"{file.stem}{ending}")
+        link.symlink_to(file.resolve())
+        try:
+            model = keras.saving.load_model(link, compile=False, safe_mode=True)
+        except (
+            *(OSError, ValueError, TypeError, KeyError, AttributeError),
+            zipfile.BadZipFile,
+        ) as error:
+            # Keras goes on with how to run the code all the same.
+            reason = " ".join(str(error).split()).partition(" If you trust")[0]
+            reason = reason.replace(f"{folder}/", "") or type(error).__name__
+            raise ImportModelError(
+                f"Keras cannot load {file.name}: {reason} Accepted: a whole model of Keras's own "
+                "layers, saved as .keras or HDF5."
+            ) from error
     if isinstance(model, keras.Sequential) and model.built:
         model = keras.Model(model.inputs[0], model.outputs[0])
     if not hasattr(model, "inputs") or len(model.inputs) != 1 or len(model.outputs) != 1:
@@ -163,8 +190,9 @@ def _ask(
     model: keras.Model, pictures: NDArray[np.uint8], request: ImportRequest
 ) -> NDArray[np.float32]:
     """Give the model's probabilities for pictures as it was trained on them."""
-    factor, offset = SCALES[request.scale]
-    pixels = np.repeat(pictures.astype(np.float32) * factor + offset, model.input_shape[3], axis=3)
+    scaling = SCALES[request.scale]
+    colours = np.repeat(pictures.astype(np.float32), model.input_shape[3], axis=3)
+    pixels = colours * np.float32(scaling["scale"]) + np.float32(scaling["offset"])
     answers = np.asarray(model.predict(pixels, verbose=0), np.float32)
     one = answers.shape[1] == 1
     if request.logits:
@@ -184,11 +212,13 @@ def _wrap(theirs: keras.Model, size: int, request: ImportRequest) -> keras.Model
     scans = layers.Input((size, size, 1))
     x = layers.Concatenate()([scans, scans, scans]) if theirs.input_shape[3] == 3 else scans
     if request.scale != "0..255":
-        x = layers.Rescaling(*SCALES[request.scale])(x)
-    x = call_copies(theirs, x, "float32")
+        x = layers.Rescaling(**SCALES[request.scale])(x)
+    x = theirs(x)
     if request.logits:
         x = layers.Activation("sigmoid" if theirs.output_shape[1] == 1 else "softmax")(x)
-    return keras.Model(scans, x)
+    # Copied all at once: theirs may bear the names that Keras gives to ours.
+    flat = layers.Input((size, size, 1))
+    return keras.Model(flat, call_copies(keras.Model(scans, x), flat, "float32"))
 
 
 def _seal(model: keras.Model) -> keras.Model:

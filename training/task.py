@@ -4,6 +4,7 @@ There are three cases: several classes, with a softmax over them; healthy agains
 sigmoid neuron; and several classes where further scans show a tumour whose kind is not named.
 """
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,8 @@ class Task:
             for name in sorted(found.difference(CANONICAL_CLASSES)):
                 raise DataError(
                     f"Cannot tell whether the class {name!r} is healthy or a tumour. Known: "
-                    f"{', '.join(CANONICAL_CLASSES)}. Rename its folder to one of these."
+                    f"{', '.join(CANONICAL_CLASSES)}. Say which it is, such as --class "
+                    f"{shlex.quote(name)}=tumor or --tumor-free {shlex.quote(name)}."
                 )
             return cls(BINARY_CLASSES, binary=True)
         unnamed = _ANY_TUMOR in found and bool(found & KINDS)

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shutil
@@ -299,6 +300,24 @@ class TestPublishing:
         assert done.returncode == 1
         assert "mobilenet-v2 could not be published into" in done.stderr
         assert "The installed versions are unchanged; make room" in done.stderr
+        assert_the_old_one_serves(root)
+
+    def test_a_copy_that_fails_is_told_without_passing_paths(
+        self, root: Path, tmp_path: Path, make_card: MakeCard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(source: str, target: str) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), source, None, target)
+
+        (tmp_path / "made").mkdir()
+        for name in ("one", "two"):
+            (tmp_path / "made" / name).touch()
+
+        def copy(folder: Path, card: Card) -> None:
+            shutil.copytree(tmp_path / "made", folder, copy_function=fail, dirs_exist_ok=True)
+
+        with pytest.raises(PublishError) as raised:
+            publish_bundle(root, make_card(), copy)
+        assert f"into {root}: [Errno 28] No space left on device. The inst" in str(raised.value)
         assert_the_old_one_serves(root)
 
     def test_killed_while_publishing(self, root: Path) -> None:

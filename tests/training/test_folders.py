@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from training.data.folders import find_scans, read_tree
-from training.data.sources import DataError
+from training.data.sources import DataError, own_classes
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
 
@@ -170,3 +170,13 @@ def test_the_real_sets() -> None:
     }
     assert counts == {"nickparvar": 5843, "sartaj": 2659, "preetviradiya": 3998}
     assert {scan.part for scan in find_scans(SHARED / "sartaj")} == {"train", "test"}
+
+
+def test_own_names_leave_other_folders_their_own(tmp_path: Path) -> None:
+    root = draw(tmp_path, "Gliom/1.png", "Meningeom/1.png", "gesund/1.png")
+    assert [one[1] for one in listed(root)] == ["Gliom", "Meningeom", "gesund"]
+    with own_classes({"Gliom": "glioma", "gesund": "notumor"}):
+        assert [one[1] for one in listed(root)] == ["glioma", "Meningeom", "notumor"]
+    with own_classes({"Gliom": "glioma"}):
+        draw(root, "no/1.png")  # known in any case, so that others are not classes
+        assert [one[1] for one in listed(root)] == ["glioma", "notumor"]

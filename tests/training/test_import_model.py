@@ -13,8 +13,11 @@ from keras import layers
 from brainscan.bundle import read_bundle
 from tests.training.conftest import run_graph
 from training.import_model import (
+    SCALES,
     ImportModelError,
     ImportRequest,
+    _ask,
+    _wrap,
     import_model,
     load_safely,
     name_classes,
@@ -175,6 +178,42 @@ def test_layers_that_are_not_keras_own_are_refused(tmp_path: Path) -> None:
         load_safely(file)
 
 
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.parametrize("name", ["m.H5", "m.hdf", "m.model", "m"])
+def test_hdf5_is_read_under_any_ending(tmp_path: Path, name: str) -> None:
+    file = save(build_sigmoid(), tmp_path / "m.h5").rename(tmp_path / name)
+    assert load_safely(file).input_shape == (None, 32, 32, 1)
+
+
+def build_own() -> keras.Model:
+    """A network with the names that Keras gives to the layers around it."""
+    scans = layers.Input((32, 32, 3))
+    x = layers.Rescaling(1 / 255, name="rescaling")(scans)
+    x = layers.Concatenate(name="concatenate")([x, x])
+    x = layers.GlobalAveragePooling2D()(layers.Activation("relu", name="activation")(x))
+    return keras.Model(scans, layers.Dense(2)(x))
+
+
+@pytest.mark.parametrize("scale", list(SCALES))
+def test_its_layers_may_be_named_as_those_around_it(tmp_path: Path, scale: str) -> None:
+    keras.utils.clear_session()
+    model = build_own()
+    asked = request(tmp_path / "m.keras", scale=scale, logits=True)
+    scans = np.random.default_rng(2).integers(0, 256, (2, 32, 32, 1), np.uint8)
+    found = _wrap(model, 32, asked).predict(scans, verbose=0)
+    np.testing.assert_allclose(found, _ask(model, scans, asked), atol=1e-6)
+
+
+def test_scales_of_colours_are_those_of_keras() -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (1, 4, 4, 3)).astype(np.float32)
+    for scale, mode in (("imagenet", "torch"), ("bgr-means", "caffe"), ("-1..1", "tf")):
+        # A scan's channels are equal, so their order does not matter.
+        grey = colours[..., :1].repeat(3, axis=-1)
+        found = np.asarray(layers.Rescaling(**SCALES[scale])(grey))
+        expected = keras.applications.imagenet_utils.preprocess_input(grey.copy(), mode=mode)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_weights_alone_are_refused(tmp_path: Path) -> None:
     build_sigmoid().save_weights(tmp_path / "m.weights.h5")
     with pytest.raises(ImportModelError, match=r"No model config found .* Accepted: a whole model"):
@@ -193,7 +232,7 @@ def test_other_files_are_refused(tmp_path: Path, name: str, data: bytes) -> None
 
 def test_a_pickle_by_its_own_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.pkl").write_bytes(pickle.dumps(1))
-    with pytest.raises(ImportModelError, match=r"saved as .keras, .h5 or .hdf5"):
+    with pytest.raises(ImportModelError, match=r"saved as .keras or HDF5"):
         load_safely(tmp_path / "m.pkl")
 
 
@@ -214,6 +253,7 @@ def test_a_configuration_that_makes_no_sense(tmp_path: Path) -> None:
         (build_odd, {"size": 64}, "the size asked for is 64"),
         (build_odd, {"classes": ("yes", "tumor")}, "different classes .* tumor, tumor"),
         (build_odd, {"tumor_free": "none"}, "'none' is not one of the classes no, yes"),
+        (build_odd, {"scale": "imagenet"}, "has one channel, and --scale imagenet is for three"),
         (build_odd, {"name": "My Model"}, "No card can be made .*name"),
     ],
 )

@@ -13,7 +13,14 @@ import training.models
 from brainscan.engine.gradcam import find_feature_layer
 from training.compress import round_weights
 from training.frozen import build_head
-from training.models import WeightsError, architecture, architectures, registry
+from training.models import (
+    WeightsError,
+    architecture,
+    architectures,
+    list_architectures,
+    registry,
+)
+from training.models.registry import build_without_weights, describe_architecture
 
 NODES = [f"{nodes}-nodes-{hidden}-dense" for nodes in (32, 64, 128) for hidden in (0, 1, 2)]
 # Each model's width of output beside it: a new family adds its line here.
@@ -58,20 +65,13 @@ def build(name: str, weights: str | None = None) -> keras.Model:
     return architecture(name).build(SIZES.get(name, SIZE), OUTPUTS[name], weights)
 
 
-def build_without_weights(name: str) -> keras.Model:
-    """Build one of any size in no time: the weights of the largest take a gigabyte to make."""
-    with keras.StatelessScope(initialize_variables=False):
-        model = build(name)
-    keras.utils.clear_session(free_memory=False)  # else Keras makes them with the next network's
-    return model
-
-
 def list_kinds(model: keras.Model) -> list[type[keras.Layer]]:
     return [type(layer) for layer in model.layers]
 
 
 def test_every_architecture_is_tested() -> None:
     assert list(architectures()) == sorted(OUTPUTS)
+    assert [one.name for one in list_architectures()] == sorted(OUTPUTS)
 
 
 @pytest.fixture(scope="module", params=OUTPUTS)
@@ -81,14 +81,15 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def model(name: str) -> keras.Model:
-    return build_without_weights(name)
+    entry = architecture(name)
+    return build_without_weights(entry, entry.size)
 
 
 class TestContract:
     """What `Architecture` promises to the rest of the code, for every name."""
 
     def test_takes_scans_and_gives_probabilities(self, name: str, model: keras.Model) -> None:
-        size = SIZES.get(name, SIZE)
+        size = architecture(name).size
         assert model.input_shape == (None, size, size, 1)
         assert model.input.name == "scans"
         if architecture(name).lesion:
@@ -147,8 +148,11 @@ class TestContract:
         assert head.output_shape == model.output_shape
         assert list_kinds(head)[1:] == [layers.Dropout, layers.Dense]
 
-    def test_is_described(self, name: str) -> None:
+    def test_is_described(self, name: str, model: keras.Model) -> None:
         entry = architecture(name)
+        # `python -m deploy.tables` writes the list.
+        [listed] = [one for one in list_architectures() if one.name == name]
+        assert listed == describe_architecture(entry, model)
         assert entry.name == name
         assert entry.summary
         assert entry.document
@@ -264,7 +268,7 @@ class TestTransfer:
     def test_scans_are_scaled_as_each_backbone_expects(
         self, name: str, expected: Callable[[Any], Any]
     ) -> None:
-        model = build_without_weights(name)
+        model = build_without_weights(architecture(name), SIZES.get(name, SIZE))
         scaling = [
             layer
             for layer in model.layers

@@ -1,6 +1,13 @@
 import pytest
 
-from training.data.sources import CANONICAL_CLASSES, SOURCES, canonical_class
+from training.data.sources import (
+    CANONICAL_CLASSES,
+    SOURCES,
+    DataError,
+    canonical_class,
+    check_own_classes,
+    own_classes,
+)
 
 SPELLINGS = {
     "notumor": (
@@ -50,3 +57,23 @@ def test_every_source_is_complete(name: str) -> None:
     assert source.citation
     assert source.handle in source.url
     assert set(source.classes) <= set(CANONICAL_CLASSES)
+
+
+def test_own_names_are_known_meanwhile() -> None:
+    with own_classes({"Gliom": "Glioma Tumour", "kein Tumor": "notumor", "grade 2": "astro"}):
+        assert [canonical_class(one) for one in ("GLIOM", "Kein_Tumor", "Grade-2", "no")] == [
+            "glioma",
+            "notumor",
+            "astro",
+            "notumor",
+        ]
+        check_own_classes()
+    assert canonical_class("Gliom") is None
+
+
+def test_an_own_name_that_nothing_bears_is_refused() -> None:
+    with own_classes({"Gliom": "glioma", "gesundd": "notumor"}):
+        canonical_class("Gliom")
+        canonical_class("gesund")
+        with pytest.raises(DataError, match=r"is called gesundd\. Found: gesund, gliom\."):
+            check_own_classes()

@@ -183,3 +183,16 @@ def test_it_needs_no_training_framework() -> None:
         "import training.examine, training.report, training.data.cache, training.data.dataset\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
+
+
+def test_folders_with_names_of_their_own(run: Run, grow: Callable[..., Path]) -> None:
+    root = grow("klinik", Gliom=3, gesund=2)
+    told = ("--class", "Gliom=glioma", "--tumor-free", "gesund")
+    assert "| glioma |" in run("--model", "lesion-net", root, *told).stdout
+    without = run("--model", "lesion-net", root)
+    assert without.exit_code == 1
+    assert "such as --class Gliom=glioma" in without.output
+    for option in ("Gliom", "=glioma", "a=b=c"):
+        assert "is not a folder and its class" in run(root, "--class", option).output
+    slip = run("--model", "lesion-net", root, "--class", "Glioom=glioma")
+    assert "No folder or class is called glioom. Found: gesund, gliom." in slip.output

@@ -2,12 +2,17 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
 from click.testing import Result
 from flask import Flask
+from PIL import Image
 
 from brainscan.bundle import Card, installed_versions
 from brainscan.bundle.manifest import write_manifest
@@ -42,6 +47,16 @@ def test_a_pretrained_one_and_two_documents(app: Flask) -> None:
 def test_a_binary_one_is_built_for_two_classes(app: Flask) -> None:
     [_, row] = run(app, "architectures", "binary-*").stdout.splitlines()
     assert row.startswith("binary-cnn")
+
+
+def test_architectures_are_listed_without_a_training_framework() -> None:
+    code = (
+        "import sys; from tumorapp import create_app; "
+        "create_app().test_cli_runner().invoke(args=['models', 'architectures']); "
+        "create_app().test_cli_runner().invoke(args=['study', '--list']); "
+        "sys.exit('keras' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_pattern_that_matches_nothing_lists_the_known_names(app: Flask) -> None:
@@ -234,3 +249,38 @@ def test_who_publishes_hears_what_is_served_now_and_how_to_go_back(
     told = describe_change(publish_model(models_dir, "cnn"))
     assert told.startswith("Version 1 is served as before, because it was chosen.")
     assert told.endswith("flask models activate cnn 4")
+
+
+@pytest.mark.slow
+def test_an_import_measured_on_labelled_scans_shows_swapped_classes(
+    tmp_path: Path,
+) -> None:
+    """A network that tells dark pictures from bright ones, imported the wrong way round."""
+    net = keras.Sequential(
+        [
+            keras.layers.Input((32, 32, 1)),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(1, "sigmoid"),
+        ]
+    )
+    net.layers[-1].set_weights([np.array([[100.0]]), np.array([-20.0])])
+    net.save(tmp_path / "net.keras")
+    random = np.random.default_rng(0)
+    inside = np.hypot(*np.meshgrid(*[np.linspace(-1, 1, 64)] * 2)) < 0.75
+    for folder, grey in (("gesund", 60), ("Gliom", 200)):
+        (tmp_path / "scans" / folder).mkdir(parents=True)
+        for number in range(4):
+            picture = np.where(inside, random.normal(grey, 15, (64, 64)), 2).astype(np.uint8)
+            Image.fromarray(picture).save(tmp_path / "scans" / folder / f"{number}.png")
+    options = ("--name", "net", "--scale", "0..1", "--data", str(tmp_path / "scans"))
+    known = ("--tumor-free", "gesund", "--class", "Gliom=glioma")
+    app = create_app({"MODELS_DIR": tmp_path / "models"})
+    file = str(tmp_path / "net.keras")
+    swapped = run(app, "import", file, "--classes", "Gliom,gesund", *options, *known)
+    assert swapped.exit_code == 0, swapped.output
+    assert "On 8 scans of these folders: accuracy 0.0000" in swapped.stdout
+    assert "In the order --classes notumor,glioma it would be right on 1.0000" in swapped.stdout
+    assert "flask models remove net 1" in swapped.stdout
+    right = run(app, "import", file, "--classes", "gesund,Gliom", *options, *known)
+    assert "accuracy 1.0000" in right.stdout
+    assert "In the order" not in right.stdout

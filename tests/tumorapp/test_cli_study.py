@@ -52,13 +52,35 @@ def data(tmp_path: Path) -> Path:
 def test_help_has_examples(run: Run) -> None:
     result = run("study", "--help")
     assert result.exit_code == 0
-    assert "Examples:\n    flask study 000 --budget quick" in result.output
+    assert "Examples:\n    flask study --list\n    flask study 000 --budget quick" in result.output
     for option in ("--data", "--budget", "--only", "--protocol", "--weights", "--tables-only"):
         assert option in result.output
 
 
 def test_the_choices_on_offer_are_those_there_are() -> None:
     assert (*DOCUMENTS, "all") == STUDIES
+
+
+def test_its_rows_are_listed_with_what_was_measured(run: Run, tmp_path: Path) -> None:
+    card = draw_up_card(ANN)
+    kept = replace(RESULT, id="one", document="000", card=card)
+    keep_result(tmp_path / "study", kept)
+    result = run("study", "000", "--only", "ann-*", "--list")
+    assert result.exit_code == 0, result.output
+    header, first, *others = result.stdout.splitlines()
+    assert header.split() == ["row", "name", "published", "measured", "here"]
+    assert first.split()[0] == f"000-{ANN}"
+    measured = kept.measurement
+    assert f"0.7600  {measured.accuracy:.4f} (quick, {measured.protocol})" in first
+    assert len(others) == 8
+    assert len(run("study", "--list").stdout.splitlines()) > 60
+    assert run("study", "--list", "--only", "nothing").exit_code == 1
+
+
+def test_a_document_is_asked_for(run: Run) -> None:
+    result = run("study")
+    assert result.exit_code == 2
+    assert "Missing argument 'DOCUMENT'. Choose from 000, 001" in result.stderr
 
 
 @pytest.mark.slow

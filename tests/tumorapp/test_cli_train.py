@@ -17,6 +17,7 @@ import pytest
 from click.testing import Result
 
 from brainscan.bundle import installed_versions, read_bundle
+from training.data.dataset import read_trees, set_task
 from training.models import architecture
 from tumorapp import create_app
 
@@ -354,3 +355,28 @@ def wait_for_epochs(process: subprocess.Popen[bytes], instance: Path, wanted: in
                 return kept
         time.sleep(0.02)
     return 0
+
+
+def test_a_set_without_a_healthy_class_is_not_published(run: Run, tmp_path: Path) -> None:
+    for name in ("Gliom", "Meningeom", "gesund"):
+        draw_heads(tmp_path / "heads" / name, 2, bright=0)
+    command = ("train", "--model", "ann-32-nodes-0-dense", "--data", tmp_path / "heads")
+    refused = run(*command)
+    assert refused.exit_code == 1
+    assert "known to be healthy: Gliom, Meningeom, gesund" in refused.output
+    assert "--tumor-free NAME" in refused.output
+    slip = run(*command, "--tumor-free", "gesundd")
+    assert "No folder or class is called gesundd" in slip.output
+    with pytest.MonkeyPatch.context() as patch:
+        seen: list[Any] = []
+
+        def stop(request: Any, tell: Any) -> Any:
+            seen.append(set_task(read_trees(request.data), binary=False).classes)
+            raise ValueError("enough")
+
+        patch.setattr("training.pipeline.train", stop)
+        run(*command, "--tumor-free", "gesund", "--class", "Gliom=glioma")
+        run(*command, "--tumor-free", "none")
+        run(*command, "--no-publish")
+    own = ("Gliom", "Meningeom", "gesund")
+    assert seen == [("Meningeom", "glioma", "notumor"), own, own]

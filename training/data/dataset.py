@@ -20,7 +20,7 @@ from training.data.audit.manifest import read_manifest
 from training.data.cache import PreparedArrays, prepare_arrays
 from training.data.folders import ScanFile, ScanTree, describe_layout, read_tree
 from training.data.outlines import Outline, crop_outline, mirror
-from training.data.sources import SOURCES, DataError, Source
+from training.data.sources import SOURCES, DataError, Source, check_own_classes
 from training.task import Task
 
 _REASONS_SHOWN = 5
@@ -115,13 +115,16 @@ def read_trees(
     """List the scans below some folders, those that a manifest keeps, or what both have.
 
     Raises:
-        DataError: a folder or manifest that cannot be used, or a pattern without a match.
+        DataError: a folder or manifest that cannot be used, or a pattern or a name of
+            `own_classes` without a match.
     """
     if manifest:
         trees = read_manifest(manifest, roots, exclude=exclude)
     else:
         trees = [read_tree(root, exclude=exclude) for root in roots]
     _check_patterns(exclude, trees)
+    if trees:
+        check_own_classes()
     return trees
 
 

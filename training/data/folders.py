@@ -11,7 +11,7 @@ from typing import Literal
 from brainscan.bundle.sentences import EXCLUDED, NEXT_TO_CLASSES, UNKNOWN_CLASS
 from brainscan.scan.formats import list_endings
 from training.data.outlines import Annotations, is_mask, read_annotations
-from training.data.sources import CANONICAL_CLASSES, DataError, canonical_class
+from training.data.sources import CANONICAL_CLASSES, DataError, canonical_class, own_class
 
 # A validation folder takes part in development, so it counts as training: `test` stays untouched.
 _TRAINING = frozenset({"train", "training", "val", "valid", "validation"})
@@ -81,9 +81,10 @@ def read_tree(root: Path, *, exclude: Sequence[str] = ()) -> ScanTree:
 
     Classes are the folders that hold images themselves. Where some bear a known class name, the
     others (such as a folder of unlabelled images to try a model on) are left out, with a note;
-    where none does, the folders' own names are the classes, but for the tree's top: what lies there
-    next to folders of images is of no class, and left out with a note. Hidden files and folders and
-    `__MACOSX` are passed over; links to folders are followed, each folder being read once.
+    where none does, the folders' own names are the classes (or what `own_classes` says of them),
+    but for the tree's top: what lies there next to folders of images is of no class, and left out
+    with a note. Hidden files and folders and `__MACOSX` are passed over; links to folders are
+    followed, each folder being read once.
 
     Args:
         root: the tree's top.
@@ -189,10 +190,15 @@ def _drop_excluded(
 
 
 def _labels(names: dict[Path, str]) -> dict[Path, str]:
-    """Give each folder that is a class its label: all known names, or failing any, all names."""
+    """Give each folder that is a class its label: all known names, or failing any, all names.
+
+    A name that only this command knows (`own_classes`) leaves the others their own.
+    """
     known = {folder: label for folder, name in names.items() if (label := canonical_class(name))}
-    return known or {
-        folder: name
+    if any(own_class(names[folder]) is None for folder in known):
+        return known
+    return {
+        folder: known.get(folder, name)
         for folder, name in names.items()
         if name.lower() not in _TRAINING | _TESTING and not _lies_beside(folder, names)
     }

@@ -1,6 +1,9 @@
 """The public data sets this project knows: where each lies, its licence, and its class names."""
 
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal
 
@@ -106,10 +109,65 @@ _CLASS_OF = {spelling: name for name, text in _SPELLINGS.items() for spelling in
 CANONICAL_CLASSES = tuple(sorted(_SPELLINGS))
 
 
+@dataclass(frozen=True)
+class _Own:
+    """What a command was told of the names of folders: the class of each, and those it has met."""
+
+    classes: Mapping[str, str]
+    met: set[str]
+
+
+_OWN: ContextVar[_Own | None] = ContextVar("own", default=None)
+
+
+@contextmanager
+def own_classes(names: Mapping[str, str]) -> Iterator[None]:
+    """Let names of folders stand for classes meanwhile: `{"Gliom": "glioma"}`.
+
+    Case, spaces, `_` and `-` do not matter, as in the names that are known in any case.
+
+    Args:
+        names: the class of each name: a known one in any spelling, or one of its own.
+    """
+    classes = {_plain(name): canonical_class(to) or to for name, to in names.items()}
+    before = _OWN.set(_Own(classes, set()))
+    try:
+        yield
+    finally:
+        _OWN.reset(before)
+
+
 def canonical_class(folder_name: str) -> str | None:
     """Give the canonical name of a class folder, or None where the name is not a known one.
 
     Case, spaces, `_` and `-` do not matter: `No_Tumor`, `no tumor` and `notumor` are one class.
+    Within `own_classes`, its names are known too, and come first.
     """
-    plain = re.sub(r"[\s_-]+", "", folder_name).casefold().replace("tumour", "tumor")
-    return _CLASS_OF.get(plain)
+    return own_class(folder_name) or _CLASS_OF.get(_plain(folder_name))
+
+
+def own_class(folder_name: str) -> str | None:
+    """Give the class that `own_classes` says a name stands for, or None."""
+    if (own := _OWN.get()) is None:
+        return None
+    plain = _plain(folder_name)
+    own.met.add(plain)
+    return own.classes.get(plain)
+
+
+def check_own_classes() -> None:
+    """Refuse a name of `own_classes` that nothing bears, once all folders are listed.
+
+    Raises:
+        DataError: it is likely a slip, and what it was to name would be a class of its own.
+    """
+    own = _OWN.get()
+    if own and (unmet := sorted(own.classes.keys() - own.met)):
+        raise DataError(
+            f"No folder or class is called {', '.join(unmet)}. Found: "
+            f"{', '.join(sorted(own.met))}. Pass --class and --tumor-free the names as they are."
+        )
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", "", name).casefold().replace("tumour", "tumor")

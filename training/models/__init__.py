@@ -6,6 +6,14 @@ from training.models.registry import (
     WeightsError,
     architecture,
     architectures,
+    list_architectures,
 )
 
-__all__ = ["Architecture", "Recipe", "WeightsError", "architecture", "architectures"]
+__all__ = [
+    "Architecture",
+    "Recipe",
+    "WeightsError",
+    "architecture",
+    "architectures",
+    "list_architectures",
+]

@@ -20,7 +20,7 @@ IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225])
 _CAFFE_MEANS = (103.939, 116.779, 123.68)  # blue, green, red; the channels of a scan are equal
 
 # What weights expect pixels of 0–255 to be scaled to, as arguments of a Rescaling layer.
-_SCALINGS: dict[str, dict[str, Any]] = {
+SCALINGS: dict[str, dict[str, Any]] = {
     "-1 to 1": {"scale": 1 / 127.5, "offset": -1.0},
     "caffe": {"scale": 1.0, "offset": [-mean for mean in _CAFFE_MEANS]},
     "torch": {
@@ -38,7 +38,7 @@ def colour_scans(scans: keras.KerasTensor, scaling: str) -> keras.KerasTensor:
         scaling: "-1 to 1", "caffe" or "torch", or "its own" to leave it at 0–255.
     """
     colours = layers.Concatenate()([scans, scans, scans])
-    return layers.Rescaling(**_SCALINGS[scaling])(colours) if scaling in _SCALINGS else colours
+    return layers.Rescaling(**SCALINGS[scaling])(colours) if scaling in SCALINGS else colours
 
 
 @contextmanager

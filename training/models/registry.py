@@ -1,14 +1,20 @@
 """Name → architecture. Importing a module of this package registers what it defines."""
 
+import csv
 import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     import keras
+
+
+# Every architecture, so that they can be listed without Keras: to import it and to build each of
+# them takes most of a minute.
+LISTING = Path(__file__).with_name("architectures.csv")
 
 
 class WeightsError(ValueError):
@@ -143,6 +149,59 @@ class Architecture:
                 if type(layer).__name__ == "BatchNormalization":
                     layer.trainable = False
         return model
+
+
+class Listed(NamedTuple):
+    """A row of the list of architectures, as text.
+
+    Attributes:
+        name: what the command line calls it.
+        parameters: of four classes (one neuron where it is binary) at the default size.
+        size: width and height of its input, in pixels.
+        document: the source document it comes from.
+        pretrained: "yes" where it can start from pretrained weights, else "no".
+        summary: its layers in a line.
+    """
+
+    name: str
+    parameters: str
+    size: str
+    document: str
+    pretrained: str
+    summary: str
+
+
+def list_architectures() -> list[Listed]:
+    """Give every architecture's row, in alphabetical order, from the list that is kept on file."""
+    with LISTING.open(encoding="utf-8", newline="") as file:
+        return [Listed(**row) for row in csv.DictReader(file)]
+
+
+def describe_architecture(entry: Architecture, network: "keras.Model") -> Listed:
+    """Give the row of an architecture, of which `network` was built at its default size."""
+    return Listed(
+        entry.name,
+        f"{network.count_params():,}",
+        str(entry.size),
+        entry.document,
+        "yes" if entry.pretrained else "no",
+        entry.summary,
+    )
+
+
+def build_without_weights(entry: Architecture, size: int) -> "keras.Model":
+    """Build the layers of a network in no time: the weights of the largest take a gigabyte.
+
+    Args:
+        entry: what to build, for four classes, or with one neuron where it is binary.
+        size: width and height of the scans, in pixels.
+    """
+    import keras
+
+    with keras.StatelessScope(initialize_variables=False):
+        network = entry.build(size, 1 if entry.binary else 4)
+    keras.utils.clear_session(free_memory=False)  # else Keras makes them with the next network's
+    return network
 
 
 # How documents 000 and 001 train, as far as they say: Adam (AdamW without weight decay) on

@@ -41,7 +41,7 @@ def draw_tables(results: Sequence[Result]) -> str:
         rows = [row for row in read_rows() if row.document == number]
         title = f"Document {number}: {document.title}" if number.isdecimal() else document.title
         size = f"{document.size} px" if document.size else "the architecture's own size"
-        run = sum(bool(_results_of(row, results)) for row in rows)
+        run = sum(bool(results_of(row, results)) for row in rows)
         parts.append(
             f"## {title}\n\n`{document.data}`, `{document.protocol}`, {size}. {document.chosen} "
             f"{run} of {len(rows)} rows were run.\n"
@@ -52,7 +52,8 @@ def draw_tables(results: Sequence[Result]) -> str:
     return "\n".join(parts)
 
 
-def _results_of(row: Row, results: Sequence[Result]) -> list[Result]:
+def results_of(row: Row, results: Sequence[Result]) -> list[Result]:
+    """Give what was measured of a row, under any budget and protocol."""
     key = (row.document, row.model, row.method, row.head)
     found = [
         one
@@ -68,7 +69,7 @@ def _draw_table(rows: Sequence[Row], results: Sequence[Result]) -> str:
     """Draw the lines of some rows; columns in which all are empty are left out."""
     lines = []
     for row in rows:
-        measured = [_list_measured(result) for result in _results_of(row, results)]
+        measured = [_list_measured(result) for result in results_of(row, results)]
         lines += [_list_published(row) | one for one in measured or [{"Our accuracy": NOT_RUN}]]
     names = dict.fromkeys(name for line in sorted(lines, key=len, reverse=True) for name in line)
     columns = [name for name in names if any(line.get(name) for line in lines)]

@@ -10,10 +10,12 @@ from flask.cli import with_appcontext
 from brainscan import Model
 from tumorapp.api.schemas import PredictionSchema
 from tumorapp.catalog import Catalog
+from tumorapp.cli.own_classes import own_classes_options
 from tumorapp.prediction_table import fill_row, open_table
 
 if TYPE_CHECKING:
-    from training.examine import Evaluation
+    from training.data.folders import ScanTree
+    from training.examine import Answer, Evaluation
 
 _KNOWN = ("truth", "right", "source", "plane", "group", "seen")
 _EXAMPLES = """
@@ -21,6 +23,7 @@ _EXAMPLES = """
 Examples:
   flask evaluate --model lesion-lite0 my-scans/
   flask evaluate my-scans/ more-scans/ --csv answers.csv --report evaluation/
+  flask evaluate meine-bilder/ --class Gliom=glioma --tumor-free gesund
   flask evaluate --model binary-cnn my-scans/ --seen instance/data/nickparvar \\
       --seen instance/data/sartaj
 """
@@ -30,6 +33,7 @@ Examples:
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR…")
 @click.option("--model", metavar="NAME", help="The model to evaluate; else the default one.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="As in flask train.")
+@own_classes_options
 @click.option(
     "--seen",
     multiple=True,
@@ -59,6 +63,7 @@ def evaluate_command(
     seen: tuple[Path, ...],
     table: TextIO | None,
     report: Path | None,
+    tumor_free: str | None,  # noqa: ARG001  the decorator acts on it
 ) -> None:
     """Measure a published model on labelled folders: a subfolder for each class.
 
@@ -67,24 +72,14 @@ def evaluate_command(
     model points where tumours are outlined (slices.csv, or NAME_mask.png next to a scan).
     """
     from training.data.dataset import read_trees
-    from training.examine import Answer, evaluate_answers, examine_trees
+    from training.examine import evaluate_answers
     from training.report import describe_evaluation, write_evaluation
 
     trees = read_trees(folders, exclude=exclude)
     seen_trees = read_trees(seen)
-    for note in (note for tree in trees for note in tree.notes):
-        click.echo(note, err=True)
     catalog: Catalog = current_app.extensions["catalog"]
     chosen = catalog.get(model)
-    scans = [scan for tree in trees for scan in tree.scans]
-    answers: list[Answer] = []
-    skipped: list[tuple[str, str]] = []
-    found = examine_trees(chosen, trees, current_app.config["MAX_PIXELS"])
-    for scan, one in zip(scans, found, strict=True):
-        if isinstance(one, Answer):
-            answers.append(one)
-        else:
-            skipped.append((scan.name, str(one).removeprefix(f"{scan.name}: ")))
+    answers, skipped = ask(chosen, trees)
     thumbnails = None
     if seen_trees:
         from training.data.cache import prepare_arrays
@@ -100,6 +95,24 @@ def evaluate_command(
         return
     write_evaluation(report, evaluation)
     click.echo(f"Report: {report / 'README.md'}")
+
+
+def ask(model: Model, trees: "list[ScanTree]") -> "tuple[list[Answer], list[tuple[str, str]]]":
+    """Ask a model about all scans of some folders; gives also each that cannot be read, and why."""
+    from training.examine import Answer, examine_trees
+
+    for note in (note for tree in trees for note in tree.notes):
+        click.echo(note, err=True)
+    answers: list[Answer] = []
+    skipped: list[tuple[str, str]] = []
+    scans = [scan for tree in trees for scan in tree.scans]
+    found = examine_trees(model, trees, current_app.config["MAX_PIXELS"])
+    for scan, one in zip(scans, found, strict=True):
+        if isinstance(one, Answer):
+            answers.append(one)
+        else:
+            skipped.append((scan.name, str(one).removeprefix(f"{scan.name}: ")))
+    return answers, skipped
 
 
 def _write_table(table: TextIO, model: Model, evaluation: "Evaluation") -> None:

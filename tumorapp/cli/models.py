@@ -1,17 +1,16 @@
 """`flask models`: what can be trained, and what is installed to be served."""
 
-import gc
 import re
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from flask import current_app
 from flask.cli import AppGroup
-from tqdm import tqdm
 
+from brainscan import Model
 from brainscan.bundle import (
     BundleError,
     Card,
@@ -24,6 +23,7 @@ from brainscan.bundle import (
 from brainscan.engine import Engine, EngineError, choose_engine
 from brainscan.examine import open_version
 from tumorapp.cli.backend import check_backend, load_backend
+from tumorapp.cli.evaluate import ask
 from tumorapp.cli.installed import (
     COLUMNS,
     describe_change,
@@ -32,10 +32,12 @@ from tumorapp.cli.installed import (
     find_active,
     lay_out,
 )
+from tumorapp.cli.own_classes import own_classes_options
 
-models_commands = AppGroup("models", help="List, choose, check, remove and import models.")
+if TYPE_CHECKING:
+    from training.data.folders import ScanTree
 
-_HEADER = ("name", "parameters", "size", "document", "pretrained", "summary")
+models_commands = AppGroup("models", help="List, choose, check, remove, import and export models.")
 
 
 @models_commands.command(
@@ -53,28 +55,18 @@ def architectures_command(pattern: str) -> None:
     """List the architectures that can be trained, or those whose name matches PATTERN.
 
     Parameters are those of four classes (two for one that tells tumour from healthy) at the default
-    size, in pixels, counted by building each. Pretrained ones take --weights in flask train.
+    size, in pixels. Pretrained ones take --weights in flask train.
     """
-    check_backend()
-    load_backend()
-    from training.models import Architecture, architectures
+    from training.models import list_architectures
 
-    def describe(one: Architecture) -> tuple[str, ...]:
-        network = one.build(one.size, 1 if one.binary else 4)
-        pretrained = "yes" if one.pretrained else "no"
-        parameters = f"{network.count_params():,}"
-        del network
-        gc.collect()  # the largest takes 0.8 GB, and a model refers to itself
-        return one.name, parameters, str(one.size), one.document, pretrained, one.summary
-
-    known = architectures()
-    chosen = [one for name, one in known.items() if fnmatchcase(name, pattern)]
+    known = list_architectures()
+    chosen = [one for one in known if fnmatchcase(one.name, pattern)]
     if not chosen:
+        names = ", ".join(one.name for one in known)
         raise click.ClickException(
-            f"No architecture's name matches {pattern!r}. Known ones: {', '.join(known)}."
+            f"No architecture's name matches {pattern!r}. Known ones: {names}."
         )
-    progress = tqdm(chosen, desc="Building", unit="model", leave=False)
-    click.echo(lay_out([_HEADER, *map(describe, progress)], numbers=(1,)))
+    click.echo(lay_out([chosen[0]._fields, *chosen], numbers=(1,)))
 
 
 @models_commands.command("list")
@@ -194,34 +186,132 @@ Examples:
 @click.option(
     "--scale",
     required=True,
-    type=click.Choice(["0..1", "0..255", "-1..1"]),
-    help="The range of the pixels it was trained on. One that scales them itself takes 0..255.",
+    type=click.Choice(["0..1", "0..255", "-1..1", "imagenet", "bgr-means"]),
+    help="The range of the pixels it was trained on; or imagenet: ImageNet's mean and deviation, "
+    "as PyTorch has them; or bgr-means: its means of blue, green and red, as Keras's VGG and "
+    "ResNet50 have them. One that scales them itself takes 0..255.",
 )
 @click.option(
     "--size", type=int, help="Width of its input in pixels, where its file leaves it open."
 )
+@own_classes_options
 @click.option(
-    "--tumor-free", metavar="CLASS", help="The class without a tumour; it becomes notumor."
+    "--data",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Labelled folder, as for flask evaluate, to measure it on: names in a wrong order show.",
 )
 @click.option("--logits", is_flag=True, help="Its last layer has no softmax or sigmoid.")
 @click.option("--crop", is_flag=True, help="It was trained on scans cropped around the head.")
-def import_command(file: Path, name: str, classes: str, **options: Any) -> None:
-    """Make a bundle of a Keras model, FILE (.keras or .h5), and publish it.
+def import_command(
+    file: Path,
+    name: str,
+    classes: str,
+    data: tuple[Path, ...],
+    tumor_free: str | None,
+    **options: Any,
+) -> None:
+    """Make a bundle of a Keras model, FILE (.keras or HDF5), and publish it.
 
     Only Keras's own layers are accepted: Lambda layers and other code are refused. Its answers are
     compared with those of the file; its accuracy is not known, and its card says so.
     """
+    from training.data.dataset import read_trees
+
+    trees = read_trees(data)
     check_backend()
     load_backend()
     from training.import_model import ImportRequest, import_model
 
     names = tuple(part.strip() for part in classes.split(","))
-    bundle = import_model(ImportRequest(file, name, names, models=_root(), **options))
+    healthy = None if tumor_free == "none" else tumor_free
+    bundle = import_model(
+        ImportRequest(file, name, names, models=_root(), tumor_free=healthy, **options)
+    )
     card = read_bundle(bundle)
     click.echo(f"Published {bundle}. {describe_change(bundle)}")
-    if all(map(card.is_tumor, card.classes)):
+    if tumor_free is None and all(map(card.is_tumor, card.classes)):
         click.echo("Each of its classes counts as a tumour; --tumor-free names one that does not.")
+    if trees:
+        _measure(open_version(bundle, _choose_engine()), trees)
+        return
     click.echo("Nothing was measured: do not trust it until you have tested it on labelled scans.")
+
+
+def _measure(model: Model, trees: "list[ScanTree]") -> None:
+    """Tell the accuracy on labelled scans, and whether another order of the classes fits better."""
+    from training.examine import evaluate_answers, find_better_order
+
+    evaluation = evaluate_answers(model, *ask(model, trees))
+    measured, classes = evaluation.card.measurement, evaluation.card.classes
+    if measured is None:
+        return
+    low, high = measured.intervals.accuracy
+    click.echo(
+        f"\nOn {measured.scans} scans of these folders: accuracy {measured.accuracy:.4f} (95 % "
+        f"interval {low:.4f} to {high:.4f}). Folders (rows) and answers (columns):\n"
+    )
+    rows = [
+        (name, *map(str, counts)) for name, counts in zip(classes, measured.confusion, strict=True)
+    ]
+    click.echo(lay_out([("", *classes), *rows], numbers=range(1, len(classes) + 1)))
+    if better := find_better_order(model.card, evaluation):
+        order, accuracy = better
+        click.echo(
+            f"\nIn the order --classes {','.join(order)} it would be right on {accuracy:.4f}. If "
+            f"that is the order of its outputs, remove this version (flask models remove "
+            f"{model.card.name} {model.card.version}) and import it again."
+        )
+
+
+@models_commands.command(
+    "export",
+    epilog="""
+\b
+Examples:
+  flask models export binary-cnn --format tflite
+  flask models export lesion-lite0 2 --format onnx --into exports/
+""",
+)
+@click.argument("name")
+@click.argument("version", type=int, required=False)
+@click.option(
+    "--format",
+    "kind",
+    required=True,
+    type=click.Choice(["onnx", "tflite", "savedmodel", "openvino"]),
+    help="onnx needs the packages onnx and tf2onnx.",
+)
+@click.option(
+    "--into",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    help="Folder that takes NAME-VERSION.  [default: this one]",
+)
+def export_command(name: str, version: int | None, kind: str, into: Path) -> None:
+    """Write model NAME for other programs: the VERSION that is served, or another one.
+
+    It takes scans as they are prepared for the model, and its answers are checked against those of
+    the served graph.
+    """
+    _check_installed(name, version)
+    if version is None:
+        version = find_active(_root(), name, survey_bundles(_root())[name])
+    if version is None:
+        raise click.ClickException(f"No good version of {name} is installed.")
+    from training.interchange import export_model
+
+    bundle = _find(name, version)
+    card = read_bundle(bundle)
+    target, difference = export_model(bundle, card, kind, into)
+    side = card.scan.size
+    click.echo(
+        f"Written: {target}. Its answers differ from those of {name}/{version} by at most "
+        f"{difference:.2g}.\nIt takes scans, float32 (batch, {side}, {side}, 1), 0 to 255, and "
+        f"gives the probabilities of {', '.join(card.classes)}"
+        f"{' and a lesion map' if card.decision and card.decision.lesion else ''}."
+    )
 
 
 def _find(name: str, version: int) -> Path:

@@ -8,6 +8,7 @@ from flask.cli import with_appcontext
 
 from brainscan.bundle import read_bundle, survey_bundles
 from tumorapp.cli.installed import describe_change, find_active
+from tumorapp.cli.own_classes import own_classes_options
 
 
 @click.command(
@@ -34,9 +35,14 @@ Examples:
     metavar="FILE",
     help="The file that `flask train --config` took; data and exclude are read from it.",
 )
+@own_classes_options
 @with_appcontext
 def quantize_command(
-    name: str, data: tuple[Path, ...], exclude: tuple[str, ...], config: Path | None
+    name: str,
+    data: tuple[Path, ...],
+    exclude: tuple[str, ...],
+    config: Path | None,
+    tumor_free: str | None,  # noqa: ARG001  the decorator acts on it
 ) -> None:
     """Give the version of model NAME that is served an int8 graph, and publish both as a new one.
 

@@ -9,12 +9,14 @@ from flask import current_app
 
 from brainscan.bundle.study import BUDGETS, Budget, read_study
 from tumorapp.cli.backend import Weights, check_backend, stoppable
+from tumorapp.cli.installed import lay_out
 from tumorapp.cli.train import PROTOCOLS
 
 STUDIES = ("000", "001", "002", "004", "beyond", "all")
 _EXAMPLES = """
 \b
 Examples:
+  flask study --list
   flask study 000 --budget quick
   flask study 000 --only 'cnn-1-conv-*'
   flask study 002 --only '*mobilenet-v2*' --weights instance/weights
@@ -25,7 +27,7 @@ Examples:
 
 
 @click.command("study", epilog=_EXAMPLES)
-@click.argument("document", type=click.Choice(STUDIES))
+@click.argument("document", type=click.Choice(STUDIES), required=False)
 @click.option(
     "--data",
     multiple=True,
@@ -63,8 +65,14 @@ Examples:
 )
 @click.option("--fresh", is_flag=True, help="Also train finished rows again.")
 @click.option("--tables-only", is_flag=True, help="Train nothing, only write the tables.")
+@click.option(
+    "--list",
+    "listed",
+    is_flag=True,
+    help="Train nothing, only list the rows of DOCUMENT, or of all, and what was measured of them.",
+)
 def study_command(
-    document: str,
+    document: str | None,
     data: tuple[Path, ...],
     budget: Budget,
     only: tuple[str, ...],
@@ -72,6 +80,7 @@ def study_command(
     weights: str,
     fresh: bool,
     tables_only: bool,
+    listed: bool,
 ) -> None:
     """Train every row of DOCUMENT's tables that has no result yet, and compare.
 
@@ -79,13 +88,21 @@ def study_command(
     The same command continues where it was stopped. A row that cannot be trained does not stop the
     others; it is listed at the end, with the reason.
     """
+    study = Path(current_app.config["STUDY_DIR"])
+    if listed:
+        click.echo(_list_rows(document or "all", only, study))
+        return
+    if document is None:
+        raise click.UsageError(
+            f"Missing argument 'DOCUMENT'. Choose from {', '.join(STUDIES)}; --list lists their "
+            "rows."
+        )
     check_backend()
     from training.study.plan import Plan
     from training.study.rows import choose_rows
     from training.study.run import run_study
     from training.study.table import write_tables
 
-    study = Path(current_app.config["STUDY_DIR"])
     if tables_only:
         for problem in read_study(study).problems:
             click.echo(f"{study}/{problem}. The row counts as not trained.", err=True)
@@ -112,3 +129,24 @@ def study_command(
     if failures:
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in failures.items())
         raise click.ClickException(f"{len(failures)} of {len(plans)} rows were not run:{reasons}")
+
+
+def _list_rows(document: str, only: tuple[str, ...], study: Path) -> str:
+    """Lay out a line for each row: its identifier, its name, and its accuracy there and here."""
+    from training.study.rows import choose_rows
+    from training.study.table import results_of
+
+    found = read_study(study).results
+    rows = [
+        (
+            row.slug,
+            row.name,
+            "" if row.published.accuracy is None else f"{row.published.accuracy:.4f}",
+            ", ".join(
+                f"{one.measurement.accuracy:.4f} ({one.budget}, {one.measurement.protocol})"
+                for one in results_of(row, found)
+            ),
+        )
+        for row in choose_rows(document, only)
+    ]
+    return lay_out([("row", "name", "published", "measured here"), *rows], numbers=(2,))

@@ -14,8 +14,10 @@ from flask import current_app
 from tumorapp.cli.backend import Weights, check_backend, load_backend, stoppable
 from tumorapp.cli.configuration_file import config_option
 from tumorapp.cli.installed import describe_change
+from tumorapp.cli.own_classes import own_classes_options
 
 if TYPE_CHECKING:
+    from training.data.folders import ScanTree
     from training.models import Architecture
     from training.pipeline import TrainingOutcome
     from training.run import TrainingRequest
@@ -49,6 +51,8 @@ Examples:
       --data instance/data/sartaj --exclude 'sartaj/*/glioma_tumor/*'
   flask train --model mobilenet-v2 --data instance/data/nickparvar --method frozen
   flask train --model mobilenet-v2 --manifest instance/scans.csv
+  flask train --model cnn-3-conv-64-nodes-1-dense --data meine-bilder --class Gliom=glioma \\
+      --tumor-free gesund
   flask train --config instance/mobilenet.yaml --epochs 5
   KERAS_BACKEND=jax flask train --model mobilenet-v2 --data instance/data/nickparvar
 """
@@ -97,6 +101,7 @@ class _FiniteRange(click.FloatRange):
     metavar="PATTERN",
     help="Leave out scans whose FOLDER/PATH matches, such as 'sartaj/*/glioma_tumor/*'.",
 )
+@own_classes_options
 @click.option(
     "--refuse",
     multiple=True,
@@ -186,7 +191,7 @@ def train_command(
     architecture's own.
     """
     check_backend()
-    _check_data(data, exclude, options["manifest"])
+    trees = _read_data(data, exclude, options["manifest"])
     load_backend()  # here, so that no other command waits for TensorFlow and scikit-learn
     from training.pipeline import train
 
@@ -196,6 +201,8 @@ def train_command(
             f"{model} is trained from scratch, so it takes no weights file. Leave out "
             f"--weights {weights}, or choose a pretrained model of `flask models architectures`."
         )
+    if not options["no_publish"] and not options["tumor_free"]:
+        _check_healthy(trees, network)
     start = weights if weights != "none" and network.pretrained else None
     request = _build_request(network, options, data=data, exclude=exclude, weights=start)
     with stoppable("The same command, without --fresh, continues after the last finished epoch."):
@@ -263,15 +270,26 @@ def _find_architecture(name: str) -> "Architecture":
     return known[name]
 
 
-def _check_data(folders: tuple[Path, ...], exclude: tuple[str, ...], manifest: Path | None) -> None:
+def _read_data(
+    folders: tuple[Path, ...], exclude: tuple[str, ...], manifest: Path | None
+) -> "list[ScanTree]":
     """Refuse folders and manifests without scans before anything heavy is loaded."""
     if not folders and not manifest:
         raise click.UsageError("Missing option '--data' or '--manifest'.")
-    from training.data.audit.manifest import read_manifest
-    from training.data.folders import read_tree
+    from training.data.dataset import read_trees
 
-    if manifest:
-        read_manifest(manifest, folders, exclude=exclude)
-    else:
-        for folder in folders:
-            read_tree(folder, exclude=exclude)
+    return read_trees(folders, exclude=exclude, manifest=manifest)
+
+
+def _check_healthy(trees: "list[ScanTree]", network: "Architecture") -> None:
+    """Refuse to publish a model to which each class would be a tumour without anybody saying so."""
+    from training.data.dataset import set_task
+
+    task = set_task(trees, binary=network.binary)
+    if task.healthy is None:
+        raise click.ClickException(
+            f"None of the classes is known to be healthy: {', '.join(task.classes)}. The model "
+            "would see a tumour in every scan. Name the folder without a tumour: --tumor-free "
+            "NAME. Where each class is a tumour, pass --tumor-free none; to write the report only, "
+            "--no-publish."
+        )
