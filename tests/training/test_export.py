@@ -71,7 +71,7 @@ def test_a_full_disk_is_an_error(tmp_path: Path, exported: Callable[[str], Expor
     model = exported("binary-cnn").folder / "model.keras"
     with (
         full_disk(100_000),
-        pytest.raises(ExportError, match=r"could not be converted for serving: \S+") as caught,
+        pytest.raises(ExportError, match=r"could not be converted: \S+") as caught,
     ):
         export_graph(model, tmp_path)
     assert "Traceback" not in str(caught.value)

@@ -171,8 +171,9 @@ def test_addresses_begin_with_the_prefix_that_a_proxy_names(
         links = re.findall(r'(?:src|href|action|data-\w+)="(/[^"]*)"', page)
         assert len(links) > 5
         assert {link.startswith(expected) for link in links} == {True}, path
-    servers = client.get("/api/openapi.json", headers=headers).get_json()["servers"]
-    assert servers == [{"url": expected.rstrip("/") or "/"}]
+    document = client.get("/api/openapi.json", headers=headers).get_json()
+    [server] = document.get("servers", [{"url": "/"}])  # as OpenAPI has it
+    assert server["url"] == (expected.rstrip("/") or "/")
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ def test_a_body_in_chunks(server: Server, scan: bytes) -> None:
         ("POST", "/api/predict", b"--x", "multipart/form-data; boundary=x", 400),
         ("POST", "/api/predict", b"--x", "multipart/form-data", 400),
         ("POST", "/api/predict", b"", "", 400),
-        ("POST", "/api/predict", b"{}", "application/json", 415),
+        ("POST", "/api/predict", b"{}", "application/json", 400),
         ("POST", "/api/predict?model=vgg", b"x", "image/jpeg", 404),
         ("POST", "/api/predict?heatmap=x", b"x", "image/jpeg", 400),
         ("POST", "/api/predict?%ff=%00&=&&model", b"x", "image/jpeg", 400),

@@ -144,8 +144,8 @@ def show_document() -> Response:
     if document is None:
         document = current_app.extensions["openapi"] = build_document(current_app)
     # Relative to the document's own address, so that no proxy has to tell its name.
-    servers = [{"url": request.root_path or "/"}]
-    text = current_app.json.dumps({**document, "servers": servers})
+    servers = {"servers": [{"url": request.root_path}]} if request.root_path else {}
+    text = current_app.json.dumps(document | servers)
     return Response(text, mimetype="application/json")
 
 
