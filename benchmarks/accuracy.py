@@ -193,7 +193,8 @@ first: believe those.
 ## Other renderings of the same scan
 
 Of {scans} scans, so many get another label when they are saved in another way; in brackets, how
-many of these without a warning. `python -m benchmarks.renderings` counts warnings and refusals too.
+many of these without a warning. What was trained again on all scans (`--refit`) has seen them.
+`python -m benchmarks.renderings` counts warnings and refusals too.
 
 {draw_renderings(rendered)}"""
 
