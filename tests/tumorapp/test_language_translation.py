@@ -205,14 +205,16 @@ class TestPages:
     def test_figures_are_written_as_in_the_language(self, client: FlaskClient, scan: bytes) -> None:
         page = show(client, scan, "/ scan", "de")
         assert re.search(r"<strong>\d+,\d\u00a0%</strong> Konfidenz", page)
-        assert "90,0\u00a0% " in page
+        assert re.search(r"90,0\u00a0% bei [\d.]+ Aufnahmen", page)
+        report = show(client, scan, "/models/mobilenet-v2/1", "de")
+        assert "95-%-Intervall 85,00 bis 94,00\u00a0%" in report
         assert "1.000" in show(client, scan, "/models", "de")
 
     def test_what_a_visitor_wrote_is_no_markup(self, client: FlaskClient) -> None:
         fields = {"image": (io.BytesIO(b"a letter"), "<b>%(x)s %s: .jpg")}
         page = client.post("/?lang=de", data=fields, headers=HTML).text
         assert "&lt;b&gt;%(x)s %s: .jpg: Die Datei ist kein Bild" in page
-        assert "<b>%" not in page
+        assert "<b>%(x)s" not in page
 
     def test_many_scans_have_their_words_in_it_and_their_data_as_ever(
         self, client: FlaskClient, scan: bytes

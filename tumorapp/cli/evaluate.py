@@ -11,6 +11,7 @@ from brainscan import Model
 from tumorapp.api.schemas import PredictionSchema
 from tumorapp.catalog import Catalog
 from tumorapp.cli.own_classes import own_classes_options
+from tumorapp.cli.predict import csv_option
 from tumorapp.prediction_table import fill_row, open_table
 
 if TYPE_CHECKING:
@@ -42,13 +43,7 @@ Examples:
     help="Folder that the model was trained on: near-duplicates of its scans, mirrored ones too, "
     "are counted, and accuracy is given with and without them. Repeat the option for more.",
 )
-@click.option(
-    "--csv",
-    "table",
-    type=click.File("w", encoding="utf-8", lazy=True),
-    metavar="FILE",
-    help="Write a row for each scan into FILE.",
-)
+@csv_option
 @click.option(
     "--report",
     type=click.Path(file_okay=False, path_type=Path),

@@ -60,12 +60,7 @@ class _Predictor:
     predict: Callable[[ImageFile, bool], _Found]
 
 
-@click.command("predict", epilog=_EXAMPLES)
-@click.argument(
-    "paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="PATH…"
-)
-@click.option("--model", metavar="NAME", help="The model that predicts; else the default one.")
-@click.option(
+csv_option = click.option(
     "--csv",
     "table",
     # Lazily: an old file stays until there is something to write.
@@ -73,6 +68,14 @@ class _Predictor:
     metavar="FILE",
     help="Write a row for each scan into FILE.",
 )
+
+
+@click.command("predict", epilog=_EXAMPLES)
+@click.argument(
+    "paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="PATH…"
+)
+@click.option("--model", metavar="NAME", help="The model that predicts; else the default one.")
+@csv_option
 @click.option(
     "--heatmaps",
     type=click.Path(file_okay=False, path_type=Path),
