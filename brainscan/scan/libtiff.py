@@ -22,16 +22,23 @@ _write = ctypes.CDLL(None).vsnprintf
 _Handler = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
 _Extender = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _here = threading.local()
+# Pillow turns warnings off for the whole process as it begins to decode: what another thread began
+# would not be heard.
+_decoding = threading.Lock()
 
 
 @contextmanager
 def listen() -> Iterator[list[str]]:
-    """Give a list that takes the first fault that libtiff finds in what this thread decodes."""
-    _here.faults = faults = list[str]()
-    try:
-        yield faults
-    finally:
-        del _here.faults
+    """Give a list that takes the first fault that libtiff finds in what this thread decodes.
+
+    One thread listens at a time.
+    """
+    with _decoding:
+        _here.faults = faults = list[str]()
+        try:
+            yield faults
+        finally:
+            del _here.faults
 
 
 def _hear_error(_: bytes | None, text: bytes, values: int | None) -> None:
@@ -58,6 +65,5 @@ _on_error, _on_warning, _on_opening = (
     _Extender(_hear_warnings),
 )
 _library.TIFFSetErrorHandler(_on_error)
-# Pillow turns warnings off as it begins to decode. What extends libtiff's tags is called later, as
-# the file is opened.
+# What extends libtiff's tags is called as the file is opened, after Pillow turned warnings off.
 _library.TIFFSetTagExtender(_on_opening)

@@ -173,10 +173,7 @@ def _decode(image: ImageFile.ImageFile, data: bytes) -> _Planes:
             return _gather(shape, lambda rows: (_take_luminance(stored[rows]), stored[rows]))
         del stored
     is_deep_colour = has_deep_colour(image)
-    with libtiff.listen() as faults:
-        image.load()  # refuses a file that is cut short, which OpenCV would fill up
-    if faults:
-        raise ValueError(faults[0])
+    _load(image)
     if mode.startswith(("I", "F")):
         return _gather_deep(shape, _read_deep(image))
     if is_deep_colour:
@@ -186,6 +183,17 @@ def _decode(image: ImageFile.ImageFile, data: bytes) -> _Planes:
     if mode in ("L", "1"):
         return _Planes(np.asarray(image if mode == "L" else image.convert("L")))
     return _gather(shape, lambda rows: _split(_cut(image, rows)))
+
+
+def _load(image: ImageFile.ImageFile) -> None:
+    """Decode with Pillow, which refuses a file that is cut short; OpenCV would fill it up."""
+    if image.format != "TIFF":
+        image.load()
+        return
+    with libtiff.listen() as faults:
+        image.load()
+    if faults:
+        raise ValueError(faults[0])
 
 
 def _decode_jpeg(data: bytes, mode: str, shape: tuple[int, int]) -> NDArray[np.uint8] | None:

@@ -2,7 +2,9 @@
 
 import io
 import struct
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -34,7 +36,9 @@ def test_a_fault_in_each_row_is_written_nowhere(capfd: pytest.CaptureFixture[str
     assert capfd.readouterr() == ("", "")
 
 
-def test_threads_hear_their_own() -> None:
+def test_threads_hear_their_own(request: pytest.FixtureRequest) -> None:
+    request.addfinalizer(partial(sys.setswitchinterval, sys.getswitchinterval()))
+    sys.setswitchinterval(1e-6)  # so that they meet
     whole = io.BytesIO()
     Image.new("1", (64, 64), 1).save(whole, "TIFF", compression="group4")
     files = [whole.getvalue(), fax(500, bytes(range(256)))] * 50
