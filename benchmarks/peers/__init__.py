@@ -18,6 +18,14 @@ def read_arguments() -> tuple[Path, Card, int]:
     return folder, read_bundle(folder), port
 
 
+def load_network(folder: Path) -> Any:
+    """Load a bundle's network for TensorFlow, without its lesion map if it has one."""
+    import keras  # not for the peer that serves the graph
+
+    model = keras.models.load_model(folder / "model.keras", compile=False)
+    return keras.Model(model.inputs, model.outputs[-1])
+
+
 def name_classes(card: Card, probabilities: Sequence[float]) -> dict[str, Any]:
     """Give the answer for one scan."""
     named = dict(zip(card.classes, map(float, probabilities), strict=True))

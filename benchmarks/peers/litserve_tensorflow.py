@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import keras
 import litserve
 import numpy as np
 import tensorflow as tf
 from fastapi import Request
 from numpy.typing import NDArray
 
-from benchmarks.peers import name_classes, read_arguments
+from benchmarks.peers import load_network, name_classes, read_arguments
 from brainscan.scan import read_scan
 
 folder, card, port = read_arguments()
@@ -20,7 +19,7 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]  # it ships no types
 
     def setup(self, device: str) -> None:
         """Load the model, and compile it for the batches to come."""
-        model = keras.models.load_model(folder / "model.keras", compile=False)
+        model = load_network(folder)
         shape = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
         self.infer = tf.function(lambda pixels: model(pixels, training=False), [shape])
 

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import keras
 from flask import Flask, request
 
-from benchmarks.peers import name_classes, read_arguments
+from benchmarks.peers import load_network, name_classes, read_arguments
 from brainscan.scan import read_scan
 
 folder, card, port = read_arguments()
-model = keras.models.load_model(folder / "model.keras", compile=False)
+model = load_network(folder)
 app = Flask(__name__)
 
 
