@@ -5,8 +5,8 @@
 All are started together and loaded in turn with the same scan; the others are paused. The best turn
 of each counts, because other work on the machine can only slow a turn down. `bare` is the same
 decoding, cropping, resizing and inference in a loop, without HTTP: one loop per core or, for one
-client, one loop with all cores for an inference. efficientnet-b0 has random weights, which do not
-change its speed. Also prints the time until four bundles are ready, and the worker's memory.
+client, one loop with all cores for an inference. Also prints the time until four bundles (the
+installed ones and a copy of each) are ready, and the worker's memory.
 """
 
 import argparse
@@ -46,29 +46,15 @@ class Contender:
     url: str
 
 
-def make_efficientnet(folder: Path) -> None:
-    """Publish EfficientNet-B0 with random weights into a folder of bundles."""
-    from training.import_model import ImportRequest, import_model
-    from training.models import architecture
-
-    file = folder / "network.keras"
-    architecture("efficientnet-b0").build(224, 4).save(file)
-    classes = ("glioma", "meningioma", "notumor", "pituitary")
-    import_model(ImportRequest(file, "efficientnet-b0", classes, "0..255", folder, crop=True))
-    file.unlink()
-
-
 def fill_models(folder: Path, installed: Path) -> None:
-    """Make a folder of four bundles: this project's two, EfficientNet-B0, and a copy of one."""
-    make_efficientnet(folder)
+    """Make a folder of four bundles: this project's two, and a copy of each."""
     for source in sorted(installed.glob("*/[0-9]*")):
-        shutil.copytree(source, folder / source.parent.name / source.name)
-    newest = find_bundle(folder, "lesion-lite0")
-    copy = folder / "lesion-lite0-copy" / newest.name
-    shutil.copytree(newest, copy)
-    card = replace(read_bundle(newest), name="lesion-lite0-copy")
-    (copy / "card.json").write_text(card.to_json())
-    write_manifest(copy)
+        for name in (source.parent.name, f"{source.parent.name}-copy"):
+            copy = folder / name / source.name
+            shutil.copytree(source, copy)
+            card = replace(read_bundle(source), name=name)
+            (copy / "card.json").write_text(card.to_json())
+            write_manifest(copy)
 
 
 def find_bundle(models: Path, name: str) -> Path:
@@ -188,7 +174,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--scan", type=Path, required=True, help="an image of a scan")
-    parser.add_argument("--models", nargs="+", default=["lesion-lite0", "efficientnet-b0"])
+    parser.add_argument("--models", nargs="+", default=["lesion-lite0"])
     parser.add_argument("--installed", type=Path, default=Path("instance/models"))
     parser.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS)
     parser.add_argument("--seconds", type=int, default=4, help="per turn")
