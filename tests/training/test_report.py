@@ -108,7 +108,7 @@ def test_the_plots_are_a_page_of_its_own(
 ) -> None:
     write_plots(tmp_path / "plots.html", written[1], HISTORY, written[2])
     page = (tmp_path / "plots.html").read_text(encoding="utf-8")
-    for text in ("published epoch", "false positive rate", "tumor, area 0.", "confidence"):
+    for text in ("selected epoch", "false positive rate", "tumor, area 0.", "confidence"):
         assert text in page
     assert page.count("<svg") == 4
 
