@@ -46,7 +46,7 @@ def is_worse(new: Card, served: Card) -> tuple[bool, str]:
 
 
 def _describe_test(measured: Measurement, training: Training | None) -> tuple[object, ...]:
-    """Give all that decides which scans a model was tested on; the first contents, then labels."""
+    """Give all that decides which scans a model was tested on, and what they show."""
     return (
         training and (training.manifest, training.seed),
         measured.protocol,
