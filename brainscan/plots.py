@@ -91,7 +91,7 @@ def draw_plots(figures: Figures, best_epoch: int, words: Words | None = None) ->
 
     Args:
         figures: the numbers.
-        best_epoch: the one that was published.
+        best_epoch: the one that was selected.
         words: how they are labelled.
     """
     words = words or Words()
@@ -125,7 +125,7 @@ def _chart_history(history: History, best_epoch: int, words: Words) -> list[_Cha
                 _Axis(_("epoch"), _mark(1, len(epochs), whole=True)),
                 y,
                 legend,
-                grey=_Line(_("published epoch"), (best_epoch, best_epoch), ends),
+                grey=_Line(_("selected epoch"), (best_epoch, best_epoch), ends),
             )
         )
     return charts

@@ -14,6 +14,7 @@ from training.device import DeviceMemoryError, accumulate_gradients
 
 Epoch = dict[str, float]
 
+_KEPT = ("batch", "finished", "history", "random", "tensors")
 _LOG = logging.getLogger(__name__)
 
 
@@ -62,6 +63,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.history: list[Epoch] = []
         self.finished = False
         self.random: list[list[int]] = []
+        self.tensors = 0  # that the network took from the weights it started from
 
     @property
     def steps(self) -> int:
@@ -162,7 +164,7 @@ class Checkpoint(keras.callbacks.Callback):
             setattr(self, name, value)
 
     def _write_state(self) -> None:
-        state = {name: getattr(self, name) for name in ("batch", "finished", "history", "random")}
+        state = {name: getattr(self, name) for name in _KEPT}
         write_text(self.folder / "state.json", json.dumps(state))
 
     def _write_csv(self) -> None:
@@ -187,7 +189,7 @@ def count_epochs(folder: Path) -> int:
 
 
 def _load_state(folder: Path) -> dict[str, Any]:
-    """Give what was kept: batch, finished, history and random; nothing before the first epoch."""
+    """Give what was kept, by the names in `_KEPT`; nothing before the first epoch."""
     try:
         state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -103,5 +103,7 @@ def _describe_training(
         notes=(*fitted.notes, *dataset.notes),
         contradictions=tuple(dataset.contradictions),
         uncropped=tuple(dataset.uncropped),
+        weights=request.weights or "",
+        tensors=fitted.tensors,
         skipped=tuple(f"{name}: {reason}" for name, reason in dataset.skipped),
     )

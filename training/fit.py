@@ -74,6 +74,7 @@ class Fitted:
         batch: scans a step that its predictions may take.
         calibrator: makes its probabilities mean what they say.
         notes: sentences on what is special about it, for the report.
+        tensors: how many it took from the weights that it started from.
     """
 
     model: Model
@@ -84,6 +85,7 @@ class Fitted:
     batch: int = 64
     calibrator: Calibrator = TemperatureScaling()  # noqa: RUF009  it holds nothing
     notes: tuple[str, ...] = ()
+    tensors: int = 0
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Give the probabilities of all classes: float32, shape (scans, classes)."""
@@ -157,6 +159,7 @@ def fit(training: Part, validation: Part, settings: FitSettings) -> Fitted:
         checkpoint.best_epoch,
         precision,
         4 * checkpoint.batch,
+        tensors=checkpoint.tensors,
     )
 
 
@@ -180,7 +183,7 @@ def _train(training: Part, validation: Part, settings: FitSettings) -> Checkpoin
     start, batch = len(checkpoint.history), checkpoint.batch
     make = LesionBatches if settings.network.lesion else ScanBatches
     batches = make(training, task, recipe, batch, settings.seed, epoch=start)
-    trained = restored or _compile(settings, len(batches), checkpoint.steps)
+    trained = restored or _compile(settings, len(batches), checkpoint)
     try:
         trained.fit(
             batches,
@@ -209,11 +212,13 @@ def _assemble(settings: FitSettings, weights: str | Path | None) -> keras.Model:
     return keras.Sequential([layers.Input(network.input_shape[1:]), *augmentation, network])
 
 
-def _compile(settings: FitSettings, epoch: int, steps: int) -> keras.Model:
-    """Build and compile the model; an epoch has `epoch` steps, and `steps` make an update."""
+def _compile(settings: FitSettings, epoch: int, checkpoint: Checkpoint) -> keras.Model:
+    """Build and compile the model of a run that begins; an epoch has `epoch` steps."""
     recipe, task = settings.recipe, settings.task
-    updates = max(1.0, epoch / steps)
+    updates = max(1.0, epoch / checkpoint.steps)
     model = _assemble(settings, settings.weights)
+    network = model if settings.network.lesion else model.layers[-1]
+    checkpoint.tensors = getattr(network, "tensors_loaded", 0)
     for layer in model.layers[-1].layers if recipe.normalisation != "kept" else ():
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable = True
@@ -231,5 +236,5 @@ def _compile(settings: FitSettings, epoch: int, steps: int) -> keras.Model:
         loss={"probabilities": loss, "lesion": LesionLoss()} if settings.network.lesion else loss,
         metrics={"probabilities": metrics} if settings.network.lesion else metrics,
     )
-    accumulate_gradients(model, steps)
+    accumulate_gradients(model, checkpoint.steps)
     return model

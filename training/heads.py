@@ -158,7 +158,8 @@ def fit_frozen(training: Part, validation: Part, settings: FitSettings, head: He
         replace(part, inputs=keep_features(network, part.inputs, name, settings.folder))
         for name, part in (("training", training), ("validation", validation))
     )
-    return head.fit(network, known, unseen, settings)
+    fitted = head.fit(network, known, unseen, settings)
+    return replace(fitted, tensors=getattr(network, "tensors_loaded", 0))
 
 
 @dataclass(frozen=True, eq=False)

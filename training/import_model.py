@@ -4,6 +4,7 @@ import datetime
 import hashlib
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,14 @@ class ImportRequest:
     crop: bool = False
 
 
-def import_model(request: ImportRequest) -> Path:
+def import_model(
+    request: ImportRequest, inspect: Callable[[Card, Path], None] | None = None
+) -> Path:
     """Wrap a Keras model so that it takes this project's scans, and publish it.
+
+    Args:
+        request: what to import, and how.
+        inspect: as `publish` takes it.
 
     Returns:
         The folder of the bundle. It has heat maps where the model's layers allow them.
@@ -107,9 +114,10 @@ def import_model(request: ImportRequest) -> Path:
         )
     card = _draw_up_card(request, classes, size, flat, difference)
     try:
-        return publish(flat, card, pictures, request.models, _write_report)
+        return publish(flat, card, pictures, request.models, _write_report, inspect=inspect)
     except (ExportError, PublishError):  # its head allows no heat map; see brainscan.engine.gradcam
-        return publish(_seal(flat), card, pictures, request.models, _write_report)
+        sealed = _seal(flat)
+        return publish(sealed, card, pictures, request.models, _write_report, inspect=inspect)
 
 
 def load_safely(file: Path) -> keras.Model:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from brainscan.bundle import Card, Decision, LesionMap, Refusal, read_bundle
+from brainscan.bundle import Card, Decision, LesionMap, Refusal, read_bundle, read_served
 from brainscan.bundle.sentences import LIMITS_WITH_REFUSAL
 from brainscan.engine.depths import has_convolution
 from brainscan.familiarity import Familiarity
@@ -20,6 +20,7 @@ from brainscan.files import write_text
 from brainscan.scan import ScanSpecification
 from training.calibrate import apply_temperature
 from training.checkpoint import count_epochs
+from training.compare import is_worse
 from training.compress import round_weights
 from training.data.dataset import Dataset, describe_problems, load_dataset
 from training.data.outlines import draw_mask
@@ -86,9 +87,9 @@ class Measured:
     results: TestResults
     familiarity: Familiarity | None
 
-    def write_report(self, folder: Path, card: Card) -> None:
+    def write_report(self, folder: Path, card: Card, *, published: bool = True) -> None:
         """Write the report into a folder, with a card that may have been numbered since."""
-        write_report(folder, card, self.fitted.history, self.results)
+        write_report(folder, card, self.fitted.history, self.results, published=published)
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def train(
     sizes = ", ".join(f"{count:,} {name}" for name, count in split.sizes.items())
     tell(f"Protocol {request.protocol}: {sizes}. The run is kept in {run.folder}.")
     with run.claim():
-        if request.publish and run.bundle:
+        if request.publish is not False and run.bundle:
             tell("This run has been published already; --fresh trains it again from scratch.")
             return TrainingOutcome(run.folder, run.bundle, read_bundle(run.bundle))
         run.write_configuration(split)
@@ -136,14 +137,26 @@ def train(
         tell("Calibrating, measuring on the test part and writing the report.")
         calibrated = calibrate(fitted, split, run)
         measured = measure(calibrated, split, run)
-        if not request.publish:
+        if not _shall_publish(request, measured.card, tell):
             return TrainingOutcome(run.folder, None, measured.card)
-        served = None
+        again = None
         if request.refit:
             tell("Training again, on all scans, the model that is to be served.")
-            served = refit(calibrated, split, run)
-        bundle = publish_measured(measured, split, run, served)
+            again = refit(calibrated, split, run)
+        bundle = publish_measured(measured, split, run, again)
         return TrainingOutcome(run.folder, bundle, read_bundle(bundle))
+
+
+def _shall_publish(request: TrainingRequest, card: Card, tell: Callable[[str], None]) -> bool:
+    """Decide what the request leaves open, and say why."""
+    if request.publish is not None:
+        return request.publish
+    served = read_served(request.models, request.model)
+    if served is None:
+        return True
+    worse, reason = is_worse(card, served)
+    tell(reason if worse else f"{reason} It is published.")
+    return not worse
 
 
 def load(request: TrainingRequest) -> Dataset:
@@ -239,7 +252,7 @@ def measure(calibrated: Calibrated, split: Split, run: Run) -> Measured:
     measured = Measured(
         fitted, card, TestResults(names, probabilities, test.labels, answers), known
     )
-    measured.write_report(run.folder / "report", card)
+    measured.write_report(run.folder / "report", card, published=False)
     write_plots(run.folder / "plots.html", card, fitted.history, measured.results)
     write_text(run.folder / "card.json", card.to_json())
     return measured
@@ -345,5 +358,5 @@ def _settle(request: TrainingRequest) -> TrainingRequest:
     return replace(
         request,
         recipe=replace(request.recipe, augmentation=0.0, variants=0, normalisation="kept"),
-        publish=request.publish and not HEADS[request.head].obstacle,
+        publish=False if HEADS[request.head].obstacle else request.publish,
     )

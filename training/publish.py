@@ -38,6 +38,7 @@ def publish(
     outlines: Sequence[Outline | None] = (),
     familiarity: Familiarity | None = None,
     measured: keras.Model | None = None,
+    inspect: Callable[[Card, Path], None] | None = None,
 ) -> Path:
     """Convert a model, check the graph on real scans, and publish both with card and report.
 
@@ -52,6 +53,8 @@ def publish(
         familiarity: what the scans that it knows look like, of a card with a refusal.
         measured: whose figures are on the card, where that is another model: one that has not
             seen these scans.
+        inspect: looks at the card and the folder of the converted model, before it is published;
+            what it raises prevents that.
 
     Raises:
         PublishError: graph and model differ by more than 1e-3 on a probability, or on a value of
@@ -61,6 +64,8 @@ def publish(
     with tempfile.TemporaryDirectory(prefix="tumorapp-") as name:
         converted = Path(name)
         final = _convert(model, card, scans, converted)
+        if inspect is not None:
+            inspect(final, converted)
         if measured is None or measured is model:
             final = _measure_maps(final, model, converted, scans, outlines)
         else:

@@ -59,7 +59,12 @@ class TestResults:
 
 
 def write_report(
-    folder: Path, card: Card, history: "Sequence[Epoch]", results: TestResults
+    folder: Path,
+    card: Card,
+    history: "Sequence[Epoch]",
+    results: TestResults,
+    *,
+    published: bool = True,
 ) -> None:
     """Write `README.md`, and the numbers of its plots as `figures.json`.
 
@@ -68,8 +73,10 @@ def write_report(
         card: of the model, with its training and its measurement.
         history: values of each epoch.
         results: of the test part.
+        published: whether it is a bundle's, and not of a run that may never become one.
     """
-    _write_files(folder, _write_page(card, results), collect_figures(card, history, results))
+    page = _write_page(card, results, published=published)
+    _write_files(folder, page, collect_figures(card, history, results))
 
 
 def write_evaluation(folder: Path, evaluation: "Evaluation") -> None:
@@ -134,12 +141,13 @@ def _draw_roc(truth: NDArray[np.bool_], scores: NDArray[np.float32]) -> RocCurve
     )
 
 
-def _write_page(card: Card, results: TestResults) -> str:
+def _write_page(card: Card, results: TestResults, *, published: bool) -> str:
     measured, training = card.measurement, card.training
     if measured is None or training is None:
         raise ValueError(f"{card.name} was not trained and measured here: it has no report.")
     return _TEMPLATES.get_template("report.md.jinja").render(
         card=card,
+        published=published,
         measured=measured,
         training=training,
         leaks=measured.leaks,

@@ -69,7 +69,8 @@ class TrainingRequest:
         head: what a frozen backbone's features are classified by: the network's own dense layer, a
             linear support vector machine, or nearest neighbours, which cannot be published.
         precision: a Keras dtype policy or "auto".
-        publish: whether a bundle is published at the end, or only the report written.
+        publish: whether a bundle is published at the end, or only the report written; None for
+            "unless it is worse than the version that is served", as `training.compare` has it.
         refit: whether what is published is trained again, on all scans, once it is measured.
         fresh: start from scratch even where a run can be resumed.
         command: the command line, for the report.
@@ -90,7 +91,7 @@ class TrainingRequest:
     method: Method = "fine-tune"
     head: HeadName = "softmax"
     precision: str = "auto"
-    publish: bool = True
+    publish: bool | None = True
     refit: bool = False
     fresh: bool = False
     command: str = ""

@@ -32,6 +32,7 @@ from brainscan.bundle.versions import (
     Installed,
     pin_version,
     pinned_version,
+    read_served,
     remove_version,
     survey_bundles,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "pinned_version",
     "publish_bundle",
     "read_bundle",
+    "read_served",
     "remove_version",
     "survey_bundles",
 ]

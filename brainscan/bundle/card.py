@@ -35,7 +35,7 @@ class Training:
         recipe: the settings, by the names of `training.models.Recipe`.
         seed: of the division and the order of the scans.
         epochs: how many were trained.
-        best_epoch: the one that was published; 0 where there were none.
+        best_epoch: the one that was selected; 0 where there were none.
         temperature: that the probabilities are calibrated at.
         precision: of the computations, such as "float32".
         device: in words.
@@ -48,6 +48,9 @@ class Training:
         skipped: scans that could not be read, and why.
         refit: whether the served model was trained again in the same way, on all scans, after
             another one, which had not seen the test part, was measured.
+        weights: what it started from, as it was asked for: "imagenet" or a file; empty where its
+            weights were random.
+        tensors: how many were loaded from there.
     """
 
     command: str
@@ -68,6 +71,8 @@ class Training:
     uncropped: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     refit: bool = False
+    weights: str = ""
+    tensors: Count = 0
 
     @property
     def planned_epochs(self) -> int:
@@ -107,7 +112,7 @@ class Card:
         architecture: a line on the network's layers.
         parameters: how many weights it has.
         feature_layer: the layer whose activations the heat map weighs; None without convolutions.
-        created: the day it was published, ISO 8601.
+        created: the day it was made, ISO 8601.
         training: None for a model that was made elsewhere.
         measurement: on the test part; None for a model that was made elsewhere.
         intended_use: who may use it for what.

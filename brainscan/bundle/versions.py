@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from brainscan.bundle.card import Card
 from brainscan.bundle.store import (
     LOCK_FILE,
     STAGING_PREFIX,
@@ -19,6 +20,7 @@ from brainscan.bundle.store import (
     PublishError,
     installed_versions,
     note_last_version,
+    read_bundle,
 )
 from brainscan.files import flush, lock, read_file, staging_folder, sweep, write_text
 
@@ -90,6 +92,18 @@ def pinned_version(root: Path, name: str) -> int | None:
             f"`flask models activate {name} newest` mends it."
         )
     return int(text)
+
+
+def read_served(root: Path, name: str) -> Card | None:
+    """Give the card of the version that a service that starts now would serve, if there is one.
+
+    That is as far as the files tell: graphs are not run.
+    """
+    installed = survey_bundles(root).get(name)
+    for version in installed.candidates if installed else ():
+        with suppress(BundleError):
+            return read_bundle(root / name / str(version))
+    return None
 
 
 def pin_version(root: Path, name: str, version: int | None) -> None:

@@ -57,6 +57,7 @@ def test_the_installed_weights() -> None:
     from training.models import architecture
 
     model = architecture("lesion-lite0").build(64, 4, "imagenet")
+    assert model.tensors_loaded == 49 * 5  # of each convolution and its batch normalisation
     stem = model.get_layer("conv_stem")
     assert not stem.trainable
     assert np.abs(stem.get_weights()[0]).max() > 0.1

@@ -161,6 +161,32 @@ def test_a_run_is_published_once(training: Training) -> None:
     assert told[-1].startswith("This run has been published already; --fresh trains it again")
 
 
+def test_a_worse_model_is_published_only_when_asked(
+    training: Training, tmp_path: Path, publish_model: Callable[..., Path]
+) -> None:
+    """The served one was measured on the same test scans."""
+    served = replace(training.card.measurement, accuracy=1.0)
+    publish_model(tmp_path, "binary-cnn", training=training.card.training, measurement=served)
+    recipe = replace(RECIPE, epochs=1, augmentation=0, learning_rate=1e-6)
+    request = replace(training.request, recipe=recipe, models=tmp_path, publish=None)
+    told: list[str] = []
+    held = train(request, told.append)
+    assert held.bundle is None
+    accuracy = held.card.measurement.accuracy
+    assert told[-1] == (
+        "On the same test scans, version 1, which is served, has an accuracy of 1.0000, this model "
+        f"of {accuracy:.4f}."
+    )
+    page = (held.run / "report/README.md").read_text(encoding="utf-8")
+    assert page.startswith("# binary-cnn\n")
+    assert "published" not in page.lower()
+    trained = (held.run / "state.json").stat().st_mtime_ns
+    outcome = train(replace(request, publish=True))
+    assert outcome.bundle == tmp_path / "binary-cnn/2"
+    assert (outcome.run, outcome.card.measurement.accuracy) == (held.run, accuracy)
+    assert (outcome.run / "state.json").stat().st_mtime_ns == trained
+
+
 def test_what_goes_on_is_told(training: Training) -> None:
     told: list[str] = []
     train(replace(training.request, publish=False), told.append)

@@ -108,7 +108,7 @@ def test_the_plots_are_a_page_of_its_own(
 ) -> None:
     write_plots(tmp_path / "plots.html", written[1], HISTORY, written[2])
     page = (tmp_path / "plots.html").read_text(encoding="utf-8")
-    for text in ("published epoch", "false positive rate", "tumor, area 0.", "confidence"):
+    for text in ("selected epoch", "false positive rate", "tumor, area 0.", "confidence"):
         assert text in page
     assert page.count("<svg") == 4
 
@@ -184,6 +184,21 @@ def test_four_classes_a_published_graph_leaks_and_no_mistake(tmp_path: Path) -> 
     assert "another label:\n  - set/a.jpg\n  - set/b.jpg" in page
     assert "| scan | labelled | predicted | confidence |\n|---|---|---|---|\n\n## Use" in page
     assert set(read_figures(tmp_path).roc) == set(classes)
+
+
+@pytest.mark.parametrize(
+    ("weights", "tensors", "told"),
+    [
+        ("my/net.h5", 1260, "from the weights `my/net.h5`, of which 1,260 tensors were loaded."),
+        ("imagenet", 0, "from the weights `imagenet`."),  # a run of before they were counted
+        ("", 0, "from random weights."),
+    ],
+)
+def test_the_weights_it_started_from(tmp_path: Path, weights: str, tensors: int, told: str) -> None:
+    results = draw_results(2)
+    card = make_card(results, ("healthy", "tumor"), weights=weights, tensors=tensors)
+    write_report(tmp_path, card, HISTORY, results)
+    assert f"\nIt started {told}\n" in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
 def test_leaks_everywhere_leave_no_others(tmp_path: Path) -> None:

@@ -83,6 +83,13 @@ def test_what_it_leaves_out_is_as_without_it(run: Run) -> None:
     assert isinstance(run("model: a").exception, click.MissingParameter)
 
 
+def test_the_off_switch_of_an_option(run: Run) -> None:
+    for text, expected in (("thin-copies: true", False), ("thin-copies: false", True)):
+        assert run(f"model: a\ndata: b\n{text}").return_value["every_copy"] is expected
+    both = run("model: a\ndata: b\nthin-copies: true\nevery-copy: true").exception
+    assert "'every-copy': It is set twice." in str(both)
+
+
 @pytest.mark.parametrize("last", [False, True])
 def test_the_command_line_goes_before_it(run: Run, last: bool) -> None:
     text = "model: vgg16\ndata: [a, b]\nepochs: 3\nevery-copy: true\nlearning-rate: 0.5"

@@ -212,6 +212,14 @@ class TestData:
         assert result.exit_code == 0, result.output
         assert "tumor: 16 scans" in result.stdout
 
+    def test_audit_of_folders_with_names_of_their_own(self, run: Run, tmp_path: Path) -> None:
+        for name in ("Gliom", "gesund"):
+            draw_heads(tmp_path / "klinik" / name, 3, bright=0)
+        told = ("--class", "Gliom=glioma", "--tumor-free", "gesund")
+        result = run("data", "audit", tmp_path / "klinik", *told)
+        assert result.exit_code == 0, result.output
+        assert result.stdout.splitlines()[:2] == ["glioma: 3 scans", "notumor: 3 scans"]
+
     def test_audit_into_a_folder_that_is_not_there(self, run: Run, data: Path) -> None:
         result = run("data", "audit", data, "--html", "nowhere/a.html")
         assert_one_message(result, "no folder nowhere to write a.html into. Make it first.")
@@ -262,10 +270,14 @@ class TestTraining:
         assert configuration["recipe"] == asdict(own)
         assert (configuration["size"], configuration["weights"]) == (32, None)
         assert (configuration["method"], configuration["head"]) == ("fine-tune", "softmax")
-        assert "Published" not in result.stdout
+        assert "published" not in result.stdout.lower()
+        assert result.stdout.splitlines()[-1].startswith("To publish it: flask ")
+        assert result.stdout.endswith(" --publish\n")
         assert not (tmp_path / "models").exists()
         (report,) = (tmp_path / "instance/runs").glob("*/report/README.md")
-        assert report.read_text(encoding="utf-8").startswith("# ann-32-nodes-0-dense")
+        page = report.read_text(encoding="utf-8")
+        assert page.startswith("# ann-32-nodes-0-dense\n")
+        assert "published" not in page.lower()
 
     @pytest.mark.slow
     def test_neighbours_on_a_frozen_backbone(self, run: Run, data: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from training.data.outlines import Outline
 Protocol = Literal[
     "official", "random-75-25", "random-80-20", "grouped", "patient", "leave-one-source-out"
 ]
-PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)  # the strictest last
 
 BY_PATIENT = ("patient", "leave-one-source-out")
 GROUPED_TEST_FOLDS = 7

@@ -32,6 +32,7 @@ _NORMALISATIONS = {
     "conv_head": "_bn1",
 }
 _LAYER = re.compile(rf"(?:blocks_(\d+)_)?({'|'.join(_NORMALISATIONS)})")
+_FOLDED = 5  # a convolution's kernel, and what its batch normalisation has
 _DAMAGE = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError)
 _STRIDES = (4, 8, 16, 32)
 
@@ -119,8 +120,8 @@ def find_installed_weights() -> Path:
     return files[0]
 
 
-def load_weights(model: keras.Model, weights: str | Path) -> None:
-    """Fill the backbone's layers of a model.
+def load_weights(model: keras.Model, weights: str | Path) -> int:
+    """Fill the backbone's layers of a model; gives how many tensors of the file they took.
 
     Args:
         model: its backbone is of `extract_levels`.
@@ -131,6 +132,7 @@ def load_weights(model: keras.Model, weights: str | Path) -> None:
     """
     path = find_installed_weights() if weights == "imagenet" else Path(weights)
     arrays = read_state(path)
+    tensors = 0
     for layer in model.layers:
         found = _LAYER.fullmatch(layer.name)
         if found is None:  # not the backbone's, or without weights
@@ -142,10 +144,12 @@ def load_weights(model: keras.Model, weights: str | Path) -> None:
             # PyTorch has outputs, inputs, rows, columns; of a depthwise one, an input each.
             order = (2, 3, 0, 1) if part == "depthwise_conv" else (2, 3, 1, 0)
             layer.set_weights([kernel.transpose(order), bias])
+            tensors += _FOLDED
         except (KeyError, ValueError) as error:
             raise WeightsError(
                 f"{path} does not hold weights of EfficientNet-Lite0: {layer.name}: {error}."
             ) from error
+    return tensors
 
 
 def _fold(

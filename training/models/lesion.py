@@ -97,29 +97,31 @@ def extract_mobilenet(colours: keras.KerasTensor) -> dict[int, keras.KerasTensor
     return {stride: inner.get_layer(name).output for stride, name in names.items()}
 
 
-def load_mobilenet(model: keras.Model, weights: str | Path) -> None:
-    """Fill the backbone with weights of MobileNetV2 without its top."""
+def load_mobilenet(model: keras.Model, weights: str | Path) -> int:
+    """Fill the backbone with weights of MobileNetV2 without its top; gives how many tensors."""
     source = read_application(keras.applications.MobileNetV2, weights)
     for layer in source.layers[1:]:
         model.get_layer(layer.name).set_weights(layer.get_weights())
+    return len(source.weights)
 
 
 def load_frozen(
     model: keras.Model,
     weights: str | Path,
     *,
-    load: Callable[[keras.Model, str | Path], None],
+    load: Callable[[keras.Model, str | Path], int],
     last: str,
-) -> None:
-    """Fill the backbone, and keep its beginning, up to the layer `last`, as ImageNet taught it.
+) -> int:
+    """Fill the backbone, and keep its beginning, up to the layer `last`, as it was loaded.
 
     These layers see edges and textures, and hold most of the time that training takes.
     """
-    load(model, weights)
+    tensors = load(model, weights)
     for layer in model.layers:
         layer.trainable = False
         if layer.name == last:
-            return
+            break
+    return tensors
 
 
 # Chosen on validation patients; see docs/decisions.md.
@@ -153,7 +155,7 @@ for _name, _title, _extract, _load, _last, _scaling in (
     register(
         Architecture(
             name=_name,
-            summary=f"{_title} pretrained on ImageNet, lesion map of stride {STRIDE}, softmax",
+            summary=f"{_title}, lesion map of stride {STRIDE}, softmax",
             document="beyond",
             size=192,
             make=partial(build_lesion_network, name=_name, extract=_extract, scaling=_scaling),

@@ -97,8 +97,9 @@ class Architecture:
         size: width and height of its input, in pixels.
         make: (size, width of the output) → an uncompiled model with random weights. Raises
             ValueError where its layers leave nothing of scans that small.
-        load: fills such a model with pretrained weights, "imagenet" or a file; None where the
-            network is trained from scratch. Raises WeightsError.
+        load: fills such a model with pretrained weights, "imagenet" or a file, and gives how many
+            tensors it took from there; None where the network is trained from scratch. Raises
+            WeightsError.
         binary: whether it tells tumour from healthy through one sigmoid neuron.
         lesion: whether it gives a lesion map: its outputs are then "probabilities" and "lesion"
             (batch, rows, columns), 0 to 1. It is never trained with a frozen backbone, and its last
@@ -111,7 +112,7 @@ class Architecture:
     document: str
     size: int
     make: Callable[[int, int], "keras.Model"]
-    load: Callable[["keras.Model", str | Path], None] | None = None
+    load: Callable[["keras.Model", str | Path], int] | None = None
     binary: bool = False
     lesion: bool = False
     recipe: Recipe = field(default_factory=Recipe)
@@ -130,7 +131,8 @@ class Architecture:
         Args:
             size: width and height of the scans, in pixels.
             outputs: how many classes, or 1 where the network is binary.
-            weights: "imagenet" (they are downloaded), a file, or None for random ones.
+            weights: "imagenet" (they are downloaded), a file, or None for random ones. The model's
+                `tensors_loaded` says how many were taken from there.
 
         Raises:
             WeightsError: nothing can be downloaded, or the file is missing or of another network.
@@ -144,7 +146,7 @@ class Architecture:
                 f"--size; its own is {self.size}. (Keras: {str(error).strip()})"
             ) from error
         if self.load and weights:
-            self.load(model, weights)
+            model.tensors_loaded = self.load(model, weights)
             for layer in model.layers:
                 if type(layer).__name__ == "BatchNormalization":
                     layer.trainable = False

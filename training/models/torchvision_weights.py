@@ -52,7 +52,7 @@ def register_torchvision(
     register(
         Architecture(
             name=name,
-            summary=f"{title} pretrained on ImageNet, global average pooling, softmax",
+            summary=f"{title}, global average pooling, softmax",
             document="002",
             size=224,
             make=make,
@@ -84,8 +84,8 @@ def download_weights(published: str) -> Path:
     return path
 
 
-def load_weights(model: keras.Model, weights: str | Path, *, published: str) -> None:
-    """Fill a network with weights of the same names and shapes as torchvision's.
+def load_weights(model: keras.Model, weights: str | Path, *, published: str) -> int:
+    """Fill a network with weights of torchvision's names and shapes; gives how many tensors.
 
     Args:
         model: its layers are named after torchvision's.
@@ -99,7 +99,8 @@ def load_weights(model: keras.Model, weights: str | Path, *, published: str) -> 
     path = download_weights(published) if weights == "imagenet" else Path(weights)
     arrays = _read_arrays(path)
     mistake = f"{path} does not hold weights of {model.name}: "
-    for name, variable, order in _name_variables(model):
+    variables = list(_name_variables(model))
+    for name, variable, order in variables:
         shape = tuple(variable.shape[axis] for axis in order)
         if name not in arrays:
             raise WeightsError(f"{mistake}{name}, of shape {shape}, is missing.")
@@ -110,6 +111,7 @@ def load_weights(model: keras.Model, weights: str | Path, *, published: str) -> 
     for name in arrays:
         if not name.startswith(_LEFT_OUT) and not name.endswith(_COUNTER):
             raise WeightsError(f"{mistake}{name} belongs to no layer of this network.")
+    return len(variables)
 
 
 def _name_variables(model: keras.Model) -> Iterator[tuple[str, Any, tuple[int, ...]]]:

@@ -65,20 +65,22 @@ def build_transfer(size: int, outputs: int, *, backbone: _Backbone) -> keras.Mod
     return model
 
 
-def load_backbone(model: keras.Model, weights: str | Path, *, backbone: _Backbone) -> None:
-    """Fill a network up to its head with weights of its application without the top.
+def load_backbone(model: keras.Model, weights: str | Path, *, backbone: _Backbone) -> int:
+    """Fill a network up to its head with weights of its application; gives how many tensors.
 
     Args:
         model: of `build_transfer`.
-        weights: "imagenet" (Keras downloads them) or a file: `.weights.h5`, `.h5` or `.keras`.
+        weights: without the top: "imagenet" (Keras downloads them) or a file: `.weights.h5`, `.h5`
+            or `.keras`.
         backbone: its row of the table.
 
     Raises:
         WeightsError: nothing can be downloaded, or the file is missing or of another network.
     """
-    source = read_application(backbone.application, weights)
-    model.set_weights([*source.get_weights(), *model.layers[-1].get_weights()])
+    loaded = read_application(backbone.application, weights).get_weights()
+    model.set_weights([*loaded, *model.layers[-1].get_weights()])
     _set_statistics(model)
+    return len(loaded)
 
 
 def read_application(application: Callable[..., keras.Model], weights: str | Path) -> keras.Model:
@@ -123,8 +125,7 @@ for _backbone in _BACKBONES:
     register(
         Architecture(
             name=_backbone.name,
-            summary=f"{_backbone.application.__name__} pretrained on ImageNet, "
-            "global average pooling, softmax",
+            summary=f"{_backbone.application.__name__}, global average pooling, softmax",
             document=_backbone.document,
             size=_backbone.size,
             make=partial(build_transfer, backbone=_backbone),

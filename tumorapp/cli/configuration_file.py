@@ -31,7 +31,11 @@ def _read_into_defaults(context: click.Context, _: click.Parameter, path: Path |
     if path is None or context.resilient_parsing:
         return
     options = [one for one in context.command.params if one.expose_value]
-    known = {one.opts[-1].removeprefix("--"): one for one in options}
+    known = {
+        name.removeprefix("--"): one
+        for one in options
+        for name in (*one.opts[-1:], *one.secondary_opts)
+    }
     values: dict[str, Any] = {}
     for key, node in _read(path, context):
         where, name = f"{path}, line {key.start_mark.line + 1}", str(key.value).replace("_", "-")
@@ -43,8 +47,10 @@ def _read_into_defaults(context: click.Context, _: click.Parameter, path: Path |
                 raise click.BadParameter("It is set twice. Keep one of the lines.")
             if not all(isinstance(item, str) for item in items):
                 raise click.BadParameter("A list or mapping is not accepted here.")
-            values[str(option.name)] = value = items if option.multiple else items[0]
-            option.type_cast_value(context, value)
+            value = items if option.multiple else items[0]
+            accepted = option.type_cast_value(context, value)
+            off = f"--{name}" in option.secondary_opts  # --no-publish of --publish/--no-publish
+            values[str(option.name)] = not accepted if off else value
         except KeyError as error:
             near = " or ".join(difflib.get_close_matches(name, known, 1) or sorted(known))
             problem = f"{where}: unknown option {name!r}. Accepted here: {near}."

@@ -8,6 +8,7 @@ from flask.cli import AppGroup
 
 from brainscan import Message
 from brainscan.scan import ScanError, ScanSpecification, read_scan
+from tumorapp.cli.own_classes import own_classes_options
 
 _PREVIEW_SIDE = 224  # document 000's
 
@@ -45,12 +46,14 @@ def fetch_command(name: str, into: Path | None) -> None:
 \b
 Examples:
   flask data audit instance/data/nickparvar
+  flask data audit meine-bilder --class Gliom=glioma --tumor-free gesund
   flask data audit instance/data/sartaj instance/data/figshare \\
       --html instance/audit.html --manifest instance/scans.csv
 """,
 )
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="As in flask train.")
+@own_classes_options
 @click.option(
     "--html",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -68,6 +71,7 @@ def audit_command(
     exclude: tuple[str, ...],
     html: Path | None,
     manifest: Path | None,
+    tumor_free: str | None,  # noqa: ARG001  the decorator acts on it
 ) -> None:
     """Look for what is wrong with the scans of FOLDERS before a model is trained on them.
 

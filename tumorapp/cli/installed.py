@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from brainscan.bundle import BundleError, Card, Installed, read_bundle, survey_bundles
+from brainscan.bundle import BundleError, Card, Installed, read_bundle, read_served, survey_bundles
 from tumorapp.reload import SECONDS
 
 COLUMNS = ("name", "version", "served", "accuracy", "protocol", "size", "files")
@@ -11,7 +11,8 @@ COLUMNS = ("name", "version", "served", "accuracy", "protocol", "size", "files")
 
 def describe_versions(root: Path, name: str, found: Installed) -> Iterator[tuple[str, ...]]:
     """Give a row of cells for each version of a model, in the order of `COLUMNS`."""
-    active = find_active(root, name, found)
+    served = read_served(root, name)
+    active = served.version if served else None
     first = found.candidates[0]
     why = "newest good" if active != first else "newest" if found.pinned is None else "chosen"
     for version in sorted({*found.stamps, first}):
@@ -27,12 +28,6 @@ def describe_versions(root: Path, name: str, found: Installed) -> Iterator[tuple
             f"{size / 1e6:.1f} MB",
             "verified" if isinstance(card, Card) else card,
         )
-
-
-def find_active(root: Path, name: str, found: Installed) -> int | None:
-    """Find the version that a service that starts now would serve, as far as the files tell."""
-    good = (version for version in found.candidates if isinstance(_read(root, name, version), Card))
-    return next(good, None)
 
 
 def describe_change(bundle: Path) -> str:

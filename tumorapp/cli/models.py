@@ -17,6 +17,7 @@ from brainscan.bundle import (
     installed_versions,
     pin_version,
     read_bundle,
+    read_served,
     remove_version,
     survey_bundles,
 )
@@ -29,13 +30,13 @@ from tumorapp.cli.installed import (
     describe_change,
     describe_reload,
     describe_versions,
-    find_active,
     lay_out,
 )
 from tumorapp.cli.own_classes import own_classes_options
 
 if TYPE_CHECKING:
     from training.data.folders import ScanTree
+    from training.examine import Evaluation
 
 models_commands = AppGroup("models", help="List, choose, check, remove, import and export models.")
 
@@ -107,7 +108,8 @@ def remove_command(name: str, version: int, *, yes: bool) -> None:
     """Delete VERSION of model NAME from the disk."""
     folder = _find(name, version)
     found = survey_bundles(_root())[name]
-    if not yes and (len(found.stamps) == 1 or version == find_active(_root(), name, found)):
+    served = read_served(_root(), name)
+    if not yes and (len(found.stamps) == 1 or (served and version == served.version)):
         which = "only version" if len(found.stamps) == 1 else "version that is served"
         raise click.ClickException(
             f"{name}/{version} is the {which} of its model. Nothing was removed; --yes removes it "
@@ -215,7 +217,8 @@ def import_command(
     """Make a bundle of a Keras model, FILE (.keras or HDF5), and publish it.
 
     Only Keras's own layers are accepted: Lambda layers and other code are refused. Its answers are
-    compared with those of the file; its accuracy is not known, and its card says so.
+    compared with those of the file; its accuracy is not known, and its card says so. With --data it
+    is measured first, and published then.
     """
     from training.data.dataset import read_trees
 
@@ -226,42 +229,53 @@ def import_command(
 
     names = tuple(part.strip() for part in classes.split(","))
     healthy = None if tumor_free == "none" else tumor_free
-    bundle = import_model(
-        ImportRequest(file, name, names, models=_root(), tumor_free=healthy, **options)
-    )
+    request = ImportRequest(file, name, names, models=_root(), tumor_free=healthy, **options)
+    evaluations: list[Evaluation] = []
+
+    def measure(card: Card, folder: Path) -> None:
+        evaluations.append(_measure(Model(card, _choose_engine()(folder, card)), trees))
+
+    bundle = import_model(request, measure if trees else None)
     card = read_bundle(bundle)
     click.echo(f"Published {bundle}. {describe_change(bundle)}")
     if tumor_free is None and all(map(card.is_tumor, card.classes)):
         click.echo("Each of its classes counts as a tumour; --tumor-free names one that does not.")
-    if trees:
-        _measure(open_version(bundle, _choose_engine()), trees)
+    if evaluations:
+        _advise_order(card, evaluations[-1])
         return
     click.echo("Nothing was measured: do not trust it until you have tested it on labelled scans.")
 
 
-def _measure(model: Model, trees: "list[ScanTree]") -> None:
-    """Tell the accuracy on labelled scans, and whether another order of the classes fits better."""
-    from training.examine import evaluate_answers, find_better_order
+def _measure(model: Model, trees: "list[ScanTree]") -> "Evaluation":
+    """Tell the accuracy on labelled scans."""
+    from training.examine import evaluate_answers
 
     evaluation = evaluate_answers(model, *ask(model, trees))
     measured, classes = evaluation.card.measurement, evaluation.card.classes
     if measured is None:
-        return
+        return evaluation
     low, high = measured.intervals.accuracy
     click.echo(
-        f"\nOn {measured.scans} scans of these folders: accuracy {measured.accuracy:.4f} (95 % "
+        f"On {measured.scans} scans of these folders: accuracy {measured.accuracy:.4f} (95 % "
         f"interval {low:.4f} to {high:.4f}). Folders (rows) and answers (columns):\n"
     )
     rows = [
         (name, *map(str, counts)) for name, counts in zip(classes, measured.confusion, strict=True)
     ]
-    click.echo(lay_out([("", *classes), *rows], numbers=range(1, len(classes) + 1)))
-    if better := find_better_order(model.card, evaluation):
+    click.echo(lay_out([("", *classes), *rows], numbers=range(1, len(classes) + 1)) + "\n")
+    return evaluation
+
+
+def _advise_order(card: Card, evaluation: "Evaluation") -> None:
+    """Say whether another order of the classes would have fitted the scans better."""
+    from training.examine import find_better_order
+
+    if better := find_better_order(card, evaluation):
         order, accuracy = better
         click.echo(
-            f"\nIn the order --classes {','.join(order)} it would be right on {accuracy:.4f}. If "
+            f"In the order --classes {','.join(order)} it would be right on {accuracy:.4f}. If "
             f"that is the order of its outputs, remove this version (flask models remove "
-            f"{model.card.name} {model.card.version}) and import it again."
+            f"{card.name} {card.version}) and import it again."
         )
 
 
@@ -297,9 +311,10 @@ def export_command(name: str, version: int | None, kind: str, into: Path) -> Non
     """
     _check_installed(name, version)
     if version is None:
-        version = find_active(_root(), name, survey_bundles(_root())[name])
-    if version is None:
-        raise click.ClickException(f"No good version of {name} is installed.")
+        served = read_served(_root(), name)
+        if served is None:
+            raise click.ClickException(f"No good version of {name} is installed.")
+        version = served.version
     from training.interchange import export_model
 
     bundle = _find(name, version)

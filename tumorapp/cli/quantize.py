@@ -6,8 +6,8 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from brainscan.bundle import read_bundle, survey_bundles
-from tumorapp.cli.installed import describe_change, find_active
+from brainscan.bundle import installed_versions, read_bundle, read_served
+from tumorapp.cli.installed import describe_change
 from tumorapp.cli.own_classes import own_classes_options
 
 
@@ -60,16 +60,14 @@ def quantize_command(
     if not data:
         raise click.UsageError("Missing option '--data' or '--config'.")
     root = Path(current_app.config["MODELS_DIR"])
-    installed = survey_bundles(root)
-    version = find_active(root, name, installed[name]) if name in installed else None
-    if version is None:
-        raise click.ClickException(
-            f"No good version of {name} is installed. Installed: {', '.join(installed) or 'none'}."
-        )
+    served = read_served(root, name)
+    if served is None:
+        known = ", ".join(installed_versions(root)) or "none"
+        raise click.ClickException(f"No good version of {name} is installed. Installed: {known}.")
     from training.quantize import quantize_bundle
 
     cache = Path(current_app.instance_path) / "cache"
-    folder = root / name / str(version)
+    folder = root / name / str(served.version)
     bundle = quantize_bundle(folder, data, cache, exclude, tell=click.echo)
     graphs = read_bundle(bundle).graphs
     for precision in ("fp16", "int8"):

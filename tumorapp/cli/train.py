@@ -39,6 +39,7 @@ _PASSED_ON = (
     "head",
     "seed",
     "precision",
+    "publish",
     "refit",
     "fresh",
 )
@@ -178,7 +179,14 @@ class _FiniteRange(click.FloatRange):
     help="Once it is measured, train it again in the same way on all scans, those of the test part "
     "too, and publish that one. For models whose learning rate follows a cosine.",
 )
-@click.option("--no-publish", is_flag=True, help="Write the report, but publish no bundle.")
+@click.option(
+    "--publish/--no-publish",
+    default=None,
+    help="Publish the model as a bundle, or only write its report. By default it is published "
+    "unless it is worse than the version that is served: less accurate on the same test scans; "
+    "or, where that version was tested on others, under a protocol as strict, so much less "
+    "accurate that the 95 % intervals do not overlap.",
+)
 @click.option(
     "--fresh", is_flag=True, help="Start from scratch instead of continuing an interrupted run."
 )
@@ -187,7 +195,8 @@ def train_command(
 ) -> None:
     """Train MODEL on folders of scans, measure it once on its test part, and publish it.
 
-    The same command continues where it was stopped. Settings that you leave out are the
+    The same command continues where it was stopped; with --publish, it also publishes a model that
+    was not published. Settings that you leave out are the
     architecture's own.
     """
     check_backend()
@@ -201,7 +210,7 @@ def train_command(
             f"{model} is trained from scratch, so it takes no weights file. Leave out "
             f"--weights {weights}, or choose a pretrained model of `flask models architectures`."
         )
-    if not options["no_publish"] and not options["tumor_free"]:
+    if options["publish"] is not False and not options["tumor_free"]:
         _check_healthy(trees, network)
     start = weights if weights != "none" and network.pretrained else None
     request = _build_request(network, options, data=data, exclude=exclude, weights=start)
@@ -224,7 +233,6 @@ def _build_request(
         models=Path(current_app.config["MODELS_DIR"]),
         recipe=replace(network.recipe, **recipe),
         size=options["size"] or network.size,
-        publish=not options["no_publish"],
         command=shlex.join(["flask", *sys.argv[1:]]),
         **{name: options[name] for name in _PASSED_ON},
         **settled,
@@ -241,11 +249,20 @@ def _describe_outcome(outcome: "TrainingOutcome", request: "TrainingRequest") ->
             f"{measured.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), "
             f"F1 {measured.f1_macro:.4f}, ROC AUC {measured.roc_auc:.4f}."
         )
+    if (training := outcome.card.training) and training.weights:
+        loaded = f": {training.tensors} tensors were loaded" if training.tensors else ""
+        click.echo(f"It started from {training.weights}{loaded}.")
     click.echo(f"Report: {(outcome.bundle or outcome.run) / 'report' / 'README.md'}")
     click.echo(f"Plots: {outcome.run / 'plots.html'}")
     if obstacle := HEADS[request.head].obstacle:
         click.echo(obstacle)
+        return
     if outcome.bundle is None:
+        words = [word for word in sys.argv[1:] if word not in ("--fresh", "--no-publish")]
+        click.echo(
+            f"To publish it{', once it is trained again on all scans' if request.refit else ''}: "
+            f"{shlex.join(['flask', *words, '--publish'])}"
+        )
         return
     click.echo(f"Published: {outcome.bundle}")
     click.echo(describe_change(outcome.bundle))
