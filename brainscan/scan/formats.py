@@ -64,7 +64,7 @@ def read_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
         ScanError: not a format of the table, damaged, too small, too large, or blank.
     """
     if not data:
-        raise _not_read("empty-file")
+        raise ScanError("empty-file", formats=list_names(), accepted=list_media_types())
     found = find_format(data)
     if found is None:
         raise _refuse(data)
@@ -72,7 +72,12 @@ def read_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
         picture = found.read(data, max_pixels)
     except ScanError as error:
         if error.code == "damaged-image" and (variant := name_variant(data)):
-            raise _not_read("format-not-read", variant) from None
+            raise ScanError(
+                "format-not-read",
+                accepted=list_media_types(),
+                format=variant,
+                formats=list_names(),
+            ) from None
         raise
     darkest, brightest, *_ = cv2.minMaxLoc(picture.grey)
     if darkest == brightest:
@@ -101,14 +106,17 @@ def list_media_types() -> tuple[str, ...]:
 
 
 def _refuse(data: bytes) -> ScanError:
-    for matches, code, name in _OTHERS:
+    types, names = list_media_types(), list_names()
+    for matches, name in _OTHERS:
         if matches(data):
-            return _not_read(code, name)
-    return _not_read("not-an-image")
-
-
-def _not_read(code: str, name: str = "") -> ScanError:
-    return ScanError(code, accepted=list_media_types(), formats=list_names(), format=name)
+            return ScanError("format-not-read", accepted=types, format=name, formats=names)
+    if data.startswith((b"PK\3\4", b"PK\5\6")):
+        return ScanError("archive-not-read", accepted=types, formats=names)
+    if data.startswith(b"version https://git-lfs.github.com/spec/"):
+        return ScanError("git-lfs-pointer", accepted=types, formats=names)
+    if b"<html" in data[:_BEGINNING].lower():
+        return ScanError("web-page", accepted=types, formats=names)
+    return ScanError("not-an-image", accepted=types, formats=names)
 
 
 def _starts_with(*signatures: bytes) -> Callable[[bytes], bool]:
@@ -130,20 +138,13 @@ def _has_brand(*brands: bytes) -> Callable[[bytes], bool]:
     return matches
 
 
-def _is_page(data: bytes) -> bool:
-    return b"<html" in data[:_BEGINNING].lower()
-
-
-# What is often sent by mistake: how it is recognised, the problem's code, and its name.
-_OTHERS: tuple[tuple[Callable[[bytes], bool], str, str], ...] = (
-    (lambda data: data.startswith(b"DICM", 128), "format-not-read", "DICOM"),
-    (_starts_with(b"GIF8"), "format-not-read", "GIF"),
-    (lambda data: b"%PDF-" in data[:_BEGINNING], "format-not-read", "PDF"),
-    (_starts_with(b"MATLAB "), "format-not-read", "MATLAB data"),
-    (_starts_with(b"\x89HDF\r\n\x1a\n"), "format-not-read", "HDF5 data"),
-    (_starts_with(b"PK\3\4", b"PK\5\6"), "archive-not-read", ""),
-    (_starts_with(b"version https://git-lfs.github.com/spec/"), "git-lfs-pointer", ""),
-    (_is_page, "web-page", ""),
+# What is often sent by mistake: how it is recognised, and its name.
+_OTHERS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
+    (lambda data: data.startswith(b"DICM", 128), "DICOM"),
+    (_starts_with(b"GIF8"), "GIF"),
+    (lambda data: b"%PDF-" in data[:_BEGINNING], "PDF"),
+    (_starts_with(b"MATLAB "), "MATLAB"),
+    (_starts_with(b"\x89HDF\r\n\x1a\n"), "HDF5"),
 )
 
 _TIFF = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"

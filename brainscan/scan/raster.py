@@ -157,14 +157,14 @@ def name_variant(data: bytes) -> str | None:
     """Name what a JPEG or TIFF is that is whole, but of a kind that cannot be read."""
     if data.startswith(_START_OF_IMAGE):
         bits = _count_bits(data)
-        return f"JPEG with {bits} bits" if bits not in (None, _BITS) else None
+        return f"JPEG ({bits} bit)" if bits not in (None, _BITS) else None
     with suppress(*_DAMAGE):
         tags = TiffImagePlugin.ImageFileDirectory_v2(data[:16] if data[2] == _BIG else data[:8])
         file = io.BytesIO(data)
         file.seek(tags.next)
         tags.load(file)
         if _FLOATING in tags.get(_NUMBERS, ()) and tags.get(_SAMPLES, 1) > 1:
-            return "TIFF with floating-point colours"
+            return "TIFF (RGB, float)"
     return None
 
 
