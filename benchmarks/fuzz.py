@@ -37,6 +37,7 @@ from gunicorn.http.errors import ParseException
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.wsgi import create
 from PIL import Image, ImageDraw
+from pillow_heif import register_heif_opener
 from tqdm import tqdm
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import EnvironBuilder
@@ -57,6 +58,9 @@ _MODES = {
     "TIFF": ("L", "P", "RGB", "RGBA", "CMYK", "1", "I;16", "F"),
     "BMP": ("L", "P", "RGB", "1"),
     "WEBP": ("RGB", "RGBA"),
+    "AVIF": ("L", "RGBA"),
+    "HEIF": ("L", "RGBA", "I;16"),
+    "JPEG2000": ("L", "LA", "RGB", "I;16"),
 }
 _COMPRESSIONS = ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "group3", "group4")
 # What the tags of a TIFF may say: compression, photometric interpretation, bits, number format.
@@ -99,6 +103,7 @@ class FuzzError(Exception):
 
 def draw_seeds() -> list[bytes]:
     """Draw a head and save it in every format, mode and compression that is accepted."""
+    register_heif_opener()  # which is also what saves it
     head = Image.new("L", (60, 64), 4)
     pen = ImageDraw.Draw(head)
     pen.ellipse((6, 4, 54, 60), fill=200)
@@ -121,7 +126,7 @@ def draw_seeds() -> list[bytes]:
         _save(head, "JPEG", progressive=True),
         _save(head.convert("RGB"), "JPEG", progressive=True, subsampling=0),
         _save(head.convert("RGB"), "WEBP", lossless=True),
-        _save(head.convert("RGB"), "WEBP", **pages),
+        *(_save(head.convert("RGB"), kind, **pages) for kind in ("WEBP", "PNG", "MPO", "AVIF")),
     ]
     return seeds
 

@@ -136,7 +136,7 @@ _WARNINGS = {
     "between tissues are lost. Export it again with the full range of grey.",
     "annotated": "Something is drawn on the scan. It was removed, but what it hid is not known to "
     "the model. Send the scan without it.",
-    "more-pages": "The file has %(pages)s pages; only the first was read.",
+    "more-pages": "The file holds %(pages)s pictures; only the first was read.",
     "no-heatmap": "This model has no convolutions, so it cannot give a heat map.",
     "no-reliable-map": "The heat map is left out: this model's was not measured to point at "
     "tumours more often than the middle of the head does.",
@@ -305,7 +305,13 @@ _add(
         "empty-file": "The file is empty. Accepted: %(formats)s.",
         "not-an-image": "The file is not an image that can be read. Accepted: %(formats)s.",
         "format-not-read": "The file is %(format)s, which cannot be read here. Accepted: "
-        "%(formats)s. Export the scan as PNG.",
+        "%(formats)s. Export the slice or figure as PNG.",
+        "archive-not-read": "The file is a ZIP archive. Accepted: %(formats)s. Unpack it and send "
+        "the images, or send it to /api/jobs.",
+        "git-lfs-pointer": "The file is a Git LFS pointer, not the image. Accepted: %(formats)s. "
+        "Run `git lfs pull` in its repository and send the file again.",
+        "web-page": "The file is a web page (HTML), whatever its name says. Accepted: "
+        "%(formats)s. Download the image itself and send that.",
         "damaged-image": "The image is damaged or cut short (%(reason)s). Send the whole file "
         "again.",
         "image-too-complex": "The image takes too much work to decode: %(reason)s. Open it in an "

@@ -11,6 +11,7 @@ from flask import Flask, Request
 from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
+from werkzeug.http import parse_options_header
 
 from brainscan import ImageFile, Problem
 from brainscan.scan.formats import list_media_types
@@ -27,6 +28,8 @@ _FORM_TEXT = 2**17
 # Control characters, ends of lines, and marks that turn the direction of text: with one of those,
 # "scan\u202egnp.exe" is shown as "scanexe.png".
 _INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+_BACKSLASH = re.compile(r'\\(["\\])?')  # and what it escapes
 
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 JSON = "application/json"
@@ -135,6 +138,18 @@ def clean_name(name: str) -> str:
     return _INVISIBLE.sub("\N{REPLACEMENT CHARACTER}", name)
 
 
+def name_part(part: FileStorage) -> str:
+    """Give the name of a form's file; a backslash that escapes nothing is part of it.
+
+    Browsers do not escape backslashes, and werkzeug drops each that could escape.
+    """
+    said = part.headers.get("Content-Disposition", "")
+    if "\\" not in said:
+        return part.filename or ""
+    escaped = _BACKSLASH.sub(lambda found: found[0] if found[1] else r"\\", said)
+    return parse_options_header(escaped)[1].get("filename", "")
+
+
 def read_file(received: Request) -> ImageFile:
     """Read the one image of a request; raises as `read_files` does."""
     [file] = read_files(received, max_images=1)
@@ -222,7 +237,7 @@ def _read_form(received: Request) -> list[ImageFile]:
     # A browser sends a part with neither name nor content where no file was chosen.
     parts = [part for field in FIELDS for part in received.files.getlist(field)]
     files = [
-        ImageFile(clean_name(part.filename or f"{FIELD} {number}"), data)
+        ImageFile(clean_name(name_part(part) or f"{FIELD} {number}"), data)
         for number, part in enumerate(parts, start=1)
         if (data := cast(io.BytesIO, part.stream).getvalue()) or part.filename  # read() would copy
     ]

@@ -5,7 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from brainscan.scan.formats import list_endings
+from brainscan.files import open_file
+from brainscan.scan.formats import find_format, list_endings
+
+_BEGINNING = 4096  # bytes, by which a format is found
 
 
 class Found(NamedTuple):
@@ -23,16 +26,26 @@ class Found(NamedTuple):
 def find_images(paths: Iterable[Path]) -> Found:
     """List files that are named, and the images in and below folders that are.
 
-    A file that is named counts whatever its ending. Hidden files are passed over; a link that leads
+    A file that is named counts whatever its ending; one of a folder that has no ending, by its
+    first bytes. Hidden files are passed over; a link that leads
     nowhere counts as a file, since somebody will miss it.
     """
     images: dict[Path, None] = {}  # as sets that keep the order
     others: dict[Path, None] = {}
-    endings = list_endings()
     for path in paths:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file == path:
                 images[file] = None
             elif not file.name.startswith(".") and (file.is_file() or not file.exists()):
-                (images if file.suffix.lower() in endings else others)[file] = None
+                (images if _is_image(file) else others)[file] = None
     return Found(list(images), Counter(one.suffix.lower() for one in others if one not in images))
+
+
+def _is_image(file: Path) -> bool:
+    if file.suffix:
+        return file.suffix.lower() in list_endings()
+    try:
+        with open_file(file) as opened:
+            return find_format(opened.read(_BEGINNING)) is not None
+    except OSError:
+        return False

@@ -10,8 +10,9 @@ from functools import partial
 import cv2
 
 from brainscan.messages import ScanError
+from brainscan.scan.memory import CONFINED
 from brainscan.scan.picture import Picture
-from brainscan.scan.raster import read_raster
+from brainscan.scan.raster import name_variant, read_confined, read_raster
 
 MAX_PIXELS = 50_000_000
 
@@ -38,13 +39,10 @@ class Format:
 
 FORMATS: dict[str, Format] = {}
 
-# What is often sent by mistake: where its signature is, the signature, and its name.
-_OTHERS = (
-    (128, b"DICM", "DICOM"),
-    (0, b"GIF8", "GIF"),
-    (4, b"ftypavif", "AVIF"),
-    (4, b"ftyphei", "HEIC"),
-    (4, b"ftypmif1", "HEIC"),
+_BEGINNING = 1024  # bytes of a file that are searched for what it is
+_MOST_BRANDS = 256  # bytes of their list
+_HEIC_BRANDS = (
+    *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"),
 )
 
 
@@ -67,14 +65,29 @@ def read_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """
     if not data:
         raise ScanError("empty-file", formats=list_names(), accepted=list_media_types())
-    found = next((one for one in FORMATS.values() if one.matches(data)), None)
+    found = find_format(data)
     if found is None:
         raise _refuse(data)
-    picture = found.read(data, max_pixels)
+    try:
+        picture = found.read(data, max_pixels)
+    except ScanError as error:
+        if error.code == "damaged-image" and (variant := name_variant(data)):
+            raise ScanError(
+                "format-not-read",
+                accepted=list_media_types(),
+                format=variant,
+                formats=list_names(),
+            ) from None
+        raise
     darkest, brightest, *_ = cv2.minMaxLoc(picture.grey)
     if darkest == brightest:
         raise ScanError("blank-image", value=round(brightest))
     return picture
+
+
+def find_format(beginning: bytes) -> Format | None:
+    """Find the format of a file by its first bytes, at least 4096 of a longer one."""
+    return next((one for one in FORMATS.values() if one.matches(beginning)), None)
 
 
 def list_names() -> tuple[str, ...]:
@@ -93,10 +106,16 @@ def list_media_types() -> tuple[str, ...]:
 
 
 def _refuse(data: bytes) -> ScanError:
-    names, types = list_names(), list_media_types()
-    for start, signature, name in _OTHERS:
-        if data.startswith(signature, start):
+    types, names = list_media_types(), list_names()
+    for matches, name in _OTHERS:
+        if matches(data):
             return ScanError("format-not-read", accepted=types, format=name, formats=names)
+    if data.startswith((b"PK\3\4", b"PK\5\6")):
+        return ScanError("archive-not-read", accepted=types, formats=names)
+    if data.startswith(b"version https://git-lfs.github.com/spec/"):
+        return ScanError("git-lfs-pointer", accepted=types, formats=names)
+    if b"<html" in data[:_BEGINNING].lower():
+        return ScanError("web-page", accepted=types, formats=names)
     return ScanError("not-an-image", accepted=types, formats=names)
 
 
@@ -108,12 +127,38 @@ def _is_webp(data: bytes) -> bool:
     return data.startswith(b"RIFF") and data.startswith(b"WEBP", 8)
 
 
-for _name, _endings, _matches in (
-    ("JPEG", (".jpg", ".jpeg"), _starts_with(b"\xff\xd8\xff")),
-    ("PNG", (".png",), _starts_with(b"\x89PNG\r\n\x1a\n")),
-    ("TIFF", (".tif", ".tiff"), _starts_with(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
-    ("BMP", (".bmp",), _starts_with(b"BM")),
-    ("WebP", (".webp",), _is_webp),
+def _has_brand(*brands: bytes) -> Callable[[bytes], bool]:
+    """Match files of ISO's base media format that name one of these brands."""
+
+    def matches(data: bytes) -> bool:
+        length = min(int.from_bytes(data[:4]), _MOST_BRANDS)
+        listed = (data[place : place + 4] for place in range(8, length, 4))
+        return data.startswith(b"ftyp", 4) and any(brand in brands for brand in listed)
+
+    return matches
+
+
+# What is often sent by mistake: how it is recognised, and its name.
+_OTHERS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
+    (lambda data: data.startswith(b"DICM", 128), "DICOM"),
+    (_starts_with(b"GIF8"), "GIF"),
+    (lambda data: b"%PDF-" in data[:_BEGINNING], "PDF"),
+    (_starts_with(b"MATLAB "), "MATLAB"),
+    (_starts_with(b"\x89HDF\r\n\x1a\n"), "HDF5"),
+)
+
+_TIFF = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
+_JPEG_2000 = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"
+
+for _name, _codec, _endings, _type, _matches in (
+    ("JPEG", "JPEG", (".jpg", ".jpeg", ".jfif", ".mpo"), "jpeg", _starts_with(b"\xff\xd8\xff")),
+    ("PNG", "PNG", (".png", ".apng"), "png", _starts_with(b"\x89PNG\r\n\x1a\n")),
+    ("TIFF", "TIFF", (".tif", ".tiff"), "tiff", _starts_with(*_TIFF)),
+    ("BMP", "BMP", (".bmp",), "bmp", _starts_with(b"BM")),
+    ("WebP", "WEBP", (".webp",), "webp", _is_webp),
+    ("AVIF", "AVIF", (".avif",), "avif", _has_brand(b"avif", b"avis")),
+    ("HEIC", "HEIF", (".heic", ".heif", ".hif"), "heic", _has_brand(*_HEIC_BRANDS)),
+    ("JPEG 2000", "JPEG2000", (".jp2", ".j2k", ".jpx"), "jp2", _starts_with(*_JPEG_2000)),
 ):
-    _read = partial(read_raster, name=_name.upper())
-    register(Format(_name, _endings, f"image/{_name.lower()}", _matches, _read))
+    _read = partial(read_confined if _codec in CONFINED else read_raster, name=_codec)
+    register(Format(_name, _endings, f"image/{_type}", _matches, _read))

@@ -17,6 +17,8 @@ _IN_JPEG = {"L": 5, "RGB": 6, "CMYK": 7}
 _COEFFICIENT = 2  # of a progressive JPEG, all of which are kept until its last pass
 _IN_WEBP = 17
 _IN_DEEP_COLOUR = 18
+# Of what is decoded in a process of its own, in both; by Pillow's names of the formats.
+CONFINED = {"HEIF": 14, "AVIF": 14, "JPEG2000": 22}
 _DEEP_COLOUR = ";16"  # in Pillow's name of how a file stores its pixels
 
 _MOST_AT_ONCE = 350_000_000  # bytes: as many as the largest grey picture takes by default
@@ -77,11 +79,29 @@ def weigh(image: ImageFile.ImageFile, max_pixels: int) -> int:
     pixels = width * height
     size = pixels * _weigh_pixel(image) + _weigh_piece(image)
     most = max_pixels if size <= pixels * _USUAL else max_pixels * _USUAL * pixels // size
-    if pixels > most:
+    check_size(width, height, most)
+    return size
+
+
+def check_size(width: int, height: int, most: int) -> None:
+    """Check a picture's size; raises ScanError where it is too small, or of more pixels."""
+    if width * height > most:
         raise ScanError("image-too-large", width=width, height=height, most=most)
     if min(width, height) < MIN_SIDE:
         raise ScanError("image-too-small", width=width, height=height, least=MIN_SIDE)
-    return size
+
+
+def weigh_confined(name: str, max_pixels: int) -> tuple[int, int]:
+    """Say how large a picture may be that is decoded in a process of its own.
+
+    Args:
+        name: Pillow's name of its format.
+        max_pixels: the largest width × height accepted.
+
+    Returns:
+        How many pixels are accepted, and the bytes that it may take to decode them.
+    """
+    return max_pixels * _USUAL // CONFINED[name], max_pixels * _USUAL
 
 
 def _weigh_pixel(image: ImageFile.ImageFile) -> int:

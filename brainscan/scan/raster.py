@@ -1,5 +1,6 @@
-"""JPEG, PNG, TIFF, BMP and WebP → one grey picture, as a reader of films would see it."""
+"""Every format that Pillow decodes → one grey picture, as a reader of films would see it."""
 
+import io
 import logging
 import struct
 import warnings
@@ -22,9 +23,10 @@ from brainscan.scan.bounds import (
     keep_critical_chunks,
     open_bounded,
 )
+from brainscan.scan.confined import decode_confined
 from brainscan.scan.drawings import find_colour, is_drawing, remove_colours, remove_rings
 from brainscan.scan.frame import is_inverted
-from brainscan.scan.memory import DECODING, has_deep_colour, weigh
+from brainscan.scan.memory import DECODING, has_deep_colour, weigh, weigh_confined
 from brainscan.scan.picture import Picture
 from brainscan.scan.resemblance import MAX_COLOURED_FRACTION
 from brainscan.scan.window import (
@@ -42,6 +44,12 @@ _WITH_OPACITY = 4
 _FEW_LEVELS = 64
 _JPEGS = ("JPEG", "MPO")  # the latter holds several
 _JPEG_COLOURS = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
+_START_OF_IMAGE = b"\xff\xd8"
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers
+_FRAME_BITS = 4  # bytes from such a marker
+_BITS = 8
+_BIG = 43  # a BigTIFF's third byte
+_SAMPLES, _NUMBERS, _FLOATING = 277, 339, 3
 _BAND = 2**20  # pixels that are looked at together
 
 _MOST_PAGES = 100  # each further page is a step through the file
@@ -117,6 +125,7 @@ def read_raster(data: bytes, max_pixels: int, name: str) -> Picture:
             with DECODING.hold(size):
                 planes = _decode(image, data)
                 orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+                pages = 1 if name == "TIFF" else getattr(image, "n_frames", 1)
                 image.close()  # which gives its memory back
                 picture = _interpret(planes)
     except ExcessError as error:
@@ -125,7 +134,52 @@ def read_raster(data: bytes, max_pixels: int, name: str) -> Picture:
         raise ScanError("damaged-image", reason="its header is not valid") from None
     except _DAMAGE as error:
         raise ScanError("damaged-image", reason=str(error)) from None
-    pages = _count_pages(data) if name == "TIFF" else 1
+    if name == "TIFF":
+        pages = _count_pages(data)
+    return _finish(picture, pages, orientation)
+
+
+def read_confined(data: bytes, max_pixels: int, name: str) -> Picture:
+    """Decode a file as `read_raster` does, in a process of its own (`brainscan.scan.confined`)."""
+    most_pixels, most_bytes = weigh_confined(name, max_pixels)
+    try:
+        with DECODING.hold(most_bytes):
+            decoded = decode_confined(data, name, most_pixels, most_bytes)
+            picture = _interpret(_take(decoded.pixels))
+    except ExcessError as error:
+        raise ScanError("image-too-complex", reason=str(error)) from None
+    except ValueError as error:
+        raise ScanError("damaged-image", reason=str(error)) from None
+    return _finish(picture, decoded.pages, decoded.orientation)
+
+
+def name_variant(data: bytes) -> str | None:
+    """Name what a JPEG or TIFF is that is whole, but of a kind that cannot be read."""
+    if data.startswith(_START_OF_IMAGE):
+        bits = _count_bits(data)
+        return f"JPEG ({bits} bit)" if bits not in (None, _BITS) else None
+    with suppress(*_DAMAGE):
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:16] if data[2] == _BIG else data[:8])
+        file = io.BytesIO(data)
+        file.seek(tags.next)
+        tags.load(file)
+        if _FLOATING in tags.get(_NUMBERS, ()) and tags.get(_SAMPLES, 1) > 1:
+            return "TIFF (RGB, float)"
+    return None
+
+
+def _count_bits(data: bytes) -> int | None:
+    """Give the bits of each number in a JPEG; None where its header does not say."""
+    place = len(_START_OF_IMAGE)
+    while place + _FRAME_BITS < len(data):
+        marker = data[place + 1]
+        if marker in _FRAMES:
+            return data[place + _FRAME_BITS]
+        place += 2 + int.from_bytes(data[place + 2 : place + 4])
+    return None
+
+
+def _finish(picture: Picture, pages: int, orientation: object) -> Picture:
     left_out = (Message("more-pages", {"pages": pages}),) if pages > 1 else ()
     upright = _turn_upright(picture.grey, orientation)
     return Picture(upright, picture.coloured, left_out + picture.notes)
@@ -167,10 +221,8 @@ def _decode(image: ImageFile.ImageFile, data: bytes) -> _Planes:
     mode, shape = image.mode, (image.height, image.width)
     if image.format in _JPEGS:
         stored = _decode_jpeg(data, mode, shape)
-        if stored is not None and mode == "L":
-            return _Planes(stored[..., 0])
-        if stored is not None and mode == "RGB":
-            return _gather(shape, lambda rows: (_take_luminance(stored[rows]), stored[rows]))
+        if stored is not None and mode in ("L", "RGB"):
+            return _take(stored[..., 0] if mode == "L" else stored)
         del stored
     is_deep_colour = has_deep_colour(image)
     _load(image)
@@ -183,6 +235,16 @@ def _decode(image: ImageFile.ImageFile, data: bytes) -> _Planes:
     if mode in ("L", "1"):
         return _Planes(np.asarray(image if mode == "L" else image.convert("L")))
     return _gather(shape, lambda rows: _split(_cut(image, rows)))
+
+
+def _take(stored: NDArray[Any]) -> _Planes:
+    """Take the planes of what was decoded, as `Decoded` describes it."""
+    height, width = stored.shape[:2]
+    if stored.dtype != np.uint8:
+        return _gather_deep((height, width), lambda rows: (stored[rows], None))
+    if stored.ndim == 2:
+        return _Planes(stored)
+    return _gather((height, width), lambda rows: (_take_luminance(stored[rows]), stored[rows]))
 
 
 def _load(image: ImageFile.ImageFile) -> None:

@@ -50,7 +50,7 @@ export function receiveFolder(button, onScans) {
   });
 }
 
-/** Tell whether a file of a folder is taken, as `flask predict` does. */
+/** Tell by its name whether a file of a folder is taken. */
 function isImage(name) {
   return !name.startsWith(".") && endings.some((ending) => name.toLowerCase().endsWith(ending));
 }

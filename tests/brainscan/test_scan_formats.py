@@ -4,6 +4,8 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -16,7 +18,7 @@ from brainscan.scan.formats import (
     register,
 )
 
-TEXTS = (b"a text, not a scan", "Ein Text – кириллица".encode(), bytes(10_000), b"%PDF-1.7\n")
+TEXTS = (b"a text, not a scan", "Ein Text – кириллица".encode(), bytes(10_000))
 
 
 def save(picture: Image.Image, file_format: str = "PNG", **options: Any) -> bytes:
@@ -32,9 +34,10 @@ def refuse(data: bytes) -> ScanError:
 
 
 def test_what_is_read() -> None:
-    assert list_names() == ("JPEG", "PNG", "TIFF", "BMP", "WebP")
-    assert list_endings() == (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
-    assert "image/jpeg" in list_media_types()
+    names = ("JPEG", "PNG", "TIFF", "BMP", "WebP", "AVIF", "HEIC", "JPEG 2000")
+    assert list_names() == names
+    assert {".jpg", ".jfif", ".tiff", ".webp", ".heic", ".jp2"} < set(list_endings())
+    assert {"image/jpeg", "image/heic", "image/jp2"} < set(list_media_types())
 
 
 def test_a_format_is_registered_once() -> None:
@@ -45,8 +48,8 @@ def test_a_format_is_registered_once() -> None:
 @pytest.mark.parametrize("file_format", ["GIF", "PPM", "PDF"])
 def test_others_are_refused(draw_scan: Callable[..., bytes], file_format: str) -> None:
     error = refuse(draw_scan(file_format, mode="RGB"))
-    assert error.code == ("format-not-read" if file_format == "GIF" else "not-an-image")
-    assert "Accepted: JPEG, PNG, TIFF, BMP and WebP." in str(error)
+    assert error.code == ("not-an-image" if file_format == "PPM" else "format-not-read")
+    assert "Accepted: JPEG, PNG, TIFF, BMP, WebP, AVIF, HEIC and JPEG 2000." in str(error)
     assert error.accepted == list_media_types()
 
 
@@ -55,13 +58,40 @@ def test_others_are_refused(draw_scan: Callable[..., bytes], file_format: str) -
     [
         (bytes(128) + b"DICM" + bytes(500), "DICOM"),
         (b"GIF89a" + bytes(50), "GIF"),
-        (b"\x00\x00\x00\x1cftypavif" + bytes(50), "AVIF"),
-        (b"\x00\x00\x00\x1cftypheic" + bytes(50), "HEIC"),
+        (b"%PDF-1.7\n", "PDF"),
+        (b"MATLAB 5.0 MAT-file, Platform: GLNXA64", "MATLAB"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(50), "HDF5"),
     ],
 )
 def test_what_is_often_sent_by_mistake_is_named(data: bytes, name: str) -> None:
     error = refuse(data)
     assert (error.code, error.message.values["format"]) == ("format-not-read", name)
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "step"),
+    [
+        (b"PK\3\4" + bytes(50), "archive-not-read", "Unpack it"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "git-lfs-pointer", "git lfs pull"),
+        (b"\n<!DOCTYPE html>\n<HTML lang=en>", "web-page", "Download the image itself"),
+    ],
+)
+def test_what_is_not_an_image_is_followed_by_what_to_do(data: bytes, code: str, step: str) -> None:
+    error = refuse(data)
+    assert error.code == code
+    assert step in str(error)
+
+
+def test_kinds_of_accepted_formats_that_are_not_read(draw_scan: Callable[..., bytes]) -> None:
+    deep = bytearray(draw_scan("JPEG"))
+    deep[deep.find(b"\xff\xc0") + 4] = 12
+    floats = cv2.imencode(".tiff", np.ones((40, 40, 3), np.float32))[1].tobytes()
+    for data, name in (
+        (bytes(deep), "JPEG (12 bit)"),
+        (floats, "TIFF (RGB, float)"),
+    ):
+        error = refuse(data)
+        assert (error.code, error.message.values["format"]) == ("format-not-read", name)
 
 
 @pytest.mark.parametrize(

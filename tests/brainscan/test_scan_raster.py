@@ -148,6 +148,22 @@ class TestFormats:
         told = [(warning.code, warning.values) for warning in picture.warnings]
         assert told == ([("more-pages", {"pages": 3})] if others else [])
 
+    @pytest.mark.parametrize("file_format", ["WEBP", "PNG", "MPO"])
+    def test_only_the_first_of_several_pictures_is_read(
+        self, phantom: NDArray[np.uint8], file_format: str
+    ) -> None:
+        first = Image.fromarray(phantom).convert("RGB")
+        others = [Image.new("RGB", first.size, "red"), Image.new("RGB", first.size, "blue")]
+        options: dict[str, Any] = {"lossless": True} if file_format == "WEBP" else {}
+        picture = read_picture(
+            save(first, file_format, save_all=True, append_images=others, **options)
+        )
+        assert np.abs(picture.grey.astype(int) - phantom).max() <= (
+            64 if file_format == "MPO" else 1
+        )
+        [warning] = picture.warnings
+        assert (warning.code, warning.values) == ("more-pages", {"pages": 3})
+
     def test_a_jpeg_whose_colours_have_an_odd_resolution(self) -> None:
         noise = save(Image.effect_noise((48, 48), 50).convert("RGB"), "JPEG", subsampling=0)
         data = bytearray(noise)

@@ -134,7 +134,18 @@ def test_a_folder_without_images(run: Run, tmp_path: Path) -> None:
     assert "No images were found. Accepted: names that end in .jpg" in result.stderr
     assert "left out" not in result.stderr
     (tmp_path / "slice.dcm").touch()
-    assert ".webp. Files left out: 1 (1 .dcm).\n" in run(tmp_path).stderr
+    assert ". Files left out: 1 (1 .dcm).\n" in run(tmp_path).stderr
+
+
+def test_files_without_an_ending_are_taken_by_their_content(run: Run, folder: Path) -> None:
+    shutil.copy(folder / "a.png", folder / "deep" / "IM0001")
+    shutil.copy(folder / "b.JPG", folder / "e.jfif")
+    (folder / "README").write_text("none of its business")
+    result = run(folder)
+    assert result.exit_code == 0
+    names = [Path(line.split()[0]).name for line in result.stdout.splitlines()[1:]]
+    assert {"IM0001", "e.jfif"} < set(names)
+    assert "README" not in names
 
 
 def test_files_with_other_endings_are_counted(run: Run, folder: Path) -> None:

@@ -35,6 +35,17 @@ def test_the_parts_named_image_in_their_order(form: Form) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("sent", "name"),
+    [(r"a\b.jpg", r"a\b.jpg"), (r"a\\b.jpg", r"a\b.jpg"), (r"a\"b\c.jpg", r'a"b\c.jpg')],
+)
+def test_a_backslash_stays_in_a_name(sent: str, name: str) -> None:
+    head = f'Content-Disposition: form-data; name="image"; filename="{sent}"'
+    body = f"--b\r\n{head}\r\n\r\n1\r\n--b--\r\n"
+    request = received(data=body, content_type="multipart/form-data; boundary=b")
+    assert read_files(request, 1) == [ImageFile(name, b"1")]
+
+
 @pytest.mark.parametrize("field", ["image[]", "file"])
 def test_other_names_of_the_field(form: Form, field: str) -> None:
     request = received(**form((field, "a.jpg", b"1"), (field, "b.jpg", b"2")))

@@ -21,7 +21,7 @@ from tumorapp.jobs.archive import (
     shorten,
 )
 from tumorapp.jobs.store import Scan
-from tumorapp.uploads import FIELD, FIELDS, OTHER_PARTS, missing_file
+from tumorapp.uploads import FIELD, FIELDS, OTHER_PARTS, missing_file, name_part
 
 
 class Material(NamedTuple):
@@ -83,7 +83,8 @@ def _receive_form(received: Request, file: BinaryIO, limits: Limits) -> Material
     _, form, files = parser.parse_from_environ(received.environ)
     options: Any = CombinedMultiDict([received.args, form])
     sent = [
-        (name, part.filename, cast("_Part", part.stream)) for name, part in files.items(multi=True)
+        (name, name_part(part), cast("_Part", part.stream))
+        for name, part in files.items(multi=True)
     ]
     # A browser sends a part with neither name nor content where no file was chosen.
     sent = [part for part in sent if part[1] or part[2].size]
