@@ -121,7 +121,8 @@ def test_a_model_without_figures_is_listed(models_dir: Path, publish_model: Publ
 def test_a_version_is_activated_and_the_newest_again(installed: Flask, models_dir: Path) -> None:
     result = run(installed, "activate", "binary-cnn", "2")
     assert result.exit_code == 0, result.output
-    assert result.stdout == "binary-cnn/2 is active. A running service notices within 2 s.\n"
+    follows = "A running service follows within seconds, without a restart."
+    assert result.stdout == f"binary-cnn/2 is active. {follows}\n"
     assert rows(installed)["binary-cnn/2"][0] == "chosen"
     assert run(installed, "activate", "binary-cnn", "newest").exit_code == 0
     assert rows(installed)["binary-cnn/3"][0] == "newest"
