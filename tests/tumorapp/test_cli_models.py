@@ -240,7 +240,7 @@ def test_a_file_that_cannot_be_imported(app: Flask, tmp_path: Path) -> None:
 def test_who_publishes_hears_what_is_served_now_and_how_to_go_back(
     installed: Flask, models_dir: Path, publish_model: Publish
 ) -> None:
-    knows = "A running service notices within 2 s."
+    knows = "A running service follows within seconds, without a restart."
     with installed.app_context():
         assert describe_change(publish_model(models_dir, "cnn")) == knows
         told = describe_change(publish_model(models_dir, "cnn"))
