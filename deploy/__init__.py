@@ -1,1 +1,1 @@
-"""What checks a deployment: not part of the application, and in none of its images."""
+"""What checks a deployment, next to examples of one: not in any image."""

@@ -1,9 +1,12 @@
 """The files around the code: requirements, Makefile, gunicorn's settings, Dockerfile."""
 
+import configparser
+import json
 import os
 import re
 import runpy
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -235,6 +238,21 @@ class TestContainers:
         assert re.search(r"^USER [1-9]\d*", stage, flags=re.MULTILINE)
         assert "/readyz" in stage[stage.index("HEALTHCHECK") :]
 
+    @pytest.mark.parametrize("files", [[], ["deploy/compose.proxy.yaml"]])
+    def test_compose_accepts_its_files(self, files: list[str]) -> None:
+        compose = ["docker", "compose", "-f", "compose.yaml"]
+        if (
+            not shutil.which("docker")
+            or subprocess.run(
+                ["docker", "compose", "version"], capture_output=True, check=False
+            ).returncode
+        ):
+            pytest.skip("docker compose is not installed: apt-get install docker-compose-plugin")
+        arguments = [argument for file in files for argument in ("-f", file)]
+        command = [*compose, *arguments, "config", "--format", "json"]
+        services = json.loads(subprocess.check_output(command, cwd=PROJECT))["services"]
+        assert ("ports" in services["serve"]) == ("proxy" not in services)
+
     def test_compose_builds_the_stages_and_locks_the_service_down(self) -> None:
         services = yaml.safe_load((PROJECT / "compose.yaml").read_text())["services"]
         for name, service in services.items():
@@ -245,3 +263,43 @@ class TestContainers:
         assert services["serve"]["ports"][0].startswith("${TUMORAPP_HOST:-127.0.0.1}:")
         assert "./instance/models:/app/instance/models:ro" in services["serve"]["volumes"]
         assert services["train"]["profiles"] == ["train"]
+
+
+class TestSystemd:
+    UNIT = PROJECT / "deploy" / "tumorapp.service"
+
+    def test_systemd_accepts_the_unit(self, tmp_path: Path) -> None:
+        if not shutil.which("systemd-analyze"):
+            pytest.skip("systemd-analyze is not installed: apt-get install systemd")
+        program = tmp_path / ".venv" / "serve" / "bin" / "python"
+        program.parent.mkdir(parents=True)
+        program.symlink_to(sys.executable)
+        unit = tmp_path / "tumorapp.service"
+        unit.write_text(self.UNIT.read_text().replace("/opt/tumorapp", str(tmp_path)))
+        command = ["systemd-analyze", "verify", unit]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    @pytest.mark.slow
+    def test_its_command_tells_systemd_that_it_is_ready(self, tmp_path: Path) -> None:
+        unit = configparser.RawConfigParser(strict=False)
+        unit.optionxform = str  # type: ignore[assignment]  # names have capitals
+        unit.read(self.UNIT)
+        assert unit["Service"]["Type"] == "notify"
+        _, *arguments = unit["Service"]["ExecStart"].split()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            systemd.bind(str(tmp_path / "notify"))
+            systemd.settimeout(60)
+            own = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+            folders = {f"TUMORAPP_{name}_DIR": str(tmp_path / name) for name in ("JOBS", "MODELS")}
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                own["PORT"] = str(free.getsockname()[1])
+            process = subprocess.Popen(
+                [sys.executable, *arguments], cwd=PROJECT, env={**os.environ, **own, **folders}
+            )
+            try:
+                assert b"READY=1" in systemd.recv(1000)
+            finally:
+                process.terminate()
+                assert process.wait(30) == 0

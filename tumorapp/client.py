@@ -377,6 +377,7 @@ class Client:
             raise UnreachableError(
                 f"No answer came from {self._url}: {_explain(error)}. Check that the address "
                 "begins with http:// or https://, and that the service runs there."
+                f"{_suspect_size(error.request)}"
             ) from error
         if not answer.ok:
             raise _read_problem(answer)
@@ -388,6 +389,17 @@ def _explain(error: BaseException) -> str:
     while inner := error.__cause__ or error.__context__:
         error = inner
     return str(error)
+
+
+def _suspect_size(request: requests.PreparedRequest | requests.Request | None) -> str:
+    """Say what else a large request may have met: Caddy ends the connection as it refuses one."""
+    sent = int((request.headers.get("Content-Length") if request else None) or 0) / 2**20
+    if sent < 1:  # the smallest limit that is common: nginx's own
+        return ""
+    return (
+        f" A proxy in front of TumorApp may have refused {sent:.1f} MB as too large: send fewer or "
+        "smaller images, or let the operator raise the proxy's limit."
+    )
 
 
 def _read_scan(scan: Scan, number: int) -> tuple[str, bytes]:

@@ -13,4 +13,6 @@ globalThis.SwaggerUIBundle({
   deepLinking: false, // its links would stand inside buttons, where no keyboard reaches them
   defaultModelsExpandDepth: 0,
   validatorUrl: null,
+  // Its list of servers, which is there below a path, has no name of its own.
+  onComplete: () => document.getElementById("servers")?.setAttribute("aria-label", place.dataset.servers),
 });

@@ -121,7 +121,8 @@ def test_a_model_without_figures_is_listed(models_dir: Path, publish_model: Publ
 def test_a_version_is_activated_and_the_newest_again(installed: Flask, models_dir: Path) -> None:
     result = run(installed, "activate", "binary-cnn", "2")
     assert result.exit_code == 0, result.output
-    assert result.stdout == "binary-cnn/2 is active. A running service notices within 2 s.\n"
+    follows = "A running service follows within seconds, without a restart."
+    assert result.stdout == f"binary-cnn/2 is active. {follows}\n"
     assert rows(installed)["binary-cnn/2"][0] == "chosen"
     assert run(installed, "activate", "binary-cnn", "newest").exit_code == 0
     assert rows(installed)["binary-cnn/3"][0] == "newest"
@@ -239,7 +240,7 @@ def test_a_file_that_cannot_be_imported(app: Flask, tmp_path: Path) -> None:
 def test_who_publishes_hears_what_is_served_now_and_how_to_go_back(
     installed: Flask, models_dir: Path, publish_model: Publish
 ) -> None:
-    knows = "A running service notices within 2 s."
+    knows = "A running service follows within seconds, without a restart."
     with installed.app_context():
         assert describe_change(publish_model(models_dir, "cnn")) == knows
         told = describe_change(publish_model(models_dir, "cnn"))

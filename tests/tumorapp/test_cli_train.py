@@ -344,7 +344,7 @@ class TestTraining:
             f"Report: {bundle / 'report/README.md'}",
             f"Plots: {plots}",
             f"Published: {bundle}",
-            "A running service notices within 2 s.",
+            "A running service follows within seconds, without a restart.",
         ]
         assert "flask models quantize binary-cnn --data " in done.stdout.splitlines()[-1]
 

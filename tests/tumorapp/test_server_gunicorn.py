@@ -482,12 +482,23 @@ def test_a_changed_bundle_is_refused_by_name_while_the_other_serves(
     assert "graph.bin was changed" in log
 
 
-def test_without_any_bundle_it_runs_and_says_so(tmp_path: Path, scan: bytes) -> None:
+def test_without_any_bundle_it_runs_and_says_so_and_serves_the_first_without_a_restart(
+    tmp_path: Path, scan: bytes, publish_model: Callable[..., Path]
+) -> None:
     running = start(tmp_path / "none", tmp_path / "log")
     try:
         assert running.ask("GET", "/healthz")[0] == 200
         assert running.ask("GET", "/readyz")[0] == 503
         assert running.predict(scan)[0] == 503
+        page = {"Accept": "text/html"}
+        told = b"served within seconds, without a restart"
+        assert told in running.ask("GET", "/", headers=page)[2]
+        publish_model(tmp_path / "none", "binary-cnn")
+        wait_until(lambda: running.ask("GET", "/readyz")[0] == 200)
+        assert running.predict(scan)[1]["model"] == "binary-cnn"
+        assert told not in running.ask("GET", "/", headers=page)[2]
     finally:
         stop(running)
-    assert "No model is served" in running.log.read_text()
+    log = running.log.read_text()
+    assert "No model is served" in log
+    assert log.count("Booting worker") == 1, log

@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from brainscan.bundle import BundleError, Card, Installed, read_bundle, read_served, survey_bundles
-from tumorapp.reload import SECONDS
 
 COLUMNS = ("name", "version", "served", "accuracy", "protocol", "size", "files")
 
@@ -50,7 +49,7 @@ def describe_change(bundle: Path) -> str:
 
 def describe_reload() -> str:
     """Say when a running service loads what has changed."""
-    return f"A running service notices within {SECONDS} s."
+    return "A running service follows within seconds, without a restart."
 
 
 def _read(root: Path, name: str, version: int) -> Card | str:
