@@ -12,6 +12,7 @@ This file needs nothing of TumorApp but itself, and one package: a current reque
 
 import base64
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -39,6 +40,9 @@ class ClientError(Exception):
 
 class UnreachableError(ClientError):
     """No answer came: the service is not there, or took longer than the client waits."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(re.sub(r"//[^/@\s]*@", "//", text))  # the address without its login
 
 
 @dataclass(eq=False)

@@ -104,6 +104,15 @@ def test_nobody_there(url: str, reason: str) -> None:
             client.predict(b"scan")
 
 
+def test_no_error_shows_a_login() -> None:
+    with (
+        Client("http://ward-3:secret@127.0.0.1:9", retries=0) as client,
+        pytest.raises(UnreachableError, match="http://127.0.0.1:9: ") as caught,
+    ):
+        client.models()
+    assert "secret" not in str(caught.value)
+
+
 def test_a_service_that_says_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
