@@ -107,7 +107,7 @@ def test_nobody_there(url: str, reason: str) -> None:
 def test_no_error_shows_a_login() -> None:
     with (
         Client("http://ward-3:secret@127.0.0.1:9", retries=0) as client,
-        pytest.raises(UnreachableError, match="http://127.0.0.1:9: ") as caught,
+        pytest.raises(UnreachableError, match=r"http://127\.0\.0\.1:9: ") as caught,
     ):
         client.models()
     assert "secret" not in str(caught.value)
