@@ -3,6 +3,8 @@
 To add a format, write a reader and register one `Format`.
 """
 
+import re
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +14,7 @@ import cv2
 from brainscan.messages import ScanError
 from brainscan.scan.picture import Picture
 from brainscan.scan.raster import read_raster
+from brainscan.scan.volume import read_middle
 
 MAX_PIXELS = 50_000_000
 
@@ -38,9 +41,19 @@ class Format:
 
 FORMATS: dict[str, Format] = {}
 
+# What begins a DICOM file that has neither a preamble nor DICM: the length of its first group, or
+# one of the first elements of a header, in either order of bytes, with or without its type.
+_DICOM_START = re.compile(
+    rb"\x02\0\0\0UL\x04\0"
+    rb"|\x08\0[\0\x01\x05\x08\x12-\x18]\0(?:[A-Z]{2}[\0-\x7f]\0|[\0-\x7f]\0\0\0)"
+    rb"|\0\x08\0[\0\x01\x05\x08\x12-\x18][A-Z]{2}\0"
+)
+# The size of a NIfTI header, of version 1, which Analyze has, too, and of version 2.
+_NIFTI_STARTS = tuple(size.to_bytes(4, end) for size in (348, 540) for end in ("little", "big"))
+_GZIP = b"\x1f\x8b\x08"
+
 # What is often sent by mistake: where its signature is, the signature, and its name.
 _OTHERS = (
-    (128, b"DICM", "DICOM"),
     (0, b"GIF8", "GIF"),
     (4, b"ftypavif", "AVIF"),
     (4, b"ftyphei", "HEIC"),
@@ -67,7 +80,8 @@ def read_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """
     if not data:
         raise ScanError("empty-file", formats=list_names(), accepted=list_media_types())
-    found = next((one for one in FORMATS.values() if one.matches(data)), None)
+    # From the last: what precedes a DICOM file may be the beginning of a TIFF.
+    found = next((one for one in reversed(FORMATS.values()) if one.matches(data)), None)
     if found is None:
         raise _refuse(data)
     picture = found.read(data, max_pixels)
@@ -108,6 +122,32 @@ def _is_webp(data: bytes) -> bool:
     return data.startswith(b"RIFF") and data.startswith(b"WEBP", 8)
 
 
+def _is_dicom(data: bytes) -> bool:
+    return data.startswith(b"DICM", 128) or _DICOM_START.match(data) is not None
+
+
+def _is_nifti(data: bytes) -> bool:
+    start = data[:4]
+    if data.startswith(_GZIP):
+        try:
+            start = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(data[:1024], 4)
+        except zlib.error:
+            return False
+    return start in _NIFTI_STARTS
+
+
+def _read_dicom(data: bytes, max_pixels: int) -> Picture:
+    from brainscan.scan.dicom import open_dicom  # half a second, for those who have DICOM
+
+    return read_middle(data, max_pixels, open_dicom)
+
+
+def _read_nifti(data: bytes, max_pixels: int) -> Picture:
+    from brainscan.scan.nifti import open_nifti
+
+    return read_middle(data, max_pixels, open_nifti)
+
+
 for _name, _endings, _matches in (
     ("JPEG", (".jpg", ".jpeg"), _starts_with(b"\xff\xd8\xff")),
     ("PNG", (".png",), _starts_with(b"\x89PNG\r\n\x1a\n")),
@@ -117,3 +157,5 @@ for _name, _endings, _matches in (
 ):
     _read = partial(read_raster, name=_name.upper())
     register(Format(_name, _endings, f"image/{_name.lower()}", _matches, _read))
+register(Format("DICOM", (".dcm", ".ima"), "application/dicom", _is_dicom, _read_dicom))
+register(Format("NIfTI", (".nii", ".nii.gz"), "application/x-nifti", _is_nifti, _read_nifti))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from PIL import ImageFile, TiffImagePlugin
 
 from brainscan.messages import ScanError
+from brainscan.scan.bounds import ExcessError
 
 MIN_SIDE = 16
 
@@ -17,6 +18,7 @@ _IN_JPEG = {"L": 5, "RGB": 6, "CMYK": 7}
 _COEFFICIENT = 2  # of a progressive JPEG, all of which are kept until its last pass
 _IN_WEBP = 17
 _IN_DEEP_COLOUR = 18
+_COPIES = 3  # of the pixels of a DICOM or NIfTI file: as they are stored, decoded, and with padding
 _DEEP_COLOUR = ";16"  # in Pillow's name of how a file stores its pixels
 
 _MOST_AT_ONCE = 350_000_000  # bytes: as many as the largest grey picture takes by default
@@ -77,10 +79,38 @@ def weigh(image: ImageFile.ImageFile, max_pixels: int) -> int:
     pixels = width * height
     size = pixels * _weigh_pixel(image) + _weigh_piece(image)
     most = max_pixels if size <= pixels * _USUAL else max_pixels * _USUAL * pixels // size
-    if pixels > most:
+    check_size(width, height, most)
+    return size
+
+
+def check_size(width: int, height: int, most: int) -> None:
+    """Check a picture's size; raises ScanError where it is too small, or of more pixels."""
+    if width * height > most:
         raise ScanError("image-too-large", width=width, height=height, most=most)
     if min(width, height) < MIN_SIDE:
         raise ScanError("image-too-small", width=width, height=height, least=MIN_SIDE)
+
+
+def weigh_stored(width: int, height: int, stored: int, max_pixels: int) -> int:
+    """Give the bytes that it takes to decode a picture of so many bytes a pixel, as DICOM has them.
+
+    Raises:
+        ScanError: it is too small or too large.
+    """
+    most_of_pixel = _IN_GREY + _COPIES * stored
+    check_size(width, height, min(max_pixels, max_pixels * _USUAL // most_of_pixel))
+    return width * height * most_of_pixel
+
+
+def weigh_unpacked(size: int, max_pixels: int) -> int:
+    """Give the bytes of a file that is unpacked whole, which may be as many as a picture takes.
+
+    Raises:
+        ExcessError: it is larger.
+    """
+    most = max_pixels * _USUAL
+    if size > most:
+        raise ExcessError(f"it unpacks to more than {most:,} bytes")
     return size
 
 
