@@ -2,10 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from brainscan.scan.formats import list_endings
+from brainscan.scan.formats import find_format, list_endings
+
+_BEGINNING = 4096  # bytes, by which a format is found
 
 
 class Found(NamedTuple):
@@ -20,6 +23,20 @@ class Found(NamedTuple):
     others: Counter[str]
 
 
+def is_image(file: Path) -> bool:
+    """Tell by its name whether a file is an image; where the name has no ending, by its start.
+
+    DICOM files are often numbered, or named by numbers with points between them.
+    """
+    if file.name.lower().endswith(list_endings()):
+        return True
+    if file.suffix.strip(".0123456789"):
+        return False
+    with suppress(OSError), file.open("rb") as opened:
+        return find_format(opened.read(_BEGINNING)) is not None
+    return False
+
+
 def find_images(paths: Iterable[Path]) -> Found:
     """List files that are named, and the images in and below folders that are.
 
@@ -28,11 +45,10 @@ def find_images(paths: Iterable[Path]) -> Found:
     """
     images: dict[Path, None] = {}  # as sets that keep the order
     others: dict[Path, None] = {}
-    endings = list_endings()
     for path in paths:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file == path:
                 images[file] = None
             elif not file.name.startswith(".") and (file.is_file() or not file.exists()):
-                (images if file.suffix.lower() in endings else others)[file] = None
+                (images if is_image(file) else others)[file] = None
     return Found(list(images), Counter(one.suffix.lower() for one in others if one not in images))

@@ -80,8 +80,7 @@ def read_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """
     if not data:
         raise ScanError("empty-file", formats=list_names(), accepted=list_media_types())
-    # From the last: what precedes a DICOM file may be the beginning of a TIFF.
-    found = next((one for one in reversed(FORMATS.values()) if one.matches(data)), None)
+    found = find_format(data)
     if found is None:
         raise _refuse(data)
     picture = found.read(data, max_pixels)
@@ -89,6 +88,12 @@ def read_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
     if darkest == brightest:
         raise ScanError("blank-image", value=round(brightest))
     return picture
+
+
+def find_format(beginning: bytes) -> Format | None:
+    """Find the format of a file by its first bytes, at least 4096 of a longer one."""
+    # From the last: what precedes a DICOM file may be the beginning of a TIFF.
+    return next((one for one in reversed(FORMATS.values()) if one.matches(beginning)), None)
 
 
 def list_names() -> tuple[str, ...]:
