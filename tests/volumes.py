@@ -39,12 +39,12 @@ def draw_small() -> NDArray[np.uint16]:
     y, x = np.mgrid[:32, :32]
     head = np.where(((x - 15.5) / 13) ** 2 + ((y - 15.5) / 15) ** 2 < 1, 1200, 20)
     spot = np.where((x - 20) ** 2 + (y - 10) ** 2 < 16, 2400, 0)
-    return (head + spot + (x * 7 + y * 3) % 16).astype(np.uint16)
+    return np.asarray(head + spot + (x * 7 + y * 3) % 16, np.uint16)
 
 
 def write_dicom(
     pixels: NDArray[Any] | None = None,
-    syntax: uid.UID = uid.ExplicitVRLittleEndian,
+    syntax: str = uid.ExplicitVRLittleEndian,
     *,
     preamble: bool = True,
     **elements: Any,
@@ -58,7 +58,7 @@ def write_dicom(
         preamble: whether it has one, and a group that names the syntax.
         elements: by their keywords, instead of those of an MR slice of a head; None takes one out.
     """
-    pixels = draw_small() if pixels is None else pixels
+    pixels, syntax = draw_small() if pixels is None else pixels, uid.UID(syntax)
     file = Dataset()
     file.file_meta = FileMetaDataset()
     file.file_meta.TransferSyntaxUID = syntax
@@ -77,9 +77,11 @@ def write_dicom(
     file.BitsStored = elements.pop("BitsStored", file.BitsAllocated)
     file.HighBit = file.BitsStored - 1
     file.PixelRepresentation = int(pixels.dtype.kind == "i")
-    file.update({name: value for name, value in elements.items() if value is not None})
-    for name in (name for name, value in elements.items() if value is None):
-        delattr(file, name)
+    for name, value in elements.items():
+        if value is None:
+            delattr(file, name)
+        else:
+            setattr(file, name, value)
     _store(file, pixels, syntax)
     file.file_meta.MediaStorageSOPClassUID = file.SOPClassUID
     file.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
@@ -94,8 +96,8 @@ def write_dicom(
 
 
 def _store(file: Dataset, pixels: NDArray[Any], syntax: uid.UID) -> None:
-    order = "<" if syntax.is_little_endian else ">"
-    stored = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
+    kind = pixels.dtype.newbyteorder("<" if syntax.is_little_endian else ">")
+    stored = pixels.astype(kind).tobytes()
     if syntax in _PLUGINS:
         file.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
         file.PixelData = stored

@@ -18,7 +18,8 @@ _IN_JPEG = {"L": 5, "RGB": 6, "CMYK": 7}
 _COEFFICIENT = 2  # of a progressive JPEG, all of which are kept until its last pass
 _IN_WEBP = 17
 _IN_DEEP_COLOUR = 18
-_COPIES = 3  # of the pixels of a DICOM or NIfTI file: as they are stored, decoded, and with padding
+# Of a DICOM or NIfTI file: the copies of what it stores, and what becomes of it.
+_COPIES, _IN_COPIES = 2, 3
 _DEEP_COLOUR = ";16"  # in Pillow's name of how a file stores its pixels
 
 _MOST_AT_ONCE = 350_000_000  # bytes: as many as the largest grey picture takes by default
@@ -97,7 +98,7 @@ def weigh_stored(width: int, height: int, stored: int, max_pixels: int) -> int:
     Raises:
         ScanError: it is too small or too large.
     """
-    most_of_pixel = _IN_GREY + _COPIES * stored
+    most_of_pixel = _IN_COPIES + _COPIES * stored
     check_size(width, height, min(max_pixels, max_pixels * _USUAL // most_of_pixel))
     return width * height * most_of_pixel
 

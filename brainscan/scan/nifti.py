@@ -16,6 +16,7 @@ from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from nibabel.orientations import apply_orientation, io_orientation
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from brainscan.messages import Message, ScanError
@@ -46,6 +47,7 @@ _DAMAGE = (
     OverflowError,
     HeaderDataError,
     ImageFileError,
+    WrapStructError,
     np.linalg.LinAlgError,
     zlib.error,
 )
