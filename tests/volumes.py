@@ -58,10 +58,11 @@ def write_dicom(
         preamble: whether it has one, and a group that names the syntax.
         elements: by their keywords, instead of those of an MR slice of a head; None takes one out.
     """
-    pixels, syntax = draw_small() if pixels is None else pixels, uid.UID(syntax)
+    pixels = draw_small() if pixels is None else pixels
+    stored_as = uid.UID(syntax)
     file = Dataset()
     file.file_meta = FileMetaDataset()
-    file.file_meta.TransferSyntaxUID = syntax
+    file.file_meta.TransferSyntaxUID = stored_as
     file.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
     file.SOPInstanceUID = "1.2.3"
     file.Modality, file.PatientName, file.PatientID = "MR", "Doe^Jane", "MRN-4711"
@@ -82,7 +83,7 @@ def write_dicom(
             delattr(file, name)
         else:
             setattr(file, name, value)
-    _store(file, pixels, syntax)
+    _store(file, pixels, stored_as)
     file.file_meta.MediaStorageSOPClassUID = file.SOPClassUID
     file.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
     written = io.BytesIO()
@@ -90,7 +91,7 @@ def write_dicom(
         file.save_as(written, enforce_file_format=True)
     else:
         del file.file_meta
-        implicit, little = syntax.is_implicit_VR, syntax.is_little_endian
+        implicit, little = stored_as.is_implicit_VR, stored_as.is_little_endian
         file.save_as(written, implicit_vr=implicit, little_endian=little)
     return written.getvalue()
 

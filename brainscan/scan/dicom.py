@@ -223,9 +223,7 @@ def _check_object(file: _File) -> None:
     modality = str(file.header.get("Modality") or "MR")
     if not file.pixels:
         raise ScanError("no-pixels", object=_name_object(file.object_class, modality))
-    known = _is_known(file.object_class)
-    accepted = any(f"{file.object_class}.".startswith(f"{one}.") for one in _ACCEPTED)
-    if modality != "MR" or (known and not accepted):
+    if modality != "MR" or (_is_known(file.object_class) and not _is_accepted(file.object_class)):
         raise ScanError("not-mr", object=_name_object(file.object_class, modality))
     for part in _list_parts(file.header):
         other = _OTHER_PARTS.search(part.upper())
@@ -241,9 +239,13 @@ def _is_known(name: str) -> bool:
     return UID(name).name != name
 
 
+def _is_accepted(object_class: str) -> bool:
+    return any(f"{object_class}.".startswith(f"{one}.") for one in _ACCEPTED)
+
+
 def _name_object(object_class: str, modality: str) -> str:
     """Name an object in DICOM's words."""
-    if _is_known(object_class) and not object_class.startswith(f"{_STORAGE}7"):
+    if _is_known(object_class) and (modality == "MR" or not _is_accepted(object_class)):
         return UID(object_class).name.removesuffix(" Storage")
     return f"modality {modality}" if _MODALITIES.fullmatch(modality) else "another modality"
 
