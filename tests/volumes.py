@@ -63,7 +63,7 @@ def write_dicom(
     file = Dataset()
     file.file_meta = FileMetaDataset()
     file.file_meta.TransferSyntaxUID = stored_as
-    file.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
+    file.SOPClassUID = uid.MRImageStorage
     file.SOPInstanceUID = "1.2.3"
     file.Modality, file.PatientName, file.PatientID = "MR", "Doe^Jane", "MRN-4711"
     frames, colours = (pixels.shape[0], 1) if pixels.ndim == 3 else (1, 1)
@@ -84,8 +84,8 @@ def write_dicom(
         else:
             setattr(file, name, value)
     _store(file, pixels, stored_as)
-    file.file_meta.MediaStorageSOPClassUID = file.SOPClassUID
-    file.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    file.file_meta.MediaStorageSOPClassUID = uid.UID(file["SOPClassUID"].value)
+    file.file_meta.MediaStorageSOPInstanceUID = uid.UID("1.2.3")
     written = io.BytesIO()
     if preamble:
         file.save_as(written, enforce_file_format=True)

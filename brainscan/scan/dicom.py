@@ -23,7 +23,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
-from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
+from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import UID
 
@@ -369,17 +369,18 @@ def _interpret(stored: NDArray[Any], header: Dataset) -> Picture:
     stored = _fill_padding(stored, header)
     slope, intercept = _read_rescale(header)
     if header.get("ModalityLUTSequence"):
-        stored = apply_modality_lut(stored, header)
+        stored = _look_up(stored, header.ModalityLUTSequence[0])
         slope, intercept = 1, 0
     stated = _read_window(header)
     if header.get("VOILUTSequence"):
-        stored = apply_voi(_rescale(stored, slope, intercept), header)
+        stored = _look_up(_rescale(stored, slope, intercept), header.VOILUTSequence[0])
         slope, intercept = 1, 0
         stated = Window(0, 2 ** int(header.VOILUTSequence[0].LUTDescriptor[2]) - 1, 0)
     negative = photometric == "MONOCHROME1"
     if stored.dtype == np.uint8 and stated is None and slope > 0:
         most = 2 ** min(bits, 8) - 1
-        return interpret(Planes(most - np.minimum(stored, most) if negative else stored))
+        grey = np.asarray(most - np.minimum(stored, most) if negative else stored, np.uint8)
+        return interpret(Planes(grey))
     sign = -1 if negative else 1
 
     def read(rows: slice) -> tuple[NDArray[Any], None]:
@@ -403,6 +404,20 @@ def _fill_padding(stored: NDArray[Any], header: Dataset) -> NDArray[Any]:
     negative = header.PhotometricInterpretation == "MONOCHROME1"
     darkest = stored[~pads].max() if negative else stored[~pads].min()
     return np.where(pads, darkest, stored)
+
+
+def _look_up(values: NDArray[Any], table: Dataset) -> NDArray[np.uint16]:
+    """Replace values by those of a table.
+
+    pydicom's functions for that mistake the values of a table of 8 bits for those of its index.
+    """
+    count, first, _ = (int(number) for number in table.LUTDescriptor)
+    entries = table.LUTData
+    if isinstance(entries, bytes):
+        entries = np.frombuffer(entries, "<u2" if table.original_encoding[1] else ">u2")
+    entries = np.asarray(entries, np.uint16)[: count or 2**16]
+    places = np.rint(values).astype(np.int64) - first
+    return np.asarray(entries[np.clip(places, 0, entries.size - 1)])
 
 
 def _rescale(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:

@@ -32,8 +32,9 @@ def refuse(data: bytes) -> ScanError:
 
 
 def test_what_is_read() -> None:
-    assert list_names() == ("JPEG", "PNG", "TIFF", "BMP", "WebP")
-    assert list_endings() == (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+    assert list_names() == ("JPEG", "PNG", "TIFF", "BMP", "WebP", "DICOM", "NIfTI")
+    pictures = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+    assert list_endings() == (*pictures, ".dcm", ".ima", ".nii", ".nii.gz")
     assert "image/jpeg" in list_media_types()
 
 
@@ -46,14 +47,13 @@ def test_a_format_is_registered_once() -> None:
 def test_others_are_refused(draw_scan: Callable[..., bytes], file_format: str) -> None:
     error = refuse(draw_scan(file_format, mode="RGB"))
     assert error.code == ("format-not-read" if file_format == "GIF" else "not-an-image")
-    assert "Accepted: JPEG, PNG, TIFF, BMP and WebP." in str(error)
+    assert "Accepted: JPEG, PNG, TIFF, BMP, WebP, DICOM and NIfTI." in str(error)
     assert error.accepted == list_media_types()
 
 
 @pytest.mark.parametrize(
     ("data", "name"),
     [
-        (bytes(128) + b"DICM" + bytes(500), "DICOM"),
         (b"GIF89a" + bytes(50), "GIF"),
         (b"\x00\x00\x00\x1cftypavif" + bytes(50), "AVIF"),
         (b"\x00\x00\x00\x1cftypheic" + bytes(50), "HEIC"),
