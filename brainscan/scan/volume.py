@@ -23,6 +23,7 @@ _SHOWN = {
 _MOST_OFF_UNIT = 0.1
 _SAME_SPACING = 1.01
 _MOST_STRETCHED = 10
+_MOST_PIXELS = 2**24  # of what it becomes; a larger slice is shown as it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +77,7 @@ def _make_square(grey: NDArray[np.uint8], spacing: tuple[float, float]) -> NDArr
     if not (across > 0 and down > 0):
         return grey
     stretch = max(across, down) / min(across, down)
-    if not _SAME_SPACING < stretch < _MOST_STRETCHED:
+    if not _SAME_SPACING < stretch < _MOST_STRETCHED or grey.size * stretch > _MOST_PIXELS:
         return grey
     height, width = grey.shape
     size = (round(width * max(1, across / down)), round(height * max(1, down / across)))
