@@ -1,19 +1,21 @@
 """Feeds damaged scans, forms and requests to what reads uploads: each must be read or refused.
 
     python -m benchmarks.fuzz --inputs 100000
+    python -m benchmarks.fuzz --inputs 10000 --volumes
 
 Real files of every accepted format, and forms that contain them, are damaged where formats are
 sensitive: bits, lengths, cuts, holes, repeated and exchanged pieces, pieces of another format.
-TIFFs are also made of random tags, with noise for pixels. Requests with odd lengths and long forms
-of text go through gunicorn's parser, and must be as long for werkzeug. Every input is made from the
-seed and its own number, so one that fails can be repeated with --first. The run stops at the first
-exception that is not a refusal, at the first input that takes longer than --seconds, and at the
-first that is written about to standard error. If a decoder crashes the process, the last line shows
-where.
+TIFFs and DICOM files are also made of random tags, with noise for pixels. Requests with odd lengths
+and long forms of text go through gunicorn's parser, and must be as long for werkzeug. Every input
+is made from the seed and its own number, so one that fails can be repeated with --first. The run
+stops at the first exception that is not a refusal, at the first input that takes longer than
+--seconds, and at the first that is written about to standard error. If a decoder crashes the
+process, the last line shows where.
 """
 
 import argparse
 import faulthandler
+import gzip
 import io
 import json
 import os
@@ -22,6 +24,7 @@ import struct
 import sys
 import tempfile
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +41,7 @@ from gunicorn.http.parser import RequestParser
 from gunicorn.http.wsgi import create
 from PIL import Image, ImageDraw
 from pillow_heif import register_heif_opener
+from pydicom import uid
 from tqdm import tqdm
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import EnvironBuilder
@@ -46,6 +50,7 @@ from werkzeug.wsgi import get_content_length
 from brainscan import Problem, ScanError
 from brainscan.bundle import Card
 from brainscan.scan import read_picture
+from tests.volumes import NATIVE, SYNTAXES, draw_small, write_dicom, write_nifti
 from tumorapp import create_app, uploads
 from tumorapp.api.schemas import read_options
 from tumorapp.catalog import Catalog
@@ -81,6 +86,34 @@ _TILE_TAGS = (322, 323, 324, 325)
 _STRIP_TAGS = (278, 273, 279)
 _SIDES = (16, 64, 100, 2000)
 _JPEG_END = b"\xff\xd9"
+# What the elements of a DICOM file may say of its pixels, from samples to their sign.
+_DICOM_ELEMENTS = {
+    0x0002: (1, 1, 1, 3, 0, 65535),
+    0x0006: (0, 1, 2),
+    0x0010: (32, 32, 32, 16, 0, 1, 65535),
+    0x0011: (32, 32, 32, 16, 0, 1, 65535),
+    0x0100: (16, 16, 8, 1, 12, 32, 64, 0),
+    0x0101: (16, 12, 8, 1, 0, 65535),
+    0x0103: (0, 1, 2),
+    0x0120: (0, 20, 65535),
+}
+_DICOM_TEXTS = {
+    (0x0008, 0x0060, b"CS"): (b"MR", b"MR", b"MR", b"CT", b"\\\\"),
+    (0x0028, 0x0008, b"IS"): (b"1", b"2", b"-1", b"999999999999", b"x"),
+    (0x0028, 0x1050, b"DS"): (b"600", b"1e308", b"nan", b"x\\y"),
+    (0x0028, 0x1051, b"DS"): (b"1200", b"0", b"-inf", b"5\\5"),
+    (0x0028, 0x1053, b"DS"): (b"1", b"-2", b"0", b"1e-300", b"y"),
+}
+_PHOTOMETRIC = (
+    b"MONOCHROME1 ",
+    b"MONOCHROME2 ",
+    b"RGB ",
+    b"PALETTE COLOR ",
+    b"YBR_FULL_422",
+    b"X ",
+)
+_PACKED = 40_000_000  # bytes: ten for each pixel that is accepted
+_DEEP = 3000  # sequences in sequences
 _LENGTHS = (
     *(b"0000000000000100", b"-1", b"+5", b"5, 5", b"\xb2", b"0x10", b"1_0", b" 7 ", b""),
     *(b"9" * 30, b"9" * 5000, b"100\r\nContent-Length: 99"),
@@ -131,6 +164,71 @@ def draw_seeds() -> list[bytes]:
     return seeds
 
 
+def draw_volumes() -> list[bytes]:
+    """Write DICOM files of every transfer syntax and kind of pixels, and NIfTI files.
+
+    Some ask for more than they hold: sequences in sequences, and what unpacks to far more.
+    """
+    head = draw_small()
+    eight, frames = (head >> 4).astype(np.uint8), np.stack([head] * 3)
+    colours = np.repeat(eight[..., np.newaxis], 3, axis=2)
+    directions = [0, 1, 0, 0, 0, -1]
+    seeds = [write_dicom(eight if "Baseline" in one.name else head, one) for one in SYNTAXES]
+    seeds += [write_dicom(syntax=one, preamble=False) for one in NATIVE[:2]]
+    seeds += [write_dicom(frames, one) for one in (*NATIVE, uid.RLELossless, uid.JPEG2000Lossless)]
+    seeds += [write_dicom(colours, one) for one in (uid.ExplicitVRLittleEndian, uid.RLELossless)]
+    seeds += [
+        write_dicom(head.astype(np.int16) - np.int16(500), PixelPaddingValue=-480, RescaleSlope=2),
+        write_dicom(PhotometricInterpretation="MONOCHROME1", WindowCenter=900, WindowWidth=1800),
+        write_dicom(ImageOrientationPatient=directions, PixelSpacing=[1, 2]),
+    ]
+    whole = seeds[SYNTAXES.index(uid.ExplicitVRLittleEndian)]
+    start = whole.index(b"\x08\0\x16\0")
+    nested = b"\x08\0\x40\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff" * _DEEP
+    deflated = seeds[SYNTAXES.index(uid.DeflatedExplicitVRLittleEndian)]
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    seeds += [
+        whole[:start] + nested + whole[start:],
+        deflated[:start] + packer.compress(bytes(_PACKED)) + packer.flush(),
+    ]
+    voxels = np.stack([head] * 20, axis=-1)
+    plain = write_nifti(voxels, packed=False)
+    huge = plain[:42] + struct.pack("<3h", 2000, 2000, 2000) + plain[48:352]
+    colour = [(name, "u1") for name in "RGB"]
+    seeds += [plain, gzip.compress(huge + bytes(_PACKED))]
+    seeds += [write_nifti(voxels.astype(kind)) for kind in ("u1", "<i2", ">f4", "f8", "u4")]
+    seeds += [write_nifti(voxels, np.diag([-1, 2, 3, 1])), write_nifti(np.stack([voxels] * 2, -1))]
+    seeds += [
+        write_nifti(np.repeat(voxels.astype("u1")[..., np.newaxis], 3, -1).view(colour)[..., 0])
+    ]
+    return seeds
+
+
+def write_any_dicom(random: np.random.Generator) -> bytes:
+    """Write a DICOM file whose elements say anything, with noise or zeros for its pixels."""
+
+    def write(group: int, element: int, kind: bytes, value: bytes) -> bytes:
+        value += b" " * (len(value) % 2)
+        return struct.pack("<HH2sH", group, element, kind, len(value)) + value
+
+    syntaxes = [one.encode() for one in (*SYNTAXES, uid.HTJ2K, uid.MPEG2MPML, uid.UID("1.2.3"))]
+    syntax = write(2, 0x10, b"UI", syntaxes[random.integers(len(syntaxes))])
+    elements = {
+        (0x28, tag): (b"US", struct.pack("<H", random.choice(values)))
+        for tag, values in _DICOM_ELEMENTS.items()
+    }
+    elements[0x28, 4] = (b"CS", _PHOTOMETRIC[random.integers(len(_PHOTOMETRIC))])
+    for (group, tag, kind), texts in _DICOM_TEXTS.items():
+        if random.random() < 0.5:
+            elements[group, tag] = (kind, texts[random.integers(len(texts))])
+    header = b"".join(write(*place, *elements[place]) for place in sorted(elements))
+    pixels = (random.bytes(2048), bytes(2048))[random.integers(2)]
+    length = int(random.choice([2048, 2048, 2**32 - 1, 2**31, 0]))
+    end = b"\xe0\x7f\x10\0OW\0\0" + struct.pack("<I", length)
+    fragment = b"\xfe\xff\0\xe0\0\0\0\0\xfe\xff\0\xe0\0\x08\0\0"
+    return bytes(128) + b"DICM" + syntax + header + end + fragment * (length > 2**31) + pixels
+
+
 def _convert(head: Image.Image, mode: str) -> Image.Image:
     if mode in ("I;16", "F"):
         deep = np.asarray(head, np.float32) * 200
@@ -167,11 +265,13 @@ class Fuzzer:
 
     Args:
         seed: different seeds make different inputs.
+        volumes: whether they are made of DICOM and NIfTI files, or of other images.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, volumes: bool = False) -> None:
         self._seed = seed
-        self._files = draw_seeds()
+        self._files = draw_volumes() if volumes else draw_seeds()
+        self._write_any = write_any_dicom if volumes else write_tiff
         self._app = Flask(__name__)
         self._app.config.update(MAX_UPLOAD_MB=1, MAX_IMAGES=4)
         uploads.init_app(self._app)
@@ -191,7 +291,7 @@ class Fuzzer:
 
     def _feed_decoder(self, random: np.random.Generator) -> str:
         is_made = random.random() < 0.3
-        data = write_tiff(random) if is_made else self._damage(random, self._pick(random))
+        data = self._write_any(random) if is_made else self._damage(random, self._pick(random))
         try:
             read_picture(data, max_pixels=_MAX_PIXELS)
         except ScanError:
@@ -317,7 +417,9 @@ def _check_length(reader: Any, environ: dict[str, Any]) -> None:
         raise ValueError(f"The body has {theirs} bytes for gunicorn, and {ours} for werkzeug.")
 
 
-def run(first: int, inputs: int, seed: int, seconds: float) -> tuple[Counter[str], float]:
+def run(
+    first: int, inputs: int, seed: int, seconds: float, *, volumes: bool = False
+) -> tuple[Counter[str], float]:
     """Feed inputs one after another.
 
     Returns:
@@ -327,7 +429,7 @@ def run(first: int, inputs: int, seed: int, seconds: float) -> tuple[Counter[str
         FuzzError: an input was neither read nor refused, took longer than `seconds`, or made a
             decoder write to standard error.
     """
-    fuzzer, outcomes, slowest = Fuzzer(seed), Counter[str](), 0.0
+    fuzzer, outcomes, slowest = Fuzzer(seed, volumes=volumes), Counter[str](), 0.0
     numbers = range(first, first + inputs)
     with os.fdopen(os.dup(2), "w") as terminal, watch_standard_error() as written:
         for number in tqdm(numbers, unit="input", mininterval=1, disable=None, file=terminal):
@@ -408,12 +510,15 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--first", type=int, default=0, help="the number of the first one")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--volumes", action="store_true", help="DICOM and NIfTI files")
     parser.add_argument("--seconds", type=float, default=5, help="the longest an input may take")
     given = parser.parse_args()
     faulthandler.enable(os.fdopen(os.dup(2), "w"))
     start = time.perf_counter()
     try:
-        outcomes, slowest = run(given.first, given.inputs, given.seed, given.seconds)
+        outcomes, slowest = run(
+            given.first, given.inputs, given.seed, given.seconds, volumes=given.volumes
+        )
         app = create_app({"PROPAGATE_EXCEPTIONS": True})
         outcomes += fuzz_cards(app, given.first, given.inputs // 50, given.seed)
     except FuzzError as failure:

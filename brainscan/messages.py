@@ -137,6 +137,8 @@ _WARNINGS = {
     "annotated": "Something is drawn on the scan. It was removed, but what it hid is not known to "
     "the model. Send the scan without it.",
     "more-pages": "The file holds %(pages)s pictures; only the first was read.",
+    "one-slice": "The file has %(slices)s slices; only number %(slice)s, in the middle, was read.",
+    "one-volume": "The file has %(volumes)s volumes; only the first was read.",
     "no-heatmap": "This model has no convolutions, so it cannot give a heat map.",
     "no-reliable-map": "The heat map is left out: this model's was not measured to point at "
     "tumours more often than the middle of the head does.",
@@ -320,6 +322,15 @@ _add(
         "head.",
         "image-too-small": "The image has %(width)s × %(height)s pixels, too few to show a brain. "
         "Accepted: at least %(least)s on each side.",
+        "file-pair": "The file is half of an Analyze or NIfTI pair (.hdr and .img), which cannot "
+        "be read here. Save the volume as one NIfTI file (.nii or .nii.gz).",
+        "voxels-not-read": "The voxels of the NIfTI file are of the type %(number)s, which cannot "
+        "be read here. Save the volume as 16-bit integers or floating-point numbers.",
+        "dicomdir": "The file is a DICOMDIR, which only lists other files. Send the image files "
+        "that it lists, from the folders next to it.",
+        "no-pixels": "The DICOM file (%(object)s) has no pixels. Send the MR images of the study.",
+        "transfer-syntax": "The DICOM file's pixels are stored as %(syntax)s, which cannot be read "
+        "here. Save it uncompressed, as `gdcmconv --raw` does.",
         "not-unpacked": "The file cannot be unpacked: %(reason)s. Create the archive again.",
     },
 )
@@ -329,6 +340,16 @@ _add(
     {
         "not-recognised": "The image is not recognised as an MRI slice of a head. Send a slice, "
         "grey with black around the head, or ask without the option strict.",
+    },
+)
+_add(
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    "The image is not an MR image of a head",
+    {
+        "not-mr": "By its header, the DICOM file is not an MR image (%(object)s). Send MR images "
+        "of a head.",
+        "not-a-head": "By its header, the DICOM file does not show a head (%(part)s). Send MR "
+        "images of a head.",
     },
 )
 _add(

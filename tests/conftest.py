@@ -18,8 +18,8 @@ from tumorapp import create_app
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let Pillow warn, as `brainscan.scan` does; pytest's own filters would go before that."""
-    config.addinivalue_line("filterwarnings", r"ignore:::PIL(\.|$)")
+    """Let decoders warn, as `brainscan.scan` does; pytest's own filters would go before that."""
+    config.addinivalue_line("filterwarnings", r"ignore:::(PIL|pydicom)(\.|$)")
 
 
 def draw_head(width: int = 200, height: int = 220, spot: float = 0.6) -> Image.Image:

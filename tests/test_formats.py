@@ -78,7 +78,7 @@ def test_the_api(client: FlaskClient, form: Form, toy: bytes, expected: dict[str
     refused = client.post("/api/predict", data=b"letter", content_type=MEDIA_TYPE)
     problem = refused.get_json(force=True)
     assert problem["accepted"][-1] == MEDIA_TYPE
-    assert problem["detail"].endswith("AVIF, HEIC, JPEG 2000 and Toy.")
+    assert problem["detail"].endswith("WebP, DICOM, NIfTI and Toy.")
 
 
 def test_its_description(app: Flask, client: FlaskClient) -> None:
@@ -88,7 +88,7 @@ def test_its_description(app: Flask, client: FlaskClient) -> None:
     for path, form in (("/api/predict", "ImagesForm"), ("/api/report", "ImageForm")):
         assert MEDIA_TYPE in document["paths"][path]["post"]["requestBody"]["content"]
         fields = document["components"]["schemas"][form]["properties"]
-        assert "JPEG 2000, Toy" in fields["image"]["description"]
+        assert "NIfTI, Toy" in fields["image"]["description"]
 
 
 def test_open_inference(client: FlaskClient, toy: bytes, expected: dict[str, float]) -> None:
@@ -105,15 +105,15 @@ def test_the_pages(client: FlaskClient, form: Form, toy: bytes) -> None:
     page = client.post("/", **sent, headers=headers)
     assert page.status_code == 200
     assert "data:image/webp;base64," in page.text
-    assert f"image/jp2,{MEDIA_TYPE},.jpg" in page.text  # accept
-    assert '.jpx .toy"' in page.text  # data-endings
-    assert "JPEG 2000, Toy" in page.text
+    assert f"application/x-nifti,{MEDIA_TYPE},.jpg" in page.text  # accept
+    assert '.nii.gz .toy"' in page.text  # data-endings
+    assert "NIfTI, Toy" in page.text
     for path in ("/how", "/compare/parts"):
         answer = client.post(path, **form(("image", "scan.toy", toy)), headers=headers)
         assert answer.status_code == 200
     how = client.get("/how", headers=headers).text
-    assert f"image/jp2,{MEDIA_TYPE},.jpg" in how
-    assert '.jpx .toy"' in how
+    assert f"application/x-nifti,{MEDIA_TYPE},.jpg" in how
+    assert '.nii.gz .toy"' in how
     [result] = client.post("/many", **form(("image", "a.toy", toy))).get_json()["results"]
     assert result["filename"] == "a.toy"
     assert "label" in result
@@ -126,7 +126,7 @@ def test_the_command(app: Flask, tmp_path: Path, toy: bytes) -> None:
     assert result.exit_code == 0, result.output
     assert "scan.toy" in result.stdout
     assert "(1 .txt). Names of images end in .jpg, " in result.stderr
-    assert ".jpx, .toy." in result.stderr
+    assert ".nii.gz, .toy." in result.stderr
 
 
 def test_training(tmp_path: Path) -> None:
@@ -141,5 +141,5 @@ def test_training(tmp_path: Path) -> None:
     assert dataset.classes == ("glioma", "notumor")
     assert len(dataset.names) == 4
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"Images end in \.jpg, .*\.jpx, \.toy\."):
+    with pytest.raises(DataError, match=r"Images end in \.jpg, .*\.nii\.gz, \.toy\."):
         load_dataset([tmp_path / "empty"], ScanSpecification(32), cache, binary=False)

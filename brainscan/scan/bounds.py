@@ -9,8 +9,11 @@ opened, far above what any real scan asks for.
 import contextlib
 import io
 import struct
+import zlib
+from collections.abc import Iterator
 
 _SMALL = 2**20  # bytes
+_PIECE = 2**14  # bytes that are inflated at once, to a thousand times as many at most
 _MOST_READS = 200_000  # 20 MB of PNG in chunks of a kilobyte take half as many
 _MOST_PASSES = 100  # progressive JPEG: ten are usual; libtiff draws the line here, too
 _MOST_STRIPS = 65_536  # strips or tiles of a TIFF page; each becomes an object
@@ -55,6 +58,25 @@ def open_bounded(data: bytes) -> io.BytesIO:
     """Open a file's bytes for a parser; a large one raises ExcessError after 200,000 reads."""
     # The pieces of a small one are few enough, and counting them would take a tenth of its time.
     return io.BytesIO(data) if len(data) <= _SMALL else _MeteredFile(data)
+
+
+def measure_inflated(data: memoryview, wbits: int) -> Iterator[int]:
+    """Count the bytes that something deflated has when it is inflated, as far as it was read.
+
+    Args:
+        data: deflated.
+        wbits: how, as zlib has it.
+
+    Raises:
+        ValueError: it is cut short.
+        zlib.error: it is damaged.
+    """
+    counter, size = zlib.decompressobj(wbits), 0
+    for start in range(0, len(data), _PIECE):
+        size += len(counter.decompress(data[start : start + _PIECE]))
+        yield size
+    if not counter.eof:
+        raise ValueError("it is cut short")
 
 
 def check_directories(data: bytes) -> None:

@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from brainscan.files import open_file
 from brainscan.scan.formats import find_format, list_endings
 
 _BEGINNING = 4096  # bytes, by which a format is found
@@ -23,11 +23,24 @@ class Found(NamedTuple):
     others: Counter[str]
 
 
+def is_image(file: Path) -> bool:
+    """Tell by its name whether a file is an image; where the name has no ending, by its start.
+
+    DICOM files are often numbered, or named by numbers with points between them.
+    """
+    if file.name.lower().endswith(list_endings()):
+        return True
+    if file.suffix.strip(".0123456789"):
+        return False
+    with suppress(OSError), file.open("rb") as opened:
+        return find_format(opened.read(_BEGINNING)) is not None
+    return False
+
+
 def find_images(paths: Iterable[Path]) -> Found:
     """List files that are named, and the images in and below folders that are.
 
-    A file that is named counts whatever its ending; one of a folder that has no ending, by its
-    first bytes. Hidden files are passed over; a link that leads
+    A file that is named counts whatever its ending. Hidden files are passed over; a link that leads
     nowhere counts as a file, since somebody will miss it.
     """
     images: dict[Path, None] = {}  # as sets that keep the order
@@ -37,15 +50,5 @@ def find_images(paths: Iterable[Path]) -> Found:
             if file == path:
                 images[file] = None
             elif not file.name.startswith(".") and (file.is_file() or not file.exists()):
-                (images if _is_image(file) else others)[file] = None
+                (images if is_image(file) else others)[file] = None
     return Found(list(images), Counter(one.suffix.lower() for one in others if one not in images))
-
-
-def _is_image(file: Path) -> bool:
-    if file.suffix:
-        return file.suffix.lower() in list_endings()
-    try:
-        with open_file(file) as opened:
-            return find_format(opened.read(_BEGINNING)) is not None
-    except OSError:
-        return False

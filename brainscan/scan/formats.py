@@ -3,6 +3,8 @@
 To add a format, write a reader and register one `Format`.
 """
 
+import re
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +15,7 @@ from brainscan.messages import ScanError
 from brainscan.scan.memory import CONFINED
 from brainscan.scan.picture import Picture
 from brainscan.scan.raster import name_variant, read_confined, read_raster
+from brainscan.scan.volume import read_middle
 
 MAX_PIXELS = 50_000_000
 
@@ -44,6 +47,16 @@ _MOST_BRANDS = 256  # bytes of their list
 _HEIC_BRANDS = (
     *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"),
 )
+# What begins a DICOM file that has neither a preamble nor DICM: the length of its first group, or
+# one of the first elements of a header, in either order of bytes, with or without its type.
+_DICOM_START = re.compile(
+    rb"\x02\0\0\0UL\x04\0"
+    rb"|\x08\0[\0\x01\x05\x08\x12-\x18]\0(?:[A-Z]{2}[\0-\x7f]\0|[\0-\x7f]\0\0\0)"
+    rb"|\0\x08\0[\0\x01\x05\x08\x12-\x18][A-Z]{2}\0"
+)
+# The size of a NIfTI header, of version 1, which Analyze has, too, and of version 2.
+_NIFTI_STARTS = tuple(size.to_bytes(4, end) for size in (348, 540) for end in ("little", "big"))
+_GZIP = b"\x1f\x8b\x08"
 
 
 def register(new: Format) -> None:
@@ -87,7 +100,8 @@ def read_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
 
 def find_format(beginning: bytes) -> Format | None:
     """Find the format of a file by its first bytes, at least 4096 of a longer one."""
-    return next((one for one in FORMATS.values() if one.matches(beginning)), None)
+    # From the last: what precedes a DICOM file may be the beginning of a TIFF.
+    return next((one for one in reversed(FORMATS.values()) if one.matches(beginning)), None)
 
 
 def list_names() -> tuple[str, ...]:
@@ -138,9 +152,34 @@ def _has_brand(*brands: bytes) -> Callable[[bytes], bool]:
     return matches
 
 
+def _is_dicom(data: bytes) -> bool:
+    return data.startswith(b"DICM", 128) or _DICOM_START.match(data) is not None
+
+
+def _is_nifti(data: bytes) -> bool:
+    start = data[:4]
+    if data.startswith(_GZIP):
+        try:
+            start = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(data[:1024], 4)
+        except zlib.error:
+            return False
+    return start in _NIFTI_STARTS
+
+
+def _read_dicom(data: bytes, max_pixels: int) -> Picture:
+    from brainscan.scan.dicom import open_dicom  # half a second, for those who have DICOM
+
+    return read_middle(data, max_pixels, open_dicom)
+
+
+def _read_nifti(data: bytes, max_pixels: int) -> Picture:
+    from brainscan.scan.nifti import open_nifti
+
+    return read_middle(data, max_pixels, open_nifti)
+
+
 # What is often sent by mistake: how it is recognised, and its name.
 _OTHERS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
-    (lambda data: data.startswith(b"DICM", 128), "DICOM"),
     (_starts_with(b"GIF8"), "GIF"),
     (lambda data: b"%PDF-" in data[:_BEGINNING], "PDF"),
     (_starts_with(b"MATLAB "), "MATLAB"),
@@ -162,3 +201,5 @@ for _name, _codec, _endings, _type, _matches in (
 ):
     _read = partial(read_confined if _codec in CONFINED else read_raster, name=_codec)
     register(Format(_name, _endings, f"image/{_type}", _matches, _read))
+register(Format("DICOM", (".dcm", ".ima"), "application/dicom", _is_dicom, _read_dicom))
+register(Format("NIfTI", (".nii", ".nii.gz"), "application/x-nifti", _is_nifti, _read_nifti))

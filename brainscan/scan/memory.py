@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from PIL import ImageFile, TiffImagePlugin
 
 from brainscan.messages import ScanError
+from brainscan.scan.bounds import ExcessError
 
 MIN_SIDE = 16
 
@@ -19,6 +20,8 @@ _IN_WEBP = 17
 _IN_DEEP_COLOUR = 18
 # Of what is decoded in a process of its own, in both; by Pillow's names of the formats.
 CONFINED = {"HEIF": 14, "AVIF": 14, "JPEG2000": 22}
+# Of a DICOM or NIfTI file: the copies of what it stores, and what becomes of it.
+_COPIES, _IN_COPIES = 2, 3
 _DEEP_COLOUR = ";16"  # in Pillow's name of how a file stores its pixels
 
 _MOST_AT_ONCE = 350_000_000  # bytes: as many as the largest grey picture takes by default
@@ -102,6 +105,29 @@ def weigh_confined(name: str, max_pixels: int) -> tuple[int, int]:
         How many pixels are accepted, and the bytes that it may take to decode them.
     """
     return max_pixels * _USUAL // CONFINED[name], max_pixels * _USUAL
+
+
+def weigh_stored(width: int, height: int, stored: int, max_pixels: int) -> int:
+    """Give the bytes that it takes to decode a picture of so many bytes a pixel, as DICOM has them.
+
+    Raises:
+        ScanError: it is too small or too large.
+    """
+    most_of_pixel = _IN_COPIES + _COPIES * stored
+    check_size(width, height, min(max_pixels, max_pixels * _USUAL // most_of_pixel))
+    return width * height * most_of_pixel
+
+
+def weigh_unpacked(size: int, max_pixels: int) -> int:
+    """Give the bytes of a file that is unpacked whole, which may be as many as a picture takes.
+
+    Raises:
+        ExcessError: it is larger.
+    """
+    most = max_pixels * _USUAL
+    if size > most:
+        raise ExcessError(f"it unpacks to more than {most:,} bytes")
+    return size
 
 
 def _weigh_pixel(image: ImageFile.ImageFile) -> int:

@@ -31,6 +31,7 @@ from brainscan.scan.picture import Picture
 from brainscan.scan.resemblance import MAX_COLOURED_FRACTION
 from brainscan.scan.window import (
     DIM_VALUE,
+    Window,
     choose_step,
     choose_window,
     find_brightest,
@@ -127,7 +128,7 @@ def read_raster(data: bytes, max_pixels: int, name: str) -> Picture:
                 orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
                 pages = 1 if name == "TIFF" else getattr(image, "n_frames", 1)
                 image.close()  # which gives its memory back
-                picture = _interpret(planes)
+                picture = interpret(planes)
     except ExcessError as error:
         raise ScanError("image-too-complex", reason=str(error)) from None
     except UnidentifiedImageError:  # it says no more than the address of the file's object
@@ -145,7 +146,7 @@ def read_confined(data: bytes, max_pixels: int, name: str) -> Picture:
     try:
         with DECODING.hold(most_bytes):
             decoded = decode_confined(data, name, most_pixels, most_bytes)
-            picture = _interpret(_take(decoded.pixels))
+            picture = interpret(_take(decoded.pixels))
     except ExcessError as error:
         raise ScanError("image-too-complex", reason=str(error)) from None
     except ValueError as error:
@@ -196,7 +197,7 @@ def _count_pages(data: bytes) -> int:
     return pages
 
 
-class _Planes(NamedTuple):
+class Planes(NamedTuple):
     """What a file holds, each uint8 and of shape (height, width).
 
     Attributes:
@@ -214,10 +215,10 @@ class _Planes(NamedTuple):
 
 # Reads the grey of some rows and, where they have any, their colours, shape (rows, width, 3) and in
 # any order. All rows at once would be held several times over.
-_Read = Callable[[slice], tuple[NDArray[Any], NDArray[Any] | None]]
+Read = Callable[[slice], tuple[NDArray[Any], NDArray[Any] | None]]
 
 
-def _decode(image: ImageFile.ImageFile, data: bytes) -> _Planes:
+def _decode(image: ImageFile.ImageFile, data: bytes) -> Planes:
     mode, shape = image.mode, (image.height, image.width)
     if image.format in _JPEGS:
         stored = _decode_jpeg(data, mode, shape)
@@ -227,24 +228,24 @@ def _decode(image: ImageFile.ImageFile, data: bytes) -> _Planes:
     is_deep_colour = has_deep_colour(image)
     _load(image)
     if mode.startswith(("I", "F")):
-        return _gather_deep(shape, _read_deep(image))
+        return gather_deep(shape, _read_deep(image))
     if is_deep_colour:
         deep_colours = _decode_deep_colours(data, shape)
         if deep_colours is not None:
-            return _gather_deep(shape, lambda rows: _split_deep(deep_colours[rows]))
+            return gather_deep(shape, lambda rows: _split_deep(deep_colours[rows]))
     if mode in ("L", "1"):
-        return _Planes(np.asarray(image if mode == "L" else image.convert("L")))
-    return _gather(shape, lambda rows: _split(_cut(image, rows)))
+        return Planes(np.asarray(image if mode == "L" else image.convert("L")))
+    return gather(shape, lambda rows: _split(_cut(image, rows)))
 
 
-def _take(stored: NDArray[Any]) -> _Planes:
+def _take(stored: NDArray[Any]) -> Planes:
     """Take the planes of what was decoded, as `Decoded` describes it."""
     height, width = stored.shape[:2]
     if stored.dtype != np.uint8:
-        return _gather_deep((height, width), lambda rows: (stored[rows], None))
+        return gather_deep((height, width), lambda rows: (stored[rows], None))
     if stored.ndim == 2:
-        return _Planes(stored)
-    return _gather((height, width), lambda rows: (_take_luminance(stored[rows]), stored[rows]))
+        return Planes(stored)
+    return gather((height, width), lambda rows: (take_luminance(stored[rows]), stored[rows]))
 
 
 def _load(image: ImageFile.ImageFile) -> None:
@@ -304,7 +305,7 @@ def _cut(image: Image.Image, rows: slice) -> Image.Image:
     return image.crop((0, rows.start, image.width, rows.stop))
 
 
-def _gather(shape: tuple[int, int], read: _Read) -> _Planes:
+def gather(shape: tuple[int, int], read: Read) -> Planes:
     """Put together what is read of 8 bits, some rows at a time."""
     grey, colour, darkest = (np.empty(shape, np.uint8) for _ in range(3))
     colours = None
@@ -312,24 +313,34 @@ def _gather(shape: tuple[int, int], read: _Read) -> _Planes:
         grey[rows], colours = read(rows)
         if colours is not None:
             colour[rows], darkest[rows] = find_colour(colours)
-    return _Planes(grey) if colours is None else _Planes(grey, None, colour, darkest)
+    return Planes(grey) if colours is None else Planes(grey, None, colour, darkest)
 
 
-def _gather_deep(shape: tuple[int, int], read: _Read) -> _Planes:
-    """Put together what is read of more bits, within the window that is chosen for all of it."""
+def gather_deep(
+    shape: tuple[int, int],
+    read: Read,
+    choose: Callable[[NDArray[Any]], Window] = choose_window,
+) -> Planes:
+    """Put together what is read of more bits, within the window that is chosen for all of it.
+
+    Args:
+        shape: height and width.
+        read: see `Read`.
+        choose: takes each n-th of the rows and columns.
+    """
     step = choose_step(shape)
     bands = list(_list_bands(shape))
     sample = np.concatenate([read(rows)[0][-rows.start % step :: step, ::step] for rows in bands])
-    window = choose_window(sample)
+    window = choose(sample)
 
     def read_windowed(rows: slice) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
         grey, colours = read(rows)
         return window.apply(grey), None if colours is None else window.apply(colours)
 
-    return _gather(shape, read_windowed)._replace(levels=window.levels)
+    return gather(shape, read_windowed)._replace(levels=window.levels)
 
 
-def _read_deep(image: Image.Image) -> _Read:
+def _read_deep(image: Image.Image) -> Read:
     """Read numbers of more than 8 bits."""
 
     def read_stored(rows: slice) -> NDArray[Any]:
@@ -359,7 +370,8 @@ def _split(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return grey, np.asarray(rgba.convert("RGB")) * seen
 
 
-def _take_luminance(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def take_luminance(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Give the luminance of colours: uint8, shape (height, width, 3), red first."""
     return np.asarray(Image.fromarray(colours).convert("L"))
 
 
@@ -371,7 +383,7 @@ def _split_deep(stored: NDArray[np.uint16]) -> tuple[NDArray[Any], NDArray[Any]]
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(colours), cv2.COLOR_BGR2GRAY)), colours
 
 
-def _interpret(planes: _Planes) -> Picture:
+def interpret(planes: Planes) -> Picture:
     """Make a picture as a reader of films would see it of what a file holds."""
     grey, levels, colour, darkest = planes
     coloured = 0.0

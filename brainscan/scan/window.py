@@ -43,6 +43,7 @@ class Window(NamedTuple):
     high: float
     levels: int
 
+    @np.errstate(over="ignore", invalid="ignore")  # what float32 cannot hold becomes infinite
     def apply(self, values: NDArray[np.generic]) -> NDArray[np.uint8]:
         """Map values of any shape and number type to 0 to 255; NaN and infinity to 0."""
         if values.dtype == np.uint8:

@@ -44,15 +44,21 @@ export function receiveFolder(button, onScans) {
   const field = button.nextElementSibling;
   button.hidden = !("webkitdirectory" in field);
   button.addEventListener("click", () => field.click());
-  field.addEventListener("change", () => {
-    onScans([...field.files].filter((file) => isImage(file.name)));
+  field.addEventListener("change", async () => {
+    const files = [...field.files];
     field.value = ""; // so that the same folder can be chosen again
+    const taken = await Promise.all(files.map(isImage));
+    onScans(files.filter((_, index) => taken[index]));
   });
 }
 
-/** Tell by its name whether a file of a folder is taken. */
-function isImage(name) {
-  return !name.startsWith(".") && endings.some((ending) => name.toLowerCase().endsWith(ending));
+/** Tell whether a file of a folder is taken: by its name, or one without an ending if it is DICOM. */
+async function isImage(file) {
+  const name = file.name.toLowerCase();
+  if (name.startsWith(".")) return false;
+  if (endings.some((ending) => name.endsWith(ending))) return true;
+  if (/\.[^.]*\D[^.]*$/.test(name)) return false;
+  return (await file.slice(128, 132).text()) === "DICM";
 }
 
 /** Put a File, or nothing, into the file field. */
@@ -83,8 +89,8 @@ async function readEntry(entry, inside = false) {
     new Promise((resolve, reject) => method.call(...given, resolve, reject));
   try {
     if (entry.isFile) {
-      if (inside && !isImage(entry.name)) return [];
       const file = await fetched(entry.file, entry);
+      if (inside && !(await isImage(file))) return [];
       paths.set(file, entry.fullPath.slice(1));
       return [file];
     }

@@ -34,9 +34,10 @@ def refuse(data: bytes) -> ScanError:
 
 
 def test_what_is_read() -> None:
-    names = ("JPEG", "PNG", "TIFF", "BMP", "WebP", "AVIF", "HEIC", "JPEG 2000")
+    names = ("JPEG", "PNG", "TIFF", "BMP", "WebP", "AVIF", "HEIC", "JPEG 2000", "DICOM", "NIfTI")
     assert list_names() == names
     assert {".jpg", ".jfif", ".tiff", ".webp", ".heic", ".jp2"} < set(list_endings())
+    assert {".dcm", ".ima", ".nii", ".nii.gz"} < set(list_endings())
     assert {"image/jpeg", "image/heic", "image/jp2"} < set(list_media_types())
 
 
@@ -49,14 +50,14 @@ def test_a_format_is_registered_once() -> None:
 def test_others_are_refused(draw_scan: Callable[..., bytes], file_format: str) -> None:
     error = refuse(draw_scan(file_format, mode="RGB"))
     assert error.code == ("not-an-image" if file_format == "PPM" else "format-not-read")
-    assert "Accepted: JPEG, PNG, TIFF, BMP, WebP, AVIF, HEIC and JPEG 2000." in str(error)
+    accepted = "Accepted: JPEG, PNG, TIFF, BMP, WebP, AVIF, HEIC, JPEG 2000, DICOM and NIfTI."
+    assert accepted in str(error)
     assert error.accepted == list_media_types()
 
 
 @pytest.mark.parametrize(
     ("data", "name"),
     [
-        (bytes(128) + b"DICM" + bytes(500), "DICOM"),
         (b"GIF89a" + bytes(50), "GIF"),
         (b"%PDF-1.7\n", "PDF"),
         (b"MATLAB 5.0 MAT-file, Platform: GLNXA64", "MATLAB"),

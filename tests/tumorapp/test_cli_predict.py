@@ -5,12 +5,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import Result
 from flask import Flask
 from PIL import Image
 
 from tests.cards import LESION_NETWORK
+from tests.volumes import draw_small, write_dicom, write_nifti
 from tumorapp import create_app
 
 Run = Callable[..., Result]
@@ -133,8 +135,8 @@ def test_a_folder_without_images(run: Run, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "No images were found. Accepted: names that end in .jpg" in result.stderr
     assert "left out" not in result.stderr
-    (tmp_path / "slice.dcm").touch()
-    assert ". Files left out: 1 (1 .dcm).\n" in run(tmp_path).stderr
+    (tmp_path / "slice.mha").touch()
+    assert ".nii.gz. Files left out: 1 (1 .mha).\n" in run(tmp_path).stderr
 
 
 def test_files_without_an_ending_are_taken_by_their_content(run: Run, folder: Path) -> None:
@@ -149,14 +151,30 @@ def test_files_without_an_ending_are_taken_by_their_content(run: Run, folder: Pa
 
 
 def test_files_with_other_endings_are_counted(run: Run, folder: Path) -> None:
-    for name in ("1.dcm", "deep/2.DCM", "deep/IM0001", "letter.pdf", "scan.7", "scan.8"):
+    for name in ("1.mha", "deep/2.MHA", "deep/IM0001", "letter.pdf", "scan.7", "scan.8"):
         (folder / name).touch()
-    (folder / "lost.dcm").symlink_to(folder / "nowhere")
+    (folder / "lost.mha").symlink_to(folder / "nowhere")
     result = run(folder, folder / "deep", folder / "letter.pdf")
     assert "1 of 6 files were skipped" in result.stderr  # the file that was named
     [line] = [line for line in result.stderr.splitlines() if "left out" in line]
-    counts = "3 .dcm, 1 without ending, 1 .csv, 1 .txt, 1 .7, 1 with others"
+    counts = "3 .mha, 1 without ending, 1 .csv, 1 .txt, 1 .7, 1 with others"
     assert line.startswith(f"Files left out: 8 ({counts}). Names of images end in .jpg, ")
+
+
+def test_dicom_and_nifti_in_a_folder(run: Run, tmp_path: Path) -> None:
+    for name in ("a.dcm", "b.IMA", "IM0001", "1.2.840.17"):
+        (tmp_path / name).write_bytes(write_dicom())
+    (tmp_path / "c.nii.gz").write_bytes(write_nifti(np.stack([draw_small()] * 20, axis=-1)))
+    (tmp_path / "README").write_text("none of its business")
+    result = run(tmp_path)
+    assert result.exit_code == 0, result.output
+    names = [Path(line.split()[0]).name for line in result.stdout.splitlines()[1:]]
+    assert names == ["1.2.840.17", "IM0001", "a.dcm", "b.IMA", "c.nii.gz"]
+    assert "Files left out: 1 (1 without ending)" in result.stderr
+    (tmp_path / "IM0001").write_bytes(write_dicom(Modality="CT"))
+    refused = run(tmp_path)
+    assert "not an MR image (modality CT)" in refused.output
+    assert "Doe" not in refused.output
 
 
 def test_an_unknown_model(run: Run, folder: Path) -> None:

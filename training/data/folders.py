@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from brainscan.bundle.sentences import EXCLUDED, NEXT_TO_CLASSES, UNKNOWN_CLASS
+from brainscan.scan.folders import is_image
 from brainscan.scan.formats import list_endings
 from training.data.outlines import Annotations, is_mask, read_annotations
 from training.data.sources import CANONICAL_CLASSES, DataError, canonical_class, own_class
@@ -154,7 +155,6 @@ def _name(root: Path) -> str:
 def _images(root: Path) -> Iterator[Path]:
     """Yield the image files below a folder, as paths relative to it."""
     seen = set()
-    endings = list_endings()
     for folder, subfolders, files in os.walk(root, followlinks=True):
         real = Path(folder).resolve()
         if real in seen:  # a link back up, or a second way to the same scans
@@ -165,7 +165,7 @@ def _images(root: Path) -> Iterator[Path]:
         for file in files:
             if file.startswith(".") or is_mask(Path(file)):
                 continue
-            if file.lower().endswith(endings):
+            if is_image(Path(folder) / file):
                 yield (Path(folder) / file).relative_to(root)
 
 
