@@ -78,7 +78,7 @@ def test_the_api(client: FlaskClient, form: Form, toy: bytes, expected: dict[str
     refused = client.post("/api/predict", data=b"letter", content_type=MEDIA_TYPE)
     problem = refused.get_json(force=True)
     assert problem["accepted"][-1] == MEDIA_TYPE
-    assert problem["detail"].endswith("WebP, DICOM, NIfTI and Toy.")
+    assert problem["detail"].endswith("JPEG 2000, DICOM, NIfTI and Toy.")
 
 
 def test_its_description(app: Flask, client: FlaskClient) -> None:

@@ -100,7 +100,8 @@ def read_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
 
 def find_format(beginning: bytes) -> Format | None:
     """Find the format of a file by its first bytes, at least 4096 of a longer one."""
-    # From the last: what precedes a DICOM file may be the beginning of a TIFF.
+    # From the last: what precedes a DICOM file may be the beginning of a TIFF, and an AVIF file may
+    # name a brand of HEIC as well.
     return next((one for one in reversed(FORMATS.values()) if one.matches(beginning)), None)
 
 
@@ -195,8 +196,8 @@ for _name, _codec, _endings, _type, _matches in (
     ("TIFF", "TIFF", (".tif", ".tiff"), "tiff", _starts_with(*_TIFF)),
     ("BMP", "BMP", (".bmp",), "bmp", _starts_with(b"BM")),
     ("WebP", "WEBP", (".webp",), "webp", _is_webp),
-    ("AVIF", "AVIF", (".avif",), "avif", _has_brand(b"avif", b"avis")),
     ("HEIC", "HEIF", (".heic", ".heif", ".hif"), "heic", _has_brand(*_HEIC_BRANDS)),
+    ("AVIF", "AVIF", (".avif",), "avif", _has_brand(b"avif", b"avis")),
     ("JPEG 2000", "JPEG2000", (".jp2", ".j2k", ".jpx"), "jp2", _starts_with(*_JPEG_2000)),
 ):
     _read = partial(read_confined if _codec in CONFINED else read_raster, name=_codec)
