@@ -105,6 +105,10 @@ class Examination:
             raise LookupError(f"The picture of {self.name} was not kept.")
         return self.reading.picture
 
+    def with_picture(self, picture: Picture) -> "Examination":
+        """Give the same with another picture in its place, such as a smaller copy of it."""
+        return replace(self, reading=replace(self.reading, picture=picture))
+
     @cached_property
     def judgement(self) -> Judgement:
         """What the probabilities come to."""

@@ -143,12 +143,13 @@ def _count_pages(data: bytes) -> int:
 
 
 class _Planes(NamedTuple):
-    """What a file holds, each uint8 and of shape (height, width).
+    """What a file holds, each uint8 and, but for `colour`, of shape (height, width).
 
     Attributes:
         grey: 0 to 255.
         levels: how many of grey are in the window that was chosen; None where it has 8 bits.
-        colour: 255 where it is coloured, else 0; None where it has one channel.
+        colour: a bit for each pixel, set where it is coloured, shape (height, width / 8 rounded
+            up); None where it has one channel.
         darkest: of each pixel's channels; None where it has one.
     """
 
@@ -181,7 +182,7 @@ def _decode(image: ImageFile.ImageFile, data: bytes) -> _Planes:
         if deep_colours is not None:
             return _gather_deep(shape, lambda rows: _split_deep(deep_colours[rows]))
     if mode in ("L", "1"):
-        return _Planes(np.asarray(image if mode == "L" else image.convert("L")))
+        return _gather(shape, lambda rows: (np.asarray(_cut(image, rows).convert("L")), None))
     return _gather(shape, lambda rows: _split(_cut(image, rows)))
 
 
@@ -244,12 +245,14 @@ def _cut(image: Image.Image, rows: slice) -> Image.Image:
 
 def _gather(shape: tuple[int, int], read: _Read) -> _Planes:
     """Put together what is read of 8 bits, some rows at a time."""
-    grey, colour, darkest = (np.empty(shape, np.uint8) for _ in range(3))
+    grey, darkest = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
+    colour = np.empty((shape[0], -(-shape[1] // 8)), np.uint8)
     colours = None
     for rows in _list_bands(shape):
         grey[rows], colours = read(rows)
         if colours is not None:
-            colour[rows], darkest[rows] = find_colour(colours)
+            is_coloured, darkest[rows] = find_colour(colours)
+            colour[rows] = np.packbits(is_coloured, axis=1)
     return _Planes(grey) if colours is None else _Planes(grey, None, colour, darkest)
 
 
@@ -257,8 +260,9 @@ def _gather_deep(shape: tuple[int, int], read: _Read) -> _Planes:
     """Put together what is read of more bits, within the window that is chosen for all of it."""
     step = choose_step(shape)
     bands = list(_list_bands(shape))
-    sample = np.concatenate([read(rows)[0][-rows.start % step :: step, ::step] for rows in bands])
-    window = choose_window(sample)
+    # Copied: a part of an array holds all of it.
+    seen = [read(rows)[0][-rows.start % step :: step, ::step].copy() for rows in bands]
+    window = choose_window(np.concatenate(seen))
 
     def read_windowed(rows: slice) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
         grey, colours = read(rows)
@@ -315,18 +319,17 @@ def _interpret(planes: _Planes) -> Picture:
     coloured = 0.0
     notes = []
     if colour is not None and darkest is not None:
-        coloured = cv2.countNonZero(colour) / colour.size
-        if coloured <= MAX_COLOURED_FRACTION and is_drawing(colour):
-            grey = remove_colours(grey, darkest, colour)
+        pixels = int(np.bitwise_count(colour).sum())
+        coloured = pixels / grey.size
+        if coloured <= MAX_COLOURED_FRACTION and is_drawing(pixels, grey.shape):
+            remove_colours(grey, darkest, np.unpackbits(colour, axis=1, count=grey.shape[1]))
             notes.append(Message("annotated"))
     grey, levels = _brighten(grey, levels)
     if coloured <= MAX_COLOURED_FRACTION and is_inverted(grey):
         grey = ~grey
         notes.append(Message("inverted"))
         grey, levels = _brighten(grey, levels)
-    without_rings = remove_rings(grey)
-    if without_rings is not None:
-        grey = without_rings
+    if remove_rings(grey):
         notes.append(Message("annotated"))
     if levels is not None and levels < _FEW_LEVELS:
         notes.append(Message("few-grey-levels", {"levels": levels}))
