@@ -70,6 +70,7 @@ PREDICTION_PROBLEMS = (
     "untyped-body",
     *FILE_PROBLEMS,
     *MODEL_PROBLEMS,
+    "audit-unavailable",
 )
 
 

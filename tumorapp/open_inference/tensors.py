@@ -6,6 +6,7 @@ files in base64 that are decoded, cropped and resized here.
 
 import base64
 import binascii
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -159,7 +160,11 @@ def _read_scans(values: list[Any], shape: Sequence[int]) -> list[Reading]:
     pixels = np.frombuffer(data, np.uint8).reshape(shape)
     whole = shape[2], shape[1]
     return [
-        Reading(f"scan {number}", PreparedScan(scan, Box(0, 0, *whole), whole))
+        Reading(
+            f"scan {number}",
+            PreparedScan(scan, Box(0, 0, *whole), whole),
+            sha256=hashlib.sha256(scan.tobytes()).hexdigest(),
+        )
         for number, scan in enumerate(pixels, start=1)
     ]
 

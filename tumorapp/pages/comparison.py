@@ -63,5 +63,7 @@ def _decides(opinion: Examination) -> bool:
 
 
 def _ask(model: Model, found: Examination) -> Examination:
-    [opinion] = model.conclude([model.prepare(found.name, found.picture)])
+    [opinion] = model.conclude(
+        [model.prepare(found.name, found.picture, sha256=found.reading.sha256)]
+    )
     return opinion
