@@ -78,7 +78,8 @@ def read_batch(
     """Read the one input tensor of a request.
 
     Args:
-        tensor: name, shape, datatype, data and perhaps parameters, as the protocol has them.
+        tensor: name, shape, datatype, data and perhaps parameters, as the protocol has them; its
+            data is taken from it.
         model: the one that is asked.
         max_images: how many scans are accepted.
         max_pixels: how many pixels one image may have.
@@ -91,7 +92,7 @@ def read_batch(
     _check_tensor(tensor, model.card)
     if shape[0] > max_images:
         raise refuse_number(shape[0], max_images)
-    values = tensor["data"]
+    values = tensor.pop("data")
     if values and isinstance(values[0], list):  # nested as the shape says
         values = np.array(values, object).ravel().tolist()
     if len(values) != math.prod(shape):
@@ -102,8 +103,9 @@ def read_batch(
     if name == SCANS:
         return _read_scans(values, shape)
     files = [
-        ImageFile(f"image {number}", _decode(f"image {number}", text))
-        for number, text in enumerate(values, start=1)
+        # Each text goes as it is decoded: it takes more memory than its file.
+        ImageFile(f"image {number}", _decode(f"image {number}", values.pop(0)))
+        for number in range(1, len(values) + 1)
     ]
     return [model.read(file, max_pixels=max_pixels) for file in files]
 
