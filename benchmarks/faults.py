@@ -27,6 +27,7 @@ from benchmarks.servers import is_ready, measure_memory
 
 _HEALTH = Kind("health", 200, "/healthz")
 _MOST_GROWTH = 0.05
+_MOST_LOGGED = 1000  # bytes of log for each request
 _NAMES = (
     "overload",
     "killed-worker",
@@ -203,23 +204,26 @@ def stopping(scan: Kind, _: float) -> Verdict:
 
 
 def mixed_load(scan: Kind, seconds: float) -> Verdict:
-    """Mix good and bad requests of 8 clients, and watch the memory after a fifth of the time."""
+    """Mix good and bad requests of 8 clients, and watch the memory and the log."""
     kinds = list_kinds(scan.body or b"")
     memory = []
-    with run_service() as service:
+    with run_service(TUMORAPP_LOG_FORMAT="json") as service:
         with Load(service.port, kinds, 8, leaving=0.1) as tally:
             for _ in range(100):
                 time.sleep(seconds / 100)
                 memory.append(measure_memory(service.process.pid))
         after, _ = service.ask(scan)
+        logged = service.log.stat().st_size
     first, last = median(memory[20:30]), median(memory[-10:])
     expected = {kind.name: kind.status for kind in kinds}
     odd = {key: number for key, number in tally.answers.items() if key[1] != expected[key[0]]}
-    passed = not odd and after == 200 and last <= first * (1 + _MOST_GROWTH)
     total, failures = sum(tally.answers.values()), tally.count(*range(500, 600))
+    steady = last <= first * (1 + _MOST_GROWTH)
+    passed = not odd and after == 200 and steady and logged <= _MOST_LOGGED * total
     return passed, (
         f"{total} requests of {len(kinds)} kinds, {failures} answered with 5xx, unexpected: "
-        f"{odd or 'none'}; memory {first:.0f} → {last:.0f} MB ({last / first - 1:+.1%})"
+        f"{odd or 'none'}; memory {first:.0f} → {last:.0f} MB ({last / first - 1:+.1%}), "
+        f"{max(memory):.0f} MB at most; {logged / total:.0f} bytes of log per request"
     )
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 _BOUNDARY = "tumorapp-benchmark"
 _IMAGE = {"Content-Type": "image/jpeg"}
 _FORM = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
+_TEXT = {"Content-Type": "application/x-www-form-urlencoded"}
 _PAGE = {"Accept": "text/html"}
 
 
@@ -50,10 +51,26 @@ def write_form(*parts: tuple[str, bytes]) -> bytes:
     return body + f"--{_BOUNDARY}--\r\n".encode()
 
 
+def _make_hole(scan: bytes) -> bytes:
+    data, middle = bytearray(scan), len(scan) // 2
+    data[middle : middle + len(scan) // 8] = bytes(len(scan) // 8)
+    return bytes(data)
+
+
 def _draw(mode: str, side: int) -> bytes:
     file = io.BytesIO()
     Image.new(mode, (side, side)).save(file, "PNG")
     return file.getvalue()
+
+
+def _draw_noisy_fax() -> bytes:
+    """Draw a fax of which libtiff has something to say in each row."""
+    file = io.BytesIO()
+    Image.effect_noise((600, 600), 90).convert("1").save(file, "TIFF", compression="group4")
+    data = bytearray(file.getvalue())
+    middle = len(data) // 2
+    data[middle : middle + 2000] = bytes(range(256)) * 8
+    return bytes(data)
 
 
 def list_kinds(scan: bytes) -> list[Kind]:
@@ -77,6 +94,11 @@ def list_kinds(scan: bytes) -> list[Kind]:
         Kind("an empty file", 422, predict, b"", _IMAGE),
         Kind("text", 422, predict, b"glioma, certainly", _IMAGE),
         Kind("a cut JPEG", 422, predict, scan[: len(scan) // 2], _IMAGE),
+        Kind("a JPEG with a hole", 422, predict, _make_hole(scan), _IMAGE),
+        Kind("a damaged fax", 422, predict, _draw_noisy_fax(), {"Content-Type": "image/tiff"}),
+        Kind("a long form of text", 413, predict, b"a=1&" * 100_000, _TEXT),
+        Kind("an odd length", 400, predict, scan, {**_IMAGE, "Content-Length": "1_0"}),
+        Kind("a negative length", 400, predict, scan, {**_IMAGE, "Content-Length": "-5"}),
         Kind("a 1 × 1 image", 422, predict, _draw("L", 1), _IMAGE),
         Kind("a black image", 422, predict, _draw("L", 200), _IMAGE),
         Kind("a bomb", 413, predict, _draw("1", 20_000), _IMAGE),

@@ -65,21 +65,11 @@ def examine_without_lesion(model: Model, found: Examination) -> Examination | No
     """
     if found.lesion is None:
         return None
-    picture = _shrink(found.picture)
+    picture = found.picture.shrink(_LONGEST_SIDE)  # to blend a large one takes a minute
     changed = replace_region(picture, draw_outline(found.lesion.outline, picture.size))
     if changed is None:
         return None
     return model.conclude([model.prepare(found.name, changed)])[0]
-
-
-def _shrink(picture: Picture) -> Picture:
-    """Give a copy that is at most 1024 pixels long: to blend a large one takes a minute."""
-    longest = max(picture.size)
-    if longest <= _LONGEST_SIDE:
-        return picture
-    size = [max(1, round(side * _LONGEST_SIDE / longest)) for side in picture.size]
-    grey = cv2.resize(picture.grey, size, interpolation=cv2.INTER_AREA)
-    return replace(picture, grey=np.asarray(grey, np.uint8))
 
 
 def draw_outline(outline: Sequence[Sequence[Point]], size: tuple[int, int]) -> NDArray[np.uint8]:

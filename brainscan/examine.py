@@ -3,6 +3,7 @@
 An examination happens once; every answer serialises it.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -32,6 +33,11 @@ class ImageFile:
     name: str
     data: bytes
 
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the bytes, in hexadecimal."""
+        return hashlib.sha256(self.data).hexdigest()
+
 
 @dataclass(frozen=True, eq=False)
 class Reading:
@@ -46,6 +52,7 @@ class Reading:
         resembles_scan: what the picture says; True where it came prepared.
         head: the share of the picture within the head's outline, 0 to 1; None where it came
             prepared, and of a model without a lesion map.
+        sha256: of the file, in hexadecimal; None of a picture that is not a file's.
     """
 
     name: str
@@ -55,6 +62,7 @@ class Reading:
     seconds: float = 0.0
     resembles_scan: bool = True
     head: float | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +112,10 @@ class Examination:
         if self.reading.picture is None:
             raise LookupError(f"The picture of {self.name} was not kept.")
         return self.reading.picture
+
+    def with_picture(self, picture: Picture) -> "Examination":
+        """Give the same with another picture in its place, such as a smaller copy of it."""
+        return replace(self, reading=replace(self.reading, picture=picture))
 
     @cached_property
     def judgement(self) -> Judgement:
@@ -263,17 +275,23 @@ class Model:
             picture = read_picture(file.data, max_pixels=max_pixels)
         except ScanError as error:
             raise error.about(file.name) from error
-        return self.prepare(file.name, picture, keep_picture=keep_picture, start=start)
+        reading = self.prepare(file.name, picture, sha256=file.sha256, start=start)
+        return reading if keep_picture else replace(reading, picture=None)
 
     def prepare(
-        self, name: str, picture: Picture, *, keep_picture: bool = True, start: float | None = None
+        self,
+        name: str,
+        picture: Picture,
+        *,
+        sha256: str | None = None,
+        start: float | None = None,
     ) -> Reading:
         """Prepare a picture that was read already, which another model may share.
 
         Args:
             name: of its file.
             picture: as `read_picture` gives it.
-            keep_picture: as in `read`.
+            sha256: of that file, in hexadecimal.
             start: when its reading began, by `time.perf_counter`.
         """
         start = perf_counter() if start is None else start
@@ -286,11 +304,12 @@ class Model:
         return Reading(
             name,
             scan,
-            picture if keep_picture else None,
+            picture,
             tuple(warnings),
             perf_counter() - start,
             resembles,
             head,
+            sha256,
         )
 
     def conclude(

@@ -403,6 +403,14 @@ _add(
 )
 _add(
     HTTPStatus.SERVICE_UNAVAILABLE,
+    "Predictions cannot be recorded",
+    {
+        "audit-unavailable": "The prediction cannot be recorded at the moment, so it is not given. "
+        "Try again later; the service's log has the reason.",
+    },
+)
+_add(
+    HTTPStatus.SERVICE_UNAVAILABLE,
     "Jobs cannot be stored",
     {
         "jobs-unavailable": "Jobs cannot be stored at the moment. Send the images to "

@@ -15,7 +15,7 @@ from brainscan import Examination, Model, Problem
 from brainscan.bundle import BundleError, Installed, survey_bundles
 from brainscan.bundle.versions import Stamp
 from brainscan.engine import EngineError, EngineUnavailableError, OpenBundle, choose_engine
-from brainscan.examine import open_version
+from brainscan.examine import Observer, open_version
 from tumorapp.config import FOLDER, ROOT, Kind, Setting, choice, whole_number
 from tumorapp.errors import ConfigurationError
 from tumorapp.feature import Feature
@@ -65,6 +65,9 @@ class Catalog:
         models_dir: folder of `<name>/<version>/`.
         engine, threads, graph: see `choose_engine`.
         default: the model for requests that name none; None chooses one.
+
+    Attributes:
+        observers: are called with what was predicted, before it is answered.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Catalog:
         self._threads = threads
         self._default = default
         self._graph = graph
+        self.observers: list[Observer] = [_announce]
         self._served: _Served | None = None
         self._unreadable = ""
         self._loading = RLock()
@@ -139,9 +143,13 @@ class Catalog:
 
     def _try(self, name: str, version: int, open_bundle: OpenBundle) -> Model | Refusal:
         try:
-            return open_version(self._models_dir / name / str(version), open_bundle, _announce)
+            return open_version(self._models_dir / name / str(version), open_bundle, self._observe)
         except (BundleError, EngineError) as error:
             return Refusal(name, str(version), str(error))
+
+    def _observe(self, found: Sequence[Examination], seconds: Mapping[str, float]) -> None:
+        for observe in self.observers:
+            observe(found, seconds)
 
     def _survey(self) -> dict[str, Installed] | None:
         """Look at what is installed; None where the folder cannot be read."""

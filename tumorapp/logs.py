@@ -78,6 +78,16 @@ def init_app(app: "Flask") -> None:
     scans_predicted.connect(_note_predictions)
 
 
+def note_sender(request_id: str | None, key: str | None) -> None:
+    """Say for which request, and by whose key, this thread works on a job."""
+    _fields.set({"request_id": request_id, "key": key} if request_id else None)
+
+
+def get_fields() -> Mapping[str, Any]:
+    """Give what is known of the request that is being answered: request_id, key and the like."""
+    return _fields.get() or {}
+
+
 def _note_predictions(card: Any, *, labels: Sequence[str], **_: object) -> None:
     if fields := _fields.get():
         fields |= {"model": f"{card.name}/{card.version}", "images": len(labels)}

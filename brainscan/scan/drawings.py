@@ -45,17 +45,16 @@ def find_colour(colours: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[
     return np.asarray(colour, np.uint8), np.asarray(darkest, np.uint8)
 
 
-def is_drawing(colour: NDArray[np.uint8]) -> bool:
-    """Tell whether coloured pixels, as `find_colour` marks them, are more than noise."""
-    height, width = colour.shape
-    scale = max(1.0, max(height, width) / _LONGEST_SIDE)
-    return bool(cv2.countNonZero(colour) >= _LEAST_DRAWN * scale * scale)
+def is_drawing(coloured: int, shape: tuple[int, ...]) -> bool:
+    """Tell whether so many coloured pixels are more than noise in a picture: (height, width)."""
+    scale = max(1.0, max(shape) / _LONGEST_SIDE)
+    return coloured >= _LEAST_DRAWN * scale * scale
 
 
 def remove_colours(
     grey: NDArray[np.uint8], darkest: NDArray[np.uint8], colour: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    """Take what is coloured off a scan.
+) -> None:
+    """Take what is coloured off a scan, in place: a large one would be held twice.
 
     A line is filled from what is next to it. A surface, such as a region that was marked and can
     be seen through, keeps its texture: it becomes the darkest of its channels.
@@ -63,34 +62,40 @@ def remove_colours(
     Args:
         grey: uint8, shape (height, width): the luminance.
         darkest: uint8, shape (height, width): of each pixel's channels, as `find_colour` gives it.
-        colour: uint8, shape (height, width): what is coloured, as `find_colour` marks it.
+        colour: uint8, shape (height, width): 1 where it is coloured, else 0.
     """
-    marked = _shrink(colour) > 0
+    marked = _shrink(colour * np.uint8(255)) > 0
     surface = cv2.morphologyEx(_number(marked), cv2.MORPH_OPEN, np.ones((_STROKE, _STROKE)))
     lines = _widen(marked & (surface == 0)) & (surface == 0)
-    return _fill(_lay_over(grey, darkest, colour), lines)
+    _lay_over(grey, darkest, colour)
+    _fill(grey, lines)
 
 
-def remove_rings(grey: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """Take white rings off a scan: uint8, shape (height, width); None where there are none."""
+def remove_rings(grey: NDArray[np.uint8]) -> bool:
+    """Take white rings off a scan, uint8 and of shape (height, width), in place.
+
+    Returns:
+        Whether there were any.
+    """
     step = max(1, min(grey.shape) // _SAMPLE_SIDE)
     top, left = (side // _MARGIN for side in grey.shape)
     sample = grey[top:-top:step, left:-left:step]
     if np.count_nonzero(sample >= _WHITE) < _LEAST_WHITE * sample.size:
-        return None
+        return False
     small = _shrink(grey)
     white = cv2.threshold(small, _WHITE - 1, 1, cv2.THRESH_BINARY)[1]
     contours, hierarchy = cv2.findContours(white, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
-        return None
+        return False
     places = np.flatnonzero(np.asarray(hierarchy)[0, :, 3] >= 0).tolist()  # a hole has a parent
     holes = [np.asarray(contours[place], np.int32) for place in places]
     rings = [hole for hole in holes if _is_ring(hole, small.size)]
     if not rings:
-        return None
+        return False
     inside = cv2.drawContours(np.zeros_like(small), rings, -1, 1, cv2.FILLED)
     around = cv2.dilate(inside, np.ones((2 * _WIDEST_RING + 1, 2 * _WIDEST_RING + 1)))
-    return _fill(grey, _widen((around > 0) & (white > 0)))
+    _fill(grey, _widen((around > 0) & (white > 0)))
+    return True
 
 
 def _is_ring(hole: NDArray[np.int32], pixels: int) -> bool:
@@ -123,18 +128,16 @@ def _widen(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(cv2.dilate(_number(mask), np.ones((2 * _REACH + 1, 2 * _REACH + 1))) > 0)
 
 
-def _fill(grey: NDArray[np.uint8], lines: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _fill(grey: NDArray[np.uint8], lines: NDArray[np.bool_]) -> None:
     """Fill lines, marked on a copy of at most 512 pixels, from what is next to them."""
     height, width = grey.shape
     # On the copy: to fill a large scan takes seconds.
     filled = cv2.inpaint(_shrink(grey), _number(lines), _REPAIR_RADIUS, cv2.INPAINT_TELEA)
     on_line = cv2.resize(_number(lines), (width, height), interpolation=cv2.INTER_NEAREST)
     filled = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
-    return _lay_over(grey, np.asarray(filled, np.uint8), np.asarray(on_line, np.uint8))
+    _lay_over(grey, np.asarray(filled, np.uint8), np.asarray(on_line, np.uint8))
 
 
-def _lay_over(
-    under: NDArray[np.uint8], over: NDArray[np.uint8], mask: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    """Give a copy of a picture with another's pixels where the mask is not 0."""
-    return np.asarray(cv2.copyTo(over, mask, under.copy()), np.uint8)
+def _lay_over(under: NDArray[np.uint8], over: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+    """Write another picture's pixels into one where the mask is not 0."""
+    cv2.copyTo(over, mask, under)

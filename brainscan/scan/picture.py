@@ -1,8 +1,9 @@
 """A picture as a reader of films would see it, whatever file it came from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,6 +31,15 @@ class Picture:
         """Width and height, in pixels."""
         height, width = self.grey.shape
         return width, height
+
+    def shrink(self, longest: int) -> "Picture":
+        """Give a copy of which the longest side has at most so many pixels; itself if it has."""
+        scale = longest / max(self.size)
+        if scale >= 1:
+            return self
+        size = [max(1, round(side * scale)) for side in self.size]
+        grey = cv2.resize(self.grey, size, interpolation=cv2.INTER_AREA)
+        return replace(self, grey=np.asarray(grey, np.uint8))
 
     @cached_property
     def outline(self) -> Outline:

@@ -198,12 +198,13 @@ def _count_pages(data: bytes) -> int:
 
 
 class Planes(NamedTuple):
-    """What a file holds, each uint8 and of shape (height, width).
+    """What a file holds, each uint8 and, but for `colour`, of shape (height, width).
 
     Attributes:
         grey: 0 to 255.
         levels: how many of grey are in the window that was chosen; None where it has 8 bits.
-        colour: 255 where it is coloured, else 0; None where it has one channel.
+        colour: a bit for each pixel, set where it is coloured, shape (height, width / 8 rounded
+            up); None where it has one channel.
         darkest: of each pixel's channels; None where it has one.
     """
 
@@ -234,7 +235,7 @@ def _decode(image: ImageFile.ImageFile, data: bytes) -> Planes:
         if deep_colours is not None:
             return gather_deep(shape, lambda rows: _split_deep(deep_colours[rows]))
     if mode in ("L", "1"):
-        return Planes(np.asarray(image if mode == "L" else image.convert("L")))
+        return gather(shape, lambda rows: (np.asarray(_cut(image, rows).convert("L")), None))
     return gather(shape, lambda rows: _split(_cut(image, rows)))
 
 
@@ -244,7 +245,7 @@ def _take(stored: NDArray[Any]) -> Planes:
     if stored.dtype != np.uint8:
         return gather_deep((height, width), lambda rows: (stored[rows], None))
     if stored.ndim == 2:
-        return Planes(stored)
+        return gather((height, width), lambda rows: (stored[rows], None))
     return gather((height, width), lambda rows: (take_luminance(stored[rows]), stored[rows]))
 
 
@@ -307,12 +308,14 @@ def _cut(image: Image.Image, rows: slice) -> Image.Image:
 
 def gather(shape: tuple[int, int], read: Read) -> Planes:
     """Put together what is read of 8 bits, some rows at a time."""
-    grey, colour, darkest = (np.empty(shape, np.uint8) for _ in range(3))
+    grey, darkest = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
+    colour = np.empty((shape[0], -(-shape[1] // 8)), np.uint8)
     colours = None
     for rows in _list_bands(shape):
         grey[rows], colours = read(rows)
         if colours is not None:
-            colour[rows], darkest[rows] = find_colour(colours)
+            is_coloured, darkest[rows] = find_colour(colours)
+            colour[rows] = np.packbits(is_coloured, axis=1)
     return Planes(grey) if colours is None else Planes(grey, None, colour, darkest)
 
 
@@ -330,8 +333,9 @@ def gather_deep(
     """
     step = choose_step(shape)
     bands = list(_list_bands(shape))
-    sample = np.concatenate([read(rows)[0][-rows.start % step :: step, ::step] for rows in bands])
-    window = choose(sample)
+    # Copied: a part of an array holds all of it.
+    seen = [read(rows)[0][-rows.start % step :: step, ::step].copy() for rows in bands]
+    window = choose(np.concatenate(seen))
 
     def read_windowed(rows: slice) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
         grey, colours = read(rows)
@@ -389,18 +393,17 @@ def interpret(planes: Planes) -> Picture:
     coloured = 0.0
     notes = []
     if colour is not None and darkest is not None:
-        coloured = cv2.countNonZero(colour) / colour.size
-        if coloured <= MAX_COLOURED_FRACTION and is_drawing(colour):
-            grey = remove_colours(grey, darkest, colour)
+        pixels = int(np.bitwise_count(colour).sum())
+        coloured = pixels / grey.size
+        if coloured <= MAX_COLOURED_FRACTION and is_drawing(pixels, grey.shape):
+            remove_colours(grey, darkest, np.unpackbits(colour, axis=1, count=grey.shape[1]))
             notes.append(Message("annotated"))
     grey, levels = _brighten(grey, levels)
     if coloured <= MAX_COLOURED_FRACTION and is_inverted(grey):
         grey = ~grey
         notes.append(Message("inverted"))
         grey, levels = _brighten(grey, levels)
-    without_rings = remove_rings(grey)
-    if without_rings is not None:
-        grey = without_rings
+    if remove_rings(grey):
         notes.append(Message("annotated"))
     if levels is not None and levels < _FEW_LEVELS:
         notes.append(Message("few-grey-levels", {"levels": levels}))

@@ -73,6 +73,7 @@ PREDICTION_PROBLEMS = (
     "untyped-body",
     *FILE_PROBLEMS,
     *MODEL_PROBLEMS,
+    "audit-unavailable",
 )
 
 

@@ -29,6 +29,7 @@ from tumorapp.jobs.files import create_images, find_images
 from tumorapp.jobs.material import receive
 from tumorapp.jobs.runner import Jobs, describe_fault
 from tumorapp.jobs.store import Job
+from tumorapp.logs import get_fields
 from tumorapp.prediction_table import fill_row, open_table
 from tumorapp.problems import answer_problem
 
@@ -80,7 +81,9 @@ def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
         catalog: Catalog = current_app.extensions["catalog"]
         card = catalog.get(options.model).card
         fields = {"archive": material.archive, "model": card.name, "version": str(card.version)}
-        if not jobs.store.add(job_id, material.scans, jobs.most, **fields):
+        known = get_fields()
+        sender = known.get("request_id"), known.get("key")
+        if not jobs.store.add(job_id, material.scans, jobs.most, sender, **fields):
             raise Problem("too-many-jobs", accepted=[f"jobs: at most {jobs.most}"], most=jobs.most)
     jobs.start()
     described = _describe(_find(job_id))

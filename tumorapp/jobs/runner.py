@@ -18,6 +18,7 @@ from tumorapp.jobs.archive import Limits
 from tumorapp.jobs.files import find_images, hold, list_jobs
 from tumorapp.jobs.material import MaterialReader
 from tumorapp.jobs.store import Job, Outcome, Scan, Store
+from tumorapp.logs import note_sender
 
 logger = logging.getLogger(__name__)
 
@@ -140,6 +141,7 @@ class Jobs:
 
     def _predict(self, job: Job, reader: MaterialReader) -> bool:
         """Predict what is left of a job; False where it was erased or this process ends."""
+        note_sender(job.request_id, job.key)
         model = self._catalog.get(job.model)
         # Where the disk was full, this process goes on with a job that it has not died with.
         again = self._started == job.id
@@ -168,6 +170,8 @@ class Jobs:
             reading = model.read(reader.read(scan), max_pixels=self._max_pixels)
             [found] = model.conclude([reading])
         except Problem as problem:
+            if problem.code == "audit-unavailable":  # the job goes on once that can be written
+                raise OSError(str(problem)) from problem
             return _refuse(scan.name, problem.message)
         except Exception:
             logger.exception("A scan of a job could not be predicted.")

@@ -39,6 +39,11 @@ create table if not exists scan (
     failed integer not null default 0,
     primary key (job, number)
 ) without rowid;
+create table if not exists sender (
+    job text primary key references job on delete cascade,
+    request_id text,
+    key text
+) without rowid;
 """
 _ADD = """
 insert into job (id, archive, model, version, created)
@@ -47,10 +52,12 @@ where (select count(*) from job where finished is null) < :most
 """
 _ADD_SCAN = "insert into scan (job, number, name, position, size) values (?, ?, ?, ?, ?)"
 _FIND = """
-select job.*, count(*) as total, count(outcome) as done, sum(scan.failed) as failed,
+select job.*, sender.request_id, sender.key,
+    count(*) as total, count(outcome) as done, sum(scan.failed) as failed,
     case when error is not null then 'failed' when finished is not null then 'done'
         when starts or count(outcome) then 'running' else 'waiting' end as state
-from job join scan on scan.job = job.id where job.id = ? group by job.id
+from job join scan on scan.job = job.id left join sender on sender.job = job.id
+where job.id = ? group by job.id
 """
 _DROP_OTHER_VERSIONS = """
 update scan set outcome = null, failed = 0
@@ -72,6 +79,8 @@ class Job:
 
     Attributes:
         id: cannot be guessed; it gives access to the job.
+        request_id: of the request that sent it; None of an older version's job.
+        key: the name of that request's key; None where there was none.
         archive: whether its images are a ZIP; else they follow one another in the file.
         version: of the bundle that predicts the scans; the newest one until the job starts.
         created: when it was accepted, in seconds since 1970.
@@ -84,6 +93,8 @@ class Job:
     """
 
     id: str
+    request_id: str | None
+    key: str | None
     state: Literal["waiting", "running", "done", "failed"]
     archive: bool
     model: str
@@ -121,13 +132,16 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.file = folder / "jobs.db"
 
-    def add(self, job: str, scans: Sequence[Scan], most: int, **fields: Any) -> bool:
+    def add(
+        self, job: str, scans: Sequence[Scan], most: int, sender: tuple[Any, Any], **fields: Any
+    ) -> bool:
         """Put a job at the end of the queue; False where `most` are unfinished already.
 
         Args:
             job: its id.
             scans: its images, at least one.
             most: how many jobs may be unfinished at once.
+            sender: the request's id, and the name of its key or None.
             fields: archive, model, version.
         """
         values = {"id": job, "created": time.time(), "most": most, **fields}
@@ -136,6 +150,7 @@ class Store:
             if not database.execute(_ADD, values).rowcount:
                 return False
             database.executemany(_ADD_SCAN, rows)
+            database.execute("insert into sender values (?, ?, ?)", (job, *sender))
         return True
 
     def find(self, job: str) -> Job | None:

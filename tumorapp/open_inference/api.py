@@ -36,6 +36,7 @@ _INFER_PROBLEMS = (
     "request-too-large",
     "too-many-images",
     *FILE_PROBLEMS,
+    "audit-unavailable",
 )
 
 blueprint = Blueprint("open_inference", __name__, url_prefix=PROTOCOL_PREFIX)

@@ -6,6 +6,7 @@ files in base64 that are decoded, cropped and resized here.
 
 import base64
 import binascii
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -77,7 +78,8 @@ def read_batch(
     """Read the one input tensor of a request.
 
     Args:
-        tensor: name, shape, datatype, data and perhaps parameters, as the protocol has them.
+        tensor: name, shape, datatype, data and perhaps parameters, as the protocol has them; its
+            data is taken from it.
         model: the one that is asked.
         max_images: how many scans are accepted.
         max_pixels: how many pixels one image may have.
@@ -90,7 +92,7 @@ def read_batch(
     _check_tensor(tensor, model.card)
     if shape[0] > max_images:
         raise refuse_number(shape[0], max_images)
-    values = tensor["data"]
+    values = tensor.pop("data")
     if values and isinstance(values[0], list):  # nested as the shape says
         values = np.array(values, object).ravel().tolist()
     if len(values) != math.prod(shape):
@@ -101,8 +103,9 @@ def read_batch(
     if name == SCANS:
         return _read_scans(values, shape)
     files = [
-        ImageFile(f"image {number}", _decode(f"image {number}", text))
-        for number, text in enumerate(values, start=1)
+        # Each text goes as it is decoded: it takes more memory than its file.
+        ImageFile(f"image {number}", _decode(f"image {number}", values.pop(0)))
+        for number in range(1, len(values) + 1)
     ]
     return [model.read(file, max_pixels=max_pixels) for file in files]
 
@@ -159,7 +162,11 @@ def _read_scans(values: list[Any], shape: Sequence[int]) -> list[Reading]:
     pixels = np.frombuffer(data, np.uint8).reshape(shape)
     whole = shape[2], shape[1]
     return [
-        Reading(f"scan {number}", PreparedScan(scan, Box(0, 0, *whole), whole))
+        Reading(
+            f"scan {number}",
+            PreparedScan(scan, Box(0, 0, *whole), whole),
+            sha256=hashlib.sha256(scan.tobytes()).hexdigest(),
+        )
         for number, scan in enumerate(pixels, start=1)
     ]
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from brainscan import Examination, Model
 
+_SIDE = 192  # pixels, of the picture next to an opinion
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -48,9 +50,9 @@ class Comparison:
 
 def compare_models(models: Iterable[Model], found: Examination) -> Comparison:
     """Let all models examine a picture that one of them has examined; it is read only once."""
-    return Comparison(
-        [found if model.card is found.card else _ask(model, found) for model in models]
-    )
+    opinions = [found if model.card is found.card else _ask(model, found) for model in models]
+    small = found.picture.shrink(_SIDE)
+    return Comparison([opinion.with_picture(small) for opinion in opinions])
 
 
 def _decides(opinion: Examination) -> bool:
@@ -61,5 +63,7 @@ def _decides(opinion: Examination) -> bool:
 
 
 def _ask(model: Model, found: Examination) -> Examination:
-    [opinion] = model.conclude([model.prepare(found.name, found.picture)])
+    [opinion] = model.conclude(
+        [model.prepare(found.name, found.picture, sha256=found.reading.sha256)]
+    )
     return opinion

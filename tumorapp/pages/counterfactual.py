@@ -14,6 +14,7 @@ from brainscan.counterfactual import examine_without_lesion
 from tumorapp.api.schemas import read_options
 from tumorapp.catalog import Catalog
 from tumorapp.feature import Feature
+from tumorapp.pages.views import PREVIEW_SIDE
 from tumorapp.problems import describe, to_problem, wants_page
 from tumorapp.uploads import read_file
 
@@ -43,4 +44,8 @@ def _examine_twice() -> dict[str, Any]:
     model = catalog.get(read_options(request.form).model)
     reading = model.read(file, max_pixels=current_app.config["MAX_PIXELS"], keep_picture=True)
     [found] = model.conclude([reading])
-    return {"prediction": found, "without": examine_without_lesion(model, found)}
+    without = examine_without_lesion(model, found)
+    return {
+        "prediction": found.with_picture(found.picture.shrink(PREVIEW_SIDE)),
+        "without": without,
+    }

@@ -17,7 +17,7 @@ from tumorapp.language.translation import mark
 from tumorapp.pages import samples
 from tumorapp.pages.layers import read_layers
 from tumorapp.pages.steps import ShownLayer, show_layer, show_tracing
-from tumorapp.pages.views import describe_formats
+from tumorapp.pages.views import PREVIEW_SIDE, describe_formats
 from tumorapp.problems import describe, to_problem, wants_page
 from tumorapp.uploads import read_file
 
@@ -75,7 +75,7 @@ def _explain(name: str | None, file: ImageFile | None) -> dict[str, Any]:
     max_pixels = current_app.config["MAX_PIXELS"]
     [found] = model.conclude([model.read(scan, max_pixels=max_pixels, keep_picture=True)])
     return {
-        "prediction": found,
+        "prediction": found.with_picture(found.picture.shrink(PREVIEW_SIDE)),
         "tracing": show_tracing(found.picture) if model.card.scan.crop else None,
         "layers": _show_layers(found),
         "sample": file is None,

@@ -5,6 +5,7 @@ wants the others. This belongs to the page, which no key is asked for.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -65,13 +66,13 @@ def _examine_each(model: Model, files: Sequence[ImageFile], max_pixels: int) -> 
         try:
             start = perf_counter()
             picture = read_picture(file.data, max_pixels=max_pixels)
-            reading = model.prepare(file.name, picture, keep_picture=False, start=start)
+            reading = model.prepare(file.name, picture, sha256=file.sha256, start=start)
         except ScanError as error:
             told = {"code": error.code, "detail": tell(error.about("").message)}
             results.append({"filename": file.name, "error": told})
         else:
             results.append({"thumbnail": link_picture(picture.grey, THUMBNAIL_SIDE)})
-            readings.append(reading)
+            readings.append(replace(reading, picture=None))
     found = iter(model.conclude(readings))
     for result in results:
         if "thumbnail" in result:

@@ -27,6 +27,8 @@ from tumorapp.pictures import link_picture, link_png, write_points
 from tumorapp.problems import describe, to_problem, wants_page
 from tumorapp.uploads import read_file
 
+# The longest side of the copy that a template gets: what a template had stays in memory until
+# Python looks for cycles, and eight large pictures took 400 MB.
 PREVIEW_SIDE = 1024
 # What a form adds to its file: names, boundaries and the other fields.
 _FORM_OVERHEAD = 4096
@@ -142,6 +144,8 @@ def _predict(options: Options, *, compares: bool) -> dict[str, Any]:
     [found] = model.conclude([reading], want_heatmaps=options.heatmap)
     seconds = time.perf_counter() - start
     models = [model for _, model in sorted(catalog.models.items())] if compares else []
+    comparison = compare_models(models, found) if compares else None
+    found = found.with_picture(found.picture.shrink(PREVIEW_SIDE))
     return {
         "prediction": found,
         "milliseconds": max(1, round(seconds * 1000)),
@@ -151,5 +155,5 @@ def _predict(options: Options, *, compares: bool) -> dict[str, Any]:
         "preview": link_picture(found.picture.grey, PREVIEW_SIDE)
         if "preview" in request.form
         else None,
-        "comparison": compare_models(models, found) if compares else None,
+        "comparison": comparison,
     }

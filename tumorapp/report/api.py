@@ -1,6 +1,5 @@
 """The report of a scan as a PDF: from the API, and from the page, which no key is asked for."""
 
-import hashlib
 import re
 import unicodedata
 from datetime import UTC, datetime
@@ -57,7 +56,7 @@ def _make_report() -> Response:
     [found] = model.conclude([reading], want_heatmaps=True)
     report = Report(
         examination=found,
-        sha256=hashlib.sha256(file.data).hexdigest(),
+        sha256=file.sha256,
         made=datetime.now(UTC),
         software=f"TumorApp {VERSION}",
     )
