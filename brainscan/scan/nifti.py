@@ -202,7 +202,7 @@ def _interpret(voxels: NDArray[Any], sign: int) -> Picture:
         colours = np.stack([voxels[name] for name in "RGB"], axis=-1)
         return interpret(gather(shape, lambda rows: (take_luminance(colours[rows]), colours[rows])))
     if voxels.dtype == np.uint8 and sign > 0:
-        return interpret(Planes(np.ascontiguousarray(voxels)))
+        return interpret(Planes(voxels.copy()))
     return interpret(gather_deep(shape, lambda rows: (voxels[rows] * np.float32(sign), None)))
 
 
