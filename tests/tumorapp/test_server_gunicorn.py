@@ -178,6 +178,19 @@ def test_a_body_over_the_limit_is_answered_while_it_is_sent(
     assert "1 MB" in json.loads(answer)["detail"]
 
 
+@pytest.mark.parametrize("chunked", [False, True], ids=["whole", "chunked"])
+def test_an_answer_tells_whether_its_connection_goes_on(server: Server, chunked: bool) -> None:
+    """It ends where much of a body is left unread; one that was read to its end is no reason."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    for size, status in ((LIMIT // 2, 422), (LIMIT // 2, 422), (5 * LIMIT, 413)):
+        body = iter([bytes(2**16)] * (size // 2**16)) if chunked else bytes(size)
+        connection.request("POST", "/api/predict", body, {"Content-Type": "image/jpeg"})
+        response = connection.getresponse()
+        response.read()
+        assert (response.status, response.will_close) == (status, status == 413)
+    connection.close()
+
+
 def test_a_body_in_chunks(server: Server, scan: bytes) -> None:
     pieces = iter([scan[:100], scan[100:]])
     status, _, body = server.ask("POST", "/api/predict", pieces, {"Content-Type": "image/jpeg"})

@@ -41,6 +41,7 @@ BYTES_TO_DISCARD = 2**28  # … which it may do only when all that it sends was 
 SECONDS_IN_THE_WAY = 3.0  # for the next piece of a large body, while others wait for its place
 READ_AHEAD = 2**18  # bytes of a body that are read before there is a place for the request
 
+_MOST_LEFT = 2**16  # bytes of a body, which gunicorn reads and throws away after an answer
 _LARGE_REQUESTS = 16  # whose bodies are read at once
 _WATCHED = ("/healthz", "/readyz", "/metrics")
 _WATCHED_BELOW = "/v2/health/"
@@ -101,11 +102,16 @@ class _Client:
 
 
 class _Body:
-    """`wsgi.input` of a request of which the beginning was read."""
+    """`wsgi.input` of a request of which the beginning was read.
 
-    def __init__(self, start: bytes, rest: Any, client: _Client) -> None:
+    Attributes:
+        left: bytes that were not read; infinite while the end of a chunked body was not met.
+    """
+
+    def __init__(self, start: bytes, rest: Any, client: _Client, left: float) -> None:
         self._start, self._rest, self._client = io.BytesIO(start), rest, client
         self._patience = SECONDS_OF_PATIENCE
+        self.left = left
 
     def read(self, size: int = -1) -> bytes:
         if start := self._start.read(size):
@@ -117,12 +123,20 @@ class _Body:
             data: bytes = self._rest.read(size)
         except ParseException as error:  # werkzeug expects an OSError
             raise OSError(f"The request's body is broken: {error}") from error
-        left = self._client.deadline - monotonic() + len(data) / BYTES_PER_SECOND
-        self._patience = min(left, SECONDS_OF_PATIENCE)
+        self.left = self.left - len(data) if data else 0
+        patience = self._client.deadline - monotonic() + len(data) / BYTES_PER_SECOND
+        self._patience = min(patience, SECONDS_OF_PATIENCE)
         if self._client.is_gone:
             raise BrokenPipeError(EPIPE, "The request did not arrive in time.")
         self._client.deadline = inf
         return data
+
+
+def _measure_body(environ: dict[str, Any]) -> float:
+    """Give the bytes of a request's body as its headers tell: of a chunked one, infinitely many."""
+    if environ.get("HTTP_TRANSFER_ENCODING"):
+        return inf
+    return int(environ.get("CONTENT_LENGTH") or 0)
 
 
 def _give_time(answer: Iterable[bytes], client: _Client) -> Iterator[bytes]:
@@ -333,11 +347,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         """Let a request wait for its place, and the application answer it."""
         client = self._clients[environ["gunicorn.socket"]]
         lane, environ[ENVIRON_KEY] = self._admit(environ, client)
+        body = environ["wsgi.input"]
         try:
             answer: Iterable[bytes] = self._application(environ, start_response)
         finally:
             lane.leave()
             client.wait(SECONDS_TO_TAKE)
+        left = body.left if isinstance(body, _Body) else _measure_body(environ)
+        if left > _MOST_LEFT:
+            # gunicorn would announce another request, and then close the connection.
+            start_response.__self__.force_close()
         is_file = isinstance(
             answer, environ["wsgi.file_wrapper"]
         )  # which gunicorn sends its own way
@@ -348,7 +367,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         path = environ["PATH_INFO"]
         watches = path in _WATCHED or path.startswith(_WATCHED_BELOW)
         if not watches and not self._lane.is_full:
-            lane, environ["wsgi.input"] = self._read_ahead(environ["wsgi.input"], client)
+            lane, environ["wsgi.input"] = self._read_ahead(environ, client)
             client.deadline = inf
             if lane.enter(SECONDS_TO_WAIT):
                 return lane, False
@@ -356,18 +375,19 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         self._spare.enter()
         return self._spare, not watches
 
-    def _read_ahead(self, body: Any, client: _Client) -> tuple[Lane, Any]:
+    def _read_ahead(self, environ: dict[str, Any], client: _Client) -> tuple[Lane, _Body]:
         """Read a body, or the beginning of a large one; give its lane and what the rest is read of.
 
         Raises:
             BrokenPipeError: it did not come in time.
         """
-        start = b""
+        body, start = environ["wsgi.input"], b""
         with contextlib.suppress(ParseException, OSError):  # the application reads on, and says so
             while len(start) <= READ_AHEAD and (data := body.read(_CHUNK)):
                 start += data
                 client.deadline += len(data) / BYTES_PER_SECOND
         if client.is_gone:
             raise BrokenPipeError(EPIPE, "The request did not arrive in time.")
-        lane = self._large if len(start) > READ_AHEAD else self._lane
-        return lane, _Body(start, body, client)
+        if len(start) <= READ_AHEAD:
+            return self._lane, _Body(start, body, client, 0)
+        return self._large, _Body(start, body, client, _measure_body(environ) - len(start))
