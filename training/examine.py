@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from brainscan import Examination, ImageFile, Model, ScanError
 from brainscan.bundle import Card, DecisionFigures, Measurement, Parts, Pointing
-from training.data.audit import group_near_duplicates
+from training.data.audit.duplicates import group_near_duplicates
 from training.data.audit.plane import guess_plane
 from training.data.cache import draw_thumbnail
 from training.data.folders import ScanFile, ScanTree

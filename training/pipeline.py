@@ -195,7 +195,7 @@ def calibrate(fitted: Fitted, split: Split, run: Run) -> Calibrated:
     """Let confidence be what it says, and choose every threshold, on the validation part."""
     validation = split.take(split.validation)
     probabilities = fitted.predict(validation.inputs)
-    temperature = fitted.calibrator.calibrate(fitted.model, probabilities, validation.labels)
+    temperature = fitted.calibrate(fitted.model, probabilities, validation.labels)
     probabilities = fitted.predict(validation.inputs)
     decision = choose_decision(probabilities, validation.labels, split.dataset.classes)
     if architecture(run.request.model).lesion:

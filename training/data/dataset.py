@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from brainscan.bundle.sentences import NO_HEALTHY_CLASS, UNNAMED_TUMOURS
 from brainscan.scan import ScanSpecification
-from training.data.audit import (
+from training.data.audit.duplicates import (
     find_leaks,
     find_nearest,
     group_near_duplicates,

@@ -105,7 +105,6 @@ KINDS = (
         left_out=False,
     ),
 )
-KIND = {kind.code: kind for kind in KINDS}
 
 
 @dataclass(frozen=True)
