@@ -72,16 +72,9 @@ class ScanBatches(Batches):
     its target is blended with another's of its batch, by a share drawn from Beta(mixup, mixup)
     (Zhang et al., 2018). With `balanced`, every class weighs the same, however many scans of it an
     epoch holds.
-
-    Raises:
-        ValueError: no such number of variants.
     """
 
     def _prepare(self, task: Task, recipe: Recipe) -> None:
-        if not 0 <= recipe.variants <= VARIANTS:
-            raise ValueError(
-                f"An epoch shows 0 to {VARIANTS} variants of each scan. Received: {recipe.variants}"
-            )
         drawn = self.seed is not None
         self.mixup, self.variants = (recipe.mixup, recipe.variants) if drawn else (0.0, 0)
         self.members = list(np.arange(len(self.targets)).reshape(-1, 1))

@@ -233,10 +233,6 @@ def evaluate_answers(
 def find_better_order(card: Card, evaluation: Evaluation) -> tuple[tuple[str, ...], float] | None:
     """Give the order of the classes in which a model would be right more often, if there is one.
 
-    Args:
-        card: the model's.
-        evaluation: of that model.
-
     Returns:
         The names in that order, and the share of right answers; None also where the folders do not
         tell all its classes apart.

@@ -299,14 +299,7 @@ def refit(calibrated: Calibrated, split: Split, run: Run) -> Calibrated:
 def publish_measured(
     measured: Measured, split: Split, run: Run, served: Calibrated | None = None
 ) -> Path:
-    """Convert the model, check it and publish it; give the bundle's folder.
-
-    Args:
-        measured: the model that the card's figures are of.
-        split: of its scans.
-        run: what trained it.
-        served: what `refit` gave, to be published in its place.
-    """
+    """Convert the model, or what `refit` gave in its place; publish it, and give the folder."""
     test = split.take(split.test)
     model, card, familiarity = measured.fitted.model, measured.card, measured.familiarity
     if served is not None and card.training is not None:

@@ -27,12 +27,7 @@ _TEMPLATES.filters |= {"thousands": "{:,}".format, "percent": "{:.0%}".format}
 
 
 def write_page(page: Path, audit: Audit) -> None:
-    """Write the page; of each kind of finding it shows the first 24 with thumbnails.
-
-    Args:
-        page: the HTML file.
-        audit: what was found.
-    """
+    """Write the page; of each kind of finding it shows the first 24 with thumbnails."""
     found = [kind for kind in KINDS if audit.findings[kind.code]]
     text = _TEMPLATES.get_template("page.html.jinja").render(
         audit=audit,
