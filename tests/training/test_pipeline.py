@@ -209,15 +209,15 @@ def test_the_same_request_goes_on_with_the_same_run_and_tells_so(training: Train
     assert told[-1] == "Calibrating, measuring on the test part and writing the report."
 
 
-def test_a_run_can_be_started_anew(training: Training) -> None:
-    recipe = replace(RECIPE, epochs=1)
-    request = replace(training.request, recipe=recipe, publish=False)
-    first = train(request)
-    written = (first.run / "state.json").stat().st_mtime_ns
-    second = train(replace(request, fresh=True))
-    assert second.run == first.run
-    assert (second.run / "state.json").stat().st_mtime_ns > written
-    assert second.card.measurement.accuracy == first.card.measurement.accuracy
+def test_a_run_can_be_started_anew(training: Training, tmp_path: Path) -> None:
+    old = training.request.instance
+    instance = Path(shutil.copytree(old, tmp_path / "instance"))
+    state = instance / training.outcome.run.relative_to(old) / "state.json"
+    written = state.stat().st_mtime_ns
+    again = train(replace(training.request, instance=instance, publish=False, fresh=True))
+    assert again.run == state.parent
+    assert state.stat().st_mtime_ns > written
+    assert again.card.measurement.accuracy == training.card.measurement.accuracy
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(training: Training) -> None:

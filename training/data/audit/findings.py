@@ -8,13 +8,7 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.audit.duplicates import (
-    Pairs,
-    find_leaks,
-    find_pairs,
-    group_pairs,
-    list_members,
-)
+from training.data.audit.duplicates import Pairs, find_leaks, find_pairs, group_pairs, list_members
 from training.data.audit.labels import find_label_errors, guess_labels
 from training.data.audit.measure import Look, Unreadable, look_at
 from training.data.audit.modality import CT_FROM
