@@ -167,12 +167,12 @@ MEMBERS = {
     "efficientnet-b0": "top_activation",
     "convnext-tiny": "layer_normalization",
 }
-# The large ones have each block once, or narrow ones: it takes a tenth of the time.
+# The large ones have each block once: it takes a tenth of the time.
 APPLICATIONS = {
     "inception-v3": build_inception,
     "densenet121": partial(DenseNet, [1, 1, 1, 1]),
     "efficientnet-b0": partial(EfficientNet, 1.0, 0.1, 224),
-    "convnext-tiny": partial(ConvNeXt, [1, 1, 1, 1], [24, 48, 96, 192]),
+    "convnext-tiny": partial(ConvNeXt, [1, 1, 1, 1], [96, 192, 384, 768]),
 }
 
 
