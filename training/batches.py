@@ -7,37 +7,28 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.audit import list_members
+from training.data.audit.duplicates import list_members
 from training.data.split import Part
 from training.data.variants import VARIANTS, draw_variant
 from training.models import Recipe
 from training.task import Task
 
 
-class ScanBatches(keras.utils.PyDataset):
+class Batches(keras.utils.PyDataset):
     """Batches of scans and targets; what an epoch holds depends on the seed and epoch alone.
 
     So a run that was cut off and resumed sees the scans in the order it would have seen them.
 
-    The recipe says what an epoch is: `every_copy` takes every scan; otherwise an epoch draws the
-    square root of the size of each near-duplicate group, so a scan that the data sets hold fifty
-    times does not count fifty times. Each scan is shown in as many of the 21 `variants`; the next
-    epoch continues with the numbers after them, so each gets its turn. With `mixup`, each scan and
-    its target is blended with another's of its batch, by a share drawn from Beta(mixup, mixup)
-    (Zhang et al., 2018). With `balanced`, every class weighs the same, however many scans of it an
-    epoch holds.
-
     Args:
-        part: scans, or features, with labels and groups.
+        part: scans, or features, with labels, groups and outlines.
         task: gives the targets.
-        recipe: see above.
+        recipe: what an epoch is; the subclasses say how.
         batch: scans a batch.
-        seed: of the draw, the order and the mixing. None takes every scan as it is, in order.
+        seed: of all that is drawn. None takes every scan as it is, in order.
         epoch: the epoch to begin with.
-
-    Raises:
-        ValueError: no such number of variants.
     """
+
+    threads = 1  # that draw while training
 
     def __init__(
         self,
@@ -48,29 +39,55 @@ class ScanBatches(keras.utils.PyDataset):
         seed: int | None = None,
         epoch: int = 0,
     ) -> None:
-        super().__init__()
-        if not 0 <= recipe.variants <= VARIANTS:
-            raise ValueError(
-                f"An epoch shows 0 to {VARIANTS} variants of each scan. Received: {recipe.variants}"
-            )
-        self.inputs, self.batch, self.seed, self.epoch = part.inputs, batch, seed, epoch
-        self.mixup, self.variants = (0.0, 0) if seed is None else (recipe.mixup, recipe.variants)
+        super().__init__(workers=1 if seed is None else self.threads)
+        self.part, self.batch, self.seed, self.epoch = part, batch, seed, epoch
         self.targets = task.encode(part.labels)
-        self.members = list(np.arange(len(part.labels)).reshape(-1, 1))
-        if seed is not None and not recipe.every_copy:
-            self.members = list_members(part.groups)
-        self.weights = np.ones(len(part.labels), np.float32)
-        if recipe.balanced:
-            self.weights = _balance_classes(part.labels, self.members)
+        self._prepare(task, recipe)
         self._draw_order()
 
     def __len__(self) -> int:
         return math.ceil(len(self.order) / self.batch)
 
+    def on_epoch_end(self) -> None:
+        """Draw the next epoch; Keras calls it after each."""
+        self.epoch += 1
+        self._draw_order()
+
+    def _prepare(self, task: Task, recipe: Recipe) -> None:
+        """Keep what is the same in every epoch."""
+        raise NotImplementedError
+
+    def _draw_order(self) -> None:
+        """Set the row of each scan of the epoch, as `order`."""
+        raise NotImplementedError
+
+
+class ScanBatches(Batches):
+    """Scans, targets and weights.
+
+    The recipe says what an epoch is: `every_copy` takes every scan; otherwise an epoch draws the
+    square root of the size of each near-duplicate group, so a scan that the data sets hold fifty
+    times does not count fifty times. Each scan is shown in as many of the 21 `variants`; the next
+    epoch continues with the numbers after them, so each gets its turn. With `mixup`, each scan and
+    its target is blended with another's of its batch, by a share drawn from Beta(mixup, mixup)
+    (Zhang et al., 2018). With `balanced`, every class weighs the same, however many scans of it an
+    epoch holds.
+    """
+
+    def _prepare(self, task: Task, recipe: Recipe) -> None:
+        drawn = self.seed is not None
+        self.mixup, self.variants = (recipe.mixup, recipe.variants) if drawn else (0.0, 0)
+        self.members = list(np.arange(len(self.targets)).reshape(-1, 1))
+        if drawn and not recipe.every_copy:
+            self.members = list_members(self.part.groups)
+        self.weights = np.ones(len(self.targets), np.float32)
+        if recipe.balanced:
+            self.weights = _balance_classes(self.part.labels, self.members)
+
     def __getitem__(self, index: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         here = slice(index * self.batch, (index + 1) * self.batch)
         rows = self.order[here]
-        pixels = self.inputs[rows]
+        pixels = self.part.inputs[rows]
         if self.variants:
             for scan, number in zip(pixels, self.numbers[here].tolist(), strict=True):
                 scan[:] = draw_variant(scan, number)
@@ -95,13 +112,8 @@ class ScanBatches(keras.utils.PyDataset):
         # Each scan brings its own weight into the blend, so rare classes keep their share.
         return blend(pixels), blend(weights[:, None] * targets) / mixed[:, None], mixed
 
-    def on_epoch_end(self) -> None:
-        """Draw the next epoch; Keras calls it after each."""
-        self.epoch += 1
-        self._draw_order()
-
     def _draw_order(self) -> None:
-        """Set the row of each scan of the epoch, and the number of the variant that is shown."""
+        """Set the row of each scan of the epoch, and the `numbers` of the variants shown."""
         random = None if self.seed is None else np.random.default_rng((self.seed, self.epoch))
         drawn = self.members
         if random:

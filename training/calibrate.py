@@ -1,5 +1,6 @@
 """Makes a model's probabilities mean what they say: temperature scaling (Guo et al., 2017)."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import keras
@@ -26,43 +27,25 @@ class Model(Protocol):
         ...
 
 
-class Calibrator(Protocol):
-    """What makes a model's probabilities mean what they say."""
-
-    def calibrate(
-        self, model: Any, probabilities: NDArray[np.float32], labels: NDArray[np.int64]
-    ) -> float:
-        """Change a model in place, and give the temperature its logits are divided by.
-
-        Args:
-            model: the trained one.
-            probabilities: float32, shape (scans, classes): its answers to the validation part.
-            labels: int64, shape (scans,): of that part.
-        """
-        ...
+# Changes a model in place, so that its probabilities mean what they say, and gives the temperature
+# that its logits are divided by. It takes the model, its answers to the validation part (float32,
+# shape (scans, classes)) and the labels of that part (int64, shape (scans,)).
+Calibrator = Callable[[Any, NDArray[np.float32], NDArray[np.int64]], float]
 
 
-class TemperatureScaling:
-    """Divides the logits of a network, within its last dense layer, and rounds its weights."""
-
-    def calibrate(
-        self, model: keras.Model, probabilities: NDArray[np.float32], labels: NDArray[np.int64]
-    ) -> float:
-        """Calibrate a network; see `Calibrator`."""
-        temperature = find_temperature(probabilities, labels)
-        apply_temperature(model, temperature)
-        round_weights(model)  # the last change: what is measured next is what will be served
-        return temperature
+def scale_temperature(
+    model: keras.Model, probabilities: NDArray[np.float32], labels: NDArray[np.int64]
+) -> float:
+    """Divide the logits of a network, within its last dense layer, and round its weights."""
+    temperature = find_temperature(probabilities, labels)
+    apply_temperature(model, temperature)
+    round_weights(model)  # the last change: what is measured next is what will be served
+    return temperature
 
 
-class NoCalibration:
-    """Leaves a model as it is: its probabilities were fitted on the validation part already."""
-
-    def calibrate(
-        self, _model: Any, _probabilities: NDArray[np.float32], _labels: NDArray[np.int64]
-    ) -> float:
-        """Give 1; see `Calibrator`."""
-        return 1.0
+def keep_probabilities(*_: object) -> float:
+    """Leave a model as it is: its probabilities were fitted on the validation part already."""
+    return 1.0
 
 
 def find_temperature(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:

@@ -5,8 +5,6 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
-_CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D)
-
 
 def round_weights(model: keras.Model) -> None:
     """Round every weight, and what scales the input, to the nearest half-precision number.
@@ -56,7 +54,11 @@ def _fold(normalisation: layers.BatchNormalization) -> None:
     stays as it is.
     """
     before = normalisation.input._keras_history.operation
-    foldable = _can_scale(before)
+    foldable = (  # scaling its weights scales just what the normalisation gets
+        isinstance(before, (layers.Conv2D, layers.DepthwiseConv2D))
+        and before.activation is keras.activations.linear
+        and len(before._outbound_nodes) == 1
+    )
     if not normalisation.center or not (normalisation.scale or foldable):
         return
     *gamma, beta, mean, variance = normalisation.get_weights()
@@ -65,21 +67,9 @@ def _fold(normalisation: layers.BatchNormalization) -> None:
     shift = beta - mean * scale
     if foldable:
         kernel, *bias = before.get_weights()
-        width = scale.reshape(kernel.shape[2:]) if _is_depthwise(before) else scale
+        depthwise = isinstance(before, layers.DepthwiseConv2D)
+        width = scale.reshape(kernel.shape[2:]) if depthwise else scale
         before.set_weights([kernel * width, *(one * scale for one in bias)])
         scale = np.ones_like(scale)
     identity = [shift, np.zeros_like(mean), np.full_like(variance, 1 - epsilon)]
     normalisation.set_weights([scale, *identity] if gamma else identity)
-
-
-def _can_scale(layer: keras.Layer) -> bool:
-    """Tell whether scaling the weights of a layer scales just what the normalisation gets."""
-    return (
-        isinstance(layer, _CONVOLUTIONS)
-        and layer.activation is keras.activations.linear
-        and len(layer._outbound_nodes) == 1
-    )
-
-
-def _is_depthwise(layer: keras.Layer) -> bool:
-    return isinstance(layer, layers.DepthwiseConv2D)

@@ -29,10 +29,7 @@ class DecisionError(ValueError):
 
 
 def choose_decision(
-    probabilities: Floats,
-    labels: NDArray[np.int64],
-    classes: Sequence[str],
-    lesion: LesionMap | None = None,
+    probabilities: Floats, labels: NDArray[np.int64], classes: Sequence[str]
 ) -> Decision:
     """Choose every threshold between the probabilities of a model and its verdict.
 
@@ -40,7 +37,6 @@ def choose_decision(
         probabilities: shape (scans, classes), calibrated, of the validation part.
         labels: shape (scans,): what these scans show.
         classes: their names.
-        lesion: of a network with a lesion map, what `choose_lesion_map` gives.
 
     Raises:
         DecisionError: no scan with a tumour, or none without one though a class means that; or no
@@ -68,7 +64,6 @@ def choose_decision(
         choose_sure_threshold(confidence, answers == labels),
         choose_kinds(probabilities, labels, {classes[kind]: kind for kind in kinds}),
         _PROMISED,
-        lesion,
     )
 
 

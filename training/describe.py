@@ -8,10 +8,10 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from brainscan.bundle import Card, Parts, Source, Training
+from brainscan.bundle import Card, Measurement, Parts, Source, Training
 from brainscan.bundle.sentences import INTENDED_USE, LIMITS
 from brainscan.scan import ScanSpecification
-from training.data.audit import find_leaks
+from training.data.audit.duplicates import find_leaks
 from training.data.split import Split
 from training.device import describe_device
 from training.evaluate import evaluate, evaluate_each
@@ -20,35 +20,24 @@ from training.models import architecture
 from training.run import TrainingRequest, list_versions
 
 
-def draw_up_card(
-    request: TrainingRequest,
-    split: Split,
-    fitted: Fitted,
-    temperature: float,
-    probabilities: NDArray[np.float32],
-    answers: NDArray[np.int64],
-) -> Card:
-    """Draw up the card of a trained model, with all that was measured on the test part.
+def measure_test_part(
+    split: Split, fitted: Fitted, probabilities: NDArray[np.float32], answers: NDArray[np.int64]
+) -> Measurement:
+    """Measure a model on the test part, on its data sets and on its planes.
 
     Args:
-        request: what was asked for.
         split: the scans and their division.
         fitted: the model.
-        temperature: that its probabilities were calibrated at.
         probabilities: float32, shape (test scans, classes).
         answers: int64, shape (test scans,): the classes that it names.
-
-    Returns:
-        Everything but the version, the files, the feature layer and the graph's difference, which
-        publishing adds.
     """
     dataset, test = split.dataset, split.test
     # The validation part has a say in the model too.
     seen = np.concatenate([split.train, split.validation])
-    sources = [dataset.names[row].partition("/")[0] for row in test]
+    labels = dataset.labels[test]
     measurement = evaluate(
         probabilities,
-        dataset.labels[test],
+        labels,
         split.groups[test],
         dataset.classes,
         protocol=split.protocol,
@@ -59,9 +48,28 @@ def draw_up_card(
             median(values["seconds"] for values in fitted.history) if fitted.history else None
         ),
     )
-    labels, planes = dataset.labels[test], [dataset.planes[row] for row in test]
-    by_source = evaluate_each(answers, labels, sources)
-    by_plane = evaluate_each(answers, labels, planes)
+    sources = [dataset.names[row].partition("/")[0] for row in test]
+    planes = [dataset.planes[row] for row in test]
+    return replace(
+        measurement,
+        by_source=evaluate_each(answers, labels, sources),
+        by_plane=evaluate_each(answers, labels, planes),
+    )
+
+
+def draw_up_card(
+    request: TrainingRequest,
+    split: Split,
+    fitted: Fitted,
+    temperature: float,
+    measurement: Measurement,
+) -> Card:
+    """Draw up the card of a trained model; its probabilities were calibrated at the temperature.
+
+    It lacks the version, the files, the feature layer and the graph's difference, which publishing
+    adds.
+    """
+    dataset = split.dataset
     return Card(
         name=request.model,
         version=1,  # publishing numbers it
@@ -72,7 +80,7 @@ def draw_up_card(
         feature_layer=None,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         training=_describe_training(request, split, fitted, temperature),
-        measurement=replace(measurement, by_source=by_source, by_plane=by_plane),
+        measurement=measurement,
         intended_use=INTENDED_USE,
         limits=LIMITS,
         sources=tuple(

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from brainscan import Examination, ImageFile, Model, ScanError
 from brainscan.bundle import Card, DecisionFigures, Measurement, Parts, Pointing
-from training.data.audit import group_near_duplicates
+from training.data.audit.duplicates import group_near_duplicates
 from training.data.audit.plane import guess_plane
 from training.data.cache import draw_thumbnail
 from training.data.folders import ScanFile, ScanTree
@@ -232,10 +232,6 @@ def evaluate_answers(
 
 def find_better_order(card: Card, evaluation: Evaluation) -> tuple[tuple[str, ...], float] | None:
     """Give the order of the classes in which a model would be right more often, if there is one.
-
-    Args:
-        card: the model's.
-        evaluation: of that model.
 
     Returns:
         The names in that order, and the share of right answers; None also where the folders do not

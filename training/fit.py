@@ -14,15 +14,14 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
-import training.losses  # noqa: F401  which a checkpoint may hold
 from training.augment import build_augmentation
 from training.batches import ScanBatches
-from training.calibrate import Calibrator, Model, TemperatureScaling
+from training.calibrate import Calibrator, Model, scale_temperature
 from training.checkpoint import Checkpoint, Epoch
 from training.data.split import Part
 from training.device import accumulate_gradients, choose_precision, is_out_of_memory
 from training.lesion.batches import LesionBatches
-from training.lesion.loss import LesionLoss
+from training.losses import LesionLoss
 from training.models import Architecture, Recipe
 from training.task import Task
 
@@ -72,7 +71,7 @@ class Fitted:
         best_epoch: counted from 1; 0 where there were no epochs.
         precision: the Keras dtype policy of the training.
         batch: scans a step that its predictions may take.
-        calibrator: makes its probabilities mean what they say.
+        calibrate: makes its probabilities mean what they say.
         notes: sentences on what is special about it, for the report.
         tensors: how many it took from the weights that it started from.
     """
@@ -83,7 +82,7 @@ class Fitted:
     best_epoch: int = 0
     precision: str = "float32"
     batch: int = 64
-    calibrator: Calibrator = TemperatureScaling()  # noqa: RUF009  it holds nothing
+    calibrate: Calibrator = scale_temperature
     notes: tuple[str, ...] = ()
     tensors: int = 0
 

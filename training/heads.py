@@ -1,8 +1,9 @@
-"""What a frozen backbone's features are classified by: three heads behind one protocol."""
+"""What a frozen backbone's features are classified by: three heads."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from brainscan.bundle.sentences import FROZEN_FEATURES, MACHINE, NEIGHBOURS
-from training.calibrate import NoCalibration
+from training.calibrate import keep_probabilities
 from training.data.split import Part
 from training.fit import FitSettings, Fitted, fit
 from training.frozen import BATCH, build_head, get_backbone, keep_features, list_head
@@ -26,112 +27,84 @@ _NEIGHBOURS = (1, 3, 5, 9, 15, 25)
 _ROUNDS = 20_000  # many more than the smaller penalties need
 
 
-class Head(Protocol):
+@dataclass(frozen=True)
+class Head:
     """A classifier of feature vectors.
 
     Attributes:
+        fit: fits it and gives the whole model of scans. It takes the whole network, whose head it
+            replaces in place; features of training scans, and of validation scans to choose between
+            candidates, float32, shape (rows, width of "pool"); and the settings. It raises
+            ValueError where it cannot learn from these features.
         learns_unnamed: whether it can learn from tumours whose kind is not named.
         obstacle: why no bundle can be made of it; empty where one can.
     """
 
-    learns_unnamed: bool
-    obstacle: str
-
-    def fit(
-        self, network: keras.Model, training: Part, validation: Part, settings: FitSettings
-    ) -> Fitted:
-        """Fit it on features, and give the whole model of scans.
-
-        Args:
-            network: the whole network, the head of which is replaced. It is changed in place.
-            training: float32 features, shape (rows, width of "pool").
-            validation: the same; chooses between candidates.
-            settings: what and how.
-
-        Raises:
-            ValueError: it cannot learn from these features.
-        """
-        ...
+    fit: Callable[[keras.Model, Part, Part, FitSettings], Fitted]
+    learns_unnamed: bool = False
+    obstacle: str = ""
 
 
-class SoftmaxHead:
-    """The network's own layers after "pool", trained as any network is."""
+def _train_layers(
+    network: keras.Model, training: Part, validation: Part, settings: FitSettings
+) -> Fitted:
+    """Train the network's own layers after "pool", or go on with the folder's run."""
+    recipe = replace(settings.recipe, augmentation=0.0, variants=0, normalisation="kept")
+    # To `fit`, the head is a network like any other.
+    head = replace(settings.network, make=lambda _size, _outputs: build_head(network), load=None)
+    settings = replace(settings, network=head, recipe=recipe, weights=None, precision="float32")
+    fitted = fit(training, validation, settings)
+    trained: Any = fitted.model
+    for layer, source in zip(list_head(network), trained.layers[1:], strict=True):
+        layer.set_weights(source.get_weights())
+    return replace(fitted, model=network, batch=BATCH, notes=(FROZEN_FEATURES,))
 
-    learns_unnamed = True
-    obstacle = ""
 
-    def fit(
-        self, network: keras.Model, training: Part, validation: Part, settings: FitSettings
-    ) -> Fitted:
-        """Train the layers, or go on with the folder's run; see `Head`."""
-        recipe = replace(settings.recipe, augmentation=0.0, variants=0, normalisation="kept")
-        # To `fit`, the head is a network like any other.
-        head = replace(
-            settings.network, make=lambda _size, _outputs: build_head(network), load=None
+def _fit_machine(
+    network: keras.Model, training: Part, validation: Part, settings: FitSettings
+) -> Fitted:
+    """Fit a linear support vector machine for each penalty, and keep the best.
+
+    The last dense layer computes its decisions as logits.
+    """
+    weight = "balanced" if settings.recipe.balanced else None
+    make = partial(LinearSVC, class_weight=weight, random_state=settings.seed, max_iter=_ROUNDS)
+    # Of equals, the one with the widest margin.
+    candidates = {MACHINE.format(f"{c:g}"): make(C=c) for c in _PENALTIES}
+    best, note = _choose(candidates, training, validation)
+    kernel, bias = express_as_layer(best)
+    scale = find_scale(validation.inputs @ kernel + bias, validation.labels)
+    if np.abs(scale * kernel).max() > np.finfo(np.float16).max:  # what a bundle keeps
+        raise ValueError(
+            "The backbone's features hardly differ from scan to scan, so a machine on them takes "
+            "weights beyond half precision. Start from pretrained weights (--weights imagenet, or "
+            "a file), or pass --head softmax."
         )
-        fitted = fit(
-            training,
-            validation,
-            replace(settings, network=head, recipe=recipe, weights=None, precision="float32"),
-        )
-        trained: Any = fitted.model
-        for layer, source in zip(list_head(network), trained.layers[1:], strict=True):
-            layer.set_weights(source.get_weights())
-        return replace(fitted, model=network, batch=BATCH, notes=(FROZEN_FEATURES,))
+    network.layers[-1].set_weights([scale * kernel, scale * bias])
+    return Fitted(network, settings.task, notes=(note,))
 
 
-class MachineHead:
-    """A linear support vector machine, whose decisions the last dense layer computes as logits."""
-
-    learns_unnamed = False
-    obstacle = ""
-
-    def fit(
-        self, network: keras.Model, training: Part, validation: Part, settings: FitSettings
-    ) -> Fitted:
-        """Fit one for each penalty and keep the best; see `Head`."""
-        weight = "balanced" if settings.recipe.balanced else None
-        make = partial(LinearSVC, class_weight=weight, random_state=settings.seed, max_iter=_ROUNDS)
-        # Of equals, the one with the widest margin.
-        candidates = {MACHINE.format(f"{c:g}"): make(C=c) for c in _PENALTIES}
-        best, note = _choose(candidates, training, validation)
-        kernel, bias = express_as_layer(best)
-        scale = find_scale(validation.inputs @ kernel + bias, validation.labels)
-        if np.abs(scale * kernel).max() > np.finfo(np.float16).max:  # what a bundle keeps
-            raise ValueError(
-                "The backbone's features hardly differ from scan to scan, so a machine on them "
-                "takes weights beyond half precision. Start from pretrained weights (--weights "
-                "imagenet, or a file), or pass --head softmax."
-            )
-        network.layers[-1].set_weights([scale * kernel, scale * bias])
-        return Fitted(network, settings.task, notes=(note,))
+def _keep_neighbours(
+    network: keras.Model, training: Part, validation: Part, settings: FitSettings
+) -> Fitted:
+    """Keep the features of the training scans, and choose how many nearest neighbours vote."""
+    counts = [count for count in _NEIGHBOURS if count <= len(training.labels)]
+    # Of equals, the fewest.
+    candidates = {NEIGHBOURS.format(count): KNeighborsClassifier(count) for count in counts}
+    best, note = _choose(candidates, training, validation)
+    plain = NeighboursModel(get_backbone(network), best)
+    scale = find_scale(plain.weigh(validation.inputs), validation.labels)
+    model = replace(plain, scale=scale)
+    return Fitted(model, settings.task, calibrate=keep_probabilities, notes=(note,))
 
 
-class NeighboursHead:
-    """Nearest neighbours among the features of the training scans."""
-
-    learns_unnamed = False
-    obstacle = "Nearest neighbours are not a network, so there is no bundle to publish."
-
-    def fit(
-        self, network: keras.Model, training: Part, validation: Part, settings: FitSettings
-    ) -> Fitted:
-        """Keep the features, and choose how many neighbours vote; see `Head`."""
-        counts = [count for count in _NEIGHBOURS if count <= len(training.labels)]
-        # Of equals, the fewest.
-        candidates = {NEIGHBOURS.format(count): KNeighborsClassifier(count) for count in counts}
-        best, note = _choose(candidates, training, validation)
-        plain = NeighboursModel(get_backbone(network), best)
-        scale = find_scale(plain.weigh(validation.inputs), validation.labels)
-        return Fitted(
-            replace(plain, scale=scale), settings.task, calibrator=NoCalibration(), notes=(note,)
-        )
-
-
-HEADS: dict[str, Head] = {
-    "softmax": SoftmaxHead(),
-    "svm": MachineHead(),
-    "knn": NeighboursHead(),
+HEADS = {
+    "softmax": Head(_train_layers, learns_unnamed=True),
+    "svm": Head(_fit_machine),
+    "knn": Head(
+        _keep_neighbours,
+        obstacle="Nearest neighbours are not a network, so there is no bundle to publish.",
+    ),
 }
 
 

@@ -1,6 +1,7 @@
 """Pictures that are not MRI slices of a head, so that a model can learn to refuse them."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import cv2
@@ -11,8 +12,6 @@ from sklearn.datasets import load_sample_images
 Picture = NDArray[np.uint8]
 _Random = np.random.Generator
 
-# A montage whose crop is smaller than this share of it shows one head after all.
-_MONTAGE_KEPT = 0.6
 _LETTERS = np.array(list("abcdefghijklmnoprstuvwxyz ABCDEF 0123456789 .,:-/"))
 
 
@@ -48,7 +47,7 @@ def draw_montages(
 
 def _photograph(random: _Random, rows: int, columns: int) -> NDArray[Any]:
     """Cut a piece out of one of scikit-learn's photographs, in colour or grey."""
-    images: list[Picture] = load_sample_images().images
+    images = _load_photographs()
     whole = images[random.integers(len(images))]
     share = random.uniform(0.15, 1)
     high, wide = (max(32, int(side * share)) for side in whole.shape[:2])
@@ -63,6 +62,13 @@ def _photograph(random: _Random, rows: int, columns: int) -> NDArray[Any]:
     if random.random() < 0.3:
         piece = _vignette(random, piece)
     return piece * random.uniform(0.6, 1.3) + random.uniform(-30, 30)
+
+
+@cache
+def _load_photographs() -> list[Picture]:
+    """Decode the two photographs once, and not for each of the pieces."""
+    images: list[Picture] = load_sample_images().images
+    return images
 
 
 def _vignette(random: _Random, picture: NDArray[Any]) -> NDArray[Any]:

@@ -26,7 +26,7 @@ from training.data.dataset import Dataset, describe_problems, load_dataset
 from training.data.outlines import draw_mask
 from training.data.split import Part, Split, split_scans
 from training.decide import choose_decision, choose_lesion_map, decide_labels, see_tumors
-from training.describe import draw_up_card
+from training.describe import draw_up_card, measure_test_part
 from training.device import describe_device
 from training.evaluate import evaluate_decision, evaluate_unnamed
 from training.fit import FitSettings, Fitted, fit
@@ -195,7 +195,7 @@ def calibrate(fitted: Fitted, split: Split, run: Run) -> Calibrated:
     """Let confidence be what it says, and choose every threshold, on the validation part."""
     validation = split.take(split.validation)
     probabilities = fitted.predict(validation.inputs)
-    temperature = fitted.calibrator.calibrate(fitted.model, probabilities, validation.labels)
+    temperature = fitted.calibrate(fitted.model, probabilities, validation.labels)
     probabilities = fitted.predict(validation.inputs)
     decision = choose_decision(probabilities, validation.labels, split.dataset.classes)
     if architecture(run.request.model).lesion:
@@ -239,42 +239,38 @@ def measure(calibrated: Calibrated, split: Split, run: Run) -> Measured:
     probabilities = fitted.predict(test.inputs)
     healthy = [] if dataset.task.healthy is None else [dataset.task.healthy]
     answers, _ = decide_labels(probabilities, healthy, calibrated.decision.tumor_from)
-    card = draw_up_card(run.request, split, fitted, calibrated.temperature, probabilities, answers)
-    if card.measurement and len(split.unnamed_test) and dataset.task.healthy is not None:
+    measurement = replace(
+        measure_test_part(split, fitted, probabilities, answers),
+        decision=evaluate_decision(
+            probabilities, test.labels, dataset.classes, calibrated.decision
+        ),
+    )
+    if len(split.unnamed_test) and dataset.task.healthy is not None:
         unnamed = split.take(split.unnamed_test)
         found = evaluate_unnamed(
             fitted.predict(unnamed.inputs), unnamed.groups, dataset.task.healthy
         )
-        card = replace(card, measurement=replace(card.measurement, unnamed_tumors=found))
-    card = _add_thresholds(card, calibrated, test, probabilities)
+        measurement = replace(measurement, unnamed_tumors=found)
+    card = draw_up_card(run.request, split, fitted, calibrated.temperature, measurement)
+    card = replace(card, decision=calibrated.decision)
+    known = calibrated.recognition
+    if known is not None and isinstance(fitted.model, keras.Model):
+        refused = measure_refusal(
+            fitted.model, known.familiarity, known.refusal, test.inputs, known.pictures
+        )
+        card = replace(
+            card,
+            measurement=replace(measurement, refusal=refused),
+            refusal=known.refusal,
+            limits=LIMITS_WITH_REFUSAL,
+        )
     names = [dataset.names[row] for row in split.test]
-    known = calibrated.recognition.familiarity if calibrated.recognition else None
-    measured = Measured(
-        fitted, card, TestResults(names, probabilities, test.labels, answers), known
-    )
+    results = TestResults(names, probabilities, test.labels, answers)
+    measured = Measured(fitted, card, results, known.familiarity if known else None)
     measured.write_report(run.folder / "report", card, published=False)
-    write_plots(run.folder / "plots.html", card, fitted.history, measured.results)
+    write_plots(run.folder / "plots.html", card, fitted.history, results)
     write_text(run.folder / "card.json", card.to_json())
     return measured
-
-
-def _add_thresholds(
-    card: Card, calibrated: Calibrated, test: Part, probabilities: NDArray[np.float32]
-) -> Card:
-    """Add what was chosen on the validation part to a card, and what that is worth."""
-    if card.measurement is None:
-        return card
-    figures = evaluate_decision(probabilities, test.labels, card.classes, calibrated.decision)
-    measurement = replace(card.measurement, decision=figures)
-    card = replace(card, decision=calibrated.decision)
-    known, model = calibrated.recognition, calibrated.fitted.model
-    if known is not None and isinstance(model, keras.Model):
-        refused = measure_refusal(
-            model, known.familiarity, known.refusal, test.inputs, known.pictures
-        )
-        measurement = replace(measurement, refusal=refused)
-        card = replace(card, refusal=known.refusal, limits=LIMITS_WITH_REFUSAL)
-    return replace(card, measurement=measurement)
 
 
 def refit(calibrated: Calibrated, split: Split, run: Run) -> Calibrated:
@@ -299,14 +295,7 @@ def refit(calibrated: Calibrated, split: Split, run: Run) -> Calibrated:
 def publish_measured(
     measured: Measured, split: Split, run: Run, served: Calibrated | None = None
 ) -> Path:
-    """Convert the model, check it and publish it; give the bundle's folder.
-
-    Args:
-        measured: the model that the card's figures are of.
-        split: of its scans.
-        run: what trained it.
-        served: what `refit` gave, to be published in its place.
-    """
+    """Convert the model, or what `refit` gave in its place; publish it, and give the folder."""
     test = split.take(split.test)
     model, card, familiarity = measured.fitted.model, measured.card, measured.familiarity
     if served is not None and card.training is not None:

@@ -136,10 +136,7 @@ def _measure_maps(
         card.measurement,
         pointing=measure_pointing(maps, scans, outlines, limits, seen),
         faithfulness=measure_faithfulness(
-            predict,
-            scans[some],
-            maps[some],
-            _ask_unlearned(model, scans[some]),
+            predict, scans[some], maps[some], _ask_unlearned(model, scans[some])
         ),
     )
     if limits:
@@ -148,12 +145,7 @@ def _measure_maps(
             draw_region(maps[row], limits, size) * (maps[row].max() >= limits.marked_from)
             for row in rows
         ]
-        flips = measure_flips(
-            predict,
-            card,
-            scans[rows],
-            np.stack(regions),
-        )
+        flips = measure_flips(predict, card, scans[rows], np.stack(regions))
         measurement = replace(measurement, flips=flips)
     return replace(card, measurement=measurement)
 

@@ -6,6 +6,7 @@ healthy heads from elsewhere.
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,8 @@ def gather_pictures(
     """
     found: list[tuple[str, bool, NDArray[np.uint8]]] = []
     for folder in folders:
-        pictures = _read_all((path.read_bytes() for path in _list_images(folder)), specification)
+        files = list(find_images([folder]).images) if folder.is_dir() else []
+        pictures = _read_all((path.read_bytes() for path in files), specification)
         if not pictures:
             raise DataError(
                 f"{folder} holds no picture that can be read. --refuse takes a folder of pictures "
@@ -83,31 +85,18 @@ def gather_pictures(
     drawn = sorted(draw_pictures(_DRAWN, seed), key=lambda one: one[0])
     drawn += [("montage", picture) for picture in draw_montages(scans, _MONTAGES, seed)]
     for kind, picture in drawn:
-        for pixels in _read_all([_encode(picture)], specification):
-            found.append((kind, False, pixels))
-    return Pictures(
-        np.stack([pixels for _, _, pixels in found]),
-        tuple(kind for kind, _, _ in found),
-        np.array([real for _, real, _ in found]),
-    )
-
-
-def _list_images(folder: Path) -> list[Path]:
-    return list(find_images([folder]).images) if folder.is_dir() else []
-
-
-def _encode(picture: NDArray[np.uint8]) -> bytes:
-    return cv2.imencode(".png", picture)[1].tobytes()
+        file = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 0])[1].tobytes()
+        found += [(kind, False, pixels) for pixels in _read_all([file], specification)]
+    kinds, real, pixels = zip(*found, strict=True)
+    return Pictures(np.stack(pixels), kinds, np.array(real))
 
 
 def _read_all(files: Iterable[bytes], specification: ScanSpecification) -> list[NDArray[np.uint8]]:
     """Prepare pictures as scans are; what cannot be read needs no model to refuse it."""
     prepared = []
     for data in files:
-        try:
+        with suppress(ScanError):
             prepared.append(read_scan(data, specification).pixels)
-        except ScanError:
-            continue
     return prepared
 
 

@@ -80,12 +80,7 @@ def write_report(
 
 
 def write_evaluation(folder: Path, evaluation: "Evaluation") -> None:
-    """Write the report of a published model: `README.md`, `figures.json` and `plots.html`.
-
-    Args:
-        folder: made if it is not there.
-        evaluation: on labelled folders.
-    """
+    """Write the report of a published model: `README.md`, `figures.json` and `plots.html`."""
     card, results = evaluation.card, evaluation.results
     page = describe_evaluation(evaluation, PLOTS_FILE)
     _write_files(folder, page, collect_figures(card, [], results))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainscan.bundle import HEALTHY_CLASSES
-from training.data.audit import find_contradictions
+from training.data.audit.duplicates import find_contradictions
 from training.data.sources import CANONICAL_CLASSES, DataError
 
 if TYPE_CHECKING:

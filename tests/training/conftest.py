@@ -66,6 +66,15 @@ def convert_in_this_process() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def few_pictures() -> Iterator[None]:
+    """Let trainings see an eighth of the pictures that they learn to refuse."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.refuse._DRAWN", 98)
+        patch.setattr("training.refuse._MONTAGES", 10)
+        yield
+
+
 @pytest.fixture(scope="session")
 def processes() -> ForkServerContext:
     """Start processes that find TensorFlow loaded, which takes seconds otherwise."""

@@ -200,8 +200,3 @@ class TestVariants:
         before = self.PIXELS.copy()
         self.read(self.draw(VARIANTS))
         assert np.array_equal(self.PIXELS, before)
-
-    @pytest.mark.parametrize("variants", [-1, 22])
-    def test_only_as_many_as_there_are(self, variants: int) -> None:
-        with pytest.raises(ValueError, match=f"0 to 21 variants.*Received: {variants}"):
-            self.draw(variants)

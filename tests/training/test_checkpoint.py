@@ -28,7 +28,7 @@ Scans = tuple[NDArray[np.uint8], NDArray[np.int64]]
 LEARNING = Recipe(epochs=4, batch=8, average=0.8)
 # Its validation labels are swapped: the more it learns, the worse it does, so the learning rate is
 # cut again and again and training stops early.
-STOPPING = Recipe(epochs=12, batch=8, average=0.8, patience=4)
+STOPPING = Recipe(epochs=12, batch=8, average=0.8, patience=4, augmentation=0)
 
 
 @dataclass(frozen=True)

@@ -200,6 +200,7 @@ def request_of(
     return make
 
 
+@pytest.mark.usefixtures("few_pictures")
 class TestPipeline:
     @pytest.mark.parametrize("head", ["svm", "knn"])
     def test_a_run_ends_with_a_report(

@@ -10,8 +10,8 @@ from training.data.outlines import Outline
 from training.data.split import Part
 from training.lesion.augment import Augmentation, Sample, crop_tumor
 from training.lesion.batches import UNKNOWN, LesionBatches
-from training.lesion.loss import LesionLoss
 from training.lesion.measure import measure_pointing
+from training.losses import LesionLoss
 from training.models import Recipe
 from training.task import Task
 

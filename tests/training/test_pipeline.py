@@ -17,11 +17,13 @@ from brainscan.bundle.manifest import read_manifest
 from brainscan.familiarity import Familiarity
 from brainscan.scan import ScanSpecification, read_scan
 from tests.training.conftest import run_graph
+from training.data.split import split_scans
 from training.models import Recipe
-from training.pipeline import TrainingOutcome, train
-from training.run import RunBusyError, TrainingRequest
+from training.pipeline import TrainingOutcome, load, train
+from training.run import RunBusyError, TrainingRequest, find_run
 
-RECIPE = Recipe(epochs=2, batch=8, augmentation=0.5, average=0.8)
+pytestmark = pytest.mark.usefixtures("few_pictures")
+RECIPE = Recipe(epochs=2, batch=8, augmentation=0, average=0.8)
 
 
 def make_request(instance: Path, *data: Path, **changes: object) -> TrainingRequest:
@@ -48,7 +50,9 @@ class Training:
 
 
 @pytest.fixture(scope="module")
-def training(tmp_path_factory: pytest.TempPathFactory, phantom_tree: Path) -> Training:
+def training(
+    tmp_path_factory: pytest.TempPathFactory, phantom_tree: Path, few_pictures: None
+) -> Training:
     """A training on a tree with everything that real ones have: copies, specks and bad files."""
     base = tmp_path_factory.mktemp("pipeline")
     tree = Path(shutil.copytree(phantom_tree, base / "preetviradiya"))
@@ -62,7 +66,8 @@ def training(tmp_path_factory: pytest.TempPathFactory, phantom_tree: Path) -> Tr
     speck.save(tree / "Brain Tumor/speck.png")
     (tree / "pred").mkdir()
     shutil.copy(tree / "Healthy/0.png", tree / "pred/0.png")
-    request = make_request(base / "instance", tree)
+    recipe = replace(RECIPE, augmentation=0.5)
+    request = make_request(base / "instance", tree, recipe=recipe)
     outcome = train(request)
     assert outcome.bundle is not None
     return Training(request, outcome, read_bundle(outcome.bundle))
@@ -167,7 +172,7 @@ def test_a_worse_model_is_published_only_when_asked(
     """The served one was measured on the same test scans."""
     served = replace(training.card.measurement, accuracy=1.0)
     publish_model(tmp_path, "binary-cnn", training=training.card.training, measurement=served)
-    recipe = replace(RECIPE, epochs=1, augmentation=0, learning_rate=1e-6)
+    recipe = replace(RECIPE, epochs=1, learning_rate=1e-6)
     request = replace(training.request, recipe=recipe, models=tmp_path, publish=None)
     told: list[str] = []
     held = train(request, told.append)
@@ -187,9 +192,16 @@ def test_a_worse_model_is_published_only_when_asked(
     assert (outcome.run / "state.json").stat().st_mtime_ns == trained
 
 
-def test_what_goes_on_is_told(training: Training) -> None:
+def test_the_same_request_goes_on_with_the_same_run_and_tells_so(training: Training) -> None:
+    """Here nothing is left to train, and without publishing only the report is written again."""
+    state = training.outcome.run / "state.json"
+    written = state.stat().st_mtime_ns
     told: list[str] = []
-    train(replace(training.request, publish=False), told.append)
+    outcome = train(replace(training.request, publish=False), told.append)
+    assert outcome.run == training.outcome.run
+    assert outcome.bundle is None
+    assert state.stat().st_mtime_ns == written
+    assert outcome.card.measurement == training.card.measurement
     parts = training.card.measurement.parts
     protocol = f"Protocol grouped: {parts.train} train, {parts.validation} validation"
     assert told[0] == "healthy: 25 scans"
@@ -197,26 +209,15 @@ def test_what_goes_on_is_told(training: Training) -> None:
     assert told[-1] == "Calibrating, measuring on the test part and writing the report."
 
 
-def test_the_same_request_goes_on_with_the_same_run(training: Training) -> None:
-    """Here nothing is left to train, and without publishing only the report is written again."""
-    state = training.outcome.run / "state.json"
+def test_a_run_can_be_started_anew(training: Training, tmp_path: Path) -> None:
+    old = training.request.instance
+    instance = Path(shutil.copytree(old, tmp_path / "instance"))
+    state = instance / training.outcome.run.relative_to(old) / "state.json"
     written = state.stat().st_mtime_ns
-    outcome = train(replace(training.request, publish=False))
-    assert outcome.run == training.outcome.run
-    assert outcome.bundle is None
-    assert state.stat().st_mtime_ns == written
-    assert outcome.card.measurement == training.card.measurement
-
-
-def test_a_run_can_be_started_anew(training: Training) -> None:
-    recipe = replace(RECIPE, epochs=1, augmentation=0)
-    request = replace(training.request, recipe=recipe, publish=False)
-    first = train(request)
-    written = (first.run / "state.json").stat().st_mtime_ns
-    second = train(replace(request, fresh=True))
-    assert second.run == first.run
-    assert (second.run / "state.json").stat().st_mtime_ns > written
-    assert second.card.measurement.accuracy == first.card.measurement.accuracy
+    again = train(replace(training.request, instance=instance, publish=False, fresh=True))
+    assert again.run == state.parent
+    assert state.stat().st_mtime_ns > written
+    assert again.card.measurement.accuracy == training.card.measurement.accuracy
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(training: Training) -> None:
@@ -227,7 +228,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(training: Training) -> None:
 
 
 def test_the_random_protocol_says_how_much_it_leaks(training: Training) -> None:
-    recipe = replace(RECIPE, epochs=1, augmentation=0)
+    recipe = replace(RECIPE, epochs=1)
     outcome = train(
         replace(training.request, protocol="random-80-20", recipe=recipe, publish=False, seed=1)
     )
@@ -260,7 +261,7 @@ def test_tumours_without_a_name_teach_and_are_counted(
     report = (run / "report/README.md").read_text(encoding="utf-8")
     assert "4 further test scans (4 near-duplicate groups) show a tumour" in report
     other = replace(request, data=(named,))
-    assert train(other).run != run
+    assert find_run(other, split_scans(load(other), "grouped", 0)).folder != run
 
 
 def test_what_is_served_can_be_trained_again_on_all_scans(

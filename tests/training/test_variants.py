@@ -90,12 +90,6 @@ def test_what_enters_the_picture_is_black() -> None:
     assert draw_variant(white, SMALLER)[0, 32, 0] == 0
 
 
-@pytest.mark.parametrize("number", [-1, 21])
-def test_there_are_no_others(head: NDArray[np.uint8], number: int) -> None:
-    with pytest.raises(ValueError, match=f"Variants 0 to 20 are accepted. Received: {number}"):
-        draw_variant(head, number)
-
-
 def test_the_sheet_shows_every_variant_with_its_label(head: NDArray[np.uint8]) -> None:
     large = np.kron(head, np.ones((3, 3, 1), np.uint8))
     sheet = draw_sheet(large)

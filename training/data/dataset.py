@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainscan.bundle.sentences import NO_HEALTHY_CLASS, UNNAMED_TUMOURS
 from brainscan.scan import ScanSpecification
-from training.data.audit import (
+from training.data.audit.duplicates import (
     find_leaks,
     find_nearest,
     group_near_duplicates,
@@ -148,16 +149,7 @@ def _assemble(trees: Sequence[ScanTree], task: Task, arrays: PreparedArrays) -> 
     groups = group_near_duplicates(arrays.thumbnails)
     outlines = _place_outlines(trees, listed, arrays, groups)
     patients, runs = (
-        _number_people(
-            {
-                f"{tree.name}/{name}": one
-                for tree in trees
-                for name, one in getattr(tree.annotations, known).items()
-            },
-            scans,
-            groups,
-        )
-        for known in ("patients", "runs")
+        _number_people(_gather(trees, known), scans, groups) for known in ("patients", "runs")
     )
     contradictory = task.find_contradictions(groups, labels)
     contradictions = tuple(scans[row].name for row in contradictory)
@@ -195,6 +187,15 @@ def _assemble(trees: Sequence[ScanTree], task: Task, arrays: PreparedArrays) -> 
     )
 
 
+def _gather(trees: Sequence[ScanTree], known: str) -> dict[str, Any]:
+    """Give one attribute of the annotations of all folders, by the names of the scans."""
+    return {
+        f"{tree.name}/{name}": one
+        for tree in trees
+        for name, one in getattr(tree.annotations, known).items()
+    }
+
+
 def _place_outlines(
     trees: Sequence[ScanTree],
     listed: Sequence[ScanFile],
@@ -202,12 +203,8 @@ def _place_outlines(
     groups: NDArray[np.int64],
 ) -> list[Outline | None]:
     """Give the outline on each scan as it was cropped; a copy takes that of what it copies."""
-    known = {
-        f"{tree.name}/{name}": outline
-        for tree in trees
-        for name, outline in tree.annotations.outlines.items()
-    }
-    found = [known.get(listed[row].name) for row in arrays.rows]
+    known = _gather(trees, "outlines")
+    found: list[Outline | None] = [known.get(listed[row].name) for row in arrays.rows]
     for members in list_members(groups) if known else ():
         given = [row for row in members if found[row]]
         if not given:

@@ -110,15 +110,10 @@ def read_tree(root: Path, *, exclude: Sequence[str] = ()) -> ScanTree:
         for folder, count in sizes.items()
         if folder not in labels
     ]
-    scans = tuple(
-        ScanFile(root / path, f"{name}/{path.as_posix()}", labels[path.parent], _part(path))
-        for path in images
-        if path.parent in labels
-    )
-    if not scans:
+    known = {path: labels[path.parent] for path in images if path.parent in labels}
+    if not known:
         raise DataError("\n".join([f"No labelled image in {root}.", *notes, describe_layout()]))
-    annotations = read_annotations(root, (path for path in images if path.parent in labels))
-    return ScanTree(root, name, scans, excluded, tuple(notes), annotations)
+    return _build_tree(root, known, excluded, notes)
 
 
 def list_scans(labels: Mapping[Path, str], *, exclude: Sequence[str] = ()) -> list[ScanTree]:
@@ -136,16 +131,21 @@ def list_scans(labels: Mapping[Path, str], *, exclude: Sequence[str] = ()) -> li
         sets.setdefault(root, []).append(path.relative_to(root))
     trees = []
     for root, images in sorted(sets.items()):
-        name = _name(root)
-        kept, excluded = _drop_excluded(sorted(images), name, exclude)
-        scans = tuple(
-            ScanFile(root / path, f"{name}/{path.as_posix()}", labels[root / path], _part(path))
-            for path in kept
-        )
-        notes = tuple(_note_excluded(excluded))
-        annotations = read_annotations(root, kept)
-        trees.append(ScanTree(root, name, scans, excluded, notes, annotations))
+        kept, excluded = _drop_excluded(sorted(images), _name(root), exclude)
+        known = {path: labels[root / path] for path in kept}
+        trees.append(_build_tree(root, known, excluded, _note_excluded(excluded)))
     return trees
+
+
+def _build_tree(
+    root: Path, labels: Mapping[Path, str], excluded: Mapping[str, int], notes: Sequence[str]
+) -> ScanTree:
+    name = _name(root)
+    scans = tuple(
+        ScanFile(root / path, f"{name}/{path.as_posix()}", label, _part(path))
+        for path, label in labels.items()
+    )
+    return ScanTree(root, name, scans, excluded, tuple(notes), read_annotations(root, labels))
 
 
 def _name(root: Path) -> str:

@@ -82,40 +82,32 @@ def draw_variant(pixels: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
 
     Returns:
         A new array of the same shape and type.
-
-    Raises:
-        ValueError: there is no such number.
     """
-    if not 0 <= number < VARIANTS:
-        raise ValueError(f"Variants 0 to {VARIANTS - 1} are accepted. Received: {number}")
     variant = _VARIANTS[number]
     drawn = pixels.copy()
     height, width = pixels.shape[:2]
     if variant.mirrored or variant.turn or variant.zoom != 1:
-        matrix = _place(number, height, width)
+        matrix = _place(variant, height, width)
         cv2.warpAffine(pixels, matrix, (width, height), dst=drawn)  # black where nothing was
     if variant.exposure != 1:
-        cv2.LUT(drawn, _tabulate(number), dst=drawn)
+        cv2.LUT(drawn, _tabulate(variant.exposure), dst=drawn)
     return drawn
 
 
 @cache
-def _place(number: int, height: int, width: int) -> NDArray[np.float64]:
+def _place(variant: Variant, height: int, width: int) -> NDArray[np.float64]:
     """Give the 2 × 3 matrix from a pixel of the scan to its place in the variant."""
-    variant = _VARIANTS[number]
     middle = ((width - 1) / 2, (height - 1) / 2)
     matrix = np.asarray(cv2.getRotationMatrix2D(middle, variant.turn, variant.zoom), np.float64)
     if variant.mirrored:
-        mirror = np.array([[-1.0, 0, width - 1], [0, 1, 0], [0, 0, 1]])
-        matrix = matrix @ mirror
+        matrix = matrix @ [[-1.0, 0, width - 1], [0, 1, 0], [0, 0, 1]]
     return matrix
 
 
 @cache
-def _tabulate(number: int) -> NDArray[np.uint8]:
-    """Give each of the 256 values its value in the variant."""
-    exposed = np.rint(np.arange(256) * _VARIANTS[number].exposure)
-    return np.asarray(np.minimum(exposed, 255), np.uint8)
+def _tabulate(exposure: float) -> NDArray[np.uint8]:
+    """Give each of the 256 values its value under an exposure."""
+    return np.asarray(np.minimum(np.rint(np.arange(256) * exposure), 255), np.uint8)
 
 
 def draw_sheet(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -4,23 +4,3 @@
 folders → measure (one look at each file) → findings → page of thumbnails, manifest
 ```
 """
-
-from training.data.audit.duplicates import (
-    NEAR_DUPLICATE_CORRELATION,
-    find_contradictions,
-    find_leaks,
-    find_nearest,
-    group_near_duplicates,
-    join_groups,
-    list_members,
-)
-
-__all__ = [
-    "NEAR_DUPLICATE_CORRELATION",
-    "find_contradictions",
-    "find_leaks",
-    "find_nearest",
-    "group_near_duplicates",
-    "join_groups",
-    "list_members",
-]

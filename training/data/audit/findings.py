@@ -3,17 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.audit.duplicates import (
-    Pairs,
-    find_leaks,
-    find_pairs,
-    group_pairs,
-    list_members,
-)
+from training.data.audit.duplicates import Pairs, find_leaks, find_pairs, group_pairs, list_members
 from training.data.audit.labels import find_label_errors, guess_labels
 from training.data.audit.measure import Look, Unreadable, look_at
 from training.data.audit.modality import CT_FROM
@@ -105,7 +100,6 @@ KINDS = (
         left_out=False,
     ),
 )
-KIND = {kind.code: kind for kind in KINDS}
 
 
 @dataclass(frozen=True)
@@ -217,7 +211,6 @@ def audit_trees(trees: Sequence[ScanTree]) -> Audit:
     groups = group_pairs(pairs, len(scans))
     labels = task.number(scan.label for scan in scans)
     parts = np.array([scan.part or "" for scan in scans])
-    of_set = _number(sets)
     leaks, leaked = _find_leaks(scans, sets, pairs, parts)
     findings = [
         *_list_unreadable(found),
@@ -235,7 +228,7 @@ def audit_trees(trees: Sequence[ScanTree]) -> Audit:
             kind.code: tuple(one for one in findings if one.code == kind.code) for kind in KINDS
         },
         leaks=leaks,
-        shared=_share(sets, of_set, groups),
+        shared=_share(sets, groups),
         by_set=_count(scans, sets, tuple(dict.fromkeys(sets))),
         by_plane=_count([scans[row] for row in seen], [look.plane for look in looks], PLANES),
         notes=tuple(note for tree in trees for note in tree.notes),
@@ -274,10 +267,6 @@ def describe_table(table: Table, what: str) -> str:
         f"Knowing only {what} of a scan, one would name its class right for {informed:.0%}; always "
         f"naming the commonest class, for {blind:.0%}."
     )
-
-
-def _number(names: Sequence[str]) -> NDArray[np.int64]:
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
 def _list_unreadable(found: Sequence[Look | Unreadable]) -> Iterator[Finding]:
@@ -391,17 +380,11 @@ def _list_label_errors(
         )
 
 
-def _share(
-    sets: Sequence[str], of_set: NDArray[np.int64], groups: NDArray[np.int64]
-) -> dict[tuple[str, str], float]:
-    names = {int(number): name for number, name in zip(of_set, sets, strict=True)}
+def _share(sets: Sequence[str], groups: NDArray[np.int64]) -> dict[tuple[str, str], float]:
+    names = np.array(sets)
     return {
-        (names[one], names[other]): float(
-            np.isin(groups[of_set == one], groups[of_set == other]).mean()
-        )
-        for one in names
-        for other in names
-        if one != other
+        (one, other): float(np.isin(groups[names == one], groups[names == other]).mean())
+        for one, other in permutations(dict.fromkeys(sets), 2)
     }
 
 

@@ -78,13 +78,9 @@ def find_label_errors(
     counted = reached.argmax(axis=1)
     agrees = (counted == labels) | (~task.is_named(labels) & (counted != task.healthy))
     suspected = np.nonzero((reached.max(axis=1) > 0) & ~agrees)[0]
-    margin = guesses[suspected, counted[suspected]] - _own(guesses[suspected], labels[suspected])
+    # A scan whose kind is not named has no probability of its own label.
+    padded = np.column_stack([guesses, np.zeros(len(guesses))])
+    margin = guesses[suspected, counted[suspected]] - padded[suspected, labels[suspected]]
     order = np.argsort(-margin, kind="stable")
     order = order[margin[order] >= _LEAST_MARGIN]
     return suspected[order], counted[suspected[order]]
-
-
-def _own(guesses: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Give the probability of each scan's own label; 0 where its kind is not named."""
-    padded = np.column_stack([guesses, np.zeros(len(guesses))])
-    return np.asarray(padded[np.arange(len(guesses)), labels])

@@ -123,12 +123,7 @@ def _refuse_lines(manifest: Path, problem: str, lines: Sequence[object]) -> None
 
 
 def write_manifest(manifest: Path, audit: "Audit") -> None:
-    """Write a row for each scan: what was found, and 0 as keep for what had better be left out.
-
-    Args:
-        manifest: the CSV file.
-        audit: what was found.
-    """
+    """Write a row for each scan: what was found, and 0 as keep for what had better be left out."""
     codes: dict[int, list[str]] = {}
     for code, findings in audit.findings.items():
         for finding in findings:

@@ -84,7 +84,8 @@ def describe_head(picture: Picture) -> NDArray[np.float16]:
     How strong its edges are, in 8 × 8 cells and 8 directions, and 20 × 20 shades of grey.
     """
     head = prepare_scan(picture, _CROP).pixels[..., 0]
-    shades = _shrink(head, _GREY_SIDE).astype(np.float32).ravel()
+    small = cv2.resize(head, 2 * (_GREY_SIDE,), interpolation=cv2.INTER_AREA)
+    shades = np.asarray(small, np.float32).ravel()
     shades = (shades - shades.mean()) / (shades.std() + 1)
     across, down = (cv2.Sobel(head, cv2.CV_32F, *axis) for axis in ((1, 0), (0, 1)))
     strength, angle = cv2.cartToPolar(across, down)
@@ -95,7 +96,3 @@ def describe_head(picture: Picture) -> NDArray[np.float16]:
     edges = np.asarray(cv2.resize(layers, 2 * (_CELLS,), interpolation=cv2.INTER_AREA)).ravel()
     edges = np.sqrt(edges / (np.linalg.norm(edges) / _CELLS + 1e-6))
     return np.concatenate([edges, shades / 5]).astype(np.float16)
-
-
-def _shrink(grey: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    return np.asarray(cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA), np.uint8)

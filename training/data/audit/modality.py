@@ -61,11 +61,7 @@ def measure_skull(picture: Picture) -> NDArray[np.float64] | None:
     beyond = np.arange(_NEAR.stop) > rim.argmax(axis=1)[:, np.newaxis]
     gap = np.where(beyond, rays[:, _NEAR], np.inf).min(axis=1)
     return np.array(
-        [
-            np.percentile(rim.max(axis=1), 10),
-            np.median(gap) - brain,
-            np.mean(rim > _SATURATED),
-        ]
+        [np.percentile(rim.max(axis=1), 10), np.median(gap) - brain, np.mean(rim > _SATURATED)]
     )
 
 

@@ -2,8 +2,7 @@
 
 import base64
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -12,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from brainscan.files import write_text
 from brainscan.scan import ScanError, read_picture
-from training.data.audit.findings import KINDS, Audit, Finding, Kind, describe_table
+from training.data.audit.findings import KINDS, Audit, Finding, describe_table
 
 SHOWN = 24
 _SIDE = 144
@@ -27,63 +26,20 @@ _TEMPLATES = Environment(
 _TEMPLATES.filters |= {"thousands": "{:,}".format, "percent": "{:.0%}".format}
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """A scan on the page; `picture` is a data URI, or None where it cannot be read."""
-
-    name: str
-    label: str
-    picture: str | None
-
-
-@dataclass(frozen=True)
-class _Card:
-    """A finding on the page: the scan it is about, others next to it, and a note."""
-
-    scans: tuple[_Shown, ...]
-    note: str
-
-
-@dataclass(frozen=True)
-class _Section:
-    """A kind of finding on the page; `rest` more are not shown."""
-
-    kind: Kind
-    count: int
-    cards: tuple[_Card, ...]
-    rest: int
-
-
 def write_page(page: Path, audit: Audit) -> None:
-    """Write the page; of each kind of finding it shows the first 24 with thumbnails.
-
-    Args:
-        page: the HTML file.
-        audit: what was found.
-    """
-    sections = [
-        _Section(kind, len(found), tuple(_draw_cards(audit, found)), max(0, len(found) - SHOWN))
-        for kind in KINDS
-        if (found := audit.findings[kind.code])
-    ]
-    clean = [kind for kind in KINDS if not audit.findings[kind.code]]
+    """Write the page; of each kind of finding it shows the first 24 with thumbnails."""
+    found = [kind for kind in KINDS if audit.findings[kind.code]]
     text = _TEMPLATES.get_template("page.html.jinja").render(
         audit=audit,
-        sections=sections,
-        clean=clean,
+        found=found,
+        clean=[kind for kind in KINDS if kind not in found],
+        shown={kind.code: _vary(audit, audit.findings[kind.code])[:SHOWN] for kind in found},
+        draw=_draw,
         sets=tuple(dict.fromkeys(audit.sets)),
         groups=len(np.unique(audit.groups)),
         describe_table=describe_table,
     )
     write_text(page, text)
-
-
-def _draw_cards(audit: Audit, findings: Sequence[Finding]) -> Iterator[_Card]:
-    for finding in _vary(audit, findings)[:SHOWN]:
-        scans = tuple(audit.scans[row] for row in (finding.scan, *finding.others))
-        yield _Card(
-            tuple(_Shown(scan.name, scan.label, _draw(scan.path)) for scan in scans), finding.note
-        )
 
 
 def _vary(audit: Audit, findings: Sequence[Finding]) -> list[Finding]:
