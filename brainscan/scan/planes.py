@@ -95,20 +95,20 @@ def split_colours(colours: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArra
 def interpret(planes: Planes) -> Picture:
     """Make a picture as a reader of films would see it; the planes are changed in place."""
     grey, levels, colour, darkest = planes
-    coloured = 0.0
+    coloured, annotated = 0.0, False
     notes = []
     if colour is not None and darkest is not None:
         pixels = int(np.bitwise_count(colour).sum())
         coloured = pixels / grey.size
         if coloured <= MAX_COLOURED_FRACTION and is_drawing(pixels, grey.shape):
             remove_colours(grey, darkest, np.unpackbits(colour, axis=1, count=grey.shape[1]))
-            notes.append(Message("annotated"))
+            annotated = True
     grey, levels = _brighten(grey, levels)
     if coloured <= MAX_COLOURED_FRACTION and is_inverted(grey):
         grey = ~grey
         notes.append(Message("inverted"))
         grey, levels = _brighten(grey, levels)
-    if remove_rings(grey):
+    if remove_rings(grey) or annotated:
         notes.append(Message("annotated"))
     if levels is not None and levels < _FEW_LEVELS:
         notes.append(Message("few-grey-levels", {"levels": levels}))
