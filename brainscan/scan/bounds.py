@@ -18,15 +18,8 @@ from brainscan.messages import ScanError
 
 # What parsers and decoders raise on damaged input; some raise more.
 DAMAGE: tuple[type[Exception], ...] = (
-    ArithmeticError,
-    EOFError,
-    LookupError,
-    OSError,
-    TypeError,
-    ValueError,
-    cv2.error,
-    struct.error,
-    zlib.error,
+    *(ArithmeticError, EOFError, LookupError, OSError, TypeError, ValueError),
+    *(cv2.error, struct.error, zlib.error),
 )
 
 _SMALL = 2**20  # bytes
