@@ -316,8 +316,8 @@ _add(
         "%(formats)s. Download the image itself and send that.",
         "damaged-image": "The image is damaged or cut short (%(reason)s). Send the whole file "
         "again.",
-        "image-too-complex": "The image takes too much work to decode: %(reason)s. Open it in an "
-        "image editor and save it again.",
+        "image-too-complex": "The image takes too much work to decode: %(reason)s. Save it "
+        "again, or a smaller part of it, and send that.",
         "blank-image": "The image is blank: every pixel has the value %(value)s. Send a scan of a "
         "head.",
         "image-too-small": "The image has %(width)s × %(height)s pixels, too few to show a brain. "

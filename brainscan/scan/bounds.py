@@ -12,6 +12,16 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+import cv2
+
+from brainscan.messages import ScanError
+
+# What parsers and decoders raise on damaged input; some raise more.
+DAMAGE: tuple[type[Exception], ...] = (
+    *(ArithmeticError, EOFError, LookupError, OSError, TypeError, ValueError),
+    *(cv2.error, struct.error, zlib.error),
+)
+
 _SMALL = 2**20  # bytes
 _PIECE = 2**14  # bytes that are inflated at once, to a thousand times as many at most
 _MOST_READS = 200_000  # 20 MB of PNG in chunks of a kilobyte take half as many
@@ -39,6 +49,22 @@ _TIFF_LAYOUTS = {
 
 class ExcessError(ValueError):
     """A file asks for more work than any real scan; the message says what of."""
+
+
+@contextlib.contextmanager
+def refuse(damage: tuple[type[Exception], ...] = DAMAGE, reason: str = "") -> Iterator[None]:
+    """Raise what is found wrong with a file as a ScanError.
+
+    Args:
+        damage: what its parser raises on damaged input.
+        reason: what is said of it; "" for the parser's own words.
+    """
+    try:
+        yield
+    except ExcessError as error:
+        raise ScanError("image-too-complex", reason=str(error)) from None
+    except damage as error:
+        raise ScanError("damaged-image", reason=reason or str(error)) from None
 
 
 class _MeteredFile(io.BytesIO):

@@ -21,17 +21,8 @@ _BAND = 2**20  # pixels that are written together
 _AS_THEY_ARE = ("L", "RGB", "I;16")
 _STATISTICS = Path("/proc/self/statm")  # of Linux; its first number is the pages of memory in use
 _DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    IndexError,
-    KeyError,
-    TypeError,
-    EOFError,
-    AssertionError,
-    OverflowError,
-    RuntimeError,
-    struct.error,
+    *(ArithmeticError, AssertionError, EOFError, LookupError, OSError, RuntimeError, SyntaxError),
+    *(TypeError, ValueError, struct.error),
 )
 
 

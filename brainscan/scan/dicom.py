@@ -7,7 +7,6 @@ dictionary: any other may identify a patient.
 import logging
 import math
 import re
-import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
@@ -29,11 +28,11 @@ from pydicom.uid import UID
 
 from brainscan.messages import ScanError
 from brainscan.scan import encapsulated
-from brainscan.scan.bounds import ExcessError, measure_inflated, open_bounded
+from brainscan.scan.bounds import DAMAGE, ExcessError, measure_inflated, open_bounded, refuse
 from brainscan.scan.memory import DECODING, weigh_stored, weigh_unpacked
 from brainscan.scan.picture import Picture
-from brainscan.scan.raster import Planes, gather, gather_deep, interpret, take_luminance
-from brainscan.scan.volume import Placement, Volume, place
+from brainscan.scan.planes import gather, gather_deep, gather_stored, interpret, split_colours
+from brainscan.scan.volume import Volume, show
 from brainscan.scan.window import Window, choose_window
 
 _DIRECTORY = "1.2.840.10008.1.3.10"
@@ -85,26 +84,15 @@ _WANTED = [
         *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
     )
 ]
+_BAD_HEADER = "its header is not valid"
+# Bytes of memory that each inflated byte takes at most: itself, and those of eight pixels of a bit.
+_OF_DEFLATED = 41
 # Of the range between the darkest air and the brightest of the head: a window that ends below or
 # above leaves the head white or dark, and one that begins there leaves it black or grey.
 _LEAST_HIGH, _MOST_HIGH = 0.25, 2.0
 _LEAST_LOW, _MOST_LOW = -1.0, 0.5
 
-# Everything that pydicom and its decoders raise on damaged input.
-_DAMAGE = (
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    EOFError,
-    OSError,
-    OverflowError,
-    NotImplementedError,
-    RuntimeError,  # of recursion, too
-    ZeroDivisionError,
-    struct.error,
-    zlib.error,
-)
+_DAMAGE = (*DAMAGE, AttributeError, RuntimeError)  # the latter of recursion, too
 
 # What pydicom finds odd would be logged with the values of the header, which nobody may see.
 config.settings.reading_validation_mode = config.IGNORE
@@ -125,24 +113,20 @@ def open_dicom(data: bytes, max_pixels: int) -> Iterator[Volume]:
         ScanError: not an MR image of a head by what its header says, without pixels, in a transfer
             syntax that is not read, damaged, too small, too large, or too much work.
     """
-    with _as_problems("its header is not valid"):
-        file = _parse(data, max_pixels)
-        _check_object(file)
-        image = _describe(file)
-        size = weigh_stored(image.columns, image.rows, image.bytes_of_pixel, max_pixels)
-    with DECODING.hold(size + file.inflated):
-        yield Volume(image.frames, image.find_middle(), partial(_read_frame, image))
-
-
-@contextmanager
-def _as_problems(reason: str) -> Iterator[None]:
-    """Raise what is wrong with a file as a ScanError, without the words of pydicom."""
-    try:
-        yield
-    except ExcessError as error:
-        raise ScanError("image-too-complex", reason=str(error)) from None
-    except _DAMAGE:
-        raise ScanError("damaged-image", reason=reason) from None
+    with refuse(_DAMAGE, _BAD_HEADER):
+        meta, start = _read_meta(data)
+        syntax = UID(meta.get("TransferSyntaxUID", ""))
+        inflated = 0
+        if syntax == uid.DeflatedExplicitVRLittleEndian:
+            inflated = _weigh_deflated(memoryview(data)[start:], max_pixels)
+    with DECODING.hold(_OF_DEFLATED * inflated):
+        with refuse(_DAMAGE, _BAD_HEADER):
+            file = _parse(data, meta, start, syntax)
+            _check_object(file)
+            image = _describe(file)
+            size = weigh_stored(image.columns, image.rows, image.bytes_of_pixel, max_pixels)
+        with DECODING.hold(0 if inflated else size):  # never two: each would wait for the other's
+            yield Volume(image.frames, image.find_middle(), partial(_read_frame, image))
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +141,6 @@ class _File:
         pixels: the keyword of its pixels; "" where it has none.
         pixels_vr: their value representation.
         start: where their value begins.
-        inflated: the bytes that it took beyond its own.
     """
 
     stream: Any
@@ -167,10 +150,10 @@ class _File:
     pixels: str = ""
     pixels_vr: str = ""
     start: int = 0
-    inflated: int = 0
 
 
-def _parse(data: bytes, max_pixels: int) -> _File:
+def _read_meta(data: bytes) -> tuple[Dataset, int]:
+    """Read the elements that say how the others are stored, and where those begin."""
     stream: Any = open_bounded(data)
     stream.seek(132 if data.startswith(b"DICM", 128) else 0)
     meta = read_dataset(
@@ -179,16 +162,28 @@ def _parse(data: bytes, max_pixels: int) -> _File:
         is_little_endian=True,
         stop_when=lambda tag, *_: tag >> 16 != 2,
     )
-    syntax = UID(meta.get("TransferSyntaxUID", ""))
-    inflated = 0
+    return meta, stream.tell()
+
+
+def _weigh_deflated(deflated: memoryview, max_pixels: int) -> int:
+    """Give the bytes that something deflated is inflated to.
+
+    To count takes no memory; a bomb is noticed before it is inflated whole.
+    """
+    size = 0
+    for size in measure_inflated(deflated, -zlib.MAX_WBITS):
+        weigh_unpacked(size, max_pixels)
+    return size
+
+
+def _parse(data: bytes, meta: Dataset, start: int, syntax: UID) -> _File:
+    stream: Any
     if syntax == uid.DeflatedExplicitVRLittleEndian:
-        deflated = memoryview(data)[stream.tell() :]
-        # To count takes no memory; a bomb is noticed before it is inflated whole.
-        for size in measure_inflated(deflated, -zlib.MAX_WBITS):
-            inflated = weigh_unpacked(size, max_pixels)
-        stream = open_bounded(zlib.decompress(deflated, -zlib.MAX_WBITS))
-    elif not syntax:
-        syntax = _guess_syntax(data[stream.tell() :][:6])
+        stream = open_bounded(zlib.decompress(memoryview(data)[start:], -zlib.MAX_WBITS))
+    else:
+        stream = open_bounded(data)
+        stream.seek(start)
+        syntax = syntax or _guess_syntax(data[start : start + 6])
     implicit = syntax == uid.ImplicitVRLittleEndian
     found: dict[str, Any] = {}
 
@@ -205,7 +200,7 @@ def _parse(data: bytes, max_pixels: int) -> _File:
             raise ExcessError("its header is too long")
     named = meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID") or ""
     header.set_original_encoding(implicit, little)
-    return _File(stream, header, syntax, str(named), **found, inflated=inflated)
+    return _File(stream, header, syntax, str(named), **found)
 
 
 def _guess_syntax(start: bytes) -> UID:
@@ -334,61 +329,62 @@ def _find_position(header: Dataset) -> float:
     return round(float(normal @ np.asarray(header.ImagePositionPatient, np.float64)), 2)
 
 
-def _find_placement(header: Dataset) -> Placement | None:
+def _read_placement(header: Dataset) -> tuple[list[float], list[float], tuple[float, float]]:
+    """Read what `show` takes; no directions where the header has none."""
     with suppress(*_DAMAGE):
         directions = [float(number) for number in header.ImageOrientationPatient]
         down, across = (float(number) for number in header.get("PixelSpacing") or (1, 1))
-        return place(directions[:3], directions[3:], (across, down))
-    return None
+        return directions[:3], directions[3:], (across, down)
+    return [], [], (1.0, 1.0)
 
 
 def _read_frame(image: _Image, frame: int) -> Picture:
     header = image.describe(frame)
-    with _as_problems("its pixels are not what its header says"):
+    with refuse(_DAMAGE, "its pixels are not what its header says"):
         stored = encapsulated.decode(
             image.file.stream, image.file.start, image.file.syntax, image.options, frame
         )
-        picture = _interpret(stored, header)
-    placement = _find_placement(header)
-    grey = picture.grey if placement is None else placement.show(picture.grey)
-    return Picture(grey, picture.coloured, picture.notes)
+        return show(_interpret(stored, header), *_read_placement(header))
 
 
 def _interpret(stored: NDArray[Any], header: Dataset) -> Picture:
     """Make a picture of the pixels of a frame, shape (rows, columns) or (rows, columns, 3)."""
     photometric = str(header.PhotometricInterpretation)
     bits = int(header.get("BitsStored") or header.BitsAllocated)
-    if photometric == "PALETTE COLOR":
-        stored = apply_color_lut(stored, header)
-        bits = 8 * stored.itemsize
-    if stored.ndim == 3:
-        colours = (stored >> max(0, bits - 8)).astype(np.uint8)
-        return interpret(
-            gather(stored.shape[:2], lambda rows: (take_luminance(colours[rows]), colours[rows]))
-        )
+    if stored.ndim == 3 or photometric == "PALETTE COLOR":
+        return interpret(gather(stored.shape[:2], partial(_read_colours, stored, bits, header)))
     stored = _fill_padding(stored, header)
-    slope, intercept = _read_rescale(header)
-    if header.get("ModalityLUTSequence"):
-        stored = _look_up(stored, header.ModalityLUTSequence[0])
-        slope, intercept = 1, 0
+    modality, voi = header.get("ModalityLUTSequence"), header.get("VOILUTSequence")
+    slope, intercept = (1.0, 0.0) if modality else _read_rescale(header)
     stated = _read_window(header)
-    if header.get("VOILUTSequence"):
-        stored = _look_up(_rescale(stored, slope, intercept), header.VOILUTSequence[0])
-        slope, intercept = 1, 0
-        stated = Window(0, 2 ** int(header.VOILUTSequence[0].LUTDescriptor[2]) - 1, 0)
+    if voi:
+        stated = Window(0, 2 ** int(voi[0].LUTDescriptor[2]) - 1, 0)
     negative = photometric == "MONOCHROME1"
-    if stored.dtype == np.uint8 and stated is None and slope > 0:
+    if stored.dtype == np.uint8 and not modality and stated is None and slope > 0:
         most = 2 ** min(bits, 8) - 1
-        grey = np.asarray(most - np.minimum(stored, most) if negative else stored, np.uint8)
-        return interpret(Planes(grey))
-    sign = -1 if negative else 1
-
-    def read(rows: slice) -> tuple[NDArray[Any], None]:
-        return _rescale(stored[rows], sign * slope, sign * intercept), None
-
+        grey = np.minimum(stored, most)
+        return interpret(gather_stored(most - grey if negative else grey))
     if stated is not None and negative:
         stated = Window(-stated.high, -stated.low, 0)
+
+    def read(rows: slice) -> tuple[NDArray[Any], None]:
+        values = _look_up(stored[rows], modality[0]) if modality else stored[rows]
+        values = _rescale(values, slope, intercept)
+        if voi:
+            values = _look_up(values, voi[0])
+        return (_rescale(values, -1, 0) if negative else values), None
+
     return interpret(gather_deep(stored.shape, read, partial(_choose_window, stated)))
+
+
+def _read_colours(
+    stored: NDArray[Any], bits: int, header: Dataset, rows: slice
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    colours = stored[rows]
+    if colours.ndim == 2:
+        colours = apply_color_lut(colours, header)
+        bits = 8 * colours.itemsize
+    return split_colours((colours >> max(0, bits - 8)).astype(np.uint8))
 
 
 def _fill_padding(stored: NDArray[Any], header: Dataset) -> NDArray[Any]:

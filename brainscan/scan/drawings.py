@@ -116,7 +116,7 @@ def _shrink(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Give a copy that is at most 512 pixels long."""
     height, width = picture.shape
     shrink = max(1.0, max(height, width) / _LONGEST_SIDE)
-    size = round(width / shrink), round(height / shrink)
+    size = max(1, round(width / shrink)), max(1, round(height / shrink))
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 

@@ -14,6 +14,7 @@ from pydicom import uid
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 
+from brainscan.messages import ScanError
 from brainscan.scan.bounds import check_passes
 
 _JPEG_8 = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
@@ -55,6 +56,7 @@ def decode(
 
     Raises:
         ExcessError: it is more work than any real scan.
+        ScanError: the package that decodes it is not installed.
         ValueError, RuntimeError and others of pydicom: it is damaged.
     """
     stream.seek(start)
@@ -78,6 +80,8 @@ def decode(
             return np.asarray(decoded if found.samples > 1 else decoded[..., 0])
         plugin = "pyjpegls" if syntax in uid.JPEGLSTransferSyntaxes else "pylibjpeg"
     decoder = get_decoder(syntax)
+    if plugin and plugin not in decoder.available_plugins:
+        raise ScanError("transfer-syntax", syntax=syntax.name)
     return decoder.as_array(stream, index=index, decoding_plugin=plugin, **options)[0]
 
 

@@ -30,7 +30,7 @@ def is_image(file: Path) -> bool:
     """
     if file.name.lower().endswith(list_endings()):
         return True
-    if file.suffix.strip(".0123456789"):
+    if file.suffix.strip(".0123456789") or file.name.upper() == "DICOMDIR":  # a disc's index
         return False
     with suppress(OSError), file.open("rb") as opened:
         return find_format(opened.read(_BEGINNING)) is not None

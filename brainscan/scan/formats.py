@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 
 import cv2
 
@@ -179,8 +180,9 @@ def _read_nifti(data: bytes, max_pixels: int) -> Picture:
     return read_middle(data, max_pixels, open_nifti)
 
 
-# What is often sent by mistake: how it is recognised, and its name.
+# What is often sent and cannot be read: how it is recognised, and its name.
 _OTHERS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
+    (_has_brand(*_HEIC_BRANDS), "HEIC"),  # where its package was left out
     (_starts_with(b"GIF8"), "GIF"),
     (lambda data: b"%PDF-" in data[:_BEGINNING], "PDF"),
     (_starts_with(b"MATLAB "), "MATLAB"),
@@ -201,6 +203,7 @@ for _name, _codec, _endings, _type, _matches in (
     ("JPEG 2000", "JPEG2000", (".jp2", ".j2k", ".jpx"), "jp2", _starts_with(*_JPEG_2000)),
 ):
     _read = partial(read_confined if _codec in CONFINED else read_raster, name=_codec)
-    register(Format(_name, _endings, f"image/{_type}", _matches, _read))
+    if _codec != "HEIF" or find_spec("pillow_heif"):
+        register(Format(_name, _endings, f"image/{_type}", _matches, _read))
 register(Format("DICOM", (".dcm", ".ima"), "application/dicom", _is_dicom, _read_dicom))
 register(Format("NIfTI", (".nii", ".nii.gz"), "application/x-nifti", _is_nifti, _read_nifti))

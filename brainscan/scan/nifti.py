@@ -3,10 +3,8 @@
 import gzip
 import logging
 import math
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -20,11 +18,11 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from brainscan.messages import Message, ScanError
-from brainscan.scan.bounds import ExcessError
+from brainscan.scan.bounds import DAMAGE, refuse
 from brainscan.scan.memory import DECODING, weigh_stored, weigh_unpacked
 from brainscan.scan.picture import Picture
-from brainscan.scan.raster import Planes, gather, gather_deep, interpret, take_luminance
-from brainscan.scan.volume import Volume, place
+from brainscan.scan.planes import gather_deep, gather_stored, interpret
+from brainscan.scan.volume import Volume, show
 from brainscan.scan.window import choose_window
 
 _HEADER = 544  # bytes that hold a header of either version, and what says whether more follows
@@ -37,20 +35,9 @@ _MUCH = 0.5  # of the tissue of the slice with the most of it
 _SAMPLE = 4  # each so many rows and columns of a volume are enough to find the head
 
 _PIECE = 2**20  # bytes that are unpacked at once
+_SEARCHED = 1  # bytes of memory for each voxel, in which the head is searched: see `_SAMPLE`
 
-_DAMAGE = (
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    OSError,
-    OverflowError,
-    HeaderDataError,
-    ImageFileError,
-    WrapStructError,
-    np.linalg.LinAlgError,
-    zlib.error,
-)
+_DAMAGE = (*DAMAGE, HeaderDataError, ImageFileError, WrapStructError)
 
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)
 
@@ -94,19 +81,16 @@ def open_nifti(data: bytes, max_pixels: int) -> Iterator[Volume]:
         ScanError: half of a pair of files, damaged, too small, too large, or of numbers that are
             not read.
     """
-    try:
+    with refuse(_DAMAGE, "its voxels are not what its header says"):
         stored = _read_header(_read(data, _HEADER))
         axis = _choose_axis(stored)
         width, height = np.delete(stored.shape, axis).tolist()
         size = weigh_stored(width, height, stored.number.itemsize, max_pixels)
+        size += _SEARCHED * math.prod(stored.shape)
         if _is_packed(data):
             size += weigh_unpacked(stored.start + stored.bytes_of_volume, max_pixels)
         with DECODING.hold(size):
             yield _make_volume(_read_volume(data, stored), stored, axis)
-    except ExcessError as error:
-        raise ScanError("image-too-complex", reason=str(error)) from None
-    except _DAMAGE:
-        raise ScanError("damaged-image", reason="its voxels are not what its header says") from None
 
 
 def _is_packed(data: bytes) -> bool:
@@ -176,12 +160,10 @@ def _make_volume(voxels: NDArray[Any], stored: _Stored, axis: int) -> Volume:
     directions = np.delete(stored.affine[:3, :3], axis, axis=1) * _TO_DICOM[:, np.newaxis]
     spacing = np.linalg.norm(directions, axis=0)
     first, second = (directions / spacing).T
-    placement = place(first, second, (float(spacing[0]), float(spacing[1])))
+    apart = float(spacing[0]), float(spacing[1])
 
     def read(index: int) -> Picture:
-        picture = _interpret(slices[..., index].T, stored.sign)
-        grey = picture.grey if placement is None else placement.show(picture.grey)
-        return replace(picture, grey=grey)
+        return show(_interpret(slices[..., index].T, stored.sign), first, second, apart)
 
     notes: tuple[Message, ...] = ()
     if stored.volumes > 1:
@@ -197,12 +179,11 @@ def _make_volume(voxels: NDArray[Any], stored: _Stored, axis: int) -> Volume:
 
 def _interpret(voxels: NDArray[Any], sign: int) -> Picture:
     """Make a picture of a slice, shape (rows, columns)."""
-    shape = voxels.shape[0], voxels.shape[1]
     if voxels.dtype.names:
-        colours = np.stack([voxels[name] for name in "RGB"], axis=-1)
-        return interpret(gather(shape, lambda rows: (take_luminance(colours[rows]), colours[rows])))
+        return interpret(gather_stored(np.stack([voxels[name] for name in "RGB"], axis=-1)))
     if voxels.dtype == np.uint8 and sign > 0:
-        return interpret(Planes(voxels.copy()))
+        return interpret(gather_stored(voxels))
+    shape = voxels.shape[0], voxels.shape[1]
     return interpret(gather_deep(shape, lambda rows: (voxels[rows] * np.float32(sign), None)))
 
 

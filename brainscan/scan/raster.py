@@ -2,11 +2,10 @@
 
 import io
 import logging
-import struct
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,35 +13,33 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
-from brainscan.messages import Message, ScanError
+from brainscan.messages import Message
 from brainscan.scan import libtiff
 from brainscan.scan.bounds import (
-    ExcessError,
+    DAMAGE,
     check_directories,
     check_passes,
     keep_critical_chunks,
     open_bounded,
+    refuse,
 )
 from brainscan.scan.confined import decode_confined
-from brainscan.scan.drawings import find_colour, is_drawing, remove_colours, remove_rings
-from brainscan.scan.frame import is_inverted
 from brainscan.scan.memory import DECODING, has_deep_colour, weigh, weigh_confined
 from brainscan.scan.picture import Picture
-from brainscan.scan.resemblance import MAX_COLOURED_FRACTION
-from brainscan.scan.window import (
-    DIM_VALUE,
-    Window,
-    choose_step,
-    choose_window,
-    find_brightest,
-    is_dim,
-    negate,
+from brainscan.scan.planes import (
+    Planes,
+    Read,
+    gather,
+    gather_deep,
+    gather_stored,
+    interpret,
+    list_bands,
 )
+from brainscan.scan.window import find_brightest, negate
 
 _EXIF_ORIENTATION = 0x0112
 _PHOTOMETRIC = 262
 _WITH_OPACITY = 4
-_FEW_LEVELS = 64
 _JPEGS = ("JPEG", "MPO")  # the latter holds several
 _JPEG_COLOURS = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 _START_OF_IMAGE = b"\xff\xd8"
@@ -51,8 +48,6 @@ _FRAME_BITS = 4  # bytes from such a marker
 _BITS = 8
 _BIG = 43  # a BigTIFF's third byte
 _SAMPLES, _NUMBERS, _FLOATING = 277, 339, 3
-_BAND = 2**20  # pixels that are looked at together
-
 _MOST_PAGES = 100  # each further page is a step through the file
 
 # What undoes each EXIF orientation.
@@ -66,20 +61,7 @@ _TURNS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     8: np.rot90,
 }
 
-# Everything Pillow's parsers raise on damaged input.
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    IndexError,
-    KeyError,
-    TypeError,
-    EOFError,
-    OverflowError,
-    ZeroDivisionError,
-    struct.error,
-    cv2.error,
-)
+_DAMAGE = (*DAMAGE, SyntaxError)  # as Pillow's parsers raise
 
 # What OpenCV finds wrong with a file would be written to standard error.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -117,9 +99,9 @@ def read_raster(data: bytes, max_pixels: int, name: str) -> Picture:
         ScanError: cut short, damaged, too small, too large, or more work to decode than any scan
             is.
     """
-    try:
+    with refuse(_DAMAGE):
         check_directories(data)
-        with Image.open(open_bounded(data), formats=(name,)) as image:
+        with _open(data, name) as image:
             size = weigh(image, max_pixels)
             if image.format in _JPEGS:
                 check_passes(data, image.width * image.height)
@@ -129,12 +111,6 @@ def read_raster(data: bytes, max_pixels: int, name: str) -> Picture:
                 pages = 1 if name == "TIFF" else getattr(image, "n_frames", 1)
                 image.close()  # which gives its memory back
                 picture = interpret(planes)
-    except ExcessError as error:
-        raise ScanError("image-too-complex", reason=str(error)) from None
-    except UnidentifiedImageError:  # it says no more than the address of the file's object
-        raise ScanError("damaged-image", reason="its header is not valid") from None
-    except _DAMAGE as error:
-        raise ScanError("damaged-image", reason=str(error)) from None
     if name == "TIFF":
         pages = _count_pages(data)
     return _finish(picture, pages, orientation)
@@ -143,15 +119,17 @@ def read_raster(data: bytes, max_pixels: int, name: str) -> Picture:
 def read_confined(data: bytes, max_pixels: int, name: str) -> Picture:
     """Decode a file as `read_raster` does, in a process of its own (`brainscan.scan.confined`)."""
     most_pixels, most_bytes = weigh_confined(name, max_pixels)
-    try:
-        with DECODING.hold(most_bytes):
-            decoded = decode_confined(data, name, most_pixels, most_bytes)
-            picture = interpret(_take(decoded.pixels))
-    except ExcessError as error:
-        raise ScanError("image-too-complex", reason=str(error)) from None
-    except ValueError as error:
-        raise ScanError("damaged-image", reason=str(error)) from None
+    with refuse((ValueError,)), DECODING.hold(most_bytes):
+        decoded = decode_confined(data, name, most_pixels, most_bytes)
+        picture = interpret(gather_stored(decoded.pixels))
     return _finish(picture, decoded.pages, decoded.orientation)
+
+
+def _open(data: bytes, name: str) -> ImageFile.ImageFile:
+    try:
+        return Image.open(open_bounded(data), formats=(name,))
+    except UnidentifiedImageError:  # it says no more than the address of the file's object
+        raise ValueError("its header is not valid") from None
 
 
 def name_variant(data: bytes) -> str | None:
@@ -197,34 +175,12 @@ def _count_pages(data: bytes) -> int:
     return pages
 
 
-class Planes(NamedTuple):
-    """What a file holds, each uint8 and, but for `colour`, of shape (height, width).
-
-    Attributes:
-        grey: 0 to 255.
-        levels: how many of grey are in the window that was chosen; None where it has 8 bits.
-        colour: a bit for each pixel, set where it is coloured, shape (height, width / 8 rounded
-            up); None where it has one channel.
-        darkest: of each pixel's channels; None where it has one.
-    """
-
-    grey: NDArray[np.uint8]
-    levels: int | None = None
-    colour: NDArray[np.uint8] | None = None
-    darkest: NDArray[np.uint8] | None = None
-
-
-# Reads the grey of some rows and, where they have any, their colours, shape (rows, width, 3) and in
-# any order. All rows at once would be held several times over.
-Read = Callable[[slice], tuple[NDArray[Any], NDArray[Any] | None]]
-
-
 def _decode(image: ImageFile.ImageFile, data: bytes) -> Planes:
     mode, shape = image.mode, (image.height, image.width)
     if image.format in _JPEGS:
         stored = _decode_jpeg(data, mode, shape)
         if stored is not None and mode in ("L", "RGB"):
-            return _take(stored[..., 0] if mode == "L" else stored)
+            return gather_stored(stored[..., 0] if mode == "L" else stored)
         del stored
     is_deep_colour = has_deep_colour(image)
     _load(image)
@@ -237,16 +193,6 @@ def _decode(image: ImageFile.ImageFile, data: bytes) -> Planes:
     if mode in ("L", "1"):
         return gather(shape, lambda rows: (np.asarray(_cut(image, rows).convert("L")), None))
     return gather(shape, lambda rows: _split(_cut(image, rows)))
-
-
-def _take(stored: NDArray[Any]) -> Planes:
-    """Take the planes of what was decoded, as `Decoded` describes it."""
-    height, width = stored.shape[:2]
-    if stored.dtype != np.uint8:
-        return gather_deep((height, width), lambda rows: (stored[rows], None))
-    if stored.ndim == 2:
-        return gather((height, width), lambda rows: (stored[rows], None))
-    return gather((height, width), lambda rows: (take_luminance(stored[rows]), stored[rows]))
 
 
 def _load(image: ImageFile.ImageFile) -> None:
@@ -294,54 +240,10 @@ def _decode_deep_colours(data: bytes, shape: tuple[int, int]) -> NDArray[np.uint
     return np.asarray(stored, np.uint16)
 
 
-def _list_bands(shape: tuple[int, int]) -> Iterator[slice]:
-    height, width = shape
-    step = max(1, _BAND // width)
-    return (slice(top, min(top + step, height)) for top in range(0, height, step))
-
-
 def _cut(image: Image.Image, rows: slice) -> Image.Image:
     if rows.stop - rows.start == image.height:
         return image
     return image.crop((0, rows.start, image.width, rows.stop))
-
-
-def gather(shape: tuple[int, int], read: Read) -> Planes:
-    """Put together what is read of 8 bits, some rows at a time."""
-    grey, darkest = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
-    colour = np.empty((shape[0], -(-shape[1] // 8)), np.uint8)
-    colours = None
-    for rows in _list_bands(shape):
-        grey[rows], colours = read(rows)
-        if colours is not None:
-            is_coloured, darkest[rows] = find_colour(colours)
-            colour[rows] = np.packbits(is_coloured, axis=1)
-    return Planes(grey) if colours is None else Planes(grey, None, colour, darkest)
-
-
-def gather_deep(
-    shape: tuple[int, int],
-    read: Read,
-    choose: Callable[[NDArray[Any]], Window] = choose_window,
-) -> Planes:
-    """Put together what is read of more bits, within the window that is chosen for all of it.
-
-    Args:
-        shape: height and width.
-        read: see `Read`.
-        choose: takes each n-th of the rows and columns.
-    """
-    step = choose_step(shape)
-    bands = list(_list_bands(shape))
-    # Copied: a part of an array holds all of it.
-    seen = [read(rows)[0][-rows.start % step :: step, ::step].copy() for rows in bands]
-    window = choose(np.concatenate(seen))
-
-    def read_windowed(rows: slice) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-        grey, colours = read(rows)
-        return window.apply(grey), None if colours is None else window.apply(colours)
-
-    return gather(shape, read_windowed)._replace(levels=window.levels)
 
 
 def _read_deep(image: Image.Image) -> Read:
@@ -353,7 +255,7 @@ def _read_deep(image: Image.Image) -> Read:
     if not _is_white_zero(image):
         return lambda rows: (read_stored(rows), None)
     shape = image.height, image.width
-    brightest = max(find_brightest(read_stored(rows)) for rows in _list_bands(shape))
+    brightest = max(find_brightest(read_stored(rows)) for rows in list_bands(shape))
     return lambda rows: (negate(read_stored(rows), brightest), None)
 
 
@@ -374,48 +276,12 @@ def _split(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return grey, np.asarray(rgba.convert("RGB")) * seen
 
 
-def take_luminance(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Give the luminance of colours: uint8, shape (height, width, 3), red first."""
-    return np.asarray(Image.fromarray(colours).convert("L"))
-
-
 def _split_deep(stored: NDArray[np.uint16]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Give the luminance of channels of 16 bits, and their colours; transparency over black."""
     colours: NDArray[Any] = stored[..., :3]
     if stored.shape[2] == _WITH_OPACITY:
         colours = colours * (stored[..., 3:] / np.float32(np.iinfo(np.uint16).max))
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(colours), cv2.COLOR_BGR2GRAY)), colours
-
-
-def interpret(planes: Planes) -> Picture:
-    """Make a picture as a reader of films would see it of what a file holds."""
-    grey, levels, colour, darkest = planes
-    coloured = 0.0
-    notes = []
-    if colour is not None and darkest is not None:
-        pixels = int(np.bitwise_count(colour).sum())
-        coloured = pixels / grey.size
-        if coloured <= MAX_COLOURED_FRACTION and is_drawing(pixels, grey.shape):
-            remove_colours(grey, darkest, np.unpackbits(colour, axis=1, count=grey.shape[1]))
-            notes.append(Message("annotated"))
-    grey, levels = _brighten(grey, levels)
-    if coloured <= MAX_COLOURED_FRACTION and is_inverted(grey):
-        grey = ~grey
-        notes.append(Message("inverted"))
-        grey, levels = _brighten(grey, levels)
-    if remove_rings(grey):
-        notes.append(Message("annotated"))
-    if levels is not None and levels < _FEW_LEVELS:
-        notes.append(Message("few-grey-levels", {"levels": levels}))
-    return Picture(grey, coloured, tuple(notes))
-
-
-def _brighten(grey: NDArray[np.uint8], levels: int | None) -> tuple[NDArray[np.uint8], int | None]:
-    """Give a dim picture the full range of grey, and say how many levels it has."""
-    window = choose_window(grey) if is_dim(grey) else None
-    if window is None or window.high >= DIM_VALUE:  # a small bright spot on black is not dim
-        return grey, levels
-    return window.apply(grey), window.levels
 
 
 def _turn_upright(grey: NDArray[np.uint8], orientation: object) -> NDArray[np.uint8]:

@@ -26,49 +26,40 @@ _MOST_STRETCHED = 10
 _MOST_PIXELS = 2**24  # of what it becomes; a larger slice is shown as it is
 
 
-@dataclass(frozen=True, eq=False)
-class Placement:
-    """How a stored slice lies in a patient.
+def show(
+    picture: Picture, across: Any, down: Any, spacing: tuple[float, float] = (1.0, 1.0)
+) -> Picture:
+    """Turn a slice as radiologists expect it.
 
-    Attributes:
-        across: shape (3,): the direction in which its columns follow each other, as a vector of
-            length 1 towards the patient's left, back and head.
+    The patient's right is at the left of an axial or coronal picture, the nose at the left of a
+    sagittal one, and the feet are down. Pixels become square.
+
+    Args:
+        picture: the slice as it is stored.
+        across: the direction in which its columns follow each other, as a vector of length 1
+            towards the patient's left, back and head.
         down: the same of its rows.
         spacing: mm from column to column, and from row to row.
+
+    Returns:
+        The picture itself where the directions are not those of a slice.
     """
-
-    across: NDArray[np.float64]
-    down: NDArray[np.float64]
-    spacing: tuple[float, float] = (1.0, 1.0)
-
-    def show(self, grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Turn a slice, uint8 of shape (height, width), as radiologists expect it.
-
-        The patient's right is at the left of an axial or coronal picture, the nose at the left of
-        a sagittal one, and the feet are down. Pixels become square.
-        """
-        (across, backwards), (down, upwards) = _SHOWN[self._find_normal()]
-        first, second, spacing = self.across, self.down, self.spacing
-        along = abs(first[across]) + abs(second[down])
-        if along < abs(first[down]) + abs(second[across]):
-            grey, first, second, spacing = grey.T, second, first, spacing[::-1]
-        columns = slice(None, None, -1 if first[across] * backwards < 0 else 1)
-        rows = slice(None, None, -1 if second[down] * upwards < 0 else 1)
-        return _make_square(np.ascontiguousarray(grey[rows, columns]), spacing)
-
-    def _find_normal(self) -> int:
-        return int(np.argmax(np.abs(np.cross(self.across, self.down))))
-
-
-def place(across: Any, down: Any, spacing: tuple[float, float] = (1.0, 1.0)) -> Placement | None:
-    """Give the placement of a slice; None where the directions are not those of a slice."""
     first, second = np.asarray(across, np.float64), np.asarray(down, np.float64)
     if first.shape != (3,) or second.shape != (3,):
-        return None
+        return picture
     products = (first @ first - 1, second @ second - 1, first @ second)
     if not np.all(np.abs(products) < _MOST_OFF_UNIT):  # nor of a number that is not finite
-        return None
-    return Placement(first, second, spacing)
+        return picture
+    normal = int(np.argmax(np.abs(np.cross(first, second))))
+    (right, backwards), (bottom, upwards) = _SHOWN[normal]
+    grey = picture.grey
+    along = abs(first[right]) + abs(second[bottom])
+    if along < abs(first[bottom]) + abs(second[right]):
+        grey, first, second, spacing = grey.T, second, first, spacing[::-1]
+    columns = slice(None, None, -1 if first[right] * backwards < 0 else 1)
+    rows = slice(None, None, -1 if second[bottom] * upwards < 0 else 1)
+    grey = _make_square(np.ascontiguousarray(grey[rows, columns]), spacing)
+    return replace(picture, grey=grey)
 
 
 def _make_square(grey: NDArray[np.uint8], spacing: tuple[float, float]) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ import copy
 import pickle
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,11 @@ OPTIONS = {"accepted", "subject", "headers"}
 def list_values(code: str) -> set[str]:
     """Name the values that a text takes."""
     return set(re.findall(r"%\((\w+)\)s", KINDS[code].text))
+
+
+@cache  # read once for all tests
+def list_literals() -> list[tuple[str, str, set[str] | None]]:
+    return list(find_literals())
 
 
 def find_literals() -> Iterator[tuple[str, str, set[str] | None]]:
@@ -60,7 +66,7 @@ def test_every_kind_is_whole(code: str) -> None:
 
 
 def test_the_code_gives_each_text_its_values() -> None:
-    found = list(find_literals())
+    found = list_literals()
     assert len(found) > 40
     for place, code, values in found:
         assert code in KINDS, place
@@ -68,7 +74,7 @@ def test_the_code_gives_each_text_its_values() -> None:
 
 
 def test_every_kind_is_used() -> None:
-    assert KINDS.keys() - {code for _, code, _ in find_literals()} == set()
+    assert KINDS.keys() - {code for _, code, _ in list_literals()} == set()
 
 
 @pytest.mark.parametrize("remake", [copy.copy, lambda one: pickle.loads(pickle.dumps(one))])  # noqa: S301

@@ -39,8 +39,10 @@ def differ(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
     return float(np.abs(one.astype(int) - other).mean())
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB"])
-@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize(
+    ("file_format", "mode"),
+    [("HEIF", "L"), ("HEIF", "RGB"), ("AVIF", "RGB"), ("JPEG2000", "L"), ("JPEG2000", "RGB")],
+)
 def test_the_picture(head: Image.Image, file_format: str, mode: str) -> None:
     picture = read_picture(save(head.convert(mode), file_format))
     assert differ(picture.grey, np.asarray(head)) < 3
@@ -88,17 +90,14 @@ def test_one_that_is_cut_short(head: Image.Image, file_format: str) -> None:
     assert caught.value.code == "damaged-image"
 
 
-@pytest.mark.parametrize(("file_format", "most"), [("HEIF", 5_000), ("JPEG2000", 3_181)])
-def test_fewer_pixels_are_accepted_as_each_takes_more_memory(
-    head: Image.Image, file_format: str, most: int
-) -> None:
+def test_fewer_pixels_are_accepted_as_each_takes_more_memory(head: Image.Image) -> None:
     with pytest.raises(ScanError) as caught:
-        read_picture(save(head, file_format), max_pixels=10_000)
-    assert (caught.value.code, caught.value.message.values["most"]) == ("image-too-large", most)
+        read_picture(save(head, "JPEG2000"), max_pixels=10_000)
+    assert (caught.value.code, caught.value.message.values["most"]) == ("image-too-large", 3_181)
 
 
 def test_memory_is_bounded_whatever_size_a_file_gives() -> None:
-    data = bytearray(save(Image.new("RGB", (4000, 3000), "grey"), "AVIF", speed=10))
+    data = bytearray(save(Image.new("RGB", (3000, 2000), "grey"), "AVIF", speed=10))
     size = data.find(b"ispe") + 8
     data[size : size + 8] = (64).to_bytes(4) * 2
     with pytest.raises((ExcessError, ValueError)):

@@ -80,6 +80,15 @@ def test_any_size(draw_scan: Draw, size: tuple[int, int]) -> None:
     assert np.abs(picture.grey.astype(int) - scan).mean() < 3
 
 
+def test_a_sliver_and_marks_of_two_kinds(draw_scan: Draw) -> None:
+    sliver = np.tile(np.arange(200, dtype=np.uint16), (16, 200)) * np.uint16(300)
+    assert read(sliver).size == (40_000, 16)
+    drawn = cv2.cvtColor(read_picture(draw_scan("PNG")).grey, cv2.COLOR_GRAY2BGR)
+    cv2.circle(drawn, (100, 100), 30, (255, 255, 255), 3)
+    cv2.line(drawn, (60, 150), (140, 150), RED, 3)
+    assert list_codes(read(drawn)) == ["annotated"]
+
+
 def test_colour_all_over_is_a_photograph(draw_scan: Draw) -> None:
     photograph = np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
     picture = read(photograph)

@@ -1,7 +1,10 @@
 """The table of formats: what is read, and how what is not is refused."""
 
 import io
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,6 +21,7 @@ from brainscan.scan.formats import (
     register,
 )
 
+PROJECT = Path(__file__).parents[2]
 TEXTS = (b"a text, not a scan", "Ein Text – кириллица".encode(), bytes(10_000))
 
 
@@ -118,3 +122,32 @@ def test_a_wholly_transparent_one() -> None:
     clear = Image.effect_noise((64, 64), 50).convert("LA")
     clear.putalpha(0)
     assert refuse(save(clear)).code == "blank-image"
+
+
+# Reads a file of each format that needs a package under the GPL.
+_READ = """
+from brainscan.scan import ScanError, read_picture
+from brainscan.scan.formats import list_names
+from tests.volumes import uid, write_dicom
+print("HEIC" in list_names())
+for data in (b"\\0\\0\\0\\x18ftypheic" + bytes(20), write_dicom(syntax=uid.JPEGLosslessSV1)):
+    try:
+        read_picture(data)
+    except ScanError as error:
+        print(error)
+"""
+
+
+def test_packages_that_are_left_out(tmp_path: Path) -> None:
+    for entry in Path(np.__file__).parents[1].iterdir():
+        if not entry.name.startswith(("pillow_heif", "libjpeg", "pylibjpeg_libjpeg")):
+            (tmp_path / entry.name).symlink_to(entry)
+    command = [sys.executable, "-S", "-c", _READ]  # -S: of packages, only those
+    environment = {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        command, capture_output=True, check=True, text=True, cwd=PROJECT, env=environment
+    )
+    listed, heic, lossless = done.stdout.splitlines()
+    assert listed == "False"
+    assert heic.startswith("The file is HEIC, which cannot be read here.")
+    assert lossless.startswith("The DICOM file's pixels are stored as JPEG Lossless")

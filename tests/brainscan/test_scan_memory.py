@@ -5,15 +5,21 @@ import struct
 import subprocess
 import sys
 import threading
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import uid
+from pydicom.dataset import Dataset
 
 from brainscan.scan import ScanError, read_picture
 from brainscan.scan.memory import Budget
+from tests.volumes import write_dicom, write_nifti
 
 PROJECT = Path(__file__).parents[2]
 MEGABYTE = 1_000_000
@@ -88,21 +94,76 @@ def test_a_tile_larger_than_its_picture_counts() -> None:
     assert caught.value.code == "image-too-large"
 
 
-# Reads a file four times at once, and prints by how many bytes that made its process larger.
+SIDE = 600
+DEEP = np.add.outer(np.arange(SIDE), np.arange(SIDE)).astype(np.uint16)
+TABLE = np.arange(2 * SIDE, dtype=np.uint16).tobytes()
+
+
+def write_lookup(keyword: str) -> bytes:
+    item = Dataset()
+    item.LUTDescriptor, item.LUTData = [2 * SIDE, 0, 16], TABLE
+    return write_dicom(DEEP, **{keyword: [item]})
+
+
+def write_palette() -> bytes:
+    tables: dict[str, Any] = {}
+    for colour in ("Red", "Green", "Blue"):
+        tables[f"{colour}PaletteColorLookupTableDescriptor"] = [2 * SIDE, 0, 16]
+        tables[f"{colour}PaletteColorLookupTableData"] = TABLE
+    return write_dicom(DEEP, PhotometricInterpretation="PALETTE COLOR", **tables)
+
+
+WRITE = {
+    "rescaled": lambda: write_dicom(DEEP, RescaleSlope=2, PixelPaddingValue=3),
+    "deflated": lambda: write_dicom(DEEP, uid.DeflatedExplicitVRLittleEndian),
+    "rle": lambda: write_dicom(DEEP, uid.RLELossless),
+    "jpeg-ls": lambda: write_dicom(DEEP, uid.JPEGLSLossless),
+    "colour": lambda: write_dicom(np.dstack([DEEP.astype(np.uint8)] * 3), uid.JPEG2000Lossless),
+    "modality": lambda: write_lookup("ModalityLUTSequence"),
+    "voi": lambda: write_lookup("VOILUTSequence"),
+    "palette": write_palette,
+    "nifti": lambda: write_nifti(DEEP.astype(np.uint8).reshape(60, 60, 100)),
+    "float": lambda: write_nifti(DEEP.astype(float).reshape(60, 60, 100), packed=False),
+    "slice": lambda: write_nifti(DEEP.astype(np.int16)[..., np.newaxis]),
+}
+
+
+@pytest.mark.parametrize("kind", WRITE)
+def test_what_a_volume_takes_is_held(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, held, before = WRITE[kind](), list[int](), list[int]()
+
+    @contextmanager
+    def hold(_: Budget, size: int) -> Iterator[None]:
+        held.append(size)
+        before.append(tracemalloc.get_traced_memory()[0])
+        yield
+
+    monkeypatch.setattr(Budget, "hold", hold)
+    monkeypatch.setattr("brainscan.scan.planes._BAND", 2**12)
+    read_picture(data)  # what is imported for it, and kept
+    tracemalloc.start()
+    read_picture(data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert before[len(before) // 2] < MEGABYTE / 2  # of the second time
+    assert peak < sum(held) / 2 + 2 * MEGABYTE
+
+
+# Reads a file three times at once, and prints by how many bytes that made its process larger.
 _READ = """
 import resource, sys
 from concurrent.futures import ThreadPoolExecutor
 from brainscan.scan import read_picture
 data = sys.stdin.buffer.read()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-with ThreadPoolExecutor(4) as threads:
-    list(threads.map(lambda _: read_picture(data).size, range(4)))
+with ThreadPoolExecutor(3) as threads:
+    list(threads.map(lambda _: read_picture(data).size, range(3)))
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """
 
 
 @pytest.mark.slow
-def test_four_large_ones_at_once() -> None:
+def test_large_ones_at_once() -> None:
     deep = np.zeros((5000, 5000), np.float32)
     deep[1000:4000, 1000:4000] = 1000
     data = save(Image.fromarray(deep), "TIFF", compression="tiff_adobe_deflate")

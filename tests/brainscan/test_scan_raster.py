@@ -189,7 +189,7 @@ class TestFormats:
         elif kind != "jpeg":
             data = save(picture.convert(kind), "PNG")
         whole = read_picture(data)
-        monkeypatch.setattr("brainscan.scan.raster._BAND", 200 * 7)
+        monkeypatch.setattr("brainscan.scan.planes._BAND", 200 * 7)
         parts = read_picture(data)
         np.testing.assert_array_equal(parts.grey, whole.grey)
         assert (parts.coloured, parts.notes) == (whole.coloured, whole.notes)
