@@ -164,8 +164,7 @@ def _jobs() -> Jobs:
 
 
 def _find(job_id: str) -> Job:
-    jobs = _jobs()
-    job = jobs.store.find(job_id)
+    job = _jobs().store.find(job_id)
     if job is None:
         raise _refuse_unknown()
     return job
