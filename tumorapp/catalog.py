@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 import cv2
-from flask import Flask
+from flask import Flask, current_app
 
 from brainscan import Examination, Model, Problem
 from brainscan.bundle import BundleError, Installed, survey_bundles
@@ -187,7 +187,7 @@ class Catalog:
 
     @property
     def models(self) -> Mapping[str, Model]:
-        """The models that are served, by name; loads them on first use."""
+        """The models that are served, by name and in its order; loads them on first use."""
         return self._read().models
 
     @property
@@ -216,14 +216,19 @@ class Catalog:
         models = self.models
         if not models:
             raise Problem("no-model")
-        names = sorted(models)
-        known: dict[str, Any] = {"accepted": names, "models": ", ".join(names)}
+        known: dict[str, Any] = {"accepted": list(models), "models": ", ".join(models)}
         chosen = name or self.default_name
         if chosen is None:
             raise Problem("default-model-missing", model=self._default or "", **known)
         if chosen not in models:
             raise Problem("unknown-model", model=repr(chosen), **known)
         return models[chosen]
+
+
+def get_catalog() -> Catalog:
+    """Give the catalog of the application that is at work."""
+    catalog: Catalog = current_app.extensions["catalog"]
+    return catalog
 
 
 def _announce(found: Sequence[Examination], seconds: Mapping[str, float]) -> None:

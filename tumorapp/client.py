@@ -456,24 +456,14 @@ def _read_outcome(fields: Mapping[str, Any]) -> Prediction | Failure:
 
 
 def _read_prediction(fields: Mapping[str, Any]) -> Prediction:
-    names = (
-        "filename",
-        "verdict",
-        "label",
-        "tumor",
-        "tumor_probability",
-        "confidence",
-        "uncertain",
-        "in_distribution",
-        "probabilities",
-    )
     picture = fields.get("heatmap")
-    return Prediction(
-        **{name: fields[name] for name in names},
-        lesion=_read_lesion(fields["lesion"]) if fields["lesion"] else None,
-        warnings=tuple(map(_read_remark, fields["warnings"])),
-        heatmap=base64.b64decode(picture.partition(",")[2]) if picture else None,
-    )
+    others: dict[str, Any] = {
+        "lesion": _read_lesion(fields["lesion"]) if fields["lesion"] else None,
+        "warnings": tuple(map(_read_remark, fields["warnings"])),
+        "heatmap": base64.b64decode(picture.partition(",")[2]) if picture else None,
+    }
+    names = Prediction.__dataclass_fields__.keys() - others.keys()
+    return Prediction(**{name: fields[name] for name in names}, **others)
 
 
 def _read_lesion(fields: Mapping[str, Any]) -> Lesion:

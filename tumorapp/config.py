@@ -86,23 +86,19 @@ def choice(*names: str) -> Kind:
     return matching("|".join(names), f"{', '.join(names[:-1])} or {names[-1]}")
 
 
-def _folder(text: str) -> Path:
-    path = Path(text).expanduser().resolve()
-    if path.exists() and not path.is_dir():
-        raise ValueError
-    return path
+def _path(what: str, *, is_folder: bool) -> Kind:
+    def parse(text: str) -> Path:
+        path = Path(text).expanduser().resolve()
+        if path.exists() and path.is_dir() != is_folder:
+            raise ValueError
+        return path
 
-
-def _file(text: str) -> Path:
-    path = Path(text).expanduser().resolve()
-    if path.is_dir():
-        raise ValueError
-    return path
+    return Kind(f"{what}, which need not exist yet", parse)
 
 
 ON_OFF = choice("on", "off")
-FOLDER = Kind("a folder, which need not exist yet", _folder)
-FILE = Kind("a file, which need not exist yet", _file)
+FOLDER = _path("a folder", is_folder=True)
+FILE = _path("a file", is_folder=False)
 # Where a proxy puts the service, as the beginning of its addresses; without "." and "..", which
 # browsers resolve.
 PREFIX = matching(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+", "a path such as /tumorapp")

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from flask import Blueprint, Flask, current_app
+from flask import Blueprint, Flask
 
-from tumorapp.catalog import Catalog
+from tumorapp.catalog import get_catalog
 from tumorapp.config import ON_OFF, Setting
 from tumorapp.feature import Feature
 
@@ -20,12 +20,11 @@ def check_health() -> dict[str, Any]:
 @blueprint.get("/readyz")
 def check_readiness() -> dict[str, Any]:
     """Answer 200 where a request that names no model is answered, else 503."""
-    catalog: Catalog = current_app.extensions["catalog"]
-    default = catalog.get().card.name
+    catalog = get_catalog()
     return {
         "status": "ready",
-        "default": default,
-        "models": sorted(catalog.models),
+        "default": catalog.get().card.name,
+        "models": list(catalog.models),
         "refused": catalog.refused,
     }
 

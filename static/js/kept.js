@@ -32,15 +32,13 @@ export async function listResults() {
   return request.result.reverse();
 }
 
-export async function deleteResult(id) {
-  const store = await open("readwrite");
-  store.delete(id);
-  await finish(store.transaction);
-}
+export const deleteResult = (id) => change((store) => store.delete(id));
 
-export async function deleteAll() {
+export const deleteAll = () => change((store) => store.clear());
+
+async function change(action) {
   const store = await open("readwrite");
-  store.clear();
+  action(store);
   await finish(store.transaction);
 }
 

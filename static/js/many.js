@@ -8,13 +8,8 @@ import { countAnswers, OPEN, RIGHT, WRONG } from "./truth.js";
 
 const section = document.getElementById("many");
 const part = (name) => document.getElementById(`many-${name}`);
-const [filters, table, cancel, again, renew] = [
-  "filters",
-  "table",
-  "cancel",
-  "again",
-  "renew",
-].map(part);
+const names = ["filters", "table", "cancel", "again", "renew"];
+const [filters, table, cancel, again, renew] = names.map(part);
 const { text, look, mistake } = filters.elements;
 const model = document.getElementById("model");
 const pager = document.getElementById("pager");
@@ -173,9 +168,7 @@ function listShown() {
 }
 
 /** Give what a file holds: the rows that are shown. */
-function listRecords() {
-  return listShown().map((row) => row.record());
-}
+const listRecords = () => listShown().map((row) => row.record());
 
 /** Say where in the table the scan on the stage is. */
 function refreshPager() {

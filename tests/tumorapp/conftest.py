@@ -109,6 +109,18 @@ def serve() -> Serve:
     return _serve
 
 
+@pytest.fixture(scope="session")
+def service(
+    tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., Path]
+) -> Iterator[Service]:
+    """A gunicorn with `binary-cnn` and `mobilenet-v2`; tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("service")
+    for name in ("binary-cnn", "mobilenet-v2"):
+        publish_model(folder / "models", name)
+    with _serve(folder / "models", folder) as running:
+        yield running
+
+
 @pytest.fixture(scope="module")
 def address(app: Flask) -> Iterator[str]:
     server = make_server("127.0.0.1", 0, app, threaded=True)

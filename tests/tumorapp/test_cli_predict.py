@@ -1,7 +1,6 @@
 import csv
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -194,17 +193,6 @@ def test_a_table_that_is_there_stays_until_there_is_a_new_one(
     assert table.read_text().startswith("file,model,version")
 
 
-@pytest.fixture(scope="module")
-def server(
-    app: Flask,
-    tmp_path_factory: pytest.TempPathFactory,
-    serve: Callable[..., AbstractContextManager[Any]],
-) -> Iterator[str]:
-    """The address of a gunicorn with the models of the command's own application."""
-    with serve(app.config["MODELS_DIR"], tmp_path_factory.mktemp("service")) as service:
-        yield service.url
-
-
 def read_rows(table: Path) -> list[list[Any]]:
     """Read a table; its numbers as what they are near to."""
     with table.open(encoding="utf-8", newline="") as file:
@@ -217,12 +205,12 @@ def read_rows(table: Path) -> list[list[Any]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [None, "binary-cnn"])
 def test_a_server_gives_the_same(
-    run: Run, server: str, folder: Path, tmp_path: Path, model: str | None
+    run: Run, service: Any, folder: Path, tmp_path: Path, model: str | None
 ) -> None:
     (folder / "bad.jpg").write_bytes(b"no image")
     options = ["--model", model] if model else []
     outputs = []
-    for place, source in (("here", []), ("there", ["--server", server])):
+    for place, source in (("here", []), ("there", ["--server", service.url])):
         pictures = tmp_path / place
         table = tmp_path / f"{place}.csv"
         result = run(folder, "--csv", table, "--heatmaps", pictures, *options, *source)
@@ -237,8 +225,8 @@ def test_a_server_gives_the_same(
 
 
 @pytest.mark.slow
-def test_a_server_without_that_model(run: Run, server: str, folder: Path) -> None:
-    result = run(folder, "--server", server, "--model", "vgg")
+def test_a_server_without_that_model(run: Run, service: Any, folder: Path) -> None:
+    result = run(folder, "--server", service.url, "--model", "vgg")
     assert result.exit_code == 1
     assert "has no model named 'vgg'. It serves: binary-cnn, mobilenet-v2." in result.stderr
 

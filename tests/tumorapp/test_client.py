@@ -8,23 +8,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
 
 from tumorapp.client import Answer, Client, ProblemError, UnreachableError
 
-Serve = Callable[..., AbstractContextManager[Any]]
-
 
 @pytest.fixture(scope="module")
-def client(app: Flask, tmp_path_factory: pytest.TempPathFactory, serve: Serve) -> Iterator[Client]:
-    folder = tmp_path_factory.mktemp("service")
-    with serve(app.config["MODELS_DIR"], folder) as service, Client(service.url + "/") as client:
+def client(service: Any) -> Iterator[Client]:
+    with Client(service.url + "/") as client:
         yield client
 
 

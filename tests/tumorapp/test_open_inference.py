@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -445,22 +444,14 @@ print(json.dumps({
 
 
 @pytest.mark.slow
-def test_a_client_library_made_for_it(
-    app: Flask,
-    client: FlaskClient,
-    scan: bytes,
-    tmp_path: Path,
-    serve: Callable[..., AbstractContextManager[Any]],
-) -> None:
-    with serve(app.config["MODELS_DIR"], tmp_path) as service:
-        address = service.url.removeprefix("http://")
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", CLIENT, address],
-            input=scan,
-            capture_output=True,
-            check=False,
-            timeout=120,
-        )
+def test_a_client_library_made_for_it(client: FlaskClient, scan: bytes, service: Any) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CLIENT, service.url.removeprefix("http://")],
+        input=scan,
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
     assert "Traceback" not in service.errors.read_text()
     assert done.returncode == 0, done.stderr.decode()
     found = json.loads(done.stdout)

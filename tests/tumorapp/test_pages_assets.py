@@ -3,9 +3,8 @@
 import gzip
 import re
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -121,11 +120,8 @@ def accept(encoding: str) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_behind_gunicorn(
-    serve: Callable[..., AbstractContextManager[object]], models_dir: Path, tmp_path: Path
-) -> None:
-    with serve(models_dir, tmp_path) as service:
-        for headers in (accept("br, gzip"), accept("identity")):
-            answer = service.ask("/static/page.css", headers=headers)
-            assert answer.content == STYLE
-            assert "Content-Length" in answer.headers
+def test_behind_gunicorn(service: Any) -> None:
+    for headers in (accept("br, gzip"), accept("identity")):
+        answer = service.ask("/static/page.css", headers=headers)
+        assert answer.content == STYLE
+        assert "Content-Length" in answer.headers

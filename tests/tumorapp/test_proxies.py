@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 import requests
+from requests.adapters import HTTPAdapter
 
 from tests.tumorapp.pages import Page, image
 from tumorapp.client import Client, ProblemError, UnreachableError
@@ -31,6 +32,7 @@ LOGIN = ("ward", "open sesame")
 # The same for Caddy, with the fewest rounds: `caddy hash-password` takes seconds, also to check it.
 LOGIN_HASH = "$2b$04$//bqFEAYv2lau/piPp8TQucm5.8CnX5Temw6PaBVTFx8pfuJ2i1lu"
 UPLOAD = 20 * 2**20  # bytes that TumorApp accepts by default
+LARGE = bytes(UPLOAD - 1), bytes(UPLOAD // 5)  # a job that is more than a request may be otherwise
 FORGED = {
     "X-Forwarded-For": "203.0.113.9",
     "X-Forwarded-Host": "evil.example",
@@ -289,7 +291,7 @@ def test_the_client_says_that_it_was_too_large(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch, scan: bytes
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(proxy.authority))
-    with Client(proxy.url.replace("//", f"//{LOGIN[0]}:{LOGIN[1]}@")) as client:
+    with Client(proxy.url.replace("//", f"//{LOGIN[0]}:{LOGIN[1]}@"), retries=0) as client:
         assert client.predict(scan)
         # Caddy ends the connection while the client is still sending, which may break.
         refusals = ProblemError if proxy.name == "nginx" else (ProblemError, UnreachableError)
@@ -298,9 +300,8 @@ def test_the_client_says_that_it_was_too_large(
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("path", ["", "how"])
-def test_the_page_says_that_it_was_too_large_for_nginx(
-    browser: Any, service: Any, tmp_path: Path, scan: bytes, path: str
+def test_the_pages_say_that_it_was_too_large_for_nginx(
+    browser: Any, service: Any, tmp_path: Path, scan: bytes
 ) -> None:
     as_it_comes = ("client_max_body_size 21m", "client_max_body_size 1m")
     login = {"username": LOGIN[0], "password": LOGIN[1]}
@@ -309,13 +310,14 @@ def test_the_page_says_that_it_was_too_large_for_nginx(
         browser.new_context(ignore_https_errors=True, http_credentials=login) as context,
     ):
         page: Page = context.new_page()
-        page.goto(f"{proxy.url}/{path}")
-        page.set_input_files("#image", image(scan + bytes(2**20)))
-        page.get_by_role("alert").filter(has_text="too large for a proxy").wait_for()
+        for path in ("", "how"):
+            page.goto(f"{proxy.url}/{path}")
+            page.set_input_files("#image", image(scan + bytes(2**20)))
+            page.get_by_role("alert").filter(has_text="too large for a proxy").wait_for()
 
 
 def test_a_job_may_be_larger(proxy: Proxy) -> None:
-    erase_job(proxy, start_job(proxy, archive(bytes(UPLOAD - 1), bytes(UPLOAD - 1))))
+    erase_job(proxy, start_job(proxy, archive(*LARGE)))
 
 
 def test_results_come_while_a_job_runs(proxy: Proxy, scan: bytes) -> None:
@@ -416,51 +418,64 @@ REMOVED = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "prefix", "changes"),
-    [
-        ("nginx", "/scans", PASSED_ON["nginx"]),
-        ("caddy", "/scans", PASSED_ON["caddy"]),
-        ("nginx", "", REMOVED),
-    ],
-)
-def test_below_a_path(
-    name: str,
-    prefix: str,
-    changes: list[tuple[str, str]],
-    models: Path,
-    serve: Serve,
-    tmp_path: Path,
-    scan: bytes,
-) -> None:
-    (tmp_path / "service").mkdir()
-    options = {"TUMORAPP_PROXIES": "1", "SCRIPT_NAME": prefix}
-    with (
-        serve(models, tmp_path / "service", **options) as service,
-        RUN[name](service, tmp_path, *changes) as proxy,
-    ):
-        page = proxy.ask("/scans/", headers=FORGED).text
-        addresses = re.findall('(?:src|href)="(/[^"]+)"', page)
-        assert all(address.startswith("/scans/") for address in addresses)
-        assert proxy.ask(next(address for address in addresses if "page.css" in address)).ok
-        assert proxy.ask("/scans/api/predict", scan, headers=IMAGE).ok
-        kind = {**FORGED, "Content-Type": "application/zip"}
-        job = proxy.ask("/scans/api/jobs", archive(bytes(UPLOAD), bytes(UPLOAD)), headers=kind)
-        assert job.status_code == 202
-        assert job.headers["Location"].removeprefix(proxy.url).startswith("/scans/api/jobs/")
-        assert proxy.ask("/scans/metrics").status_code == 404
+@pytest.fixture(scope="module")
+def below(tmp_path_factory: pytest.TempPathFactory, models: Path, serve: Serve) -> Iterator[Any]:
+    """A service whose proxies pass the path on."""
+    options = {"TUMORAPP_PROXIES": "1", "SCRIPT_NAME": "/scans", "TUMORAPP_RATE_LIMIT": "20/day"}
+    with serve(models, tmp_path_factory.mktemp("below"), **options) as running:
+        yield running
 
 
 @pytest.mark.parametrize("name", list(RUN))
+def test_below_a_path(name: str, below: Any, tmp_path: Path, scan: bytes) -> None:
+    with RUN[name](below, tmp_path, *PASSED_ON[name]) as proxy:
+        check_path(proxy, scan)
+
+
+def test_below_a_path_that_nginx_removes(service: Any, tmp_path: Path, scan: bytes) -> None:
+    with run_nginx(service, tmp_path, *REMOVED) as proxy:
+        check_path(proxy, scan)
+
+
+def check_path(proxy: Proxy, scan: bytes) -> None:
+    page = proxy.ask("/scans/", headers=FORGED).text
+    addresses = re.findall('(?:src|href)="(/[^"]+)"', page)
+    assert all(address.startswith("/scans/") for address in addresses)
+    assert proxy.ask(next(address for address in addresses if "page.css" in address)).ok
+    assert proxy.ask("/scans/api/predict", scan, headers=IMAGE).ok
+    kind = {**FORGED, "Content-Type": "application/zip"}
+    job = proxy.ask("/scans/api/jobs", archive(*LARGE), headers=kind)
+    assert job.status_code == 202
+    assert job.headers["Location"].removeprefix(proxy.url).startswith("/scans/api/jobs/")
+    assert proxy.ask("/scans/metrics").status_code == 404
+
+
+@pytest.mark.parametrize(("name", "own"), [("nginx", "127.0.0.2"), ("caddy", "127.0.0.3")])
 def test_a_client_cannot_choose_its_address(
-    name: str, models: Path, serve: Serve, tmp_path: Path
+    name: str, own: str, below: Any, tmp_path: Path
 ) -> None:
-    (tmp_path / "service").mkdir()
-    options = {"TUMORAPP_PROXIES": "1", "TUMORAPP_RATE_LIMIT": "3/day"}
-    with (
-        serve(models, tmp_path / "service", **options) as service,
-        RUN[name](service, tmp_path) as proxy,
-    ):
-        chosen = ({**FORGED, "X-Forwarded-For": f"203.0.113.{number}"} for number in range(4))
-        found = [proxy.ask("/api/models", headers=headers).status_code for headers in chosen]
-    assert found == [200, 200, 200, 429]
+    with RUN[name](below, tmp_path) as proxy, requests.Session() as session:
+        session.mount("https://", FromAddress(own))  # of which nothing was counted so far
+        chosen = ({**FORGED, "X-Forwarded-For": f"203.0.113.{number}"} for number in range(21))
+        found = [
+            session.get(
+                f"{proxy.url}/api/models",
+                headers=headers,
+                auth=LOGIN,
+                verify=proxy.authority,
+                timeout=30,
+            ).status_code
+            for headers in chosen
+        ]
+    assert found == [200] * 20 + [429]
+
+
+class FromAddress(HTTPAdapter):
+    """Sends from an address of this machine."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options, source_address=(self._address, 0))

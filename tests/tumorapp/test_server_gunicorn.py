@@ -474,27 +474,6 @@ def test_it_answers_below_a_prefix_and_probes_without_it(models_dir: Path, tmp_p
         stop(running)
 
 
-def test_a_changed_bundle_is_refused_by_name_while_the_other_serves(
-    models_dir: Path, tmp_path: Path, scan: bytes
-) -> None:
-    weights = models_dir / "mobilenet-v2" / "1" / "graph.bin"
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
-    running = start(models_dir, tmp_path / "log")
-    try:
-        assert running.predict(scan)[1]["model"] == "binary-cnn"
-        status, answer = running.predict(scan, "model=mobilenet-v2")
-        assert status == 404
-        assert answer["accepted"] == ["binary-cnn"]
-        assert running.ask("GET", "/readyz")[0] == 200
-    finally:
-        stop(running)
-    log = running.log.read_text()
-    assert "mobilenet-v2/1" in log
-    assert "graph.bin was changed" in log
-
-
 def test_without_any_bundle_it_runs_and_says_so_and_serves_the_first_without_a_restart(
     tmp_path: Path, scan: bytes, publish_model: Callable[..., Path]
 ) -> None:

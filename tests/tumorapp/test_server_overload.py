@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 import gunicorn
 import pytest
 import requests
+from flask import Flask
 from flask.testing import FlaskClient
 from gunicorn.config import Config
 from gunicorn.http.body import Body
@@ -238,41 +239,56 @@ def post_worker_init(worker):
 PREDICTS = 'environ["PATH_INFO"] == "/api/predict" and not environ["tumorapp.overloaded"]'
 
 
-@pytest.fixture
-def prepare(tmp_path: Path) -> Callable[..., str]:
-    """Write a configuration of gunicorn with which a file `held` stops predictions."""
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that stops predictions while it is there."""
+    return tmp_path_factory.mktemp("held") / "held"
 
-    def write(*, hasty: bool = False) -> str:
-        file = tmp_path / "prepared.conf.py"
-        held = str(tmp_path / "held")
-        file.write_text(PREPARED.format(hasty=hasty, held=held, predicts=PREDICTS))
-        return str(file)
 
-    return write
+@pytest.fixture(scope="module")
+def run(
+    app: Flask, tmp_path_factory: pytest.TempPathFactory, held: Path, serve: Serve
+) -> Callable[..., AbstractContextManager[Any]]:
+    """Run gunicorn with one thread, and with little patience where it is to be hasty."""
+
+    def run(*, hasty: bool, **variables: str) -> AbstractContextManager[Any]:
+        folder = tmp_path_factory.mktemp("service")
+        file = folder / "prepared.conf.py"
+        file.write_text(PREPARED.format(hasty=hasty, held=str(held), predicts=PREDICTS))
+        return serve(app.config["MODELS_DIR"], folder, str(file), THREADS="1", **variables)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def bounded(run: Callable[..., AbstractContextManager[Any]]) -> Iterator[Any]:
+    with run(hasty=False, TUMORAPP_MAX_WAITING="2") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def hasty(run: Callable[..., AbstractContextManager[Any]]) -> Iterator[Any]:
+    with run(hasty=True) as running:
+        yield running
 
 
 @pytest.mark.slow
 def test_past_the_bound_requests_are_refused_at_once_and_those_accepted_are_answered(
-    models_dir: Path, tmp_path: Path, scan: bytes, serve: Serve, prepare: Callable[..., str]
+    bounded: Any, held: Path, scan: bytes
 ) -> None:
     def predict() -> requests.Response:
-        answer: requests.Response = service.ask("/api/predict", scan, IMAGE)
+        answer: requests.Response = bounded.ask("/api/predict", scan, IMAGE)
         return answer
 
-    bounds = {"THREADS": "1", "TUMORAPP_MAX_WAITING": "2"}
-    held = tmp_path / "held"
-    with (
-        serve(models_dir, tmp_path, prepare(), **bounds) as service,
-        ThreadPoolExecutor(3) as clients,
-    ):
+    with ThreadPoolExecutor(3) as clients:
         held.touch()
         accepted: list[Future[requests.Response]] = [clients.submit(predict) for _ in range(3)]
         try:
-            wait_until(lambda: waiting(service) == 2)
-            refusals = [predict(), service.ask("/", headers=BROWSER), service.ask("/v2/models/a")]
-            watched = [service.ask(path) for path in ("/healthz", "/readyz", "/v2/health/live")]
+            wait_until(lambda: waiting(bounded) == 2)
+            refusals = [predict(), bounded.ask("/", headers=BROWSER), bounded.ask("/v2/models/a")]
+            watched = [bounded.ask(path) for path in ("/healthz", "/readyz", "/v2/health/live")]
             # Refused while its body is still to come.
-            with connect(service, HEAD + b"Content-Length: 9000000\r\n\r\n") as early:
+            with connect(bounded, HEAD + b"Content-Length: 9000000\r\n\r\n") as early:
                 assert early.recv(2**16).startswith(b"HTTP/1.1 503")
             for answer in refusals:
                 assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
@@ -281,17 +297,15 @@ def test_past_the_bound_requests_are_refused_at_once_and_those_accepted_are_answ
         finally:
             held.unlink()
         assert [future.result().status_code for future in accepted] == [200] * 3
-        assert waiting(service) == 0
+        assert waiting(bounded) == 0
         assert predict().status_code == 200
         counted = 'tumorapp_rejections_total{reason="overloaded"} 4.0'
-        assert counted in service.ask("/metrics").text
-    assert "Traceback" not in service.errors.read_text()
+        assert counted in bounded.ask("/metrics").text
+    assert "Traceback" not in bounded.errors.read_text()
 
 
 @pytest.mark.slow
-def test_slow_clients_hold_nobody_up(
-    models_dir: Path, tmp_path: Path, scan: bytes, serve: Serve
-) -> None:
+def test_slow_clients_hold_nobody_up(bounded: Any, scan: bytes) -> None:
     beginnings = [
         b"",
         HEAD,
@@ -300,76 +314,68 @@ def test_slow_clients_hold_nobody_up(
         HEAD + b"Content-Length: 9000\r\nExpect: 100-continue\r\n\r\n",
         CHUNKED + b"9000\r\nabc\r\n\r\n",
     ]
-    with serve(models_dir, tmp_path, THREADS="1", TUMORAPP_MAX_WAITING="0") as service:
-        slow = [connect(service, beginning) for beginning in beginnings * 10]
-        large = [
-            connect(service, HEAD + b"Content-Length: 900000\r\n\r\n" + bytes(READ_AHEAD + CHUNK))
-            for _ in range(8)
-        ]
-        time.sleep(0.3)
-        assert service.ask("/api/predict", scan, IMAGE).status_code == 200
-        assert service.ask("/api/models").status_code == 200
-        for connection in (*slow, *large):
-            connection.send(b"x")  # none was let go so far: nobody waited for that
-            connection.close()
+    slow = [connect(bounded, beginning) for beginning in beginnings * 10]
+    large = [
+        connect(bounded, HEAD + b"Content-Length: 900000\r\n\r\n" + bytes(READ_AHEAD + CHUNK))
+        for _ in range(8)
+    ]
+    time.sleep(0.3)
+    assert bounded.ask("/api/predict", scan, IMAGE).status_code == 200
+    assert bounded.ask("/api/models").status_code == 200
+    for connection in (*slow, *large):
+        connection.send(b"x")  # none was let go so far: nobody waited for that
+        connection.close()
 
 
 @pytest.mark.slow
-def test_large_bodies_that_stall_make_room_for_another(
-    models_dir: Path, tmp_path: Path, serve: Serve
-) -> None:
-    with serve(models_dir, tmp_path) as service:
-        stalled = [
-            connect(service, HEAD + b"Content-Length: 900000\r\n\r\n" + bytes(READ_AHEAD + CHUNK))
-            for _ in range(16)
-        ]
-        time.sleep(0.5)
-        started = time.monotonic()
-        assert service.ask("/api/predict", bytes(900_000), IMAGE).status_code == 422
-        assert time.monotonic() - started < SECONDS_OF_PATIENCE - SECONDS_IN_THE_WAY
-        assert stalled[0].recv(2**16)[9:12] == b"408"
-        for connection in stalled:
-            connection.close()
+def test_large_bodies_that_stall_make_room_for_another(service: Any) -> None:
+    stalled = [
+        connect(service, HEAD + b"Content-Length: 900000\r\n\r\n" + bytes(READ_AHEAD + CHUNK))
+        for _ in range(16)
+    ]
+    time.sleep(0.5)
+    started = time.monotonic()
+    assert service.ask("/api/predict", bytes(900_000), IMAGE).status_code == 422
+    assert time.monotonic() - started < SECONDS_OF_PATIENCE - SECONDS_IN_THE_WAY
+    assert stalled[0].recv(2**16)[9:12] == b"408"
+    for connection in stalled:
+        connection.close()
 
 
 @pytest.mark.slow
-def test_a_full_table_of_files_ends_no_worker(
-    models_dir: Path, tmp_path: Path, scan: bytes, serve: Serve
-) -> None:
-    with serve(models_dir, tmp_path) as service:
-        (worker,) = service.workers()
-        service.ask("/api/predict", scan, IMAGE)  # what is imported with the first is there
-        # As if the process had opened all files it may, while it may take connections still.
-        opened = len(list(Path(f"/proc/{worker}/fd").iterdir()))
-        resource.prlimit(worker, resource.RLIMIT_NOFILE, (opened + 5, opened + 5))
-        connections = [connect(service, b"") for _ in range(50)]
-        time.sleep(0.5)
-        assert service.workers() == [worker]
-        for connection in connections:
-            connection.close()
-        assert service.ask("/api/predict", scan, {"Content-Type": "image/jpeg"}).status_code == 200
-    errors = service.errors.read_text()
+def test_a_full_table_of_files_ends_no_worker(bounded: Any, scan: bytes) -> None:
+    (worker,) = bounded.workers()
+    bounded.ask("/api/predict", scan, IMAGE)  # what is imported with the first is there
+    # As if the process had opened all files it may, while it may take connections still.
+    opened = len(list(Path(f"/proc/{worker}/fd").iterdir()))
+    limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+    resource.prlimit(worker, resource.RLIMIT_NOFILE, (opened + 5, limits[1]))
+    connections = [connect(bounded, b"") for _ in range(50)]
+    time.sleep(0.5)
+    assert bounded.workers() == [worker]
+    for connection in connections:
+        connection.close()
+    assert bounded.ask("/api/predict", scan, IMAGE).status_code == 200
+    resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
+    errors = bounded.errors.read_text()
     assert errors.count("No more connections can be taken") == 1
     assert "Traceback" not in errors
 
 
 @pytest.mark.slow
-def test_who_waits_longest_makes_room(
-    models_dir: Path, tmp_path: Path, scan: bytes, serve: Serve
-) -> None:
-    with serve(models_dir, tmp_path, THREADS="1") as service:
-        (worker,) = service.workers()
-        limit, own = 1 + 484, count_sockets(worker)
-        held = [connect(service, HEAD) for _ in range(limit + 60)]
-        assert service.ask("/api/predict", scan, IMAGE).status_code == 200
-        assert count_sockets(worker) - own <= limit
-        assert held[0].recv(2**16)[9:12] == b"408"
-        held[-1].setblocking(False)
-        with pytest.raises(BlockingIOError):
-            held[-1].recv(1)
-        for connection in held:
-            connection.close()
-    assert "Traceback" not in service.errors.read_text()
+def test_who_waits_longest_makes_room(bounded: Any, scan: bytes) -> None:
+    (worker,) = bounded.workers()
+    limit, own = 1 + 484, count_sockets(worker)
+    held = [connect(bounded, HEAD) for _ in range(limit + 60)]
+    assert bounded.ask("/api/predict", scan, IMAGE).status_code == 200
+    assert count_sockets(worker) - own <= limit
+    assert held[0].recv(2**16)[9:12] == b"408"
+    held[-1].setblocking(False)
+    with pytest.raises(BlockingIOError):
+        held[-1].recv(1)
+    for connection in held:
+        connection.close()
+    assert "Traceback" not in bounded.errors.read_text()
 
 
 def count_sockets(process: int) -> int:
@@ -381,9 +387,7 @@ def count_sockets(process: int) -> int:
 
 
 @pytest.mark.slow
-def test_slow_clients_are_let_go(
-    models_dir: Path, tmp_path: Path, scan: bytes, serve: Serve, prepare: Callable[..., str]
-) -> None:
+def test_slow_clients_are_let_go(hasty: Any, scan: bytes) -> None:
     beginnings = [
         HEAD,  # a head that never ends
         HEAD + b"Content-Length: 90000\r\n\r\n",
@@ -392,57 +396,53 @@ def test_slow_clients_are_let_go(
         CHUNKED + b"100\r\n",
         HEAD + b"Content-Length: 9000\r\nExpect: 100-continue\r\n\r\n",
     ]
-    with serve(models_dir, tmp_path, prepare(hasty=True), THREADS="1") as service:
-        connections = [connect(service, beginning) for beginning in beginnings]
-        silent = connect(service, b"")
-        answers = [b""] * len(connections)
-        open_ones = set(range(len(connections)))
-        deadline = time.monotonic() + 20
-        while open_ones and time.monotonic() < deadline:  # a byte now and then
-            for index in list(open_ones):
-                trickling = connections[index]
-                try:
-                    trickling.send(b"x")
-                    trickling.settimeout(0.05)
-                    data = trickling.recv(1000)
-                except TimeoutError:
-                    continue
-                except OSError:
-                    data = b""
-                answers[index] += data
-                open_ones -= set() if data else {index}
-        assert not open_ones
-        answers[-1] = answers[-1].removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
-        assert {answer[9:12] for answer in answers} == {b"408"}
-        assert silent.recv(1) == b""
-        for trickling in (*connections, silent):
-            trickling.close()
-        assert service.ask("/api/predict", scan, IMAGE).status_code == 200
-    assert "Traceback" not in service.errors.read_text()
+    connections = [connect(hasty, beginning) for beginning in beginnings]
+    silent = connect(hasty, b"")
+    answers = [b""] * len(connections)
+    open_ones = set(range(len(connections)))
+    deadline = time.monotonic() + 20
+    while open_ones and time.monotonic() < deadline:  # a byte now and then
+        for index in list(open_ones):
+            trickling = connections[index]
+            try:
+                trickling.send(b"x")
+                trickling.settimeout(0.05)
+                data = trickling.recv(1000)
+            except TimeoutError:
+                continue
+            except OSError:
+                data = b""
+            answers[index] += data
+            open_ones -= set() if data else {index}
+    assert not open_ones
+    answers[-1] = answers[-1].removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+    assert {answer[9:12] for answer in answers} == {b"408"}
+    assert silent.recv(1) == b""
+    for trickling in (*connections, silent):
+        trickling.close()
+    assert hasty.ask("/api/predict", scan, IMAGE).status_code == 200
+    assert "Traceback" not in hasty.errors.read_text()
 
 
 @pytest.mark.slow
 def test_who_takes_no_answer_is_let_go_and_who_waited_too_long_is_told(
-    models_dir: Path, tmp_path: Path, scan: bytes, serve: Serve, prepare: Callable[..., str]
+    hasty: Any, held: Path, scan: bytes
 ) -> None:
-    with (
-        serve(models_dir, tmp_path, prepare(hasty=True), THREADS="1") as service,
-        ThreadPoolExecutor(2) as clients,
-    ):
-        with refuse_answers(service) as greedy:
-            time.sleep(0.3)
-            assert service.ask("/api/predict", scan, IMAGE).status_code == 200
-            time.sleep(3)
-            received = 0
-            while data := greedy.recv(2**20):
-                received += len(data)
-            assert received < 8 * len(service.ask(LARGE).content)
-        (tmp_path / "held").touch()
-        asked = [clients.submit(service.ask, "/api/predict", scan, IMAGE) for _ in range(2)]
+    with refuse_answers(hasty) as greedy:
+        time.sleep(0.3)
+        assert hasty.ask("/api/predict", scan, IMAGE).status_code == 200
+        time.sleep(3)
+        received = 0
+        while data := greedy.recv(2**20):
+            received += len(data)
+        assert received < 8 * len(hasty.ask(LARGE).content)
+    held.touch()
+    with ThreadPoolExecutor(2) as clients:
+        asked = [clients.submit(hasty.ask, "/api/predict", scan, IMAGE) for _ in range(2)]
         wait(asked, return_when=FIRST_COMPLETED)  # one is held, the other gives up its turn
-        (tmp_path / "held").unlink()
+        held.unlink()
         assert {answer.result().status_code for answer in asked} == {200, 503}
-    assert "Traceback" not in service.errors.read_text()
+    assert "Traceback" not in hasty.errors.read_text()
 
 
 def test_it_speaks_no_tls(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tumorapp.api.schemas import (
     describe_body,
     read_options,
 )
-from tumorapp.catalog import Catalog
+from tumorapp.catalog import get_catalog
 from tumorapp.feature import Feature
 from tumorapp.uploads import read_files
 
@@ -31,7 +31,7 @@ FEATURE = Feature("api", blueprint)
 
 def show_answer() -> dict[str, Any] | None:
     """Give an answer as the default model writes it, with made-up probabilities, for OpenAPI."""
-    catalog = _catalog()
+    catalog = get_catalog()
     model = catalog.models.get(catalog.default_name or "")
     if model is None:
         return None
@@ -70,7 +70,7 @@ def predict() -> dict[str, Any]:
     config = current_app.config
     files = read_files(request, config["MAX_IMAGES"])
     options = read_options(request.values, PredictOptionsSchema)
-    model = _catalog().get(options.model)
+    model = get_catalog().get(options.model)
     readings = [model.read(file, max_pixels=config["MAX_PIXELS"]) for file in files]
     found = model.conclude(readings, want_heatmaps=options.heatmap)
     for one in found:
@@ -83,11 +83,10 @@ def predict() -> dict[str, Any]:
 
 
 def _list_models() -> dict[str, Any]:
-    catalog = _catalog()
+    catalog = get_catalog()
     default = catalog.default_name
     models = [
-        {**_describe(model), "default": name == default}
-        for name, model in sorted(catalog.models.items())
+        {**_describe(model), "default": name == default} for name, model in catalog.models.items()
     ]
     listed = {"default": default, "models": models, "refused": catalog.refused}
     written: dict[str, Any] = _MODELS.dump(listed)
@@ -114,8 +113,3 @@ def _describe(model: Model) -> dict[str, Any]:
         "precision": model.engine.precision,
         "protocol": card.measurement.protocol if card.measurement else None,
     }
-
-
-def _catalog() -> Catalog:
-    catalog: Catalog = current_app.extensions["catalog"]
-    return catalog

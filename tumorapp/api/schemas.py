@@ -8,7 +8,6 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate
 from werkzeug.datastructures import MultiDict
 
-from brainscan import Examination
 from brainscan.messages import KINDS, Message, Problem
 from brainscan.scan.formats import list_media_types, list_names
 from brainscan.verdict import VERDICTS
@@ -174,13 +173,6 @@ class WarningSchema(MessageSchema):
     code = fields.String(**about("Names this kind of warning; it does not change.", enum=_WARNINGS))
 
 
-def _write_heatmap(found: Examination) -> str | None:
-    """Write a heat map as a link that holds the picture itself."""
-    if found.heatmap is None:
-        return None
-    return link_png(found.heatmap)
-
-
 _POINT = {"items": {"type": "number"}, "minItems": 2, "maxItems": 2}
 
 
@@ -251,7 +243,7 @@ class PredictionSchema(Schema):
         fields.Nested(WarningSchema), **about("What limits how far the prediction can be trusted.")
     )
     heatmap = fields.Function(
-        _write_heatmap,
+        lambda found: found.heatmap and link_png(found.heatmap),
         metadata={
             "type": ["string", "null"],
             "description": "Only if it was asked for: a PNG, as a data URI, to lay over the scan; "

@@ -83,11 +83,8 @@ def audit_command(
     from training.data.audit.page import write_page
     from training.data.dataset import read_trees
 
-    for path in (html, manifest):
-        if path and not path.parent.is_dir():
-            raise click.ClickException(
-                f"There is no folder {path.parent} to write {path.name} into. Make it first."
-            )
+    for path in filter(None, (html, manifest)):
+        _check_folder(path)
     audit = audit_trees(read_trees(folders, exclude=exclude))
     for line in describe(audit):
         click.echo(line)
@@ -130,10 +127,7 @@ def augment_command(scan: Path, preview: Path) -> None:
         raise click.ClickException(
             f"The preview is a PNG file. Received: {preview}. Pass a name that ends in .png."
         )
-    if not preview.parent.is_dir():
-        raise click.ClickException(
-            f"There is no folder {preview.parent} to write {preview.name} into. Make it first."
-        )
+    _check_folder(preview)
     try:
         prepared = read_scan(scan.read_bytes(), ScanSpecification(_PREVIEW_SIDE))
     except ScanError as error:
@@ -142,3 +136,10 @@ def augment_command(scan: Path, preview: Path) -> None:
     if not prepared.found_head:
         click.echo(f"{scan}: {Message('no-head-outline')}", err=True)
     click.echo(f"The variants of {scan} are in {preview}")
+
+
+def _check_folder(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise click.ClickException(
+            f"There is no folder {path.parent} to write {path.name} into. Make it first."
+        )

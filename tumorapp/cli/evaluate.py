@@ -9,7 +9,7 @@ from flask.cli import with_appcontext
 
 from brainscan import Model
 from tumorapp.api.schemas import PredictionSchema
-from tumorapp.catalog import Catalog
+from tumorapp.catalog import get_catalog
 from tumorapp.cli.own_classes import own_classes_options
 from tumorapp.cli.predict import csv_option
 from tumorapp.prediction_table import fill_row, open_table
@@ -72,8 +72,7 @@ def evaluate_command(
 
     trees = read_trees(folders, exclude=exclude)
     seen_trees = read_trees(seen)
-    catalog: Catalog = current_app.extensions["catalog"]
-    chosen = catalog.get(model)
+    chosen = get_catalog().get(model)
     answers, skipped = ask(chosen, trees)
     thumbnails = None
     if seen_trees:

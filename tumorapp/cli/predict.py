@@ -22,7 +22,7 @@ from brainscan.scan import read_picture
 from brainscan.scan.folders import find_images
 from brainscan.scan.formats import list_endings
 from tumorapp.api.schemas import PredictionSchema
-from tumorapp.catalog import Catalog
+from tumorapp.catalog import get_catalog
 from tumorapp.prediction_table import fill_row, open_table
 from tumorapp.uploads import clean_name
 
@@ -120,8 +120,7 @@ def predict_command(
 
 def _open_model(name: str | None) -> _Predictor:
     """Open the model of that name, or the default one, in this process."""
-    catalog: Catalog = current_app.extensions["catalog"]
-    model = catalog.get(name)
+    model = get_catalog().get(name)
     card = model.card
     return _Predictor(card.name, str(card.version), card.classes, partial(_predict_here, model))
 

@@ -22,7 +22,7 @@ from tumorapp.api.schemas import (
     read_options,
     refuse_option,
 )
-from tumorapp.catalog import Catalog
+from tumorapp.catalog import get_catalog
 from tumorapp.jobs import schemas
 from tumorapp.jobs.archive import ZIP_TYPES
 from tumorapp.jobs.files import create_images, find_images
@@ -78,8 +78,7 @@ def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
         material = receive(request, file, jobs.limits)
         file.flush()  # so that a full disk shows before the job is accepted
         options = read_options(material.options, ModelOptionSchema)
-        catalog: Catalog = current_app.extensions["catalog"]
-        card = catalog.get(options.model).card
+        card = get_catalog().get(options.model).card
         fields = {"archive": material.archive, "model": card.name, "version": str(card.version)}
         known = get_fields()
         sender = known.get("request_id"), known.get("key")
@@ -165,8 +164,7 @@ def _jobs() -> Jobs:
 
 
 def _find(job_id: str) -> Job:
-    jobs = _jobs()
-    job = jobs.store.find(job_id)
+    job = _jobs().store.find(job_id)
     if job is None:
         raise _refuse_unknown()
     return job

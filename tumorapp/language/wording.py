@@ -191,20 +191,17 @@ def area(share: float) -> str:
 
 def meaning(label: str) -> str:
     """Explain a class in a sentence; "" for one that is not known."""
-    words = _MEANINGS.get(label)
-    return translate(words) if words else ""
+    return translate(_MEANINGS.get(label, ""))
 
 
 def question(label: str) -> str:
     """Ask what a kind of tumour is: "What is a glioma?"; "" for a class without `background`."""
-    words = _QUESTIONS.get(label)
-    return translate(words) if words else ""
+    return translate(_QUESTIONS.get(label, ""))
 
 
 def background(label: str) -> str:
     """Tell what a kind of tumour is and looks like, in a few sentences; "" for another class."""
-    words = _BACKGROUNDS.get(label)
-    return translate(words) if words else ""
+    return translate(_BACKGROUNDS.get(label, ""))
 
 
 def protocol_meaning(protocol: str) -> str:

@@ -14,7 +14,7 @@ from brainscan import Examination, Model, Problem
 from tumorapp.api.openapi import FILE_PROBLEMS, VERSION, Answer, Operation
 from tumorapp.api.predict import show_answer
 from tumorapp.api.schemas import describe_message
-from tumorapp.catalog import Catalog
+from tumorapp.catalog import get_catalog
 from tumorapp.feature import Feature
 from tumorapp.open_inference import schemas, tensors
 from tumorapp.open_inference.tensors import refuse
@@ -73,7 +73,7 @@ def check_readiness() -> tuple[dict[str, Any], int]:
     It can if the default model is served.
     """
     try:
-        current_app.extensions["catalog"].get()
+        get_catalog().get()
     except Problem:
         return {"ready": False}, 400  # the protocol asks for a 4xx
     return {"ready": True}, 200
@@ -81,7 +81,7 @@ def check_readiness() -> tuple[dict[str, Any], int]:
 
 def _show_model() -> dict[str, Any] | None:
     """Describe the default model, as an example."""
-    name: str | None = current_app.extensions["catalog"].default_name
+    name = get_catalog().default_name
     return describe_model(name) if name else None
 
 
@@ -232,8 +232,7 @@ def _name_fault(error: ValidationError) -> str:
 
 
 def _find(name: str, version: str | None = None) -> Model:
-    catalog: Catalog = current_app.extensions["catalog"]
-    model = catalog.get(name)
+    model = get_catalog().get(name)
     served = str(model.card.version)
     if version is not None and version != served:
         raise Problem(

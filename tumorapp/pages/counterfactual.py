@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 from brainscan import Problem
 from brainscan.counterfactual import examine_without_lesion
 from tumorapp.api.schemas import read_options
-from tumorapp.catalog import Catalog
+from tumorapp.catalog import get_catalog
 from tumorapp.feature import Feature
 from tumorapp.pages.views import PREVIEW_SIDE
 from tumorapp.problems import describe, to_problem, wants_page
@@ -40,8 +40,7 @@ def answer_parts() -> ResponseReturnValue:
 
 def _examine_twice() -> dict[str, Any]:
     file = read_file(request)
-    catalog: Catalog = current_app.extensions["catalog"]
-    model = catalog.get(read_options(request.form).model)
+    model = get_catalog().get(read_options(request.form).model)
     reading = model.read(file, max_pixels=current_app.config["MAX_PIXELS"], keep_picture=True)
     [found] = model.conclude([reading])
     without = examine_without_lesion(model, found)

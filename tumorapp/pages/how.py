@@ -11,7 +11,7 @@ from brainscan import Examination, ImageFile, Problem
 from brainscan.counterfactual import examine_without_lesion
 from brainscan.engine import EngineError
 from tumorapp.api.schemas import Options, read_options
-from tumorapp.catalog import Catalog
+from tumorapp.catalog import get_catalog
 from tumorapp.feature import Feature, Menu
 from tumorapp.language.translation import mark
 from tumorapp.pages import samples
@@ -27,20 +27,11 @@ blueprint = Blueprint("how", __name__)
 FEATURE = Feature("how", blueprint, page=True, menu=Menu(mark("How it works"), "show_page", 30))
 
 
-@blueprint.get("/how")
+@blueprint.route("/how", methods=["GET", "POST"])
 def show_page() -> ResponseReturnValue:
-    """Show the steps of a sample scan; the query string may name it, and the model."""
-    return _answer()
+    """Show the steps of a form's scan, or of a sample; an error is shown at the form.
 
-
-@blueprint.post("/how")
-def answer_form() -> ResponseReturnValue:
-    """Show the steps of a form's scan, or of the sample where it has none."""
-    return _answer()
-
-
-def _answer() -> ResponseReturnValue:
-    """Show the steps; an error is shown at the form.
+    The query string may name the sample, and the model.
 
     Raises:
         Problem, HTTPException: for a client that does not read HTML.
@@ -69,8 +60,7 @@ def _read_scan() -> ImageFile | None:
 
 
 def _explain(name: str | None, file: ImageFile | None) -> dict[str, Any]:
-    catalog: Catalog = current_app.extensions["catalog"]
-    model = catalog.get(name)
+    model = get_catalog().get(name)
     scan = file or samples.read_sample(request.values.get("sample") or samples.NAMES[0])
     max_pixels = current_app.config["MAX_PIXELS"]
     [found] = model.conclude([model.read(scan, max_pixels=max_pixels, keep_picture=True)])
@@ -99,10 +89,10 @@ def _show_layers(found: Examination) -> list[ShownLayer]:
 
 
 def _render(options: Options, **names: Any) -> str:
-    catalog: Catalog = current_app.extensions["catalog"]
+    catalog = get_catalog()
     return render_template(
         "how.html",
-        models=[model.card for _, model in sorted(catalog.models.items())],
+        models=[model.card for model in catalog.models.values()],
         chosen=options.model or catalog.default_name,
         **describe_formats(),
         max_megabytes=current_app.config["MAX_UPLOAD_MB"],

@@ -21,7 +21,7 @@ from brainscan.bundle.manifest import MANIFEST_FILE
 from brainscan.bundle.study import REPORT_FOLDER, Result, read_study
 from brainscan.plots import Words, draw_plots
 from tumorapp.api.schemas import refuse_option
-from tumorapp.catalog import Catalog
+from tumorapp.catalog import get_catalog
 from tumorapp.config import FOLDER, ROOT, Setting
 from tumorapp.feature import Feature, Menu
 from tumorapp.language import wording
@@ -85,9 +85,8 @@ class _Choice:
 def show_models() -> str:
     """Show every model that is served or was studied, as a table."""
     choice = _read_choice(request.args)
-    catalog: Catalog = current_app.extensions["catalog"]
     study = read_study(current_app.config["STUDY_DIR"])
-    cards = [model.card for _, model in sorted(catalog.models.items())]
+    cards = [model.card for model in get_catalog().models.values()]
     found = [*map(describe_card, cards), *map(describe_result, study.results)]
     column = next(column for column in COLUMNS if column.name == choice.sort)
     shown = filter(choice.shows, found)
@@ -183,8 +182,7 @@ def _find_result(slug: str) -> tuple[Result, Path]:
 
 
 def _find_model(model: str, version: int) -> tuple[Model, Path]:
-    catalog: Catalog = current_app.extensions["catalog"]
-    loaded = catalog.models.get(model)
+    loaded = get_catalog().models.get(model)
     if loaded is None or loaded.card.version != version:
         abort(404)
     return loaded, current_app.config["MODELS_DIR"] / model / str(version)

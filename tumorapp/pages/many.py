@@ -14,7 +14,7 @@ from flask import Blueprint, current_app, request
 from brainscan import Examination, ImageFile, Model, ScanError
 from brainscan.scan import read_picture
 from tumorapp.api.schemas import PredictionSchema, read_options
-from tumorapp.catalog import Catalog
+from tumorapp.catalog import get_catalog
 from tumorapp.feature import Feature
 from tumorapp.language import wording
 from tumorapp.language.translation import tell, translate
@@ -50,8 +50,7 @@ def answer_many() -> dict[str, Any]:
     config = current_app.config
     files = read_files(request, config["MAX_IMAGES"])
     options = read_options(request.form)
-    catalog: Catalog = current_app.extensions["catalog"]
-    model = catalog.get(options.model)
+    model = get_catalog().get(options.model)
     return {
         "model": model.card.name,
         "version": str(model.card.version),

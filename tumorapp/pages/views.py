@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from brainscan import Problem
 from brainscan.scan.formats import list_endings, list_media_types, list_names
 from tumorapp.api.schemas import Options, read_options
-from tumorapp.catalog import Catalog
+from tumorapp.catalog import get_catalog
 from tumorapp.config import ON_OFF, Setting
 from tumorapp.feature import Feature, Menu
 from tumorapp.language import cards, wording
@@ -61,40 +61,28 @@ def show_form() -> str:
     return _render_page(_Outcome(Options(heatmap=True)))
 
 
-@blueprint.post("/")
-def answer_form() -> ResponseReturnValue:
+@blueprint.post("/", defaults={"compares": False})
+@blueprint.post("/compare", endpoint="compare", defaults={"compares": True})
+def answer_form(*, compares: bool) -> ResponseReturnValue:
     """Answer a form that a browser sent by itself with the whole page."""
-    outcome = _answer()
+    outcome = _answer(compares=compares)
     return _render_page(outcome), outcome.status
 
 
-@blueprint.post("/compare")
-def compare() -> ResponseReturnValue:
-    """Answer a form that a browser sent by itself with the whole page, all models compared."""
-    outcome = _answer(compares=True)
-    return _render_page(outcome), outcome.status
-
-
-@blueprint.post("/parts")
-def answer_parts() -> ResponseReturnValue:
-    """Answer the page's script with the parts that changed."""
-    outcome = _answer()
-    return render_template("_parts.html", **outcome.names), outcome.status
-
-
-@blueprint.post("/compare/parts")
-def compare_parts() -> ResponseReturnValue:
-    """Answer the page's script with the comparison of all models."""
-    outcome = _answer(compares=True)
-    names = {**outcome.names, "prediction": None}  # that of the chosen model stays as it is
+@blueprint.post("/parts", defaults={"compares": False})
+@blueprint.post("/compare/parts", endpoint="compare_parts", defaults={"compares": True})
+def answer_parts(*, compares: bool) -> ResponseReturnValue:
+    """Answer the page's script with the parts that changed: at a comparison, that alone."""
+    outcome = _answer(compares=compares)
+    names = {**outcome.names, "prediction": None} if compares else outcome.names
     return render_template("_parts.html", **names), outcome.status
 
 
 def _render_page(outcome: _Outcome) -> str:
-    catalog: Catalog = current_app.extensions["catalog"]
+    catalog = get_catalog()
     return render_template(
         "index.html",
-        models=[model for _, model in sorted(catalog.models.items())],
+        models=list(catalog.models.values()),
         default=catalog.default_name,
         chosen=outcome.options.model or catalog.default_name,
         samples=samples.NAMES,
@@ -117,7 +105,7 @@ def describe_formats() -> dict[str, Any]:
     }
 
 
-def _answer(*, compares: bool = False) -> _Outcome:
+def _answer(*, compares: bool) -> _Outcome:
     """Predict the scan of a form, by all models too where asked; an error is part of the outcome.
 
     Raises:
@@ -137,14 +125,12 @@ def _answer(*, compares: bool = False) -> _Outcome:
 def _predict(options: Options, *, compares: bool) -> dict[str, Any]:
     sample = request.form.get("sample")
     file = samples.read_sample(sample) if sample else read_file(request)
-    catalog: Catalog = current_app.extensions["catalog"]
-    model = catalog.get(options.model)
+    model = get_catalog().get(options.model)
     start = time.perf_counter()
     reading = model.read(file, max_pixels=current_app.config["MAX_PIXELS"], keep_picture=True)
     [found] = model.conclude([reading], want_heatmaps=options.heatmap)
     seconds = time.perf_counter() - start
-    models = [model for _, model in sorted(catalog.models.items())] if compares else []
-    comparison = compare_models(models, found) if compares else None
+    comparison = compare_models(get_catalog().models.values(), found) if compares else None
     found = found.with_picture(found.picture.shrink(PREVIEW_SIDE))
     return {
         "prediction": found,

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, current_app, request
 
 from tumorapp.api.openapi import PREDICTION_PROBLEMS, VERSION, Answer, Operation
 from tumorapp.api.schemas import ModelOptionSchema, describe_body, read_options
-from tumorapp.catalog import Catalog
+from tumorapp.catalog import get_catalog
 from tumorapp.feature import Feature
 from tumorapp.uploads import read_file
 
@@ -50,8 +50,7 @@ def _make_report() -> Response:
 
     file = read_file(request)
     options = read_options(request.values)
-    catalog: Catalog = current_app.extensions["catalog"]
-    model = catalog.get(options.model)
+    model = get_catalog().get(options.model)
     reading = model.read(file, max_pixels=current_app.config["MAX_PIXELS"], keep_picture=True)
     [found] = model.conclude([reading], want_heatmaps=True)
     report = Report(
