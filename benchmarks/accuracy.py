@@ -49,6 +49,8 @@ _FIGURES = (
     "calibration error",
     "sure",
     "right among the sure",
+    "peak in the outline",
+    "Dice",
 )
 
 
@@ -112,6 +114,8 @@ def draw_figures(cards: Mapping[str, Card]) -> str:
             f"{one.calibration_error:.3f}",
             f"{sure.sure:.3f}" if sure else "",
             f"{sure.sure_accuracy:.3f}" if sure and sure.sure_accuracy is not None else "",
+            f"{one.pointing.peak:.3f}" if one.pointing else "",
+            f"{one.pointing.dice:.3f}" if one.pointing and one.pointing.dice is not None else "",
         )
     return "\n".join(
         (
