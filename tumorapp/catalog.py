@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import RLock
 from types import MappingProxyType
@@ -142,14 +143,12 @@ class Catalog:
         self._report(before, self._served)
 
     def _try(self, name: str, version: int, open_bundle: OpenBundle) -> Model | Refusal:
+        # Of the list alone: a model that held the catalog would keep it alive until a collection.
+        observe = partial(_tell, self.observers)
         try:
-            return open_version(self._models_dir / name / str(version), open_bundle, self._observe)
+            return open_version(self._models_dir / name / str(version), open_bundle, observe)
         except (BundleError, EngineError) as error:
             return Refusal(name, str(version), str(error))
-
-    def _observe(self, found: Sequence[Examination], seconds: Mapping[str, float]) -> None:
-        for observe in self.observers:
-            observe(found, seconds)
 
     def _survey(self) -> dict[str, Installed] | None:
         """Look at what is installed; None where the folder cannot be read."""
@@ -229,6 +228,13 @@ def get_catalog() -> Catalog:
     """Give the catalog of the application that is at work."""
     catalog: Catalog = current_app.extensions["catalog"]
     return catalog
+
+
+def _tell(
+    observers: Sequence[Observer], found: Sequence[Examination], seconds: Mapping[str, float]
+) -> None:
+    for observe in observers:
+        observe(found, seconds)
 
 
 def _announce(found: Sequence[Examination], seconds: Mapping[str, float]) -> None:
