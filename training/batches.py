@@ -1,6 +1,7 @@
 """The batches of an epoch: which scans, in which order, with which weights."""
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ from training.models import Recipe
 from training.task import Task
 
 
-class Batches(keras.utils.PyDataset):
+class Batches(keras.utils.PyDataset, ABC):
     """Batches of scans and targets; what an epoch holds depends on the seed and epoch alone.
 
     So a run that was cut off and resumed sees the scans in the order it would have seen them.
@@ -53,13 +54,13 @@ class Batches(keras.utils.PyDataset):
         self.epoch += 1
         self._draw_order()
 
+    @abstractmethod
     def _prepare(self, task: Task, recipe: Recipe) -> None:
         """Keep what is the same in every epoch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _draw_order(self) -> None:
         """Set the row of each scan of the epoch, as `order`."""
-        raise NotImplementedError
 
 
 class ScanBatches(Batches):

@@ -439,7 +439,7 @@ def _read_window(header: Dataset) -> Window | None:
 
 
 def _read_number(header: Dataset, keyword: str) -> float | None:
-    """Read the first value of an element; None where there is none that is finite."""
+    """Read the first value of an element; None if it is missing or not finite."""
     with suppress(*_DAMAGE):
         value = header.get(keyword)
         first = value if isinstance(value, int | float) else value[0]  # several are a list

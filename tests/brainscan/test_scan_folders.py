@@ -5,7 +5,7 @@ from tests.volumes import draw_small, uid, write_dicom, write_nifti
 
 
 def test_what_a_disc_holds(tmp_path: Path) -> None:
-    """DICOM files are often named by numbers; the index of a disc is none of its images."""
+    """DICOM files are often named by numbers; the index of a disc is not an image."""
     slice_of_head = write_dicom()
     directory = write_dicom(SOPClassUID=uid.MediaStorageDirectoryStorage)
     for name, data in {

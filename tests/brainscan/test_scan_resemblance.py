@@ -40,6 +40,13 @@ def test_a_picture_bright_to_its_edge_is_none() -> None:
     assert not read_picture(save(Image.fromarray(bright))).resembles_scan
 
 
+def test_a_few_spots_on_black_are_none() -> None:
+    spots = np.zeros((200, 200), np.uint8)
+    spots[60:140:40, 60:140:40] = 220
+    spots[95:110, 90:115] = 200
+    assert not read_picture(save(Image.fromarray(spots))).resembles_scan
+
+
 def test_a_coloured_head_is_none(draw_scan: Draw) -> None:
     head = Image.open(io.BytesIO(draw_scan("PNG")))
     coloured = Image.merge("RGB", (head, head.point(lambda value: value // 3), head))
@@ -60,5 +67,6 @@ def test_real_scans_and_photographs() -> None:
         pytest.skip("There are no real scans beside this checkout.")
     for path in (samples / "scans").iterdir():
         assert read_picture(path.read_bytes()).resembles_scan, path.name
-    for path in (samples / "not_mri").iterdir():
+    vessels = samples / "nifti" / "CT_AVM.nii.gz"  # CT of which only the vessels are left
+    for path in (vessels, *(samples / "not_mri").iterdir()):
         assert not read_picture(path.read_bytes()).resembles_scan, path.name

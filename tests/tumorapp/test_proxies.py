@@ -351,7 +351,7 @@ def test_metrics_are_not_for_everybody(proxy: Proxy, path: str) -> None:
     assert "tumorapp_" not in answer.text
 
 
-# A second request inside the first, for whoever disagrees about where that one ends.
+# A second request inside the first, for a server that disagrees about where the first one ends.
 HIDDEN = b"PATCH /api/models HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
 
 

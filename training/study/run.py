@@ -129,7 +129,7 @@ def train_apart(plan: Plan, context: BaseContext) -> Result:
 
 
 def _work(plan: Plan, sender: Connection) -> None:
-    """Train the row and send its result, or in words why there is none."""
+    """Train the row and send its result, or the reason why it has no result."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's: it ends this process
     end_with_parent()
     log = os.open(plan.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
