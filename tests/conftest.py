@@ -1,6 +1,7 @@
 """What several tests share: scans that are drawn, small real bundles, and the application."""
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ from tumorapp import create_app
 def pytest_configure(config: pytest.Config) -> None:
     """Let decoders warn, as `brainscan.scan` does; pytest's own filters would go before that."""
     config.addinivalue_line("filterwarnings", r"ignore:::(PIL|pydicom)(\.|$)")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Start one process more than there are cores: servers and slow clients make tests wait."""
+    return (os.cpu_count() or 1) + 1
 
 
 def draw_head(width: int = 200, height: int = 220, spot: float = 0.6) -> Image.Image:
