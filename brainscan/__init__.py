@@ -16,8 +16,10 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 from brainscan.examine import Examination, ImageFile, Model, open_model  # noqa: E402
 from brainscan.lesion import Lesion  # noqa: E402
 from brainscan.messages import Message, Problem, ScanError  # noqa: E402
+from brainscan.series import Answer, SeriesExamination, SliceExamination, examine_files  # noqa: E402
 
 __all__ = [
+    "Answer",
     "Examination",
     "ImageFile",
     "Lesion",
@@ -25,5 +27,8 @@ __all__ = [
     "Model",
     "Problem",
     "ScanError",
+    "SeriesExamination",
+    "SliceExamination",
+    "examine_files",
     "open_model",
 ]

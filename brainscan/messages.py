@@ -139,6 +139,9 @@ _WARNINGS = {
     "more-pages": "The file holds %(pages)s pictures; only the first was read.",
     "one-slice": "The file has %(slices)s slices; only number %(slice)s, in the middle, was read.",
     "one-volume": "The file has %(volumes)s volumes; only the first was read.",
+    "missing-slices": "The series has gaps: %(slices)s slices seem to be missing.",
+    "series-not-fitted": "This model was not fitted to whole series: its answer is that of the "
+    "slices next to each other that are most sure of a tumour.",
     "no-heatmap": "This model has no convolutions, so it cannot give a heat map.",
     "no-reliable-map": "The heat map is left out: this model's was not measured to point at "
     "tumours more often than the middle of the head does.",

@@ -32,7 +32,7 @@ from brainscan.scan.bounds import DAMAGE, ExcessError, measure_inflated, open_bo
 from brainscan.scan.memory import DECODING, weigh_stored, weigh_unpacked
 from brainscan.scan.picture import Picture
 from brainscan.scan.planes import gather, gather_deep, gather_stored, interpret, split_colours
-from brainscan.scan.volume import Volume, show
+from brainscan.scan.volume import AS_STORED, Place, Turn, Volume, choose_turn, find_position, show
 from brainscan.scan.window import Window, choose_window
 
 _DIRECTORY = "1.2.840.10008.1.3.10"
@@ -73,6 +73,7 @@ _WANTED = [
     tag_for_keyword(keyword) or 0
     for keyword in (
         *_SEQUENCES,
+        *("SOPInstanceUID", "SeriesInstanceUID"),
         *("SOPClassUID", "Modality", "BodyPartExamined", "NumberOfFrames", "SamplesPerPixel"),
         *("PhotometricInterpretation", "PlanarConfiguration", "Rows", "Columns", "PixelSpacing"),
         *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue"),
@@ -126,7 +127,8 @@ def open_dicom(data: bytes, max_pixels: int) -> Iterator[Volume]:
             image = _describe(file)
             size = weigh_stored(image.columns, image.rows, image.bytes_of_pixel, max_pixels)
         with DECODING.hold(0 if inflated else size):  # never two: each would wait for the other's
-            yield Volume(image.frames, image.find_middle(), partial(_read_frame, image))
+            read, place = partial(_read_frame, image), partial(_find_place, image)
+            yield Volume(image.frames, image.find_middle(), read, place)
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,20 +324,56 @@ def _flatten(header: Dataset, groups: Dataset) -> Dataset:
     return flat
 
 
-def _find_position(header: Dataset) -> float:
-    """Say where a frame lies along the normal of its plane, in mm."""
-    directions = np.asarray(header.ImageOrientationPatient, np.float64)
-    normal = np.cross(directions[:3], directions[3:])
-    return round(float(normal @ np.asarray(header.ImagePositionPatient, np.float64)), 2)
+@dataclass(frozen=True)
+class _Placement:
+    """Where a frame lies in the patient.
+
+    Attributes:
+        across: the direction of its rows' pixels, as `choose_turn` takes it.
+        down: the same of its columns'.
+        spacing: mm from column to column, and from row to row; None where that is unknown.
+        turn: for its picture.
+    """
+
+    across: Sequence[float] = ()
+    down: Sequence[float] = ()
+    spacing: tuple[float, float] | None = None
+    turn: Turn = AS_STORED
 
 
-def _read_placement(header: Dataset) -> tuple[list[float], list[float], tuple[float, float]]:
-    """Read what `show` takes; no directions where the header has none."""
+def _read_placement(header: Dataset) -> _Placement:
     with suppress(*_DAMAGE):
         directions = [float(number) for number in header.ImageOrientationPatient]
-        down, across = (float(number) for number in header.get("PixelSpacing") or (1, 1))
-        return directions[:3], directions[3:], (across, down)
-    return [], [], (1.0, 1.0)
+        across, down = directions[:3], directions[3:]
+        spacing = None
+        if header.get("PixelSpacing"):
+            rows, columns = (float(number) for number in header.PixelSpacing)
+            spacing = columns, rows
+        if turn := choose_turn(across, down):
+            return _Placement(across, down, spacing, turn)
+    return _Placement()
+
+
+def _find_position(header: Dataset) -> float:
+    """Say where a frame lies along the normal of its plane, in mm."""
+    directions = header.ImageOrientationPatient
+    return find_position(directions[:3], directions[3:], header.ImagePositionPatient)
+
+
+def _find_place(image: _Image, frame: int) -> Place:
+    header = image.describe(frame)
+    placement = _read_placement(header)
+    position = area = None
+    with suppress(*_DAMAGE):
+        position = _find_position(header)
+    if placement.spacing is not None:
+        area = image.columns * placement.spacing[0] * image.rows * placement.spacing[1]
+    series = str(header.get("SeriesInstanceUID") or "")
+    if series:  # a scout in three planes is three series, as are pictures of two sizes
+        plane = [round(number, 1) for number in (*placement.across, *placement.down)]
+        series = f"{series} {plane} {image.columns} {image.rows}"
+    instance = str(header.get("SOPInstanceUID") or "")
+    return Place(frame, position, area, placement.turn, series, instance)
 
 
 def _read_frame(image: _Image, frame: int) -> Picture:
@@ -344,7 +382,8 @@ def _read_frame(image: _Image, frame: int) -> Picture:
         stored = encapsulated.decode(
             image.file.stream, image.file.start, image.file.syntax, image.options, frame
         )
-        return show(_interpret(stored, header), *_read_placement(header))
+        placement = _read_placement(header)
+        return show(_interpret(stored, header), placement.turn, placement.spacing or (1.0, 1.0))
 
 
 def _interpret(stored: NDArray[Any], header: Dataset) -> Picture:

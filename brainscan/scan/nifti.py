@@ -22,7 +22,7 @@ from brainscan.scan.bounds import DAMAGE, refuse
 from brainscan.scan.memory import DECODING, weigh_stored, weigh_unpacked
 from brainscan.scan.picture import Picture
 from brainscan.scan.planes import gather_deep, gather_stored, interpret
-from brainscan.scan.volume import Volume, show
+from brainscan.scan.volume import AS_STORED, Place, Volume, choose_turn, find_position, show
 from brainscan.scan.window import choose_window
 
 _HEADER = 544  # bytes that hold a header of either version, and what says whether more follows
@@ -157,13 +157,22 @@ def _read_volume(data: bytes, stored: _Stored) -> NDArray[Any]:
 def _make_volume(voxels: NDArray[Any], stored: _Stored, axis: int) -> Volume:
     """Make a volume of voxels, whose slices are perpendicular to an axis."""
     slices = np.moveaxis(voxels, axis, -1)
-    directions = np.delete(stored.affine[:3, :3], axis, axis=1) * _TO_DICOM[:, np.newaxis]
+    towards = stored.affine[:3] * _TO_DICOM[:, np.newaxis]
+    directions = np.delete(towards[:, :3], axis, axis=1)
     spacing = np.linalg.norm(directions, axis=0)
     first, second = (directions / spacing).T
     apart = float(spacing[0]), float(spacing[1])
+    turn = choose_turn(first, second)
+    area = float(slices.shape[0] * apart[0] * slices.shape[1] * apart[1])
 
     def read(index: int) -> Picture:
-        return show(_interpret(slices[..., index].T, stored.sign), first, second, apart)
+        return show(_interpret(slices[..., index].T, stored.sign), turn or AS_STORED, apart)
+
+    def place(index: int) -> Place:
+        if turn is None:
+            return Place(index)
+        corner = towards[:, axis] * index + towards[:, 3]
+        return Place(index, find_position(first, second, corner), area, turn)
 
     notes: tuple[Message, ...] = ()
     if stored.volumes > 1:
@@ -174,7 +183,7 @@ def _make_volume(voxels: NDArray[Any], stored: _Stored, axis: int) -> Volume:
     middle = _find_middle(upright, stored.sign)
     if orientation[axis, 1] < 0:
         middle = slices.shape[-1] - 1 - middle
-    return Volume(slices.shape[-1], middle, read, notes)
+    return Volume(slices.shape[-1], middle, read, place, notes)
 
 
 def _interpret(voxels: NDArray[Any], sign: int) -> Picture:

@@ -195,10 +195,9 @@ class LesionSchema(Schema):
     score = fields.Float(**about("The map's highest value, 0 to 1."))
 
 
-class PredictionSchema(Schema):
-    """The prediction for one scan; takes a `brainscan.Examination`."""
+class SliceSchema(Schema):
+    """The prediction for one slice; takes a `brainscan.Examination`."""
 
-    filename = fields.String(attribute="name", **about("The file's name, as it was sent."))
     verdict = fields.String(
         **about(
             "The answer: a tumour of the kind that `label` names; a tumour of unclear kind; no "
@@ -241,6 +240,54 @@ class PredictionSchema(Schema):
     )
     warnings = fields.List(
         fields.Nested(WarningSchema), **about("What limits how far the prediction can be trusted.")
+    )
+
+
+class SliceOfSeriesSchema(SliceSchema):
+    """The prediction for one slice of a series; takes a `brainscan.SliceExamination`."""
+
+    index = fields.Integer(**about("Its place in the series, from 0."))
+    position_mm = fields.Float(
+        attribute="position",
+        allow_none=True,
+        **about("Where it lies: mm towards the head, the back or the left; null if unknown."),
+    )
+    votes = fields.Boolean(**about("Whether it shows enough of the head to count."))
+    shows_tumor = fields.Boolean(
+        attribute="shows", **about("Whether it shows the tumour that the series has.")
+    )
+
+
+class FileSchema(Schema):
+    """What was examined."""
+
+    filename = fields.String(
+        attribute="name", **about("The file's name, as it was sent; of a series, its folder's.")
+    )
+
+
+class PredictionSchema(SliceSchema, FileSchema):
+    """The prediction for one scan or one series; takes a `brainscan.Answer`."""
+
+    strongest = fields.Integer(
+        metadata={
+            "description": "Only of a series: the index of the slice that shows most of the tumour."
+        }
+    )
+    volume_ml = fields.Float(
+        attribute="volume",
+        allow_none=True,
+        metadata={
+            "description": "Only of a series: the volume that the model marks, in ml; null if it "
+            "marks none, or the distances between slices or pixels are unknown."
+        },
+    )
+    slices = fields.List(
+        fields.Nested(SliceOfSeriesSchema),
+        metadata={
+            "description": "Only of a series: its slices, in order towards the patient's head, "
+            "back or left."
+        },
     )
     heatmap = fields.Function(
         lambda found: found.heatmap and link_png(found.heatmap),

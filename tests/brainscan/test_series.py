@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brainscan import ImageFile, Model, ScanError, SeriesExamination, examine_files, open_model
+from tests.volumes import draw_small, write_dicom, write_nifti
+
+SAMPLES = Path("../shared/samples")
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return open_model("instance/models/lesion-lite0")
+
+
+def write_series(name: str, positions: list[float], uid: str = "1.2.3.4") -> list[ImageFile]:
+    return [
+        ImageFile(
+            f"{name}/{number}.dcm",
+            write_dicom(
+                draw_small(),
+                SeriesInstanceUID=uid,
+                ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+                ImagePositionPatient=[0, 0, position],
+                PixelSpacing=[2, 1],
+            ),
+        )
+        for number, position in enumerate(positions)
+    ]
+
+
+def examine_whole(model: Model, *files: ImageFile) -> SeriesExamination:
+    [whole] = examine_files(model, files)
+    assert isinstance(whole, SeriesExamination)
+    return whole
+
+
+def list_codes(whole: SeriesExamination) -> set[str]:
+    return {warning.code for warning in whole.warnings}
+
+
+def test_files_of_a_series_are_put_in_order(model: Model) -> None:
+    whole = examine_whole(model, *write_series("a", [30, 10, 20]))
+    assert [one.position for one in whole.slices] == [10, 20, 30]
+    assert [one.name for one in whole.slices] == ["a/1.dcm", "a/2.dcm", "a/0.dcm"]
+    assert [one.index for one in whole.slices] == [0, 1, 2]
+    assert whole.name == "a"
+
+
+def test_each_series_has_its_own_answer(model: Model) -> None:
+    first, second = write_series("a", [1, 2], "1.2"), write_series("b", [1, 2], "1.3")
+    files = [first[0], second[0], ImageFile("c", b"none"), first[1], second[1]]
+    one, other, refused = examine_files(model, files)
+    assert isinstance(one, SeriesExamination)
+    assert isinstance(other, SeriesExamination)
+    assert isinstance(refused, ScanError)
+    assert (one.name, other.name, refused.message.subject) == ("a", "b", "c")
+
+
+def test_gaps_and_slices_at_one_place(model: Model) -> None:
+    gap = examine_whole(model, *write_series("a", [0, 5, 10, 25]))
+    [warning] = [one for one in gap.warnings if one.code == "missing-slices"]
+    assert warning.values["slices"] == 2
+    twice = examine_whole(model, *write_series("a", [0, 5, 5, 10]))
+    assert len(twice.slices) == 3
+    assert "one-volume" in list_codes(twice)
+
+
+@pytest.mark.skipif(not SAMPLES.exists(), reason="needs the samples")
+class TestRealVolumes:
+    def examine(self, model: Model, name: str) -> SeriesExamination:
+        data = (SAMPLES / "nifti" / f"{name}.nii.gz").read_bytes()
+        return examine_whole(model, ImageFile(name, data))
+
+    def test_a_tumour(self, model: Model) -> None:
+        import nibabel
+
+        whole = self.examine(model, "btp_02_t1post")
+        assert whole.tumor
+        assert whole.label == "glioma"
+        mask = np.asarray(nibabel.load(SAMPLES / "nifti" / "btp_02_mask.nii.gz").dataobj)
+        truth = mask.any(axis=(0, 1))
+        assert truth[whole.strongest]
+        shows = np.array([one.shows for one in whole.slices])
+        assert (shows & truth).sum() >= 0.8 * truth.sum()
+        assert whole.volume is not None
+
+    @pytest.mark.parametrize("name", ["chris_t1", "chris_PD", "MR_Gd"])
+    def test_a_healthy_head(self, model: Model, name: str) -> None:
+        whole = self.examine(model, name)
+        assert whole.verdict == "no-tumor"
+        assert whole.lesion is None
+        assert whole.volume is None
+        assert not any(one.shows for one in whole.slices)
+
+    def test_a_ct(self, model: Model) -> None:
+        whole = self.examine(model, "CT_AVM")
+        assert whole.verdict == "not-recognised"
+        assert whole.heatmap is None
+
+
+def test_a_volume_of_noise_is_not_a_head(model: Model) -> None:
+    noise = np.random.default_rng(0).integers(0, 900, (40, 40, 6)).astype(np.int16)
+    assert examine_whole(model, ImageFile("a.nii", write_nifti(noise))).verdict == "not-recognised"
