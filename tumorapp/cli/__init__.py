@@ -10,6 +10,7 @@ from tumorapp.cli.data import data_commands
 from tumorapp.cli.evaluate import evaluate_command
 from tumorapp.cli.keys import keys_commands
 from tumorapp.cli.models import models_commands
+from tumorapp.cli.pacs import dicom_commands, dicomweb_commands
 from tumorapp.cli.predict import predict_command
 from tumorapp.cli.quantize import quantize_command
 from tumorapp.cli.study import study_command
@@ -62,6 +63,8 @@ _COMMANDS: tuple[click.Command, ...] = (
     evaluate_command,
     study_command,
     keys_commands,
+    dicomweb_commands,
+    dicom_commands,
 )
 for _command in _COMMANDS:
     _explain_errors(_command)
