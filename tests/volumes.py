@@ -85,7 +85,7 @@ def write_dicom(
             setattr(file, name, value)
     _store(file, pixels, stored_as)
     file.file_meta.MediaStorageSOPClassUID = uid.UID(file["SOPClassUID"].value)
-    file.file_meta.MediaStorageSOPInstanceUID = uid.UID("1.2.3")
+    file.file_meta.MediaStorageSOPInstanceUID = uid.UID(file.get("SOPInstanceUID", "1.2.3"))
     written = io.BytesIO()
     if preamble:
         file.save_as(written, enforce_file_format=True)
@@ -112,6 +112,46 @@ def _store(file: Dataset, pixels: NDArray[Any], syntax: uid.UID) -> None:
     else:
         file.PixelData = stored
         file["PixelData"].VR = "OW"
+
+
+def write_series(
+    voxels: NDArray[np.uint16],
+    uid_of_series: str,
+    *,
+    directions: tuple[int, ...] = (1, 0, 0, 0, 1, 0),
+    spacing: tuple[float, float, float] = (1.0, 1.0, 5.0),
+    **elements: Any,
+) -> list[bytes]:
+    """Write the DICOM files of a series, one for each slice.
+
+    Args:
+        voxels: shape (slices, rows, columns), of 12 bits.
+        uid_of_series: its UID; that of its study is all before the last dot.
+        directions: of the rows' pixels and of the columns', along the axes of the patient.
+        spacing: mm from column to column, row to row, and slice to slice.
+        elements: of all files, by their keywords; None takes one out.
+    """
+    study = uid_of_series.rpartition(".")[0]
+    normal = np.cross(directions[:3], directions[3:])
+    common = {
+        "StudyInstanceUID": study,
+        "SeriesInstanceUID": uid_of_series,
+        "FrameOfReferenceUID": f"{study}.0",
+        "SeriesNumber": 3,
+        "ImageOrientationPatient": [*directions],
+        "PixelSpacing": [spacing[1], spacing[0]],
+        "SliceThickness": spacing[2],
+        "BitsStored": 12,
+    }
+    files = []
+    for number, pixels in enumerate(voxels):
+        own = {
+            "SOPInstanceUID": f"{uid_of_series}.{number + 1}",
+            "ImagePositionPatient": [*(normal * number * spacing[2])],
+        }
+        given = {name: value for name, value in {**common, **own, **elements}.items() if value}
+        files.append(write_dicom(np.ascontiguousarray(pixels), **given))
+    return files
 
 
 def write_nifti(

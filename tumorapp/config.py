@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parent.parent
 
 _PREFIX = "TUMORAPP_"
-# What `flask predict --server`, `flask dicomweb`, `flask data fetch figshare` and compose.yaml read;
-# and what Kubernetes sets in every container for services whose name begins with tumorapp.
+# What `flask predict --server`, `flask dicomweb`, `flask data fetch figshare` and compose.yaml
+# read; and what Kubernetes sets in every container for services whose name begins with tumorapp.
 _NO_SETTINGS = re.compile(
     r"TUMORAPP_(API_KEY|DICOMWEB_URL|FIGSHARE_URL|HOST|(\w+_)?(SERVICE_(HOST|PORT)\w*|PORT(_\d\w*)?))"
 )

@@ -30,6 +30,7 @@ NOTICE = "TumorApp: preliminary, made by software. Not for diagnosis."
 LONGEST_KEPT = 1024
 
 _LEAST_WIDTH = 512  # of the picture, so that its text can be read
+_SAME_DIRECTION = 1e-3
 _OUTLINE, _TEXT = (255, 64, 64), (255, 220, 0)  # RGB
 _NEOPLASM = Code("126952004", "SCT", "Neoplasm of brain")
 _KINDS = {
@@ -73,7 +74,9 @@ def write_objects(answer: Answer, sources: Sequence[Dataset]) -> list[Dataset]:
     try:
         return _Writer.of(answer, sources).write()
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise Problem("unusable-header", reason=type(error).__name__) from None
+        # Its text may quote the header; of what is missing, the name is one of DICOM's.
+        reason = getattr(error, "name", None) or type(error).__name__
+        raise Problem("unusable-header", reason=reason) from error
 
 
 @dataclass(frozen=True)
@@ -145,19 +148,15 @@ class _Writer:
         """Write the regions that are marked; None where it is not known where slices lie."""
         first = self.source(self.strongest)
         several = int(first.get("NumberOfFrames") or 1) > 1
-        if "FrameOfReferenceUID" not in first or not (
-            "PerFrameFunctionalGroupsSequence" in first
-            or ("ImagePositionPatient" in first and not several)
-        ):
+        files = [first] if several else [self.source(one) for one in self.marked]
+        if not _share_orientation(files):
             return None
         if several:  # highdicom takes all frames of one file, and leaves out the empty ones
-            files, frames = [first], int(first.NumberOfFrames)
-            masks = np.zeros((frames, first.Rows, first.Columns), np.uint8)
+            masks = np.zeros((int(first.NumberOfFrames), first.Rows, first.Columns), np.uint8)
             for one in self.marked:
                 if self.source(one) is first:
                     masks[_place(one).frame] = _fill(one, first)
         else:
-            files = [self.source(one) for one in self.marked]
             masks = np.stack([_fill(one, self.source(one)) for one in self.marked])
         algorithm = highdicom.AlgorithmIdentificationSequence(
             name=self.answer.card.name,
@@ -336,6 +335,32 @@ def _complete(header: Dataset) -> Dataset:
         if keyword not in whole:
             setattr(whole, keyword, None)
     return whole
+
+
+def _share_orientation(files: Sequence[Dataset]) -> bool:
+    """Give files, or the frames of one, the same orientation if they have nearly the same.
+
+    highdicom takes no others. False where they have not, or it is not known where slices lie.
+    """
+    first = files[0]
+    frames = first.get("PerFrameFunctionalGroupsSequence")
+    if "FrameOfReferenceUID" not in first or ("NumberOfFrames" in first and not frames):
+        return False
+    if frames:
+        shared = first.SharedFunctionalGroupsSequence[0]
+        for keyword in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
+            if keyword not in shared:
+                setattr(shared, keyword, frames[0].get(keyword))
+        planes = [one.get("PlaneOrientationSequence") for one in frames]
+        planes = [plane or shared.PlaneOrientationSequence for plane in planes]
+        directions = [plane[0].ImageOrientationPatient for plane in planes]
+    elif all("ImagePositionPatient" in one for one in files):
+        directions = [one.ImageOrientationPatient for one in files]
+        for one in files:
+            one.ImageOrientationPatient = first.ImageOrientationPatient
+    else:
+        return False
+    return bool(np.ptp(np.array(directions, float), axis=0).max() < _SAME_DIRECTION)
 
 
 def _place(found: Examination) -> Any:

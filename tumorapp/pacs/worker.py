@@ -232,8 +232,8 @@ class Worker:
         name = _name(model)
         failed: list[str] = []
         with _report(f"study {study.key}", failed):
-            for number, series in enumerate(study.list_series(), 1):
-                label = f"study {study.key}, series {number}"
+            for series in study.list_series():
+                label = f"study {study.key}, series {series.key}"
                 if self.state.find_outcome(series.key, name) is not None:
                     logger.info("%s: was answered before", label)
                     continue
