@@ -1,4 +1,4 @@
-"""The objects that a PACS gets, checked by those who read them: highdicom, DCMTK and dicom3tools."""
+"""The objects that a PACS gets, checked by those who read them: highdicom, DCMTK, dicom3tools."""
 
 import io
 import shutil

@@ -1,9 +1,10 @@
 """`flask dicomweb` and `flask dicom`: answer the head MR series of a PACS."""
 
 import logging
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from flask import current_app
@@ -17,6 +18,8 @@ from tumorapp.logs import choose_formatter
 
 if TYPE_CHECKING:
     from tumorapp.pacs.worker import State, Store, Worker
+
+T = TypeVar("T", bound=Any)
 
 dicomweb_commands = AppGroup("dicomweb", help="Answer the head MR series of a DICOMweb server.")
 dicom_commands = AppGroup("dicom", help="Answer the head MR series that a PACS sends (C-STORE).")
@@ -80,7 +83,7 @@ def watch_command(
     """
     from tumorapp.pacs.dicomweb import Changes, Search, Server
 
-    server = Server(url)
+    server = _close_at_end(Server(url))
     day = since.date() if since else None
     worker = _make_worker(folder, model, server.store if store else None)
     source = (
@@ -143,7 +146,7 @@ def listen_command(
     if send:
         stores.append(Destination.read(send, aet).store)
     if store_url:
-        stores.append(Server(store_url).store)
+        stores.append(_close_at_end(Server(store_url)).store)
     if len(stores) != 1:
         raise click.UsageError("Give one of --out, --store-url and --send.")
     worker = _make_worker(folder, model, stores[0])
@@ -183,7 +186,7 @@ def _make_worker(folder: Path, model: str | None, store: "Store | None") -> "Wor
         start(current_app._get_current_object())  # type: ignore[attr-defined]
     catalog, max_pixels = get_catalog(), current_app.config["MAX_PIXELS"]
     catalog.get(model)
-    state = _open_state(folder) if store else State(None)
+    state = _open_state(folder) if store else _close_at_end(State(None))
     if store:
         click.get_current_context().with_resource(lock(folder / "lock", wait=False))
     return Worker(lambda: catalog.get(model), state, store, max_pixels)
@@ -193,4 +196,8 @@ def _open_state(folder: Path) -> "State":
     from tumorapp.pacs.worker import State
 
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return State(folder / "state.db")
+    return _close_at_end(State(folder / "state.db"))
+
+
+def _close_at_end(resource: T) -> T:
+    return click.get_current_context().with_resource(closing(resource))

@@ -26,8 +26,6 @@ _SUCCESS, _NO_ROOM, _NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
 _STORED = (_SUCCESS, 0xB000, 0xB006, 0xB007, 0x0111)
 _GROUPED_BY = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality"]
 
-logging.getLogger("pynetdicom").propagate = False  # it logs UIDs
-
 
 @dataclass(frozen=True)
 class Spool:

@@ -1,6 +1,5 @@
 """DICOMweb: studies found by QIDO or in Orthanc's feed of changes, WADO and STOW."""
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -24,10 +23,6 @@ _SIZE, _FILES = "NumberOfStudyRelatedInstances", "NumberOfSeriesRelatedInstances
 # Reasons of a failure by which an instance is there already: DICOM's, and that of Azure.
 _THERE_ALREADY = (0x0111, 45070)
 
-# They log addresses, which hold UIDs.
-for _name in ("dicomweb_client", "urllib3"):
-    logging.getLogger(_name).propagate = False
-
 
 class Server:
     """A DICOMweb server.
@@ -50,6 +45,10 @@ class Server:
             timeout=_TIMEOUT,
         )
         self._client.set_http_retry_params(retry=False)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.session.close()
 
     def search_studies(self, since: date | None) -> list[Dataset]:
         """List the studies with MR images, of a day and later."""

@@ -24,6 +24,10 @@ from tumorapp.pacs.report import LONGEST_KEPT, write_objects
 
 logger = logging.getLogger(__name__)
 
+# They log UIDs, some of them as parts of addresses.
+for _name in ("dicomweb_client", "highdicom", "pynetdicom", "retrying", "urllib3"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
+
 _FIRST_WAIT, _LONGEST_WAIT = 60.0, 24 * 3600.0  # seconds before what failed is tried again
 _LONGEST_PAUSE = 300.0  # seconds between looks at a PACS that does not answer
 _SETUP = """
@@ -125,6 +129,10 @@ class State:
         self._database = sqlite3.connect(file or ":memory:", isolation_level="IMMEDIATE")
         self._database.executescript(_SETUP)
 
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
     def find_outcome(self, series: str, model: str) -> str | None:
         """Give a verdict, or the code of why a series has none; None where it was not seen yet."""
         query = "select outcome from answered where series = ? and model = ?"
@@ -205,7 +213,7 @@ class Worker:
             Problem: the PACS does not answer.
         """
         model = self.open_model()
-        return sum(not self._answer(study, model) for study in source.find(_name(model)))
+        return sum(not self._answer(study, model) for study in source.find(_identify(model)))
 
     def run(self, source: Source, every: float) -> None:
         """Answer what a source has, for ever.
@@ -218,8 +226,8 @@ class Worker:
         while True:
             try:
                 model = self.open_model()
-                for study in source.find(_name(model)):
-                    if self.state.is_due(study.key, _name(model)):
+                for study in source.find(_identify(model)):
+                    if self.state.is_due(study.key, _identify(model)):
                         self._answer(study, model)
                 pause = every
             except Problem as problem:
@@ -229,7 +237,7 @@ class Worker:
 
     def _answer(self, study: Study, model: Model) -> bool:
         """Answer the series of a study that were not answered yet; False where one fails."""
-        name = _name(model)
+        name = _identify(model)
         failed: list[str] = []
         with _report(f"study {study.key}", failed):
             for series in study.list_series():
@@ -293,5 +301,5 @@ def _report(label: str, failed: list[str]) -> Iterator[None]:
         failed.append("internal-error")
 
 
-def _name(model: Model) -> str:
+def _identify(model: Model) -> str:
     return f"{model.card.name}/{model.card.version}"
