@@ -40,8 +40,8 @@ COPY instance/models instance/models
 COPY instance/study instance/study
 COPY wsgi.py gunicorn.conf.py LICENSE ./
 # Compiled here, for the user below may not write; readable also after a checkout with a strict umask.
-# Jobs are the one thing it writes; mount a volume there.
-RUN python -m compileall -q . && chmod -R a+rX . && mkdir -p instance/jobs && chmod 1777 instance/jobs
+# Jobs, and what is known of a PACS (`flask dicomweb`), are all it writes; mount volumes there.
+RUN python -m compileall -q . && chmod -R a+rX . && mkdir -p instance/jobs instance/pacs && chmod 1777 instance/jobs instance/pacs
 ENV HOST=0.0.0.0 PORT=8000
 EXPOSE 8000
 USER 10001:10001

@@ -16,6 +16,7 @@ import yaml
 from gunicorn.config import KNOWN_SETTINGS
 
 from deploy.verify_serve_image import copy_stage, read_stage
+from tumorapp.cli.pacs import dicomweb_commands
 
 PROJECT = Path(__file__).parents[1]
 COMPILED = ("requirements-serve", "requirements", "requirements-gpu", "requirements-dev")
@@ -238,9 +239,19 @@ class TestContainers:
         assert re.search(r"^USER [1-9]\d*", stage, flags=re.MULTILINE)
         assert "/readyz" in stage[stage.index("HEALTHCHECK") :]
 
-    @pytest.mark.parametrize("files", [[], ["deploy/compose.proxy.yaml"]])
-    def test_compose_accepts_its_files(self, files: list[str]) -> None:
-        compose = ["docker", "compose", "-f", "compose.yaml"]
+    @pytest.mark.parametrize(
+        "files",
+        [
+            ["compose.yaml"],
+            ["compose.yaml", "deploy/compose.proxy.yaml"],
+            ["deploy/orthanc/compose.yaml"],
+        ],
+    )
+    def test_compose_accepts_its_files(
+        self, files: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("ORTHANC_PASSWORD", "secret")
+        compose = ["docker", "compose"]
         if (
             not shutil.which("docker")
             or subprocess.run(
@@ -251,7 +262,18 @@ class TestContainers:
         arguments = [argument for file in files for argument in ("-f", file)]
         command = [*compose, *arguments, "config", "--format", "json"]
         services = json.loads(subprocess.check_output(command, cwd=PROJECT))["services"]
-        assert ("ports" in services["serve"]) == ("proxy" not in services)
+        if "serve" in services:
+            assert ("ports" in services["serve"]) == ("proxy" not in services)
+
+    def test_the_worker_of_orthanc_is_locked_down_and_its_command_exists(self) -> None:
+        compose = yaml.safe_load((PROJECT / "deploy" / "orthanc" / "compose.yaml").read_text())
+        worker = compose["services"]["worker"]
+        assert read_stage(worker["build"]["target"])
+        assert (worker["cap_drop"], worker["read_only"]) == (["ALL"], True)
+        program, group, command, *options = worker["entrypoint"]
+        assert (program, group) == ("flask", "dicomweb")
+        options += ["--url", "http://orthanc:8042/dicom-web"]  # of its environment
+        assert dicomweb_commands.commands[command].make_context(command, options)
 
     def test_compose_builds_the_stages_and_locks_the_service_down(self) -> None:
         services = yaml.safe_load((PROJECT / "compose.yaml").read_text())["services"]

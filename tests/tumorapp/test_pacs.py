@@ -115,7 +115,9 @@ def running_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthan
     folder = tmp_path_factory.mktemp("orthanc")
     running = Orthanc(folder, find_port(), find_port())
     (folder / "filter.lua").write_text(LUA % folder)
+    shipped = json.loads((PROJECT / "deploy" / "orthanc" / "orthanc.json").read_text())
     settings = {
+        **shipped,
         "StorageDirectory": str(folder / "db"),
         "IndexDirectory": str(folder / "db"),
         "HttpPort": running.port,
@@ -124,7 +126,6 @@ def running_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthan
         "StableAge": 1,
         "LuaScripts": [str(folder / "filter.lua")],
         "Plugins": [str(PLUGINS)],
-        "DicomWeb": {"Enable": True},
     }
     (folder / "orthanc.json").write_text(json.dumps(settings))
     with (folder / "log").open("wb") as log:
