@@ -73,7 +73,7 @@ class Orthanc:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://tumorapp:secret@127.0.0.1:{self.port}"
 
     @property
     def web(self) -> str:
@@ -122,6 +122,7 @@ def running_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthan
         "IndexDirectory": str(folder / "db"),
         "HttpPort": running.port,
         "DicomPort": running.dicom_port,
+        "RegisteredUsers": {"tumorapp": "secret"},
         "DicomAlwaysAllowStore": True,
         "StableAge": 1,
         "LuaScripts": [str(folder / "filter.lua")],
@@ -313,7 +314,8 @@ class Faulty(http.server.BaseHTTPRequestHandler):
     fault = ""
 
     def do_GET(self) -> None:
-        answer = requests.get(self.orthanc + self.path, headers=self.headers, timeout=10)
+        wanted = {"Accept": self.headers["Accept"]}
+        answer = requests.get(self.orthanc + self.path, headers=wanted, timeout=10)
         body = answer.content
         if self.path.endswith("/series/1.2.826.6.1"):
             if self.fault == "silent":
@@ -330,10 +332,8 @@ class Faulty(http.server.BaseHTTPRequestHandler):
         chunked = "Transfer-Encoding" in self.headers
         data = b"".join(chunks) if chunked else self.rfile.read(int(self.headers["Content-Length"]))
         kind = {"Content-Type": self.headers["Content-Type"]}
-        self.answer(
-            answer := requests.post(self.orthanc + self.path, data, headers=kind, timeout=10),
-            answer.content,
-        )
+        answer = requests.post(self.orthanc + self.path, data, headers=kind, timeout=10)
+        self.answer(answer, answer.content)
 
     def answer(self, answer: requests.Response, body: bytes) -> None:
         self.send_response(answer.status_code)
