@@ -139,6 +139,8 @@ _WARNINGS = {
     "more-pages": "The file holds %(pages)s pictures; only the first was read.",
     "one-slice": "The file has %(slices)s slices; only number %(slice)s, in the middle, was read.",
     "one-volume": "The file has %(volumes)s volumes; only the first was read.",
+    "burnt-in-text": "The picture may have text in it, which was not removed. Look at it before "
+    "you pass the file on.",
     "no-heatmap": "This model has no convolutions, so it cannot give a heat map.",
     "no-reliable-map": "The heat map is left out: this model's was not measured to point at "
     "tumours more often than the middle of the head does.",
@@ -331,6 +333,8 @@ _add(
         "no-pixels": "The DICOM file (%(object)s) has no pixels. Send the MR images of the study.",
         "transfer-syntax": "The DICOM file's pixels are stored as %(syntax)s, which cannot be read "
         "here. Save it uncompressed, as `gdcmconv --raw` does.",
+        "repeated-instance": "Another file has the same SOP Instance UID, and was written before. "
+        "Compare the two, and give the one that you need to a run of its own.",
         "not-unpacked": "The file cannot be unpacked: %(reason)s. Create the archive again.",
     },
 )
