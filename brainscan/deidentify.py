@@ -22,6 +22,7 @@ from pydicom import DataElement, Dataset, FileDataset, dcmread, uid
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
+from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, generate_uid
@@ -42,6 +43,7 @@ _TIME = re.compile(r"[\d.]+\s*")
 _DATE = re.compile(r"(\d{8})([\d.]*)(?:[+-]\d{4})?\s*")
 _MOST_DAYS = 3650
 
+_DAMAGE = (*DAMAGE, AttributeError, BytesLengthException, RuntimeError)  # of recursion, too
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _UNDEFINED = 0xFFFFFFFF  # a length
 _DIRECTORY = "1.2.840.10008.1.3.10"
@@ -98,7 +100,7 @@ class Deidentifier:
         Raises:
             ScanError: damaged, a DICOMDIR, or in a transfer syntax that is not known.
         """
-        with refuse((*DAMAGE, AttributeError, RuntimeError), "its header is not valid"):
+        with refuse(_DAMAGE, "its header is not valid"):
             file = dcmread(io.BytesIO(data), force=True)
             _check_end(file)
             syntax = _find_syntax(file)

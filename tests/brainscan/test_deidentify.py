@@ -1,11 +1,4 @@
-"""What `brainscan.deidentify` makes of each tag of the profile's table, and of what it lacks.
-
-`confidentiality_profile.csv` has table E.1-1 of PS3.15 as the package idiscore 1.6.0 read it from
-the standard on 2025-06-24, so it owes nothing to the package that is tested.
-"""
-
 import copy
-import csv
 import io
 from datetime import date
 from pathlib import Path
@@ -15,64 +8,14 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom import DataElement, Dataset, uid
-from pydicom.datadict import dictionary_has_tag, dictionary_VR
-from pydicom.tag import Tag
 
 from brainscan.deidentify import Deidentified, Deidentifier
 from brainscan.messages import ScanError
 from brainscan.scan import read_picture
+from tests.identifiers import FOUND_IN_BYTES, IN_A_FILE, SECRET, TAGS, fill, find_vr
 from tests.volumes import NATIVE, SYNTAXES, draw_small, write_dicom
 
-with Path(__file__).parents[1].joinpath("confidentiality_profile.csv").open() as _file:
-    TABLE = list(csv.DictReader(_file))
-TAGS = {Tag(int(row["tag"], 16)): row for row in TABLE if "x" not in row["tag"]}
-REPEATED = [row["tag"] for row in TABLE if "x" in row["tag"]]  # overlays and curves
-IN_A_FILE = [tag for tag in TAGS if tag.group >= 8]
-
 SAMPLES = Path("../shared/samples/dicom")
-SECRET = "DOE4711"
-VALUES: dict[str, Any] = {
-    "AS": "047Y",
-    "DA": "19620417",
-    "DS": "47.114711",
-    "DT": "19620417101112.131415+0100",
-    "FD": 47.114711,
-    "FL": 47.114711,
-    "IS": "4711471",
-    "OB": SECRET.encode() + b"0",
-    "OW": SECRET.encode() + b"0",
-    "SL": 47114711,
-    "SS": 4711,
-    "TM": "101112.131415",
-    "UL": 47114711,
-    "UN": SECRET.encode() + b"0",
-    "US": 47110,
-}
-FOUND_IN_BYTES = (SECRET.encode(), b"19620417", b"101112.131415", b"47.114711", b"1.2.3.4711")
-
-
-def find_vr(tag: Any) -> str:
-    return dictionary_VR(tag) if dictionary_has_tag(tag) else "LO"
-
-
-def make_value(tag: Any) -> Any:
-    vr = find_vr(tag)
-    if vr == "SQ":
-        item = Dataset()
-        item.PatientName, item.ReferencedSOPInstanceUID = SECRET, "1.2.3.4711.1"
-        item.ReferencedSOPClassUID, item.CodeMeaning = uid.MRImageStorage, "kept"
-        return [item]
-    return f"1.2.3.4711.{int(tag)}" if vr == "UI" else VALUES.get(vr, SECRET)
-
-
-def fill(dataset: Dataset) -> None:
-    """Give a data set an element with a value for each tag of the table, and what is private."""
-    for tag in IN_A_FILE:
-        dataset[tag] = DataElement(tag, find_vr(tag), make_value(tag))
-    for tag in REPEATED:
-        dataset.add_new(int(tag.replace("x", "0"), 16), "LO", SECRET)
-    dataset.private_block(0x0009, SECRET, create=True).add_new(1, "LO", SECRET)
-    dataset.add_new(0x00080002, "LO", SECRET)  # in no dictionary
 
 
 @pytest.fixture(scope="module")
