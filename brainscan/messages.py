@@ -333,8 +333,8 @@ _add(
         "no-pixels": "The DICOM file (%(object)s) has no pixels. Send the MR images of the study.",
         "transfer-syntax": "The DICOM file's pixels are stored as %(syntax)s, which cannot be read "
         "here. Save it uncompressed, as `gdcmconv --raw` does.",
-        "repeated-instance": "Another file has the same SOP Instance UID, and was written before. "
-        "Compare the two, and give the one that you need to a run of its own.",
+        "repeated-instance": "Another file with the same SOP Instance UID was written already. "
+        "Compare the two; if you need this one, de-identify it by itself.",
         "not-unpacked": "The file cannot be unpacked: %(reason)s. Create the archive again.",
     },
 )

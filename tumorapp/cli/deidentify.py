@@ -44,9 +44,9 @@ def deidentify_command(source: Path, target: Path, dates: str) -> None:
     Application Level Confidentiality Profile of DICOM PS3.15; private elements go, and UIDs are
     replaced, the same ones by the same. The copies are named by their new UIDs, study by study.
 
-    Pixels stay as they are: text in a picture is warned of where the header lets it be expected,
-    and a face can be made from the slices of a head. Other files, and a DICOMDIR, are left out. A
-    file that cannot be read is listed and skipped; the exit code is then 1.
+    Pixels stay as they are: there is a warning of text in a picture where the header suggests some,
+    and slices of a whole head still show a face. Other files, and a DICOMDIR, are left out. A file
+    that cannot be read is listed and skipped; the exit code is then 1.
     """
     from brainscan.deidentify import Deidentifier
 
