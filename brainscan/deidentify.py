@@ -102,7 +102,7 @@ class Deidentifier:
         """
         with refuse(_DAMAGE, "its header is not valid"):
             file = dcmread(io.BytesIO(data), force=True)
-            _check_end(file)
+            _check(file)
             syntax = _find_syntax(file)
             warnings = (Message("burnt-in-text"),) if _may_show_text(file) else ()
             patient = self._patients[_identify_patient(file)]
@@ -160,8 +160,10 @@ class Deidentifier:
         file.DeidentificationMethodCodeSequence = [_code(*method) for method in methods]
 
 
-def _check_end(file: FileDataset) -> None:
-    """Raise EOFError if a file is cut short, which pydicom takes for its end."""
+def _check(file: FileDataset) -> None:
+    """Refuse a DICOMDIR, and a file that is cut short, which pydicom does not mind."""
+    if file.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY:
+        raise ScanError("dicomdir")
     last: Any = file.get_item(list(file.keys())[-1])
     cut = isinstance(last, RawDataElement) and len(last.value or b"") < last.length != _UNDEFINED
     if cut or ("Rows" in file and not any(one in file for one in _PIXELS)):
@@ -169,8 +171,7 @@ def _check_end(file: FileDataset) -> None:
 
 
 def _find_syntax(file: FileDataset) -> UID:
-    if file.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY:
-        raise ScanError("dicomdir")
+    """Give the transfer syntax that a file names, or else the one that it was read in."""
     implicit, little = file.original_encoding
     plain = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
     assumed = uid.ImplicitVRLittleEndian if implicit else plain
