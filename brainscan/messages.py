@@ -142,6 +142,8 @@ _WARNINGS = {
     "missing-slices": "The series has gaps: %(slices)s slices seem to be missing.",
     "series-not-fitted": "This model was not fitted to whole series: its answer is that of the "
     "slices next to each other that are most sure of a tumour.",
+    "burnt-in-text": "The picture may have text in it, which was not removed. Look at it before "
+    "you pass the file on.",
     "no-heatmap": "This model has no convolutions, so it cannot give a heat map.",
     "no-reliable-map": "The heat map is left out: this model's was not measured to point at "
     "tumours more often than the middle of the head does.",
@@ -334,6 +336,8 @@ _add(
         "no-pixels": "The DICOM file (%(object)s) has no pixels. Send the MR images of the study.",
         "transfer-syntax": "The DICOM file's pixels are stored as %(syntax)s, which cannot be read "
         "here. Save it uncompressed, as `gdcmconv --raw` does.",
+        "repeated-instance": "Another file with the same SOP Instance UID was written already. "
+        "Compare the two; if you need this one, de-identify it by itself.",
         "not-unpacked": "The file cannot be unpacked: %(reason)s. Create the archive again.",
     },
 )

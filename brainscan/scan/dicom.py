@@ -21,6 +21,7 @@ from pydicom import config, uid
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.filereader import read_dataset
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import as_pixel_options
@@ -93,7 +94,7 @@ _OF_DEFLATED = 41
 _LEAST_HIGH, _MOST_HIGH = 0.25, 2.0
 _LEAST_LOW, _MOST_LOW = -1.0, 0.5
 
-_DAMAGE = (*DAMAGE, AttributeError, RuntimeError)  # the latter of recursion, too
+_DAMAGE = (*DAMAGE, AttributeError, BytesLengthException, RuntimeError)  # of recursion, too
 
 # What pydicom finds odd would be logged with the values of the header, which nobody may see.
 config.settings.reading_validation_mode = config.IGNORE
