@@ -5,7 +5,7 @@ An examination happens once; every answer serialises it.
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -22,6 +22,7 @@ from brainscan.lesion import Lesion, find_lesion, measure_head
 from brainscan.messages import Message, ScanError
 from brainscan.scan import MAX_PIXELS, Picture, PreparedScan, prepare_scan, read_picture
 from brainscan.scan.crop import trace_head
+from brainscan.scan.facts import Facts
 from brainscan.scan.folders import find_images
 from brainscan.verdict import Judgement, Verdict, judge, sure_from
 
@@ -53,6 +54,7 @@ class Reading:
         head: the share of the picture within the head's outline, 0 to 1; None where it came
             prepared, and of a model without a lesion map.
         sha256: of the file, in hexadecimal; None of a picture that is not a file's.
+        header: what the header of a DICOM or NIfTI file says (`brainscan.scan.facts`).
     """
 
     name: str
@@ -63,6 +65,7 @@ class Reading:
     resembles_scan: bool = True
     head: float | None = None
     sha256: str | None = None
+    header: Facts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +99,11 @@ class Examination:
     def name(self) -> str:
         """The file's name."""
         return self.reading.name
+
+    @property
+    def header(self) -> Facts:
+        """What the header of a DICOM or NIfTI file says; nothing of other formats."""
+        return self.reading.header
 
     @property
     def scan(self) -> PreparedScan:
@@ -310,6 +318,7 @@ class Model:
             resembles,
             head,
             sha256,
+            picture.facts,
         )
 
     def conclude(

@@ -139,6 +139,11 @@ _WARNINGS = {
     "more-pages": "The file holds %(pages)s pictures; only the first was read.",
     "one-slice": "The file has %(slices)s slices; only number %(slice)s, in the middle, was read.",
     "one-volume": "The file has %(volumes)s volumes; only the first was read.",
+    "unusual-image": "By its header (%(type)s), the file is not an ordinary MR image of the "
+    "anatomy. Models have learned from none of its kind, so this prediction may be meaningless. "
+    "Send a T1-weighted, T2-weighted or FLAIR image.",
+    "no-orientation": "The NIfTI file does not say how the head lies (it has no sform or qform "
+    "that can be inverted), so slices are shown as they are stored. Left and right may be swapped.",
     "no-heatmap": "This model has no convolutions, so it cannot give a heat map.",
     "no-reliable-map": "The heat map is left out: this model's was not measured to point at "
     "tumours more often than the middle of the head does.",
@@ -329,6 +334,8 @@ _add(
         "dicomdir": "The file is a DICOMDIR, which only lists other files. Send the image files "
         "that it lists, from the folders next to it.",
         "no-pixels": "The DICOM file (%(object)s) has no pixels. Send the MR images of the study.",
+        "mosaic": "The DICOM file is a mosaic: one picture of all slices of a volume. Convert it "
+        "to NIfTI, as `dcm2niix` does, and send that.",
         "transfer-syntax": "The DICOM file's pixels are stored as %(syntax)s, which cannot be read "
         "here. Save it uncompressed, as `gdcmconv --raw` does.",
         "not-unpacked": "The file cannot be unpacked: %(reason)s. Create the archive again.",

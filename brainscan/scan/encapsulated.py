@@ -21,6 +21,9 @@ _JPEG_8 = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
 _JPEG = (*_JPEG_8, uid.JPEGLossless, uid.JPEGLosslessSV1, *uid.JPEGLSTransferSyntaxes)
 ACCEPTED = frozenset({*_JPEG, *uid.JPEG2000TransferSyntaxes, uid.RLELossless})
 
+# A marker that says so; without any, libjpeg takes three channels for YCbCr. One that a frame has
+# comes later and counts.
+_AS_RGB = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0"
 _END = b"\xff\xd9"  # of every JPEG and JPEG 2000
 _PADDING = 16  # bytes that may follow it
 _J2K = struct.Struct(">4s4x8I H")
@@ -76,6 +79,8 @@ def decode(
             raise ValueError
         check_passes(frame, found.rows * found.columns)
         if syntax in _JPEG_8 and found.precision == _PRECISION_8:
+            if options["photometric_interpretation"] == "RGB":
+                frame = frame[:2] + _AS_RGB + frame[2:]
             decoded = simplejpeg.decode_jpeg(frame, "RGB" if found.samples > 1 else "GRAY")
             return np.asarray(decoded if found.samples > 1 else decoded[..., 0])
         plugin = "pyjpegls" if syntax in uid.JPEGLSTransferSyntaxes else "pylibjpeg"

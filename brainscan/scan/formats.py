@@ -159,13 +159,13 @@ def _is_dicom(data: bytes) -> bool:
 
 
 def _is_nifti(data: bytes) -> bool:
-    start = data[:4]
     if data.startswith(_GZIP):
         try:
-            start = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(data[:1024], 4)
+            data = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(data[:1024], 132)
         except zlib.error:
             return False
-    return start in _NIFTI_STARTS
+    # What precedes a DICOM file may be the header of a NIfTI pair.
+    return data[:4] in _NIFTI_STARTS and not _is_dicom(data)
 
 
 def _read_dicom(data: bytes, max_pixels: int) -> Picture:

@@ -239,6 +239,16 @@ class PredictionSchema(Schema):
         allow_none=True,
         **about("The region that the model marks; null if it marks none, or cannot mark any."),
     )
+    header = fields.Dict(
+        keys=fields.String(),
+        **about(
+            "What the header of a DICOM or NIfTI file says of how the scan was made, with units in "
+            "the names, such as `plane`, `matrix`, `slices`, `pixel_spacing_mm`, `echo_time_ms` "
+            "and `field_strength_t`: numbers, and words of DICOM's own lists. Empty for other "
+            "formats; what a header does not say is left out, and so is what may identify a "
+            "patient."
+        ),
+    )
     warnings = fields.List(
         fields.Nested(WarningSchema), **about("What limits how far the prediction can be trusted.")
     )
