@@ -105,6 +105,7 @@ _DAMAGE = (*DAMAGE, AttributeError, RuntimeError)  # the latter of recursion, to
 
 # What pydicom finds odd would be logged with the values of the header, which nobody may see.
 config.settings.reading_validation_mode = config.IGNORE
+config.convert_wrong_length_to_UN = True  # or it raises what is no kind of ValueError
 warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
 for _name in ("pydicom", "pylibjpeg", "jpeg_ls"):
     logging.getLogger(_name).propagate = False

@@ -136,7 +136,9 @@ def _read_affine(header: Nifti1Header) -> tuple[NDArray[np.float64], bool]:
     for read in (header.get_sform, header.get_qform):
         with suppress(*_DAMAGE):
             affine, code = read(coded=True)
-            if code and np.linalg.cond(affine[:3, :3]) < _MOST_SKEWED:  # nor not a number
+            # Of what is not finite, LAPACK would write to standard error.
+            is_known = code and np.isfinite(affine).all()
+            if is_known and np.linalg.cond(affine[:3, :3]) < _MOST_SKEWED:
                 return np.asarray(affine, np.float64), True
     sides = [side if 0 < side < math.inf else 1 for side in header["pixdim"][1:4].tolist()]
     return np.diag([-sides[0], *sides[1:], 1]), False  # as nibabel guesses

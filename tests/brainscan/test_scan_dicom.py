@@ -1,3 +1,4 @@
+import contextlib
 import io
 import json
 import logging
@@ -373,6 +374,15 @@ def test_nothing_of_a_header_is_logged() -> None:
     refuse(data.replace(b"MONOCHROME2", b"Jane^Doe   "))
     logging.getLogger().removeHandler(handler)
     assert not log.getvalue()
+
+
+def test_an_element_of_another_type_and_a_length_that_is_not_its() -> None:
+    data = write_dicom(ScanningSequence="SE ", Modality="MR")
+    for element, value in ((b"\x18\0\x20\0CS", b"FD"), (b"\x08\0\x60\0CS", b"FD")):
+        assert element in data
+        changed = data.replace(element, element[:4] + value)
+        with contextlib.suppress(ScanError):
+            assert read_picture(changed).facts["slices"] == 1
 
 
 def test_a_size_that_the_file_does_not_have() -> None:
