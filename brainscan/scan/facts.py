@@ -56,8 +56,8 @@ def read_number(header: Any, keyword: str) -> float | None:
     """Read the first value of an element of a DICOM header; None if missing or not finite."""
     with suppress(*_DAMAGE):
         value = header.get(keyword)
-        first = value if isinstance(value, int | float | bytes) else value[0]  # several are a list
-        return float(first) if math.isfinite(first) else None
+        first = value if isinstance(value, int | float) else value[0]  # several are a list
+        return float(first) if math.isfinite(first) and not isinstance(value, bytes) else None
     return None
 
 

@@ -187,10 +187,9 @@ def _make_volume(voxels: NDArray[Any], stored: _Stored, axis: int) -> Volume:
         notes = (Message("one-volume", {"volumes": stored.volumes}),)
     if not stored.is_oriented:
         notes += (Message("no-orientation"),)
-    known = (first, second) if stored.is_oriented else ((), ())
-    facts = describe_slices(
-        slices.shape[:2], slices.shape[2], *known, (across, down), spacing[axis]
-    )
+    width, height, count = slices.shape
+    turn = first if stored.is_oriented else ()
+    facts = describe_slices((width, height), count, turn, second, (across, down), spacing[axis])
     facts["volumes"] = stored.volumes
     # The same head is to be searched in the same way, however it is stored.
     orientation = io_orientation(stored.affine)
