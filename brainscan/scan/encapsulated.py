@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
+from PIL import Image
 from pydicom import uid
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
@@ -125,8 +126,8 @@ def _read_jpeg(frame: bytes) -> _Frame:
 def _decode_rle(frame: bytes, options: dict[str, Any]) -> NDArray[Any]:
     """Decode a frame of RLE: a segment for each byte of each sample, the highest first.
 
-    Not by pylibjpeg-rle, which aborts with a message to standard error where a segment is too long,
-    nor by pydicom, which fills the memory then.
+    By Pillow, and not by pylibjpeg-rle, which aborts with a message to standard error where a
+    segment is too long, nor by pydicom, which fills the memory then.
     """
     rows, columns, samples = (options[key] for key in ("rows", "columns", "samples_per_pixel"))
     width = options["bits_allocated"] // 8
@@ -135,7 +136,7 @@ def _decode_rle(frame: bytes, options: dict[str, Any]) -> NDArray[Any]:
         raise ValueError
     ends = [*starts[1:count], len(frame)]
     planes = [
-        np.frombuffer(_unpack(frame[start:end], rows * columns), np.uint8)
+        _unpack(frame[start:end], rows * columns)
         for start, end in zip(starts[:count], ends, strict=True)
     ]
     kind = "i" if options.get("pixel_representation") and samples == 1 else "u"
@@ -144,19 +145,15 @@ def _decode_rle(frame: bytes, options: dict[str, Any]) -> NDArray[Any]:
     return np.asarray(values[..., 0] if samples == 1 else values)
 
 
-def _unpack(segment: bytes, length: int) -> bytearray:
-    """Unpack PackBits; raises ValueError or IndexError where it does not hold so many bytes."""
-    unpacked, place = bytearray(), 0
-    while len(unpacked) < length:
-        control = segment[place]
-        if control < 128:
-            unpacked += segment[place + 1 : place + 2 + control]
-            place += 2 + control
-        else:
-            if control > 128:
-                unpacked += segment[place + 1 : place + 2] * (257 - control)
-                place += 1
-            place += 1
-    if len(unpacked) != length:
-        raise ValueError
-    return unpacked
+def _unpack(segment: bytes, length: int) -> NDArray[np.uint8]:
+    """Unpack PackBits; raises ValueError where it does not hold so many bytes, but more or fewer."""
+    try:
+        _unpack_first(segment.rstrip(b"\0"), length + 1)  # without what it may be padded with
+    except ValueError:
+        return _unpack_first(segment, length)
+    raise ValueError
+
+
+def _unpack_first(segment: bytes, length: int) -> NDArray[np.uint8]:
+    # As if it were one row: runs may reach from one to the next.
+    return np.asarray(Image.frombytes("L", (length, 1), segment, "packbits", "L"))
