@@ -146,7 +146,7 @@ def _decode_rle(frame: bytes, options: dict[str, Any]) -> NDArray[Any]:
 
 
 def _unpack(segment: bytes, length: int) -> NDArray[np.uint8]:
-    """Unpack PackBits; raises ValueError where it does not hold so many bytes, but more or fewer."""
+    """Unpack PackBits; raises ValueError where it holds more bytes than that, or fewer."""
     try:
         _unpack_first(segment.rstrip(b"\0"), length + 1)  # without what it may be padded with
     except ValueError:
