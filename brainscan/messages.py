@@ -142,8 +142,9 @@ _WARNINGS = {
     "unusual-image": "By its header (%(type)s), the file is not an ordinary MR image of the "
     "anatomy. Models have learned from none of its kind, so this prediction may be meaningless. "
     "Send a T1-weighted, T2-weighted or FLAIR image.",
-    "no-orientation": "The NIfTI file does not say how the head lies (it has no sform or qform "
-    "that can be inverted), so slices are shown as they are stored. Left and right may be swapped.",
+    "no-orientation": "The NIfTI file does not say how the head lies: it has no sform or qform "
+    "that can be inverted. The usual order of the axes was assumed, so left and right may be "
+    "swapped.",
     "no-heatmap": "This model has no convolutions, so it cannot give a heat map.",
     "no-reliable-map": "The heat map is left out: this model's was not measured to point at "
     "tumours more often than the middle of the head does.",
