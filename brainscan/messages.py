@@ -140,8 +140,8 @@ _WARNINGS = {
     "one-slice": "The file has %(slices)s slices; only number %(slice)s, in the middle, was read.",
     "one-volume": "The file has %(volumes)s volumes; only the first was read.",
     "unusual-image": "By its header (%(type)s), the file is not an ordinary MR image of the "
-    "anatomy. Models have learned from none of its kind, so this prediction may be meaningless. "
-    "Send a T1-weighted, T2-weighted or FLAIR image.",
+    "anatomy. Models learn from ordinary ones, so this prediction may be meaningless. Send a "
+    "T1-weighted, T2-weighted or FLAIR image.",
     "no-orientation": "The NIfTI file does not say how the head lies: it has no sform or qform "
     "that can be inverted. The usual order of the axes was assumed, so left and right may be "
     "swapped.",
