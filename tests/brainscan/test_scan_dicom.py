@@ -389,12 +389,13 @@ def test_a_size_that_the_file_does_not_have() -> None:
     assert refuse(write_dicom(Rows=60000, Columns=60000)).code == "image-too-large"
     assert refuse(write_dicom(Rows=3000)).code == "damaged-image"
     assert refuse(write_dicom(Rows=8)).code == "image-too-small"
-    for syntax in (uid.JPEG2000Lossless, uid.JPEGLSLossless, uid.JPEGLosslessSV1):
+    for syntax in (uid.RLELossless, uid.JPEG2000Lossless, uid.JPEGLSLossless, uid.JPEGLosslessSV1):
         data = write_dicom(syntax=syntax)
         rows = b"\x28\x00\x10\x00US\x02\x00"
         place = data.index(rows) + len(rows)
-        longer = data[:place] + struct.pack("<H", 64) + data[place + 2 :]
-        assert refuse(longer).code == "damaged-image"
+        for other in (31, 64):
+            changed = data[:place] + struct.pack("<H", other) + data[place + 2 :]
+            assert refuse(changed).code == "damaged-image"
 
 
 def test_more_work_than_any_scan_asks_for() -> None:
