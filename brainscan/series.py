@@ -20,6 +20,7 @@ from brainscan.extent import find_extent, measure
 from brainscan.lesion import Lesion, Polygon
 from brainscan.messages import Message, ScanError
 from brainscan.scan import MAX_PIXELS
+from brainscan.scan.facts import Facts
 from brainscan.verdict import Judged, Judgement, judge
 
 _BATCH = 16
@@ -104,6 +105,11 @@ class SeriesExamination(Judged):
         return (
             hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
         )
+
+    @property
+    def header(self) -> Facts:
+        """What the header of the first slice's file says, and how many slices there are."""
+        return {**self.slices[0].reading.header, "slices": len(self.slices)}
 
     @property
     def lesion(self) -> Lesion | None:
