@@ -104,7 +104,8 @@ function countFindings() {
     offered.set(finding, chip.querySelector("input"));
     offered.get(finding).value = finding;
     chip.querySelector("span").textContent = finding;
-    part("findings").append(chip);
+    const following = [...offered.keys()].filter((other) => other > finding).sort()[0];
+    part("findings").insertBefore(chip, offered.get(following)?.parentElement ?? null);
   }
   for (const [finding, choice] of offered) {
     const count = counts.get(finding) ?? 0;
