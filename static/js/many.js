@@ -173,12 +173,12 @@ const listRecords = () => listShown().map((row) => row.record());
 
 /** Say where in the table the scan on the stage is. */
 function refreshPager() {
-  pager.hidden = !current;
-  if (!current) return;
-  const shown = listShown();
+  const shown = current ? listShown() : [];
   const place = shown.indexOf(current);
+  pager.hidden = place < 0; // none is on the stage, or a filter hides its row
+  if (pager.hidden) return;
   pager.querySelector("span").textContent = write("place", { place: place + 1, all: shown.length });
-  previous.ariaDisabled = place <= 0; // a button that is disabled would lose the focus
+  previous.ariaDisabled = place === 0; // a button that is disabled would lose the focus
   next.ariaDisabled = place === shown.length - 1;
 }
 
