@@ -5,7 +5,7 @@ An examination happens once; every answer serialises it.
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -23,6 +23,7 @@ from brainscan.lesion import Lesion, find_lesion, measure_head
 from brainscan.messages import Message, ScanError
 from brainscan.scan import MAX_PIXELS, Picture, PreparedScan, prepare_scan, read_picture
 from brainscan.scan.crop import trace_head
+from brainscan.scan.facts import Facts
 from brainscan.scan.folders import find_images
 from brainscan.scan.formats import read_slices
 from brainscan.scan.volume import Place
@@ -60,6 +61,7 @@ class Reading:
             prepared, and of a model without a lesion map.
         sha256: of the file, in hexadecimal; None of a picture that is not a file's.
         place: where it lies in its series; None where it was read as a picture of its own.
+        header: what the header of a DICOM or NIfTI file says (`brainscan.scan.facts`).
     """
 
     name: str
@@ -71,6 +73,7 @@ class Reading:
     head: float | None = None
     sha256: str | None = None
     place: Place | None = None
+    header: Facts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +112,11 @@ class Examination(Judged):
     def sha256(self) -> str | None:
         """The SHA-256 of the file, in hexadecimal; None of a picture that is not a file's."""
         return self.reading.sha256
+
+    @property
+    def header(self) -> Facts:
+        """What the header of a DICOM or NIfTI file says; nothing of other formats."""
+        return self.reading.header
 
     @property
     def scan(self) -> PreparedScan:
@@ -312,6 +320,7 @@ class Model:
             resembles,
             head,
             sha256,
+            header=picture.facts,
         )
 
     def conclude(

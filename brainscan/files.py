@@ -63,7 +63,7 @@ def read_file(path: Path) -> bytes:
 
 
 def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
-    """Replace a text file as a whole, in UTF-8 and line ends as they are; see `write_bytes`."""
+    """Replace a file by a text in UTF-8, line ends as they are, as `write_bytes` does."""
     write_bytes(path, text.encode(), mode=mode)
 
 
@@ -72,7 +72,7 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
     Args:
         path: the file; its folder exists.
-        data: all that is in it.
+        data: what it will hold.
         mode: permissions of the file.
 
     Raises:

@@ -142,6 +142,14 @@ _WARNINGS = {
     "missing-slices": "The series has gaps: %(slices)s slices seem to be missing.",
     "series-not-fitted": "This model was not fitted to whole series: its answer is that of the "
     "slices next to each other that are most sure of a tumour.",
+    "burnt-in-text": "The picture may have text in it, which was not removed. Look at it before "
+    "you pass the file on.",
+    "unusual-image": "By its header (%(type)s), the file is not an ordinary MR image of the "
+    "anatomy. Models learn from ordinary ones, so this prediction may be meaningless. Send a "
+    "T1-weighted, T2-weighted or FLAIR image.",
+    "no-orientation": "The NIfTI file does not say how the head lies: it has no sform or qform "
+    "that can be inverted. The usual order of the axes was assumed, so left and right may be "
+    "swapped.",
     "no-heatmap": "This model has no convolutions, so it cannot give a heat map.",
     "no-reliable-map": "The heat map is left out: this model's was not measured to point at "
     "tumours more often than the middle of the head does.",
@@ -332,8 +340,12 @@ _add(
         "dicomdir": "The file is a DICOMDIR, which only lists other files. Send the image files "
         "that it lists, from the folders next to it.",
         "no-pixels": "The DICOM file (%(object)s) has no pixels. Send the MR images of the study.",
+        "mosaic": "The DICOM file is a mosaic: one picture of all slices of a volume. Convert it "
+        "to NIfTI, as `dcm2niix` does, and send that.",
         "transfer-syntax": "The DICOM file's pixels are stored as %(syntax)s, which cannot be read "
         "here. Save it uncompressed, as `gdcmconv --raw` does.",
+        "repeated-instance": "Another file with the same SOP Instance UID was written already. "
+        "Compare the two; if you need this one, de-identify it by itself.",
         "not-unpacked": "The file cannot be unpacked: %(reason)s. Create the archive again.",
     },
 )

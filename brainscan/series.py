@@ -1,6 +1,6 @@
 """The slices of one head → one answer: which of them show a tumour, of which kind, and how large.
 
-What is fitted here was fitted on the volumes of docs/results/volumes.md, of which one has a tumour.
+What is fitted here was fitted on the volumes of docs/volumes.md, of which one has a tumour.
 """
 
 import hashlib
@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from brainscan.bundle import Card
 from brainscan.examine import Examination, ImageFile, Model, Reading, warn_of_verdict
-from brainscan.lesion import Lesion
+from brainscan.extent import find_extent, measure
+from brainscan.lesion import Lesion, Polygon
 from brainscan.messages import Message, ScanError
 from brainscan.scan import MAX_PIXELS
+from brainscan.scan.facts import Facts
 from brainscan.verdict import Judged, Judgement, judge
 
 _BATCH = 16
@@ -34,6 +36,7 @@ _FEWEST_AGREEING = 3
 _EVEN, _SLOPE, _UNCLEAR = 3.33, 4.0, (0.25, 0.75)
 _MOST_ODDS = 9.0
 _MM3_OF_ML = 1000
+_WHOLE: tuple[Polygon, ...] = (((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +47,14 @@ class SliceExamination(Examination):
         index: its place in the series, from 0.
         votes: whether it counts: it does if it shows enough of the head.
         shows: whether it shows the tumour; no slice does where the head seems to have none.
+        region: the outlines within `lesion` that continue on the slices next to it, as polygons of
+            (x, y) in shares of the picture: the tumour's.
     """
 
     index: int = 0
     votes: bool = False
     shows: bool = False
+    region: tuple[Polygon, ...] = ()
 
     @property
     def position(self) -> float | None:
@@ -101,6 +107,11 @@ class SeriesExamination(Judged):
         )
 
     @property
+    def header(self) -> Facts:
+        """What the header of the first slice's file says, and how many slices there are."""
+        return {**self.slices[0].reading.header, "slices": len(self.slices)}
+
+    @property
     def lesion(self) -> Lesion | None:
         """The region that the model marks on the strongest slice; None where it marks none."""
         if self.verdict in ("no-tumor", "not-recognised"):
@@ -116,15 +127,12 @@ class SeriesExamination(Judged):
     def volume(self) -> float | None:
         """The ml that the model marks; None where it marks none or the spacing is unknown."""
         thickness = _find_step(self.slices)
-        showing = [one for one in self.slices if one.shows]
-        if thickness is None or not showing or not self.card.has_lesion_map:
-            return None
         areas = [
-            _measure_lesion(one) * (one.reading.place.area or math.nan)
-            for one in showing
-            if one.reading.place
+            measure(one.region) * (one.reading.place.area or math.nan)
+            for one in self.slices
+            if one.region and one.reading.place
         ]
-        millilitres = sum(areas) * thickness / _MM3_OF_ML
+        millilitres = sum(areas) * thickness / _MM3_OF_ML if thickness and areas else math.nan
         return round(millilitres, 2) if math.isfinite(millilitres) else None
 
 
@@ -238,19 +246,25 @@ def conclude_series(
         tumor_probability = _rescale(card, float(agreed.max()))
     else:
         tumor_probability = float(np.mean([one.tumor_probability for one in slices]))
-    shows = _choose_showing(slices, votes, agreed)
-    weights = np.array([_weigh(one) for one in slices])
-    counted = next((chosen for chosen in (shows, votes) if chosen.any()), ~votes)
-    weights[~counted] = 0
+    extent = _find_extent(slices, votes & (agreed >= _find_even(card)))
     described = tuple(
         SliceExamination(
             **{field.name: getattr(one, field.name) for field in fields(Examination)},
             index=index,
             votes=bool(votes[index]),
-            shows=bool(shows[index]),
+            shows=bool(extent[index]),
+            region=tuple(extent[index]) if card.has_lesion_map else (),
         )
         for index, one in enumerate(slices)
     )
+    weights = np.array(
+        [
+            measure(outlines) * one.tumor_probability
+            for one, outlines in zip(slices, extent, strict=True)
+        ]
+    )
+    if not weights.any():
+        weights = np.where(votes | ~votes.any(), [one.tumor_probability for one in slices], 0)
     whole = SeriesExamination(
         name,
         card,
@@ -309,29 +323,15 @@ def _decide(card: Card) -> Card:
     return replace(card, decision=replace(card.decision, tumor_from=0.5, unclear=_UNCLEAR))
 
 
-def _choose_showing(
-    slices: Sequence[Examination], votes: NDArray[np.bool_], agreed: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    """Choose the slices that show the tumour: those that agree on it, and what continues it.
-
-    As in Canny's edges, what is weaker counts where it touches what is strong.
-    """
-    strong = votes & (agreed >= _find_even(slices[0].card))
-    weak = votes & np.array([one.tumor and _weigh(one) > 0 for one in slices])
-    numbers = np.cumsum(np.diff(weak, prepend=False) & weak) * weak  # of runs, from 1
-    return np.asarray(weak & np.isin(numbers, numbers[strong & weak]))
-
-
-def _weigh(found: Examination) -> float:
-    """Say how much of a tumour a slice shows: by what is marked, of a model that marks any."""
-    if not found.card.has_lesion_map:
-        return found.tumor_probability
-    return _measure_lesion(found) * found.tumor_probability
-
-
-def _measure_lesion(found: Examination) -> float:
-    """Give the area that is marked on a slice, as a share of its picture."""
-    return found.lesion.area * (found.reading.head or 1.0) if found.lesion else 0.0
+def _find_extent(slices: Sequence[Examination], strong: NDArray[np.bool_]) -> list[list[Polygon]]:
+    """Find the outlines of the tumour on each slice; where none are marked, of whole pictures."""
+    marked: list[Sequence[Polygon]] = []
+    for one in slices:
+        if one.card.has_lesion_map:
+            marked.append(one.lesion.outline if one.lesion else ())
+        else:
+            marked.append(_WHOLE if one.verdict in ("tumor", "tumor-kind-unclear") else ())
+    return find_extent(marked, strong.tolist())
 
 
 def _share(
@@ -341,8 +341,6 @@ def _share(
     tumor_probability: float,
 ) -> dict[str, float]:
     """Share out a probability among the classes, as the slices have them by their weights."""
-    if not weights.any():
-        weights = np.ones_like(weights)
     means = {
         name: float(weights @ [one.probabilities[name] for one in slices]) for name in card.classes
     }

@@ -31,6 +31,7 @@ NATIVE = (
     uid.DeflatedExplicitVRLittleEndian,
     uid.ExplicitVRBigEndian,
 )
+WRITTEN = tuple(_PLUGINS)
 SYNTAXES = (*NATIVE, *_PLUGINS, uid.JPEGBaseline8Bit, *_STORED)
 
 

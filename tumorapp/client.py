@@ -121,6 +121,8 @@ class Prediction:
             model cannot tell.
         probabilities: of every class, in the model's order, summing to 1.
         lesion: the region that the model marks; None where it marks none, or cannot.
+        header: what the header of a DICOM or NIfTI file says of how the scan was made; nothing of
+            other formats.
         warnings: what a reader of the prediction should know.
         heatmap: a PNG to lay over the scan, where one was asked for and the model has one.
     """
@@ -135,6 +137,7 @@ class Prediction:
     in_distribution: bool | None
     probabilities: dict[str, float]
     lesion: Lesion | None
+    header: dict[str, Any]
     warnings: tuple[Remark, ...]
     heatmap: bytes | None
 

@@ -116,7 +116,8 @@ def read_slices(
                     raise
                 yield error, place
             else:
-                yield replace(picture, notes=volume.notes + picture.notes), place
+                notes = volume.notes + picture.notes
+                yield replace(picture, notes=notes, facts=volume.facts), place
 
 
 def _find_format(data: bytes) -> Format:
@@ -205,13 +206,13 @@ def _is_dicom(data: bytes) -> bool:
 
 
 def _is_nifti(data: bytes) -> bool:
-    start = data[:4]
     if data.startswith(_GZIP):
         try:
-            start = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(data[:1024], 4)
+            data = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(data[:1024], 132)
         except zlib.error:
             return False
-    return start in _NIFTI_STARTS
+    # What precedes a DICOM file may be the header of a NIfTI pair.
+    return data[:4] in _NIFTI_STARTS and not _is_dicom(data)
 
 
 def _open_dicom(data: bytes, max_pixels: int) -> AbstractContextManager[Volume]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import cv2
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainscan.messages import Message
+from brainscan.scan.facts import Facts
 from brainscan.scan.picture import Picture
 
 _LEFT, _BACK, _HEAD = range(3)  # where the axes of a patient point, as DICOM has them
@@ -150,6 +151,7 @@ class Volume:
         read: gives the slice of an index as a picture; raises ScanError.
         place: says where the slice of an index lies.
         notes: what a reader should know of what was left out.
+        facts: what the header says of them (`brainscan.scan.facts`).
     """
 
     slices: int
@@ -157,6 +159,7 @@ class Volume:
     read: Callable[[int], Picture]
     place: Callable[[int], Place]
     notes: tuple[Message, ...] = ()
+    facts: Facts = field(default_factory=dict)
 
 
 # The whole file, and the largest width × height accepted → its volume; raises ScanError.
@@ -171,4 +174,4 @@ def read_middle(data: bytes, max_pixels: int, open_volume: OpenVolume) -> Pictur
     if volume.slices > 1:
         taken = {"slices": volume.slices, "slice": volume.middle + 1}
         notes += (Message("one-slice", taken),)
-    return replace(picture, notes=notes + picture.notes)
+    return replace(picture, notes=notes + picture.notes, facts=volume.facts)

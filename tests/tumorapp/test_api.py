@@ -31,6 +31,7 @@ PREDICTION = [
     "probabilities",
     "lesion",
     "warnings",
+    "header",
 ]
 
 
@@ -60,6 +61,7 @@ def test_one_image(client: FlaskClient, scan: bytes) -> None:
     assert found["uncertain"] is False
     assert found["in_distribution"] is None  # its card has no refusal
     assert found["lesion"] is None
+    assert found["header"] == {}
     assert found["warnings"] == []
 
 

@@ -5,19 +5,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from flask import Flask
 
 from tests.cards import MEASURED, RESULT, VERDICTS
 from tests.tumorapp.pages import TEXT_FILE, Page, choose, hand_over, image, wait_for_result
 from tests.tumorapp.test_pages_leaderboard import write_study
+from tests.volumes import draw_small, write_nifti
 from tumorapp import create_app
 
 pytestmark = pytest.mark.browser
 
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 # Beyond WCAG, Swagger UI has a main and an order of headings of its own.
-RULES = {"API": WCAG}
+RULES = {"API, to be tried": WCAG}
 LOOKS = (("light", 1280), ("dark", 1280), ("dark", 360), ("light", 360))
 
 
@@ -27,7 +29,7 @@ def app(tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., P
     root, study = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("study")
     publish_model(root, "binary-cnn")
     publish_model(root, "mobilenet-v2", measurement=MEASURED)
-    for verdict in ("tumor", "not-recognised"):
+    for verdict in ("tumor", "tumor-kind-unclear", "not-recognised"):
         publish_model(root, f"of-{verdict}", **VERDICTS[verdict])
     write_study(study / "results")
     jobs = tmp_path_factory.mktemp("jobs")
@@ -69,6 +71,13 @@ def predict_as(verdict: str) -> Callable[[Page, bytes], None]:
     return reach
 
 
+def look_closely_at_a_volume(page: Page, scan: bytes) -> None:
+    choose(page, write_nifti(np.stack([draw_small()] * 3, axis=-1)), "head.nii")
+    for slider in ("Zoom", "Brightness", "Contrast"):
+        page.get_by_label(slider).fill("200")
+    page.get_by_role("button", name="curl").click()
+
+
 def refuse(page: Page, scan: bytes) -> None:
     page.set_input_files("#image", TEXT_FILE)
     page.get_by_role("alert").wait_for()
@@ -82,6 +91,7 @@ def lose_connection(page: Page, scan: bytes) -> None:
 
 def compare(page: Page, scan: bytes) -> None:
     choose(page, scan)
+    page.get_by_text("Adjust the view").click()  # folded, as on a phone
     page.get_by_role("button", name="Compare all").click()
     page.get_by_role("heading", name="All models").wait_for()
 
@@ -128,7 +138,8 @@ def open_details(page: Page, scan: bytes) -> None:
         summary.click()
 
 
-def wait_for_operations(page: Page, scan: bytes) -> None:
+def try_operations(page: Page, scan: bytes) -> None:
+    page.get_by_role("button", name="Read and try them here").click()
     page.locator(".opblock").first.wait_for()
 
 
@@ -136,7 +147,9 @@ STATES: dict[str, tuple[str, Callable[[Page, bytes], Any]]] = {
     "start": ("", start),
     "result": ("", predict),
     "a marked region": ("", predict_as("tumor")),
+    "a tumour of several kinds": ("", predict_as("tumor-kind-unclear")),
     "not recognised": ("", predict_as("not-recognised")),
+    "a volume": ("", look_closely_at_a_volume),
     "refused": ("", refuse),
     "no connection": ("", lose_connection),
     "compared": ("", compare),
@@ -151,7 +164,8 @@ STATES: dict[str, tuple[str, Callable[[Page, bytes], Any]]] = {
     "a served model": ("models/mobilenet-v2/1", open_details),
     "a model that was not measured": ("models/binary-cnn/1", open_details),
     "a row of the study": (f"models/reports/{RESULT.id}", open_details),
-    "API": ("api/docs", wait_for_operations),
+    "API": ("api/docs", lambda page, scan: None),
+    "API, to be tried": ("api/docs", try_operations),
     "not found": ("nothing", lambda page, scan: None),
     "in German": ("?lang=de", predict),
 }

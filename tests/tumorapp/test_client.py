@@ -174,6 +174,7 @@ def test_a_lesion_and_what_is_asked_for(scan: bytes) -> None:
         "in_distribution": True,
         "probabilities": {"glioma": 0.95},
         "lesion": {"peak": [0.45, 0.45], "outline": outline, "area": 0.02, "score": 0.9},
+        "header": {"plane": "axial"},
         "warnings": [],
     }
     answer = {**ANSWER, "predictions": [prediction]}

@@ -144,19 +144,25 @@ def show_document() -> Response:
 
     It describes every operation in OpenAPI 3.1.
     """
-    document = current_app.extensions.get("openapi")
-    if document is None:
-        document = current_app.extensions["openapi"] = build_document(current_app)
     # Relative to the document's own address, so that no proxy has to tell its name.
     servers = {"servers": [{"url": request.root_path}]} if request.root_path else {}
-    text = current_app.json.dumps(document | servers)
+    text = current_app.json.dumps(_get_document() | servers)
     return Response(text, mimetype="application/json")
 
 
 @page_blueprint.get("")
 def show_page() -> str:
-    """Show the document as a page to read and to try the operations on."""
-    return render_template("api.html")
+    """List the operations, on a page where they can be tried."""
+    return render_template("api.html", paths=_get_document()["paths"])
+
+
+def _get_document() -> dict[str, Any]:
+    """Give the document, which is made once."""
+    extensions = current_app.extensions
+    if "openapi" not in extensions:
+        extensions["openapi"] = build_document(current_app)
+    document: dict[str, Any] = extensions["openapi"]
+    return document
 
 
 def build_document(app: Flask) -> dict[str, Any]:

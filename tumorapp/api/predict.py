@@ -44,6 +44,7 @@ def show_answer() -> dict[str, Any] | None:
         "uncertain": False,
         "probabilities": probabilities,
         "lesion": _LESION if model.card.has_lesion_map else None,
+        "header": {},
         "warnings": [],
     }
     answer = {"model": model.card.name, "version": model.card.version, "predictions": [prediction]}

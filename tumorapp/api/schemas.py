@@ -256,6 +256,13 @@ class SliceOfSeriesSchema(SliceSchema):
     shows_tumor = fields.Boolean(
         attribute="shows", **about("Whether it shows the tumour that the series has.")
     )
+    region = fields.List(
+        fields.List(fields.List(fields.Float(), metadata=_POINT)),
+        **about(
+            "The tumour: the polygons of `lesion` that continue on the slices next to it, or touch "
+            "such ones."
+        ),
+    )
 
 
 class FileSchema(Schema):
@@ -269,6 +276,16 @@ class FileSchema(Schema):
 class PredictionSchema(SliceSchema, FileSchema):
     """The prediction for one scan or one series; takes a `brainscan.Answer`."""
 
+    header = fields.Dict(
+        keys=fields.String(),
+        **about(
+            "What the header of a DICOM or NIfTI file says of how the scan was made, with units in "
+            "the names, such as `plane`, `matrix`, `slices`, `pixel_spacing_mm`, `echo_time_ms` "
+            "and `field_strength_t`: numbers, and words of DICOM's own lists. Empty for other "
+            "formats; what a header does not say is left out, and so is what may identify a "
+            "patient."
+        ),
+    )
     strongest = fields.Integer(
         metadata={
             "description": "Only of a series: the index of the slice that shows most of the tumour."
