@@ -4,7 +4,8 @@ The UID of each follows from the series, the model and the kind of the object, s
 again, after a crash, takes the place of what is there already.
 """
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import UID
+from pydicom.valuerep import DA, TM
 
 from brainscan import Answer, Examination, Problem, SliceExamination
 from brainscan.verdict import Verdict
@@ -48,11 +50,19 @@ _PRESENCES: Mapping[Verdict, Code] = {
 }
 _PROBABILITY = Code("122157", "DCM", "Probability")
 _MILLILITRE = Code("ml", "UCUM", "ml")
-# What may be empty, but not missing, and is often missing all the same.
-_MAY_BE_EMPTY = (
-    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate"),
-    *("StudyTime", "AccessionNumber", "ReferringPhysicianName"),
-)
+# What may be empty, but not missing, and is often missing or wrong all the same; and what takes
+# only what is right.
+_MAY_BE_EMPTY: Mapping[str, Callable[[Any], Any]] = {
+    "AccessionNumber": str,
+    "PatientBirthDate": DA,
+    "PatientID": str,
+    "PatientName": str,
+    "PatientSex": highdicom.PatientSexValues,
+    "ReferringPhysicianName": str,
+    "StudyDate": DA,
+    "StudyID": str,
+    "StudyTime": TM,
+}
 _NUMBERS = {"report": 1000, "segmentation": 2000, "picture": 3000}  # added to the series'
 
 
@@ -72,7 +82,9 @@ def write_objects(answer: Answer, sources: Sequence[Dataset]) -> list[Dataset]:
         Problem: the header lacks what such objects need, or contradicts itself.
     """
     try:
-        return _Writer.of(answer, sources).write()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # highdicom's quote names
+            return _Writer.of(answer, sources).write()
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         # Its text may quote the header; of what is missing, the name is one of DICOM's.
         reason = getattr(error, "name", None) or type(error).__name__
@@ -329,10 +341,13 @@ class _Writer:
 
 
 def _complete(header: Dataset) -> Dataset:
+    """Give a header all that may be empty, and nothing in it that is not of its kind."""
     whole = Dataset()
     whole.update(header)
-    for keyword in _MAY_BE_EMPTY:
-        if keyword not in whole:
+    for keyword, take in _MAY_BE_EMPTY.items():
+        try:
+            take(whole[keyword].value)
+        except (KeyError, TypeError, ValueError):
             setattr(whole, keyword, None)
     return whole
 
