@@ -383,22 +383,22 @@ _add(
     HTTPStatus.UNPROCESSABLE_ENTITY,
     "No report can be written",
     {
-        "unusable-header": "The headers of the series lack what a report has to say of it, or "
-        "contradict each other (%(reason)s). Correct them in the PACS.",
+        "unusable-header": "A report needs something that the headers of the series lack or get "
+        "wrong (%(reason)s). Correct them in the PACS.",
     },
 )
 _add(
     HTTPStatus.BAD_GATEWAY,
-    "The PACS does not do what it was asked for",
+    "The PACS cannot be used",
     {
-        "pacs-no-answer": "The PACS gives no answer that can be used (%(reason)s). Check its "
-        "address, and that it runs.",
-        "pacs-refused": "The PACS refuses the request with the status %(status)s. Check its "
-        "address, and what this client may do there.",
-        "incomplete-series": "The PACS has sent %(received)s of %(expected)s files of the series. "
-        "They are asked for again later.",
-        "store-refused": "The PACS has refused %(refused)s of %(objects)s objects (%(reason)s). "
-        "Let it accept reports, segmentations and secondary captures; they are sent again later.",
+        "pacs-no-answer": "The PACS gave no usable answer (%(reason)s). Check its address and that "
+        "it is running.",
+        "pacs-refused": "The PACS refused the request with status %(status)s. Check the address, "
+        "and what this client is allowed to do.",
+        "incomplete-series": "The PACS sent %(received)s of the %(expected)s files of a series. "
+        "They are requested again later.",
+        "store-refused": "The PACS refused %(refused)s of %(objects)s objects (%(reason)s). Let it "
+        "accept reports, segmentations and secondary captures; they are sent again later.",
     },
 )
 _add(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
@@ -97,7 +98,7 @@ def listen(spool: Spool, title: str, host: str, port: int) -> Iterator[None]:
     entity.add_supported_context(Verification)
     for context in AllStoragePresentationContexts:
         entity.add_supported_context(context.abstract_syntax or "", ALL_TRANSFER_SYNTAXES)
-    handlers = [(evt.EVT_C_STORE, _receive, [spool])]
+    handlers: list[Any] = [(evt.EVT_C_STORE, _receive, [spool])]
     server = entity.start_server((host, port), block=False, evt_handlers=handlers)
     try:
         yield

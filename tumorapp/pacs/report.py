@@ -22,7 +22,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID
 from pydicom.valuerep import DA, TM
 
-from brainscan import Answer, Examination, Problem, SliceExamination
+from brainscan import Answer, Examination, Problem
 from brainscan.verdict import Verdict
 from tumorapp.api.openapi import VERSION
 
@@ -97,30 +97,32 @@ class _Writer:
 
     Attributes:
         answer: it.
-        slices: all slices of it.
-        marked: those of them that a region is marked on.
+        marked: its slices that a region is marked on.
         strongest: the one that shows most.
         sources: of its files, by SOP instance UID.
     """
 
     answer: Answer
-    slices: Sequence[Examination]
     marked: Sequence[Examination]
     strongest: Examination
     sources: Mapping[str, Dataset]
 
     @classmethod
     def of(cls, answer: Answer, sources: Sequence[Dataset]) -> "_Writer":
-        slices = [answer] if isinstance(answer, Examination) else [*answer.slices]
-        strongest = answer if isinstance(answer, Examination) else answer.slices[answer.strongest]
-        marked = [one for one in slices if isinstance(one, SliceExamination) and one.shows]
-        if not marked and answer.lesion is not None:
-            marked = [strongest]
+        slices: Sequence[Examination]
+        shown: list[Examination] = []
+        if isinstance(answer, Examination):
+            slices, strongest = [answer], answer
+        else:
+            slices, strongest = answer.slices, answer.slices[answer.strongest]
+            shown += [one for one in answer.slices if one.shows]
+        if not shown and answer.lesion:
+            shown.append(strongest)
         wanted = {_place(one).instance for one in slices}
         found = {
             one.SOPInstanceUID: _complete(one) for one in sources if one.SOPInstanceUID in wanted
         }
-        return cls(answer, slices, [one for one in marked if one.lesion], strongest, found)
+        return cls(answer, [one for one in shown if one.lesion], strongest, found)
 
     def write(self) -> list[Dataset]:
         segmentation = self.write_segmentation() if self.marked else None
@@ -220,7 +222,7 @@ class _Writer:
             patient_orientation=("L", "P"),
             **self.describe("picture"),
         )
-        made.PatientOrientation = None  # allowed, but not by highdicom: it may be of any plane
+        made.PatientOrientation = []  # allowed, but not by highdicom: it may be of any plane
         made.BodyPartExamined, made.BurnedInAnnotation = "BRAIN", "YES"
         made.DerivationDescription = NOTICE
         return made
@@ -235,7 +237,7 @@ class _Writer:
             serial_number=self.version,
         )
         observer = sr.ObserverContext(codes.DCM.Device, device)
-        groups = [self.report_head(), *self.report_kinds(), *self.report_regions()]
+        groups: list[Any] = [self.report_head(), *self.report_kinds(), *self.report_regions()]
         if segmentation is not None:
             groups.append(self.report_volume(segmentation))
         content = sr.MeasurementReport(
@@ -298,7 +300,7 @@ class _Writer:
 
     def report_regions(self) -> list[sr.PlanarROIMeasurementsAndQualitativeEvaluations]:
         """Report each region of each slice that is marked, by its outline."""
-        groups = []
+        groups: list[sr.PlanarROIMeasurementsAndQualitativeEvaluations] = []
         for one in self.marked:
             image = sr.SourceImageForRegion(*self.refer(one))
             probability = _measure(one.tumor_probability)
