@@ -37,7 +37,7 @@ from tests.volumes import write_series
 from tumorapp import create_app
 from tumorapp.pacs import dicomweb
 from tumorapp.pacs.cstore import Destination, Folder, Spool, listen
-from tumorapp.pacs.worker import State, Worker, hash_uid
+from tumorapp.pacs.worker import State, Study, Worker, hash_uid
 
 PROJECT = Path(__file__).parents[2]
 PLUGINS = Path("/usr/share/orthanc/plugins")
@@ -326,7 +326,7 @@ def test_some_objects_are_refused(server: dicomweb.Server) -> None:
 
 
 class Faulty(http.server.BaseHTTPRequestHandler):
-    """A proxy in front of Orthanc that answers some requests badly."""
+    """A proxy in front of Orthanc that answers badly when it is asked for a series, or to store."""
 
     orthanc = ""
     fault = ""
@@ -343,19 +343,18 @@ class Faulty(http.server.BaseHTTPRequestHandler):
             elif self.fault == "fewer":
                 first, _, rest = body.partition(b"\r\n--")
                 body = first + b"\r\n--" + rest.partition(b"\r\n")[0] + b"--\r\n"
-        self.answer(answer, body)
+        self.answer(answer.status_code, answer.headers["Content-Type"], body)
 
     def do_POST(self) -> None:
-        chunks = iter(lambda: self.rfile.read(int(self.rfile.readline(), 16) + 2)[:-2], b"")
-        chunked = "Transfer-Encoding" in self.headers
-        data = b"".join(chunks) if chunked else self.rfile.read(int(self.headers["Content-Length"]))
-        kind = {"Content-Type": self.headers["Content-Type"]}
-        answer = requests.post(self.orthanc + self.path, data, headers=kind, timeout=10)
-        self.answer(answer, answer.content)
+        """Say what Azure does of what it has already."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        failed = {"00081197": {"vr": "US", "Value": [45070]}}
+        body = {"00081198": {"vr": "SQ", "Value": [failed]}}
+        self.answer(409, "application/dicom+json", json.dumps(body).encode())
 
-    def answer(self, answer: requests.Response, body: bytes) -> None:
-        self.send_response(answer.status_code)
-        self.send_header("Content-Type", answer.headers["Content-Type"])
+    def answer(self, status: int, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
         self.end_headers()
         with contextlib.suppress(BrokenPipeError):
             self.wfile.write(body)
@@ -364,35 +363,44 @@ class Faulty(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@pytest.fixture
+def faulty(orthanc: Orthanc, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of such a proxy."""
+    monkeypatch.setattr(Faulty, "orthanc", orthanc.url)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Faulty) as proxy:
+        threading.Thread(target=proxy.serve_forever).start()
+        yield f"http://127.0.0.1:{proxy.server_port}/dicom-web"
+        proxy.shutdown()
+
+
 @pytest.mark.parametrize(
     ("fault", "code"),
     [("silent", "pacs-no-answer"), ("cut", "pacs-no-answer"), ("fewer", "incomplete-series")],
 )
 def test_a_server_that_times_out_or_answers_half(
     orthanc: Orthanc,
+    faulty: str,
     watch: Callable[..., Result],
     run: Callable[..., Result],
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
     fault: str,
     code: str,
 ) -> None:
     study = "1.2.826.6"
-    orthanc.add(
-        *write_series(np.repeat(HEAD, 2, 0), f"{study}.1"), *write_series(HEAD, f"{study}.2")
-    )
+    orthanc.add(*write_series(np.repeat(HEAD, 2, 0), f"{study}.1"))
+    orthanc.add(*write_series(HEAD, f"{study}.2"))
     monkeypatch.setattr(dicomweb, "_TIMEOUT", (5, 0.5))
-    monkeypatch.setattr(Faulty, "orthanc", orthanc.url)
     monkeypatch.setattr(Faulty, "fault", fault)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Faulty) as proxy:
-        threading.Thread(target=proxy.serve_forever).start()
-        try:
-            address = f"http://127.0.0.1:{proxy.server_port}/dicom-web"
-            result = watch("--store", url=address)
-        finally:
-            proxy.shutdown()
-    assert result.exit_code == 1
-    assert f"{hash_uid(study)}  mobilenet-v2/1  {code}" in run("failures").output
-    assert orthanc.count(study)["SR"] >= 1  # the other series
+    assert watch(url=faulty).exit_code == 1
+    assert f"{hash_uid(f'{study}.1')}: failed, {code}" in caplog.text
+    assert f"{hash_uid(f'{study}.2')}: tumor" in caplog.text
+
+
+def test_what_is_there_already_is_not_refused(faulty: str) -> None:
+    [file] = write_series(HEAD, "1.2.826.6.2")
+    with contextlib.closing(dicomweb.Server(faulty)) as server:
+        server.store([dcmread(io.BytesIO(file))])
 
 
 def test_no_server(watch: Callable[..., Result]) -> None:
@@ -436,6 +444,27 @@ def test_what_fails_waits_twice_as_long_each_time(
     assert state.is_due("study", "model/2")
     now += 25 * 3600
     assert state.is_due("study", "model/1")
+
+
+def test_a_pacs_that_does_not_answer_is_asked_less_often(
+    pacs_app: Flask, memory: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Nowhere:
+        def find(self, _: str) -> list[Study]:
+            raise Problem("pacs-no-answer", reason="ConnectionError")
+
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    worker = Worker(pacs_app.extensions["catalog"].get, memory, None, 10**7)
+    with pytest.raises(KeyboardInterrupt):
+        worker.run(Nowhere(), every=10)
+    assert pauses == [20, 40, 80, 160, 300, 300]
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from tumorapp.pacs.worker import Series, State, Study, hash_uid
 _TIMEOUT = (10.0, 120.0)  # seconds to connect, and between bytes
 _PAGE = 500
 _SIZE, _FILES = "NumberOfStudyRelatedInstances", "NumberOfSeriesRelatedInstances"
+_GARBLED = (AttributeError, EOFError, InvalidDicomError, KeyError, TypeError, ValueError)
 # Reasons of a failure by which an instance is there already: DICOM's, and that of Azure.
 _THERE_ALREADY = (0x0111, 45070)
 
@@ -138,41 +139,46 @@ class Changes:
         server: Orthanc's DICOMweb.
         address: Orthanc's own.
         since: the day from which on changes count.
-        state: keeps how far the feed was read, and which studies wait.
+        state: keeps up to where all is done.
     """
 
     def __init__(self, server: Server, address: str, since: date | None, state: State) -> None:
         self._server, self._address, self._state = server, address.rstrip("/"), state
         self._since = f"{since:%Y%m%d}" if since else ""
+        self._settled: dict[tuple[str, str], int] = {}
 
     def find(self, model: str) -> Iterator[Study]:
-        """See `Source`."""
+        """See `Source`. The feed is read again from where something is left to do."""
         feed = hash_uid(f"{self._address} {model}")
-        self._follow(feed)
-        for found in self._state.list_waiting(feed):
-            settle = partial(self._state.drop_waiting, feed, found)
+        last, stable = self._follow(self._state.find_last(feed))
+        for found, number in stable.items():
+            settle = partial(self._settled.__setitem__, (model, found), number)
+            if self._settled.get((model, found)) == number:
+                continue
             about = self._get(f"studies/{found}")
             if about is None:  # it was deleted
                 settle()
-            else:
-                with ask():
-                    uid = str(about["MainDicomTags"]["StudyInstanceUID"])
-                yield self._server.open_study(uid, settle)
+                continue
+            with ask():
+                uid = str(about["MainDicomTags"]["StudyInstanceUID"])
+            yield self._server.open_study(uid, settle)
+        if all(self._settled.get((model, one)) == number for one, number in stable.items()):
+            self._state.advance(feed, last)
 
-    def _follow(self, feed: str) -> None:
-        """Read the feed to its end."""
+    def _follow(self, last: int) -> tuple[int, dict[str, int]]:
+        """Read the feed from a change on: the number of its last, and that of each stable study."""
+        stable: dict[str, int] = {}
         done = False
         while not done:
-            last = self._state.find_last(feed)
-            page = self._get(f"changes?since={last}&limit={_PAGE}") or {}
+            page = self._get(f"changes?since={last}&limit={_PAGE}")
             with ask():
-                stable = [
-                    str(one["ID"])
+                stable |= {
+                    str(one["ID"]): int(one["Seq"])
                     for one in page["Changes"]
                     if one["ChangeType"] == "StableStudy" and one["Date"] >= self._since
-                ]
-                self._state.advance(feed, int(page["Last"]), stable)
-                done = bool(page["Done"])
+                }
+                last, done = int(page["Last"]), bool(page["Done"])
+        return last, stable
 
     def _get(self, path: str) -> Any:
         """Get what Orthanc has at a path; None where it has nothing there."""
@@ -191,7 +197,7 @@ def ask() -> Iterator[None]:
         yield
     except requests.HTTPError as error:
         raise Problem("pacs-refused", status=error.response.status_code) from error
-    except (requests.RequestException, InvalidDicomError, EOFError, KeyError, ValueError) as error:
+    except (requests.RequestException, *_GARBLED) as error:
         raise Problem("pacs-no-answer", reason=type(error).__name__) from error
 
 
@@ -224,5 +230,5 @@ def _read_failures(response: requests.Response | None) -> Dataset:
     """Read which objects an answer says were not stored; none where it does not say."""
     try:
         return Dataset.from_json(response.json()) if response is not None else Dataset()
-    except (requests.JSONDecodeError, KeyError, TypeError, ValueError):
+    except (requests.JSONDecodeError, *_GARBLED):
         return Dataset()

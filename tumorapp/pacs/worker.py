@@ -38,7 +38,6 @@ create table if not exists failed (
     study text, model text, code text, attempts integer, due real, primary key (study, model)
 ) without rowid;
 create table if not exists feed (name text primary key, last integer) without rowid;
-create table if not exists waiting (feed text, id text, primary key (feed, id)) without rowid;
 """
 _FAIL = """
 insert into failed values (?, ?, ?, 1, ?) on conflict do update
@@ -168,26 +167,14 @@ class State:
         return [Failure(*row) for row in rows]
 
     def find_last(self, feed: str) -> int:
-        """Give the number of the last change that was taken from a feed; 0 for none."""
+        """Give the number of the change up to which all in a feed is done; 0 for none."""
         row = self._database.execute("select last from feed where name = ?", (feed,)).fetchone()
         return int(row[0]) if row else 0
 
-    def advance(self, feed: str, last: int, waiting: Iterable[str]) -> None:
-        """Note how far a feed was read, and the ids in it that wait, together."""
+    def advance(self, feed: str, last: int) -> None:
+        """Note up to which change all in a feed is done."""
         with self._database as database:
             database.execute("insert or replace into feed values (?, ?)", (feed, last))
-            rows = [(feed, one) for one in waiting]
-            database.executemany("insert or ignore into waiting values (?, ?)", rows)
-
-    def list_waiting(self, feed: str) -> list[str]:
-        """List the ids of a feed that wait."""
-        rows = self._database.execute("select id from waiting where feed = ?", (feed,))
-        return [str(row[0]) for row in rows]
-
-    def drop_waiting(self, feed: str, one: str) -> None:
-        """Note that an id waits no longer."""
-        with self._database as database:
-            database.execute("delete from waiting where feed = ? and id = ?", (feed, one))
 
 
 @dataclass(frozen=True)
