@@ -155,6 +155,21 @@ def write_series(
     return files
 
 
+def write_series_of(nifti: Path, uid_of_series: str, **elements: Any) -> list[bytes]:
+    """Write the axial slices of a NIfTI file as `write_series` does."""
+    image: Any = nibabel.load(nifti)
+    voxels = np.asarray(image.dataobj, np.float32).transpose(2, 1, 0).clip(0)
+    right, front, _, _ = -np.sign(np.diag(image.affine)).astype(int)  # RAS → LPS
+    width, height, thickness = map(float, image.header.get_zooms()[:3])
+    return write_series(
+        (voxels * (4000 / voxels.max())).astype(np.uint16),
+        uid_of_series,
+        directions=(int(right), 0, 0, 0, int(front), 0),
+        spacing=(width, height, thickness),
+        **elements,
+    )
+
+
 def write_nifti(
     voxels: NDArray[Any], affine: NDArray[Any] | None = None, *, packed: bool = True
 ) -> bytes:

@@ -22,6 +22,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import highdicom
 import numpy as np
 import pytest
 import requests
@@ -33,13 +34,14 @@ from brainscan import Problem
 from tests.cards import VERDICTS
 from tests.conftest import draw_head
 from tests.identifiers import FOUND_IN_BYTES, fill
-from tests.volumes import write_series
+from tests.volumes import write_series, write_series_of
 from tumorapp import create_app
 from tumorapp.pacs import dicomweb
 from tumorapp.pacs.cstore import Destination, Folder, Spool, listen
 from tumorapp.pacs.worker import State, Study, Worker, hash_uid
 
 PROJECT = Path(__file__).parents[2]
+SAMPLES = PROJECT.parent / "shared" / "samples"
 PLUGINS = Path("/usr/share/orthanc/plugins")
 ORTHANC = shutil.which("Orthanc", path=f"{os.environ['PATH']}:/usr/sbin")
 
@@ -96,14 +98,19 @@ class Orthanc:
 
     def count(self, study: str) -> Counter[str]:
         """Count the instances of a study by modality."""
-        found = self.find("Instance", study)
-        return Counter(self.ask(f"instances/{one}/simplified-tags")["Modality"] for one in found)
+        return Counter(str(one.Modality) for one in self.read(study))
 
     def find(self, level: str, study: str) -> list[str]:
         """List Orthanc's ids of what it has of a study."""
         query = {"Level": level, "Query": {"StudyInstanceUID": study}}
         found: list[str] = requests.post(f"{self.url}/tools/find", json=query, timeout=10).json()
         return found
+
+    def read(self, study: str) -> list[Dataset]:
+        """Read the files of a study."""
+        addresses = [f"{self.url}/instances/{one}/file" for one in self.find("Instance", study)]
+        answers = [requests.get(address, timeout=10).content for address in addresses]
+        return [dcmread(io.BytesIO(answer)) for answer in answers]
 
     def wait_until_stable(self, *studies: str) -> None:
         ids = [one for study in studies for one in self.find("Study", study)]
@@ -299,21 +306,48 @@ def test_what_cannot_be_answered_is_told_and_the_rest_goes_on(
     assert orthanc.count(mixed) == {"MR": 6, "SR": 3, "SEG": 3, "OT": 3}
 
 
+@pytest.mark.parametrize("by_feed", [False, True])
 def test_what_is_refused_is_kept_and_sent_again(
-    orthanc: Orthanc, watch: Callable[..., Result], run: Callable[..., Result]
+    orthanc: Orthanc, watch: Callable[..., Result], run: Callable[..., Result], by_feed: bool
 ) -> None:
     study = "1.2.826.5"
     orthanc.add(*write_series(HEAD, f"{study}.1"))
+    orthanc.wait_until_stable(study)
+    options = ("--store", *(("--changes", orthanc.url) if by_feed else ()))
     with orthanc.refuse():
-        result = watch("--store")
+        result = watch(*options)
     assert result.exit_code == 1
     assert "Studies that failed: 1" in result.output
     listed = run("failures").output
     assert listed.startswith(f"{hash_uid(study)}  mobilenet-v2/1  pacs-refused  attempts: 1")
     assert orthanc.count(study) == {"MR": 1}
-    assert watch("--store").exit_code == 0
+    assert watch(*options).exit_code == 0
     assert orthanc.count(study) == ANSWERED
     assert run("failures").output == ""
+
+
+@pytest.mark.skipif(not SAMPLES.exists(), reason="needs the samples")
+def test_real_heads(orthanc: Orthanc, tmp_path: Path) -> None:
+    healthy = [file.read_bytes() for file in SAMPLES.glob("dicom/healthy_head_*.dcm")]
+    glioma = write_series_of(SAMPLES / "nifti" / "btp_02_t1post.nii.gz", "1.2.826.14.1")
+    orthanc.add(*healthy, *glioma)
+    app = create_app({"JOBS_DIR": tmp_path / "jobs"})
+    arguments = ["dicomweb", "watch", "--url", orthanc.web, "--once", "--store"]
+    result = app.test_cli_runner().invoke(args=[*arguments, "--state", str(tmp_path / "state")])
+    assert result.exit_code == 0, result.output
+    assert orthanc.count("1.2.826.14") == {**ANSWERED, "MR": len(glioma)}
+    study = dcmread(io.BytesIO(healthy[0])).StudyInstanceUID
+    assert orthanc.count(study) == {"MR": len(healthy), "SR": 1}
+    read = {one.Modality: one for one in orthanc.read("1.2.826.14") if one.Modality != "MR"}
+    report = highdicom.sr.ComprehensiveSR.from_dataset(read["SR"])
+    [whole] = report.content.get_volumetric_roi_measurement_groups()
+    referred = whole.referenced_segment.referenced_sop_instance_uid
+    assert referred == read["SEG"].SOPInstanceUID
+    marked = highdicom.seg.Segmentation.from_dataset(read["SEG"])
+    sources = {uid for _, _, uid in marked.get_source_image_uids()}
+    assert sources <= {dcmread(io.BytesIO(file)).SOPInstanceUID for file in glioma}
+    read["SR"].save_as(tmp_path / "sr.dcm")
+    subprocess.run(["dsrdump", tmp_path / "sr.dcm"], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_some_objects_are_refused(server: dicomweb.Server) -> None:

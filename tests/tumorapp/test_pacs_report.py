@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 
 from brainscan import Answer, ImageFile, Model, Problem, ScanError, examine_files, open_model
 from tests.cards import VERDICTS
-from tests.volumes import write_dicom, write_series
+from tests.volumes import write_dicom, write_series, write_series_of
 from tumorapp.pacs.report import LONGEST_KEPT, NOTICE, write_objects
 
 PROJECT = Path(__file__).parents[2]
@@ -207,16 +207,9 @@ def test_a_header_without_what_a_report_needs(model: Model) -> None:
 
 
 @pytest.mark.skipif(not NIFTI.exists(), reason="needs the samples")
-def test_a_real_tumour(tmp_path: Path) -> None:
-    image = nibabel.load(NIFTI / "btp_02_t1post.nii.gz")
+def test_a_real_tumour(model: Model, tmp_path: Path) -> None:
     truth = np.asarray(nibabel.load(NIFTI / "btp_02_mask.nii.gz").dataobj) > 0
-    assert (np.diag(image.affine)[:3] != 0).all()
-    voxels = np.asarray(image.dataobj).transpose(2, 1, 0)
-    voxels = (voxels * (4000 / voxels.max())).clip(0).astype(np.uint16)
-    signs = np.sign(np.diag(image.affine)[:2]).astype(int)
-    directions = (int(-signs[0]), 0, 0, 0, int(-signs[1]), 0)
-    files = write_series(voxels, "1.2.9.1", directions=directions)
-    written = examine(open_model(PROJECT / "instance" / "models" / "lesion-lite0"), files)
+    written = examine(model, write_series_of(NIFTI / "btp_02_t1post.nii.gz", "1.2.9.1"))
     validate(written.objects, tmp_path)
     marked = highdicom.seg.segread(tmp_path / "SEG.dcm")
     numbers = [
