@@ -437,6 +437,13 @@ def test_what_is_there_already_is_not_refused(faulty: str) -> None:
         server.store([dcmread(io.BytesIO(file))])
 
 
+def test_a_port_that_is_taken(orthanc: Orthanc, pacs_app: Flask, state: Path) -> None:
+    arguments = ["dicom", "listen", "--port", str(orthanc.dicom_port), "--state", str(state)]
+    result = pacs_app.test_cli_runner().invoke(args=arguments)
+    assert result.exit_code == 1
+    assert f"127.0.0.1:{orthanc.dicom_port} cannot be listened at: Address" in result.output
+
+
 def test_no_server(watch: Callable[..., Result]) -> None:
     result = watch(url=f"http://127.0.0.1:{find_port()}/dicom-web")
     assert result.exit_code == 1

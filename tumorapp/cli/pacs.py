@@ -106,7 +106,8 @@ def watch_command(
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write the answers into this folder.",
+    help="Write the answers into this folder; else, unless they are stored or sent, into the "
+    "folder answers next to the state.",
 )
 @click.option(
     "--store-url", envvar="TUMORAPP_DICOMWEB_URL", help="Store them at this address (STOW)."
@@ -134,8 +135,7 @@ def listen_command(
 ) -> None:
     """Be a destination of a PACS: answer the head MR series that are sent to it.
 
-    What is received is kept on the disk until it is answered. Give one of --out, --store-url and
-    --send.
+    What is received is kept on the disk until it is answered.
     """
     from tumorapp.pacs.cstore import Destination, Folder, Spool, listen
     from tumorapp.pacs.dicomweb import Server
@@ -147,9 +147,9 @@ def listen_command(
         stores.append(Destination.read(send, aet).store)
     if store_url:
         stores.append(_close_at_end(Server(store_url)).store)
-    if len(stores) != 1:
-        raise click.UsageError("Give one of --out, --store-url and --send.")
-    worker = _make_worker(folder, model, stores[0])
+    if len(stores) > 1:
+        raise click.UsageError("Give only one of --out, --store-url and --send.")
+    worker = _make_worker(folder, model, (stores or [Folder(folder / "answers").store])[0])
     spool = Spool(folder / "received", quiet)
     with listen(spool, aet, host, port):
         click.echo(f"{aet} listens at {host}:{port}.", err=True)

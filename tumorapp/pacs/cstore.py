@@ -92,19 +92,22 @@ def listen(spool: Spool, title: str, host: str, port: int) -> Iterator[None]:
     """Receive what others send (C-STORE) and answer C-ECHO, in threads.
 
     Raises:
-        OSError: the address cannot be used.
+        ValueError: the address cannot be used.
     """
     entity = AE(ae_title=title)
     entity.add_supported_context(Verification)
     for context in AllStoragePresentationContexts:
         entity.add_supported_context(context.abstract_syntax or "", ALL_TRANSFER_SYNTAXES)
     handlers: list[Any] = [(evt.EVT_C_STORE, _receive, [spool])]
-    server = entity.start_server((host, port), block=False, evt_handlers=handlers)
+    try:
+        entity.start_server((host, port), block=False, evt_handlers=handlers)
+    except OSError as error:
+        reason = f"{host}:{port} cannot be listened at: {error.strerror}."
+        raise ValueError(f"{reason} Choose another address or port.") from error
     try:
         yield
     finally:
-        if server is not None:
-            server.shutdown()
+        entity.shutdown()
 
 
 def _receive(event: evt.Event, spool: Spool) -> int:
