@@ -160,7 +160,9 @@ class Destination:
             raise Problem("pacs-no-answer", reason="no association")
         accepted = {context.abstract_syntax for context in association.accepted_contexts}
         statuses = [
-            association.send_c_store(one).get("Status") if one.SOPClassUID in accepted else None
+            association.send_c_store(one).get("Status")
+            if association.is_established and one.SOPClassUID in accepted
+            else None
             for one in objects
         ]
         association.release()

@@ -56,11 +56,7 @@ class Server:
         filters = {"ModalitiesInStudy": "MR"}
         if since is not None:
             filters["StudyDate"] = f"{since:%Y%m%d}-"
-        search = partial(
-            self._client.search_for_studies,
-            fields=[_SIZE],
-            search_filters=filters,
-        )
+        search = partial(self._client.search_for_studies, fields=[_SIZE], search_filters=filters)
         return _list_all(search, "StudyInstanceUID")
 
     def open_study(self, uid: str, settle: Callable[[], None]) -> Study:
@@ -81,7 +77,7 @@ class Server:
 
     def _fetch(self, study: str, series: str, expected: int) -> list[bytes]:
         any_syntax = (("application/dicom", "*"),)
-        with ask():
+        with _ask():
             received = self._client.retrieve_series(study, series, media_types=any_syntax)
         if len(received) < max(1, expected):
             raise Problem("incomplete-series", received=len(received), expected=expected)
@@ -94,11 +90,10 @@ class Server:
             Problem: the server does not answer, or refuses one of them.
         """
         try:
-            with ask():
+            with _ask():
                 answer = self._client.store_instances(objects, objects[0].StudyInstanceUID)
-        except Problem as problem:
-            response = getattr(problem.__cause__, "response", None)
-            answer = _read_failures(response)
+        except Problem as problem:  # it may say which of them it refuses
+            answer = _read_failures(getattr(problem.__cause__, "response", None))
             if not answer.get("FailedSOPSequence"):
                 raise
         failures = [one.get("FailureReason") for one in answer.get("FailedSOPSequence") or ()]
@@ -159,7 +154,7 @@ class Changes:
             if about is None:  # it was deleted
                 settle()
                 continue
-            with ask():
+            with _ask():
                 uid = str(about["MainDicomTags"]["StudyInstanceUID"])
             yield self._server.open_study(uid, settle)
         if all(self._settled.get((model, one)) == number for one, number in stable.items()):
@@ -171,7 +166,7 @@ class Changes:
         done = False
         while not done:
             page = self._get(f"changes?since={last}&limit={_PAGE}")
-            with ask():
+            with _ask():
                 stable |= {
                     str(one["ID"]): int(one["Seq"])
                     for one in page["Changes"]
@@ -182,7 +177,7 @@ class Changes:
 
     def _get(self, path: str) -> Any:
         """Get what Orthanc has at a path; None where it has nothing there."""
-        with ask():
+        with _ask():
             response = self._server.session.get(f"{self._address}/{path}", timeout=_TIMEOUT)
             if response.status_code == requests.codes.not_found:
                 return None
@@ -191,7 +186,7 @@ class Changes:
 
 
 @contextmanager
-def ask() -> Iterator[None]:
+def _ask() -> Iterator[None]:
     """Raise Problem where a server does not answer as it should, without the UIDs of addresses."""
     try:
         yield
@@ -212,7 +207,7 @@ def _list_all(search: Callable[..., Any], key: str) -> list[Dataset]:
     """List what a search finds, page by page."""
     found: dict[str, Dataset] = {}
     while True:
-        with ask():
+        with _ask():
             page = [Dataset.from_json(one) for one in search(limit=_PAGE, offset=len(found))]
             new = {str(one[key].value): one for one in page}
         if new.keys() <= found.keys():

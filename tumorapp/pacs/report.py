@@ -26,11 +26,11 @@ from brainscan import Answer, Examination, Problem
 from brainscan.verdict import Verdict
 from tumorapp.api.openapi import VERSION
 
-MAKER = "TumorApp"
 NOTICE = "TumorApp: preliminary, made by software. Not for diagnosis."
 # The longest side of the pictures that an answer must have kept.
 LONGEST_KEPT = 1024
 
+_MAKER = "TumorApp"
 _LEAST_WIDTH = 512  # of the picture, so that its text can be read
 _SAME_DIRECTION = 1e-3
 _OUTLINE, _TEXT = (255, 64, 64), (255, 220, 0)  # RGB
@@ -147,7 +147,7 @@ class _Writer:
             "series_number": _NUMBERS[kind] + number % 1000,
             "sop_instance_uid": self.make_uid(kind),
             "instance_number": 1,
-            "manufacturer": MAKER,
+            "manufacturer": _MAKER,
             "manufacturer_model_name": self.answer.card.name,
             "software_versions": (self.version, f"brainscan {VERSION}"),
             "device_serial_number": self.version,
@@ -176,7 +176,7 @@ class _Writer:
             name=self.answer.card.name,
             family=codes.DCM.ArtificialIntelligence,
             version=self.version,
-            source=MAKER,
+            source=_MAKER,
         )
         segment = seg.SegmentDescription(
             segment_number=1,
@@ -232,7 +232,7 @@ class _Writer:
         device = sr.DeviceObserverIdentifyingAttributes(
             uid=self.make_uid("device"),
             name=f"{self.answer.card.name} {self.version}",
-            manufacturer_name=MAKER,
+            manufacturer_name=_MAKER,
             model_name=f"brainscan {VERSION}",
             serial_number=self.version,
         )
@@ -268,7 +268,7 @@ class _Writer:
             version=self.version,
             parameters=[f"brainscan {VERSION}"],
             family=codes.DCM.ArtificialIntelligence,
-            manufacturer=MAKER,
+            manufacturer=_MAKER,
         )
         return {
             "tracking_identifier": sr.TrackingIdentifier(self.make_uid(of), of.capitalize()),
