@@ -57,6 +57,13 @@ FILE_PROBLEMS = (
     "blank-image",
     "image-too-small",
 )
+ARCHIVE_PROBLEMS = (
+    "unreadable-archive",
+    "empty-archive",
+    "encrypted-archive",
+    "unsupported-archive",
+    "archive-too-large",
+)
 MODEL_PROBLEMS = ("unknown-model", "no-model", "default-model-missing")
 OPTION_PROBLEMS = ("unknown-option", "repeated-option", "invalid-option")
 PREDICTION_PROBLEMS = (
