@@ -289,9 +289,9 @@ _add(
         "as .nii.gz or a series as ZIP; the service's operator can raise TUMORAPP_MAX_UPLOAD_MB.",
         "too-many-images": "Too many images: %(count)s. Accepted in one request: at most "
         "%(most)s. Send them in several requests.",
-        "too-many-slices": "The request has more slices than are accepted: at most %(most)s, those "
-        "of all files and volumes together. Send the series in several requests; the service's "
-        "operator can raise TUMORAPP_MAX_SLICES.",
+        "too-many-slices": "There are too many slices. Accepted: at most %(most)s, those of all "
+        "files together. Send fewer at a time; the service's operator can raise "
+        "TUMORAPP_MAX_SLICES.",
         "archive-too-large": "The archive is too large: %(found)s. Accepted: at most "
         "%(megabytes)s MB when unpacked, and %(files)s files. Split it into several archives.",
         "job-too-large": "The job is too large: %(found)s. Accepted: at most %(megabytes)s MB, "

@@ -124,7 +124,9 @@ class SeriesExamination(Judged):
     @property
     def heatmap(self) -> bytes | None:
         """That of the strongest slice; see `Examination`."""
-        return None if self.verdict == "not-recognised" else self.slices[self.strongest].heatmap
+        if self.verdict == "not-recognised" or (self.card.has_lesion_map and self.lesion is None):
+            return None
+        return self.slices[self.strongest].heatmap
 
     @cached_property
     def volume(self) -> float | None:
