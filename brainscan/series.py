@@ -209,10 +209,10 @@ def find_series(data: bytes, *, max_pixels: int = MAX_PIXELS) -> str:
     Returns:
         What no one should see; "" for a file of its own, and for one that cannot be read.
     """
-    opens = find_format(data)
-    if opens is None or opens.open is None:
+    found = find_format(data)
+    if found is None or found.open is None or found.name != "DICOM":  # others do not say
         return ""
-    with suppress(ScanError), opens.open(data, max_pixels) as volume:
+    with suppress(ScanError), found.open(data, max_pixels) as volume:
         return volume.place(0).series
     return ""
 
@@ -246,7 +246,7 @@ def _examine_series(
     start = perf_counter()
     ordered, notes = _put_in_order(readings)
     slices = list(_conclude(replace(model, observe=None), ordered, want_heatmaps=want_heatmaps))
-    whole = conclude_series(_name(readings), slices, notes)
+    whole = conclude_series(name_series(one.name for one in readings), slices, notes)
     if model.observe is not None:
         seconds = {
             "prepare": sum(reading.seconds for reading in readings),
@@ -256,13 +256,13 @@ def _examine_series(
     return whole
 
 
-def _name(readings: Sequence[Reading]) -> str:
+def name_series(names: Iterable[str]) -> str:
     """Name a series after its file or, where it has several, the folder that holds them."""
-    names = list(dict.fromkeys(reading.name for reading in readings))
-    if len(names) > 1:
+    first, *others = dict.fromkeys(names)
+    if others:
         with suppress(ValueError):  # what a sender calls a path may be none
-            return os.path.commonpath(names) or names[0]
-    return names[0]
+            return os.path.commonpath([first, *others]) or first
+    return first
 
 
 def _put_in_order(readings: list[Reading]) -> tuple[list[Reading], list[Message]]:

@@ -26,7 +26,7 @@ _ANSWER = (
 )
 _LESION = ("lesion_x", "lesion_y", "lesion_area", "lesion_score")
 # Of the row of a slice, the first three; of that of a whole series, the others.
-OF_SERIES = ("slice", "position_mm", "shows_tumor", "slices", "strongest", "volume_ml")
+_OF_SERIES = ("slice", "position_mm", "shows_tumor", "slices", "strongest", "volume_ml")
 
 
 class _Writer(_DictWriter):
@@ -41,11 +41,19 @@ class _Writer(_DictWriter):
 
 
 def open_table(
-    classes: Sequence[str], file: TextIO, known: Sequence[str] = ()
+    classes: Sequence[str], file: TextIO, known: Sequence[str] = (), *, series: bool = False
 ) -> "csv.DictWriter[str]":
-    """Begin a table of what a model with these classes says, next to what is known of a scan."""
+    """Begin a table of what a model with these classes says, next to what is known of a scan.
+
+    Args:
+        classes: in the model's order.
+        file: to write into.
+        known: the names of more columns.
+        series: whether there may be series, with a row for each slice.
+    """
     probabilities = [_column(label) for label in classes]
-    columns = ["file", *known, "model", "version", *_ANSWER, *probabilities, *_LESION]
+    columns = ["file", *known, "model", "version", *(_OF_SERIES if series else ())]
+    columns += [*_ANSWER, *probabilities, *_LESION]
     writer = _Writer(file, [*columns, "warnings", "error", "codes"], lineterminator="\n")
     writer.writeheader()
     return writer
@@ -71,7 +79,7 @@ def fill_row(prediction: Mapping[str, Any]) -> dict[str, object]:
 def list_rows(prediction: Mapping[str, Any]) -> list[dict[str, object]]:
     """Give the cells of a prediction or an error and, of a series, of each of its slices.
 
-    Those of its file are `file`, `model` and `version`; `OF_SERIES` are among the columns.
+    Those of its file are `file`, `model` and `version`.
     """
     whole, slices = fill_row(prediction), prediction.get("slices") or ()
     if slices:

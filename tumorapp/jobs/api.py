@@ -31,7 +31,7 @@ from tumorapp.jobs.material import receive
 from tumorapp.jobs.runner import Jobs, describe_fault
 from tumorapp.jobs.store import Job
 from tumorapp.logs import get_fields
-from tumorapp.prediction_table import OF_SERIES, list_rows, open_table
+from tumorapp.prediction_table import list_rows, open_table
 from tumorapp.problems import answer_problem
 from tumorapp.uploads import ZIP_TYPES
 
@@ -246,7 +246,7 @@ def _write_time(seconds: float) -> str:
 def _write_table(job: Job, outcomes: list[dict[str, Any]]) -> Response:
     classes = next((found["probabilities"] for found in outcomes if "error" not in found), ())
     text = io.StringIO()
-    writer = open_table(list(classes), text, OF_SERIES)
+    writer = open_table(list(classes), text, series=True)
     for found in outcomes:
         known = {"file": found["filename"], "model": job.model, "version": job.version}
         writer.writerows(known | row for row in list_rows(found))
