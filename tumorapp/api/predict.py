@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from flask import Blueprint, current_app, request
+from flask import Blueprint, Response, current_app, request
 
 from brainscan import Lesion, Model, Problem, ScanError, examine_files
 from brainscan.archive import is_archive
 from brainscan.bundle import HEALTHY_CLASSES
 from brainscan.bundle.plain import to_plain
 from brainscan.verdict import judge
+from tumorapp.api import fhir
 from tumorapp.api.openapi import ARCHIVE_PROBLEMS, PREDICTION_PROBLEMS, Answer, Operation
 from tumorapp.api.schemas import (
     ANSWER,
@@ -60,12 +61,12 @@ def show_answer() -> dict[str, Any] | None:
 @blueprint.post("/predict")
 @Operation(
     "images",
-    {200: Answer("The predictions.", ANSWER, show_answer)},
+    {200: Answer("The predictions.", ANSWER, show_answer, others=[fhir.MEDIA_TYPE])},
     (*PREDICTION_PROBLEMS, "too-many-slices", *ARCHIVE_PROBLEMS, "not-recognised"),
     body=lambda: {**describe_body(PredictOptionsSchema), ZIP_TYPES[0]: {"schema": FILE}},
     query=PredictOptionsSchema,
 )
-def predict() -> dict[str, Any]:
+def predict() -> dict[str, Any] | Response:
     """Predict scans.
 
     Send a form with one or more images, JSON with images in base64, or the bytes of one image or
@@ -75,6 +76,9 @@ def predict() -> dict[str, Any]:
     one for each slice. A ZIP may hold several series and images; a file in it that cannot be read
     gets an error in its place. Without a ZIP, such a file makes the request fail. A request with
     too many images, slices or megabytes is refused; the error says how many are accepted.
+
+    As `application/fhir+json`, each prediction is a FHIR DiagnosticReport, preliminary and not for
+    diagnosis: of R4, or with the parameter `fhirVersion=5.0` of R5. Several come in a Bundle.
     """
     config = current_app.config
     files = read_files(request, config["MAX_IMAGES"], config["MAX_SLICES"])
@@ -91,6 +95,9 @@ def predict() -> dict[str, Any]:
     for one in found:
         if options.strict and not isinstance(one, ScanError) and one.verdict == "not-recognised":
             raise Problem("not-recognised", subject=one.name)
+    if release := fhir.choose_release(request.accept_mimetypes):
+        report = current_app.json.dumps(fhir.write_fhir(model.card, found, release))
+        return Response(report, mimetype=fhir.MEDIA_TYPE)
     return {
         "model": model.card.name,
         "version": str(model.card.version),
