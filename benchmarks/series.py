@@ -11,55 +11,25 @@ other work on the machine can only slow a turn down.
 import argparse
 import io
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
 import numpy as np
-from pydicom import uid
-from pydicom.dataset import Dataset, FileMetaDataset
 from werkzeug.datastructures import FileStorage, MultiDict
 
 from brainscan import ImageFile
+from tests.volumes import pack, write_slices
 from tumorapp import create_app
-
-_SETTINGS = {"MAX_UPLOAD_MB": 512, "AUDIT_LOG": None}
 
 
 def write_series(path: Path) -> list[ImageFile]:
-    """Write the axial slices of a volume as DICOM files of 16 bits."""
-    loaded: nibabel.Nifti1Image = nibabel.as_closest_canonical(nibabel.load(path))
-    voxels = np.asarray(loaded.dataobj)
+    """Write the axial slices of a volume, whose axes are those of RAS, as DICOM files."""
+    voxels = np.asarray(nibabel.load(path).dataobj)
     grey = np.rint(voxels * (4095 / voxels.max())).astype(np.uint16)
-    files = []
-    for index in range(grey.shape[2]):
-        slice_ = np.ascontiguousarray(grey[::-1, ::-1, index].T)
-        file = Dataset()
-        file.file_meta = FileMetaDataset()
-        file.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-        file.SOPClassUID, file.SOPInstanceUID = uid.MRImageStorage, f"1.2.3.{index}"
-        file.SeriesInstanceUID, file.Modality = "1.2.3", "MR"
-        file.Rows, file.Columns = slice_.shape
-        file.ImageOrientationPatient, file.PixelSpacing = [1, 0, 0, 0, 1, 0], [1, 1]
-        file.ImagePositionPatient = [0, 0, index]
-        file.SamplesPerPixel, file.PhotometricInterpretation = 1, "MONOCHROME2"
-        file.BitsAllocated, file.BitsStored, file.HighBit = 16, 12, 11
-        file.PixelRepresentation = 0
-        file.PixelData = slice_.tobytes()
-        written = io.BytesIO()
-        file.save_as(written, enforce_file_format=True)
-        files.append(ImageFile(f"series/{index}.dcm", written.getvalue()))
-    return files
-
-
-def pack(files: list[ImageFile]) -> bytes:
-    """Write a ZIP of files."""
-    written = io.BytesIO()
-    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in files:
-            archive.writestr(file.name, file.data)
-    return written.getvalue()
+    pixels = [np.ascontiguousarray(grey[::-1, ::-1, index].T) for index in range(grey.shape[2])]
+    files = write_slices(range(len(pixels)), pixels=pixels, PixelSpacing=[1, 1])
+    return [ImageFile(f"series/{number}.dcm", data) for number, data in enumerate(files)]
 
 
 def main() -> None:
@@ -70,11 +40,11 @@ def main() -> None:
     parser.add_argument("volume", type=Path, help="a NIfTI file")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    app = create_app(_SETTINGS)
+    app = create_app({"MAX_UPLOAD_MB": 512})
     client, catalog = app.test_client(), app.extensions["catalog"]
     model = catalog.get(None)
     volume, files = arguments.volume.read_bytes(), write_series(arguments.volume)
-    archive = pack(files)
+    archive = pack(*((file.name, file.data) for file in files))
 
     def predict_each() -> None:
         for file in files:

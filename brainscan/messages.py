@@ -327,7 +327,7 @@ _add(
         "format-not-read": "The file is %(format)s, which cannot be read here. Accepted: "
         "%(formats)s. Export the slice or figure as PNG.",
         "archive-not-read": "The file is a ZIP archive. Accepted: %(formats)s. Unpack it and send "
-        "the images, or send it to /api/predict or /api/jobs, by itself.",
+        "the images, or send it to /api/predict or /api/jobs.",
         "git-lfs-pointer": "The file is a Git LFS pointer, not the image. Accepted: %(formats)s. "
         "Run `git lfs pull` in its repository and send the file again.",
         "web-page": "The file is a web page (HTML), whatever its name says. Accepted: "

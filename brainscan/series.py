@@ -27,6 +27,7 @@ from brainscan.scan.formats import find_format
 from brainscan.verdict import Judged, Judgement, judge
 
 _BATCH = 16
+_MEGAPIXEL = 2**20
 # A slice votes where its head is as large as this share of the largest one's. Near the top of the
 # head, and below it, models find tumours in healthy heads.
 _LEAST_HEAD = 0.5
@@ -161,7 +162,8 @@ def examine_files(
         files: in any order; each is read once, and may be large. The problem of one that could not
             be had stays in its place.
         max_pixels: the largest width × height accepted.
-        max_slices: how many slices are accepted, those of all files together; None for any number.
+        max_slices: how many slices are accepted, those of all files together, one for each of its
+            megapixels where it is large; None for any number.
         longest_kept: the longest side of the pictures that are kept; 0 for none.
         want_heatmaps: whether it is worth a warning that the model gives none.
         skip_bad: whether the others go on where a file cannot be read.
@@ -184,7 +186,7 @@ def examine_files(
             if isinstance(file, ScanError):
                 raise file
             for one in model.read_slices(file, max_pixels=max_pixels, longest_kept=longest_kept):
-                slices += 1
+                slices += _weigh_slice(one)
                 if max_slices is not None and slices > max_slices:
                     raise Problem("too-many-slices", most=max_slices)
                 if isinstance(one, ScanError):
@@ -201,6 +203,14 @@ def examine_files(
             raise damaged[0]
         found.extend(damaged[:1])  # its slices are damaged in the same way, as a rule
     return _examine(model, found, want_heatmaps=want_heatmaps)
+
+
+def _weigh_slice(reading: Reading | ScanError) -> int:
+    """Count a slice, or a picture: what is large takes longer to decode."""
+    if isinstance(reading, ScanError):
+        return 1
+    width, height = reading.scan.whole
+    return max(1, width * height // _MEGAPIXEL)
 
 
 def find_series(data: bytes, *, max_pixels: int = MAX_PIXELS) -> str:

@@ -4,6 +4,7 @@ import gzip
 import io
 import zipfile
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -125,12 +126,25 @@ def write_nifti(
     return gzip.compress(written) if packed else written
 
 
-def write_slices(positions: Sequence[float], uid: str = "1.2.3.4", **elements: Any) -> list[bytes]:
-    """Write the DICOM files of a series of axial slices, which lie at these mm."""
+def write_slices(
+    positions: Sequence[float],
+    uid: str = "1.2.3.4",
+    *,
+    pixels: Sequence[NDArray[Any]] = (),
+    **elements: Any,
+) -> list[bytes]:
+    """Write the DICOM files of a series of axial slices, which lie at these mm.
+
+    Args:
+        positions: of the slices.
+        uid: of the series.
+        pixels: of each slice; `draw_small` where none are given.
+        elements: as `write_dicom` takes them.
+    """
     placed = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [2, 1], **elements}
     return [
-        write_dicom(SeriesInstanceUID=uid, ImagePositionPatient=[0, 0, position], **placed)
-        for position in positions
+        write_dicom(shown, SeriesInstanceUID=uid, ImagePositionPatient=[0, 0, position], **placed)
+        for position, shown in zip_longest(positions, pixels)
     ]
 
 

@@ -14,7 +14,7 @@ from brainscan import (
     open_model,
 )
 from brainscan.series import find_series
-from tests.volumes import write_dicom, write_nifti, write_slices
+from tests.volumes import draw_small, write_dicom, write_nifti, write_slices
 
 SAMPLES = Path("../shared/samples")
 
@@ -78,6 +78,10 @@ def test_too_many_slices(model: Model) -> None:
     with pytest.raises(Problem) as caught:
         examine_files(model, write_series("a", [1, 2, 3]), max_slices=2)
     assert caught.value.code == "too-many-slices"
+    large = ImageFile("large", write_dicom(np.tile(draw_small(), (64, 48))))  # 3 megapixels
+    assert len(examine_files(model, [large], max_slices=3)) == 1
+    with pytest.raises(Problem):
+        examine_files(model, [large], max_slices=2)
 
 
 def test_nothing_is_examined_where_a_file_is_not_to_be_skipped(model: Model) -> None:

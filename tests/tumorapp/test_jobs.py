@@ -336,7 +336,7 @@ def test_erased_while_it_runs(
     conclude = Model.conclude
     monkeypatch.setattr(Model, "conclude", erase_and_conclude)
     assert jobs.run_next()
-    assert len(predicted) == 1
+    assert len(predicted) == runner.BATCH
     assert jobs.store.find(job["id"]) is None
     assert list_uploads(jobs) == set()
 
@@ -622,8 +622,8 @@ def test_it_survives_its_workers_and_others_are_answered_meanwhile(
         assert isinstance(good, Prediction)
         assert isinstance(bad, Failure)
         assert bad.filename == "image 2"
-        # What was stored is not predicted again; a scan that was under way may be.
-        assert count_predictions(service) <= SCANS + 2 + 2 * 2
+        # What was stored is not predicted again; a batch that was under way may be.
+        assert count_predictions(service) <= SCANS + 2 + 2 * 2 * runner.BATCH
         assert list((tmp_path / "jobs").glob("*.upload")) == []
         client.erase(job)
         assert service.ask(f"/api/jobs/{job.id}").status_code == 404

@@ -1,4 +1,4 @@
-"""How jobs are run: hold one, predict and store series by series, erase its images."""
+"""How jobs are run: hold one, predict and store batch by batch, erase its images."""
 
 import atexit
 import logging
@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from tumorapp.logs import note_sender
 
 logger = logging.getLogger(__name__)
 
+# Small: a request that arrives meanwhile waits for one batch at most; of images or series.
+BATCH = 2
 # A job's next scan is given up where so many workers have died with it.
 MOST_STARTS = 3
 # Ended jobs beyond this number are erased before their time, the oldest first.
@@ -149,15 +152,17 @@ class Jobs:
         self._started = job.id
         if job.starts >= MOST_STARTS and not again:
             logger.error("A scan of a job is given up: %d workers have died with it.", job.starts)
-            scans = self.store.next_scans(job.id)
-            if scans:
-                self.store.save(job.id, _share(scans, [_give_up(scans, "given-up")]))
+            for scans in self.store.next_scans(job.id, 1):  # none, if all are done
+                self.store.save(job.id, _share(scans, [_refuse(scans, Message("given-up"))]))
+        batch = 1 if job.starts else BATCH
         try:
             self._group(job, reader)
-            while scans := self.store.next_scans(job.id):
+            while series := self.store.next_scans(job.id, batch):
                 start = time.monotonic()
-                outcomes = self._examine(model, reader, scans)
-                if not self.store.save(job.id, _share(scans, outcomes)):
+                outcomes: dict[int, list[Outcome]] = {}
+                for scans in series:
+                    outcomes |= _share(scans, self._examine(model, reader, scans))
+                if not self.store.save(job.id, outcomes):
                     return False
                 # As long again as it took: requests that somebody waits for have half the time.
                 self._rest(time.monotonic() - start)
@@ -197,10 +202,10 @@ class Jobs:
         except Problem as problem:
             if problem.code == "audit-unavailable":  # the job goes on once that can be written
                 raise OSError(str(problem)) from problem
-            return [write_failure(_name(scans), problem.message)]
+            return [_refuse(scans, problem.message)]
         except Exception:
             logger.exception("A scan of a job could not be predicted.")
-            return [_give_up(scans, "internal-error")]
+            return [_refuse(scans, Message("internal-error"))]
         return [write_outcome(one) for one in found]
 
     def _read(
@@ -216,13 +221,10 @@ def describe_fault(error: OSError | sqlite3.Error) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
-def _name(scans: Mapping[int, Scan]) -> str:
-    return next(iter(scans.values())).name
-
-
-def _give_up(scans: Mapping[int, Scan], code: str) -> Outcome:
+def _refuse(scans: Mapping[int, Scan], message: Message) -> Outcome:
     """Say why there is no prediction of scans that are examined together."""
-    return write_failure(_name(scans), Message(code, subject=_name(scans)))
+    name = next(iter(scans.values())).name
+    return write_failure(name, replace(message, subject=name))
 
 
 def _share(scans: Mapping[int, Scan], found: list[Outcome]) -> dict[int, list[Outcome]]:

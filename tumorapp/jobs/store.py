@@ -79,8 +79,9 @@ with undone as (
     select number, name, position, size, coalesce(first, number) as first
     from scan left join series using (job, number) where job = ? and outcome is null
 )
-select number, name, position, size from undone
-where first = (select first from undone order by number limit 1) order by number
+select number, name, position, size, first from undone
+where first in (select first from undone group by first order by min(number) limit ?)
+order by number
 """
 _READ_OUTCOMES = """
 select outcome from scan join job on job.id = scan.job
@@ -217,11 +218,13 @@ class Store:
         with self._open() as database:
             database.executemany(_GROUP, rows)
 
-    def next_scans(self, job: str) -> dict[int, Scan]:
-        """Give the first scan without an outcome and those of its series, by their numbers."""
+    def next_scans(self, job: str, limit: int) -> list[dict[int, Scan]]:
+        """Give the first series without outcomes: their scans by their numbers."""
+        series: dict[int, dict[int, Scan]] = {}
         with self._open() as database:
-            rows = database.execute(_NEXT_SCANS, (job,))
-            return {number: Scan(*rest) for number, *rest in rows}
+            for number, *scan, first in database.execute(_NEXT_SCANS, (job, limit)):
+                series.setdefault(first, {})[number] = Scan(*scan)
+        return list(series.values())
 
     def save(self, job: str, outcomes: Mapping[int, Sequence[Outcome]]) -> bool:
         """Store what became of scans by their numbers; False where the job was erased."""
