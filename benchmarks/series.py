@@ -13,6 +13,7 @@ import io
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -25,7 +26,8 @@ from tumorapp import create_app
 
 def write_series(path: Path) -> list[ImageFile]:
     """Write the axial slices of a volume, whose axes are those of RAS, as DICOM files."""
-    voxels = np.asarray(nibabel.load(path).dataobj)
+    loaded: Any = nibabel.load(path)
+    voxels = np.asarray(loaded.dataobj)
     grey = np.rint(voxels * (4095 / voxels.max())).astype(np.uint16)
     pixels = [np.ascontiguousarray(grey[::-1, ::-1, index].T) for index in range(grey.shape[2])]
     files = write_slices(range(len(pixels)), pixels=pixels, PixelSpacing=[1, 1])

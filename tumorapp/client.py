@@ -517,6 +517,7 @@ def _read_prediction(fields: Mapping[str, Any]) -> Prediction:
         "warnings": tuple(map(_read_remark, fields["warnings"])),
         "heatmap": base64.b64decode(picture.partition(",")[2]) if picture else None,
         "slices": tuple(map(_read_prediction, fields.get("slices", ()))),
+        "header": fields.get("header", {}),  # slices have that of the whole
         "strongest": fields.get("strongest"),
         "volume_ml": fields.get("volume_ml"),
     }

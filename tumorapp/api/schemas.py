@@ -252,10 +252,9 @@ class FileSchema(Schema):
     )
 
 
-class HeatmapSchema(Schema):
-    """What comes with a prediction if it was asked for."""
-
-    heatmap = fields.Function(
+def _add_heatmap() -> fields.Function:
+    """Make the field of what comes with a prediction only if it was asked for."""
+    return fields.Function(
         lambda found: found.heatmap and link_png(found.heatmap),
         metadata={
             "type": ["string", "null"],
@@ -266,7 +265,7 @@ class HeatmapSchema(Schema):
     )
 
 
-class SliceOfSeriesSchema(HeatmapSchema, SliceSchema, FileSchema):
+class SliceOfSeriesSchema(SliceSchema, FileSchema):
     """The prediction for one slice of a series; takes a `brainscan.SliceExamination`."""
 
     index = fields.Integer(**about("Its place in the series, from 0."))
@@ -289,9 +288,10 @@ class SliceOfSeriesSchema(HeatmapSchema, SliceSchema, FileSchema):
             "such ones."
         ),
     )
+    heatmap = _add_heatmap()
 
 
-class PredictionSchema(HeatmapSchema, SliceSchema, FileSchema):
+class PredictionSchema(SliceSchema, FileSchema):
     """The prediction for one scan or one series; takes a `brainscan.Answer`."""
 
     header = fields.Dict(
@@ -324,6 +324,7 @@ class PredictionSchema(HeatmapSchema, SliceSchema, FileSchema):
             "back or left."
         },
     )
+    heatmap = _add_heatmap()
 
 
 class FailureSchema(Schema):
