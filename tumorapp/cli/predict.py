@@ -14,11 +14,22 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 import cv2
+import numpy as np
 from flask import current_app
 from flask.cli import with_appcontext
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from brainscan import Answer, Archive, ImageFile, Model, ScanError, SeriesExamination, examine_files
+from brainscan import (
+    Answer,
+    Archive,
+    Examination,
+    ImageFile,
+    Model,
+    ScanError,
+    SeriesExamination,
+    examine_files,
+)
 from brainscan.archive import is_archive
 from brainscan.heatmap import lay_over
 from brainscan.scan.folders import find_images
@@ -34,6 +45,7 @@ if TYPE_CHECKING:
 
 _ENDINGS_NAMED = 5
 _ABOUT_THE_FILE = (400, 413, 415, 422)
+_WHOLE = 2**16  # pixels: no picture's side is longer
 _NO_PART_OF_A_NAME = re.compile(r"[^\w.-]+")
 _EXAMPLES = """
 \b
@@ -67,12 +79,12 @@ class _Found:
 
     Attributes:
         written: its prediction or its error, as the API writes either.
-        marks: the heat maps that were asked for, PNGs, by what each is laid over: the name of a
-            file, and a slice's place in it.
+        pictures: where they were asked for, what has a heat map with it over it, by the name of
+            its file and its place in that.
     """
 
     written: Mapping[str, Any]
-    marks: Mapping[tuple[str, int], bytes]
+    pictures: Mapping[tuple[str, int], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -212,23 +224,30 @@ def _open_model(name: str | None) -> _Predictor:
 def _predict_here(
     model: Model, files: Sequence[ImageFile | ScanError], wants_heatmaps: bool
 ) -> list[_Found]:
-    max_pixels: int = current_app.config["MAX_PIXELS"]
-    found = examine_files(model, files, max_pixels=max_pixels, want_heatmaps=wants_heatmaps)
-    return [_Found(write_outcome(one), _list_marks(one) if wants_heatmaps else {}) for one in found]
+    found = examine_files(
+        model,
+        files,
+        max_pixels=current_app.config["MAX_PIXELS"],
+        longest_kept=_WHOLE if wants_heatmaps else 0,
+        want_heatmaps=wants_heatmaps,
+    )
+    return [_Found(write_outcome(one), _draw(one) if wants_heatmaps else {}) for one in found]
 
 
-def _list_marks(found: Answer | ScanError) -> dict[tuple[str, int], bytes]:
-    marks: list[tuple[str, int, bytes | None]] = []
+def _draw(found: Answer | ScanError) -> dict[tuple[str, int], NDArray[np.uint8]]:
+    """Lay its heat map over a picture, and over each slice of a series that shows the tumour."""
+    shown: Sequence[Examination] = []
     if isinstance(found, SeriesExamination):
-        shown = [(one, one.reading.place) for one in found.slices if one.shows]
-        marks = [(one.name, place.frame if place else 0, one.heatmap) for one, place in shown]
-    elif not isinstance(found, ScanError):
-        marks = [(found.name, 0, found.heatmap)]
-    return _drop_empty(marks)
-
-
-def _drop_empty(marks: Sequence[tuple[str, int, bytes | None]]) -> dict[tuple[str, int], bytes]:
-    return {(name, frame): heatmap for name, frame, heatmap in marks if heatmap is not None}
+        shown = [one for one in found.slices if one.shows]
+    elif isinstance(found, Examination):
+        shown = [found]
+    return {
+        (one.name, one.reading.place.frame if one.reading.place else 0): lay_over(
+            one.picture.grey, one.heatmap
+        )
+        for one in shown
+        if one.heatmap is not None
+    }
 
 
 def _ask_server(url: str, name: str | None, api_key: str | None) -> _Predictor:
@@ -275,11 +294,15 @@ def _predict_there(
             raise
         detail = str(error).removeprefix("body: ")
         return [*bad, _Found(_describe(name_series(names.values()), error.code, detail), {})]
-    return [*bad, *(_translate(one, names) for one in answer.predictions)]
+    return [*bad, *(_translate(one, names, files) for one in answer.predictions)]
 
 
-def _translate(found: "client.Prediction | client.Failure", names: Mapping[str, str]) -> _Found:
-    """Give what a server says, with the names that the files have here."""
+def _translate(
+    found: "client.Prediction | client.Failure",
+    names: Mapping[str, str],
+    files: Sequence[ImageFile | ScanError],
+) -> _Found:
+    """Give what a server says, with the names and the pictures that the files have here."""
     from tumorapp.client import Failure
 
     if isinstance(found, Failure):
@@ -287,10 +310,26 @@ def _translate(found: "client.Prediction | client.Failure", names: Mapping[str, 
         return _Found(_describe(names[found.filename], found.code, detail), {})
     slices = tuple(replace(one, filename=names[one.filename]) for one in found.slices)
     name = name_series(one.filename for one in slices) if slices else names[found.filename]
-    marks = [(one.filename, one.frame, one.heatmap) for one in slices if one.shows_tumor]
+    marks = {(one.filename, one.frame): one.heatmap for one in slices if one.shows_tumor}
     if not slices:
-        marks = [(name, 0, found.heatmap)]
-    return _Found(asdict(replace(found, filename=name, slices=slices)), _drop_empty(marks))
+        marks = {(name, 0): found.heatmap}
+    pictures = _lay_over(files, {place: mark for place, mark in marks.items() if mark})
+    return _Found(asdict(replace(found, filename=name, slices=slices)), pictures)
+
+
+def _lay_over(
+    files: Sequence[ImageFile | ScanError], marks: Mapping[tuple[str, int], bytes]
+) -> dict[tuple[str, int], NDArray[np.uint8]]:
+    """Lay heat maps over slices, by the names of their files and their places in those."""
+    max_pixels: int = current_app.config["MAX_PIXELS"]
+    marked = {name for name, _ in marks}
+    return {
+        (file.name, place.frame): lay_over(picture.grey, marks[file.name, place.frame])
+        for file in files
+        if isinstance(file, ImageFile) and file.name in marked
+        for picture, place in read_slices(file.data, max_pixels=max_pixels)
+        if (file.name, place.frame) in marks and not isinstance(picture, ScanError)
+    }
 
 
 def _describe(name: str, code: str, detail: str) -> dict[str, Any]:
@@ -353,18 +392,13 @@ def _write_line(found: Mapping[str, Any], cells: Mapping[str, object]) -> str:
 
 
 def _write_pictures(folder: Path, group: Sequence[_Source], found: Sequence[_Found]) -> None:
-    """Write what has a heat map with it over it, below a folder."""
-    marks = {place: heatmap for one in found for place, heatmap in one.marks.items()}
-    max_pixels: int = current_app.config["MAX_PIXELS"]
-    for source in group:
-        frames = {frame: heatmap for (name, frame), heatmap in marks.items() if name == source.name}
-        if not frames:
-            continue
-        slices = list(enumerate(read_slices(source.read(), max_pixels=max_pixels)))
-        for number, (picture, _) in slices:
-            if number in frames and not isinstance(picture, ScanError):
-                place = f"-{number + 1:03}" if len(slices) > 1 else ""
-                path = folder / source.target
-                path.parent.mkdir(parents=True, exist_ok=True)
-                drawn = cv2.imencode(".png", lay_over(picture.grey, frames[number]))[1]
-                path.with_name(f"{path.name}{place}.png").write_bytes(drawn.tobytes())
+    """Write pictures below a folder; the name of a volume's slice has its number."""
+    targets = {source.name: source.target for source in group}
+    for one in found:
+        files = Counter(each["filename"] for each in one.written.get("slices", ()))
+        for (name, frame), picture in one.pictures.items():
+            path = folder / targets[name]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            number = f"-{frame + 1:03}" if files[name] > 1 else ""
+            data = cv2.imencode(".png", picture)[1].tobytes()
+            path.with_name(f"{path.name}{number}.png").write_bytes(data)
