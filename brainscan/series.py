@@ -202,7 +202,21 @@ def examine_files(
         if damaged and not skip_bad:
             raise damaged[0]
         found.extend(damaged[:1])  # its slices are damaged in the same way, as a rule
+    found = [_refuse_blank(one) for one in found]
+    blank = next((one for one in found if isinstance(one, ScanError)), None)
+    if blank and not skip_bad:
+        raise blank
     return _examine(model, found, want_heatmaps=want_heatmaps)
+
+
+def _refuse_blank(found: list[Reading] | ScanError) -> list[Reading] | ScanError:
+    """Refuse a blank picture; next to others, a blank slice is only outside of the head."""
+    if isinstance(found, ScanError) or len(found) > 1:
+        return found
+    darkest, brightest = found[0].scan.pixels.min(), found[0].scan.pixels.max()
+    if darkest < brightest:
+        return found
+    return ScanError("blank-image", value=int(darkest)).about(found[0].name)
 
 
 def _weigh_slice(reading: Reading | ScanError) -> int:

@@ -95,6 +95,16 @@ def test_nothing_is_examined_where_a_file_is_not_to_be_skipped(model: Model) -> 
     assert len(seen) == 1
 
 
+def test_a_blank_slice_is_refused_only_where_it_is_alone(model: Model) -> None:
+    blank = np.zeros((32, 32), np.uint16)
+    alone, *_ = write_slices([1], pixels=[blank])
+    [refused] = examine_files(model, [ImageFile("a", alone)])
+    assert isinstance(refused, ScanError)
+    assert refused.code == "blank-image"
+    files = write_slices([1, 2, 3], pixels=[blank, draw_small(), draw_small()])
+    assert len(examine_whole(model, *(ImageFile("a", data) for data in files)).slices) == 3
+
+
 def test_which_series_a_file_is_of() -> None:
     first, second = write_slices([1, 2])
     [other] = write_slices([1], ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
