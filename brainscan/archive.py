@@ -57,14 +57,17 @@ class _BoundedReads:
     """A file of which no read takes more than an archive's directory may have.
 
     zipfile reads the directory in one piece, whatever size the archive claims for it.
+
+    Attributes:
+        most: bytes of a read; None once the directory was read.
     """
 
     def __init__(self, file: BinaryIO, most: int) -> None:
         self._file = file
-        self._most = most
+        self.most: int | None = most
 
     def read(self, size: int = -1) -> bytes:
-        if size > self._most:
+        if self.most is not None and size > self.most:
             raise _DirectoryTooLargeError
         return self._file.read(size)
 
@@ -90,13 +93,14 @@ class Archive:
     def __init__(
         self, file: BinaryIO, *, most_files: int = MOST_FILES, most_bytes: int = MOST_BYTES
     ) -> None:
-        most = _BYTES_OF_DIRECTORY + most_files * _BYTES_OF_ENTRY
+        bounded = _BoundedReads(file, _BYTES_OF_DIRECTORY + most_files * _BYTES_OF_ENTRY)
         try:
-            self._zip = zipfile.ZipFile(cast("IO[bytes]", _BoundedReads(file, most)))
+            self._zip = zipfile.ZipFile(cast("IO[bytes]", bounded))
         except _DirectoryTooLargeError:
             raise _refuse("its directory is too long", most_files, most_bytes) from None
         except _BROKEN as error:
             raise ScanError("unreadable-archive", reason=str(error)) from error
+        bounded.most = None
         entries = self._zip.infolist()
         self.members = [
             Member(entry.filename, position, entry.file_size)

@@ -1,5 +1,7 @@
 import io
+import zipfile
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,6 +17,20 @@ def test_its_files_one_after_another() -> None:
     [large] = found
     assert isinstance(large, ScanError)
     assert (large.code, large.message.subject) == ("file-too-large", "../2")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_file_may_be_larger_than_the_directory(method: int) -> None:
+    data = np.random.default_rng(0).bytes(2**18)
+    archive = Archive(io.BytesIO(pack(("a", data), method=method)), most_files=1)
+    assert list(archive.read_files()) == [ImageFile("a", data)]
+
+
+def test_a_directory_that_claims_to_be_long_is_not_read() -> None:
+    data = bytearray(pack(("a", b"x")))
+    data[-10:-6] = (2**31).to_bytes(4, "little")
+    with pytest.raises(ScanError):
+        Archive(io.BytesIO(data), most_files=1)
 
 
 @pytest.mark.parametrize("limit", [{"most_files": 1}, {"most_bytes": 2}])
