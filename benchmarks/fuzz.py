@@ -276,7 +276,7 @@ class Fuzzer:
         self._files = draw_volumes() if volumes else draw_seeds()
         self._write_any = write_any_dicom if volumes else write_tiff
         self._app = Flask(__name__)
-        self._app.config.update(MAX_UPLOAD_MB=1, MAX_IMAGES=4)
+        self._app.config.update(MAX_UPLOAD_MB=1, MAX_IMAGES=4, MAX_SLICES=4)
         uploads.init_app(self._app)
 
     def feed(self, number: int) -> str:

@@ -13,6 +13,7 @@ import sys
 # process. Where this package cannot be imported they do without it, and nothing else needs it.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
+from brainscan.archive import Archive  # noqa: E402
 from brainscan.examine import Examination, ImageFile, Model, open_model  # noqa: E402
 from brainscan.lesion import Lesion  # noqa: E402
 from brainscan.messages import Message, Problem, ScanError  # noqa: E402
@@ -20,6 +21,7 @@ from brainscan.series import Answer, SeriesExamination, SliceExamination, examin
 
 __all__ = [
     "Answer",
+    "Archive",
     "Examination",
     "ImageFile",
     "Lesion",

@@ -285,9 +285,15 @@ _add(
     "The request is too large",
     {
         "request-too-large": "The request is too large. Accepted: at most %(megabytes)s MB and "
-        "%(images)s images, with short text fields. Send fewer or smaller images.",
+        "%(images)s images, with short text fields. Send fewer or smaller images, a volume packed "
+        "as .nii.gz or a series as ZIP; the service's operator can raise TUMORAPP_MAX_UPLOAD_MB.",
         "too-many-images": "Too many images: %(count)s. Accepted in one request: at most "
         "%(most)s. Send them in several requests.",
+        "too-many-slices": "There are too many slices. Accepted: at most %(most)s, those of all "
+        "files together. Send fewer at a time; the service's operator can raise "
+        "TUMORAPP_MAX_SLICES.",
+        "archive-too-large": "The archive is too large: %(found)s. Accepted: at most "
+        "%(megabytes)s MB when unpacked, and %(files)s files. Split it into several archives.",
         "job-too-large": "The job is too large: %(found)s. Accepted: at most %(megabytes)s MB, "
         "packed or unpacked, and %(images)s images. Split it into several jobs.",
     },
@@ -299,7 +305,8 @@ _add(
         "image-too-large": "The image has %(width)s × %(height)s pixels. Accepted: at most "
         "%(most)s in all. Send a smaller copy.",
         "file-too-large": "The file is %(megabytes)s MB in size. Accepted: at most %(most)s MB "
-        "for one image.",
+        "for one file. Pack a volume as .nii.gz; the service's operator can raise "
+        "TUMORAPP_MAX_UPLOAD_MB.",
     },
 )
 _add(
@@ -320,7 +327,7 @@ _add(
         "format-not-read": "The file is %(format)s, which cannot be read here. Accepted: "
         "%(formats)s. Export the slice or figure as PNG.",
         "archive-not-read": "The file is a ZIP archive. Accepted: %(formats)s. Unpack it and send "
-        "the images, or send it to /api/jobs.",
+        "the images, or send it to /api/predict or /api/jobs.",
         "git-lfs-pointer": "The file is a Git LFS pointer, not the image. Accepted: %(formats)s. "
         "Run `git lfs pull` in its repository and send the file again.",
         "web-page": "The file is a web page (HTML), whatever its name says. Accepted: "

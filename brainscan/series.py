@@ -7,9 +7,11 @@ import hashlib
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +20,14 @@ from brainscan.bundle import Card
 from brainscan.examine import Examination, ImageFile, Model, Reading, warn_of_verdict
 from brainscan.extent import find_extent, measure
 from brainscan.lesion import Lesion, Polygon
-from brainscan.messages import Message, ScanError
+from brainscan.messages import Message, Problem, ScanError
 from brainscan.scan import MAX_PIXELS
 from brainscan.scan.facts import Facts
+from brainscan.scan.formats import find_format
 from brainscan.verdict import Judged, Judgement, judge
 
 _BATCH = 16
+_MEGAPIXEL = 2**20
 # A slice votes where its head is as large as this share of the largest one's. Near the top of the
 # head, and below it, models find tumours in healthy heads.
 _LEAST_HEAD = 0.5
@@ -121,7 +125,9 @@ class SeriesExamination(Judged):
     @property
     def heatmap(self) -> bytes | None:
         """That of the strongest slice; see `Examination`."""
-        return None if self.verdict == "not-recognised" else self.slices[self.strongest].heatmap
+        if self.verdict == "not-recognised" or (self.card.has_lesion_map and self.lesion is None):
+            return None
+        return self.slices[self.strongest].heatmap
 
     @cached_property
     def volume(self) -> float | None:
@@ -141,32 +147,48 @@ Answer = Examination | SeriesExamination
 
 def examine_files(
     model: Model,
-    files: Iterable[ImageFile],
+    files: Iterable[ImageFile | ScanError],
     *,
     max_pixels: int = MAX_PIXELS,
+    max_slices: int | None = None,
     longest_kept: int = 0,
     want_heatmaps: bool = False,
+    skip_bad: bool = True,
 ) -> list[Answer | ScanError]:
     """Examine files: all slices of a volume, and all files of a series, together.
 
     Args:
         model: examines them.
-        files: in any order; each is read once, and may be large.
+        files: in any order; each is read once, and may be large. The problem of one that could not
+            be had stays in its place.
         max_pixels: the largest width × height accepted.
+        max_slices: how many slices are accepted, those of all files together, one for each of its
+            megapixels where it is large; None for any number.
         longest_kept: the longest side of the pictures that are kept; 0 for none.
         want_heatmaps: whether it is worth a warning that the model gives none.
+        skip_bad: whether the others go on where a file cannot be read.
 
     Returns:
         An answer for each picture and each series, in the order of their first files, and the
         problem of each file that cannot be read.
+
+    Raises:
+        Problem: there are too many slices.
+        ScanError: a file cannot be read, and is not to be skipped; nothing was examined.
     """
     found: list[list[Reading] | ScanError] = []
     series: dict[str, list[Reading]] = {}
+    slices = 0
     for file in files:
         own: dict[str, list[Reading]] = {}
         damaged: list[ScanError] = []
         try:
+            if isinstance(file, ScanError):
+                raise file
             for one in model.read_slices(file, max_pixels=max_pixels, longest_kept=longest_kept):
+                slices += _weigh_slice(one)
+                if max_slices is not None and slices > max_slices:
+                    raise Problem("too-many-slices", most=max_slices)
                 if isinstance(one, ScanError):
                     damaged.append(one)
                     continue
@@ -177,34 +199,94 @@ def examine_files(
                 group[key].append(one)
         except ScanError as error:
             damaged.append(error)
+        if damaged and not skip_bad:
+            raise damaged[0]
         found.extend(damaged[:1])  # its slices are damaged in the same way, as a rule
+    found = [_refuse_blank(one) for one in found]
+    blank = next((one for one in found if isinstance(one, ScanError)), None)
+    if blank and not skip_bad:
+        raise blank
+    return _examine(model, found, want_heatmaps=want_heatmaps)
+
+
+def _refuse_blank(found: list[Reading] | ScanError) -> list[Reading] | ScanError:
+    """Refuse a blank picture; next to others, a blank slice is only outside of the head."""
+    if isinstance(found, ScanError) or len(found) > 1:
+        return found
+    darkest, brightest = found[0].scan.pixels.min(), found[0].scan.pixels.max()
+    if darkest < brightest:
+        return found
+    return ScanError("blank-image", value=int(darkest)).about(found[0].name)
+
+
+def _weigh_slice(reading: Reading | ScanError) -> int:
+    """Count a slice, or a picture: what is large takes longer to decode."""
+    if isinstance(reading, ScanError):
+        return 1
+    width, height = reading.scan.whole
+    return max(1, width * height // _MEGAPIXEL)
+
+
+def find_series(data: bytes, *, max_pixels: int = MAX_PIXELS) -> str:
+    """Say by its header which series a file is of: the same for files to be examined together.
+
+    Returns:
+        What no one should see; "" for a file of its own, and for one that cannot be read.
+    """
+    found = find_format(data)
+    if found is None or found.open is None or found.name != "DICOM":  # others do not say
+        return ""
+    with suppress(ScanError), found.open(data, max_pixels) as volume:
+        return volume.place(0).series
+    return ""
+
+
+def _examine(
+    model: Model, found: list[list[Reading] | ScanError], *, want_heatmaps: bool
+) -> list[Answer | ScanError]:
+    """Examine the slices of each head together, and single pictures as many at a time."""
+    single = [one[0] for one in found if not isinstance(one, ScanError) and len(one) == 1]
+    concluded = _conclude(model, single, want_heatmaps=want_heatmaps)
     return [
-        one if isinstance(one, ScanError) else _examine(model, one, want_heatmaps=want_heatmaps)
+        one
+        if isinstance(one, ScanError)
+        else next(concluded)
+        if len(one) == 1
+        else _examine_series(model, one, want_heatmaps=want_heatmaps)
         for one in found
     ]
 
 
-def _examine(model: Model, readings: list[Reading], *, want_heatmaps: bool) -> Answer:
-    """Examine the slices of one head together."""
-    if len(readings) == 1:
-        return model.conclude(readings, want_heatmaps=want_heatmaps)[0]
+def _conclude(
+    model: Model, readings: Sequence[Reading], *, want_heatmaps: bool
+) -> Iterator[Examination]:
+    for start in range(0, len(readings), _BATCH):
+        yield from model.conclude(readings[start : start + _BATCH], want_heatmaps=want_heatmaps)
+
+
+def _examine_series(
+    model: Model, readings: list[Reading], *, want_heatmaps: bool
+) -> SeriesExamination:
+    start = perf_counter()
     ordered, notes = _put_in_order(readings)
-    quiet = replace(model, observe=None)
-    slices = [
-        one
-        for start in range(0, len(ordered), _BATCH)
-        for one in quiet.conclude(ordered[start : start + _BATCH], want_heatmaps=want_heatmaps)
-    ]
-    whole = conclude_series(_name(readings), slices, notes)
+    slices = list(_conclude(replace(model, observe=None), ordered, want_heatmaps=want_heatmaps))
+    whole = conclude_series(name_series(one.name for one in readings), slices, notes)
     if model.observe is not None:
-        model.observe([whole], {"prepare": sum(reading.seconds for reading in readings)})
+        seconds = {
+            "prepare": sum(reading.seconds for reading in readings),
+            "infer": perf_counter() - start,
+        }
+        model.observe([whole], seconds)
     return whole
 
 
-def _name(readings: Sequence[Reading]) -> str:
+def name_series(names: Iterable[str]) -> str:
     """Name a series after its file or, where it has several, the folder that holds them."""
-    names = list(dict.fromkeys(reading.name for reading in readings))
-    return names[0] if len(names) == 1 else os.path.commonpath(names) or names[0]
+    first, *others = dict.fromkeys(names)
+    if others:
+        with suppress(ValueError):  # what a sender calls a path may be none
+            return os.path.commonpath([first, *others]) or first
+    return first
 
 
 def _put_in_order(readings: list[Reading]) -> tuple[list[Reading], list[Message]]:

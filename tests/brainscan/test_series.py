@@ -1,10 +1,20 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from brainscan import ImageFile, Model, ScanError, SeriesExamination, examine_files, open_model
-from tests.volumes import draw_small, write_dicom, write_nifti
+from brainscan import (
+    ImageFile,
+    Model,
+    Problem,
+    ScanError,
+    SeriesExamination,
+    examine_files,
+    open_model,
+)
+from brainscan.series import find_series
+from tests.volumes import draw_small, write_dicom, write_nifti, write_slices
 
 SAMPLES = Path("../shared/samples")
 
@@ -16,17 +26,8 @@ def model() -> Model:
 
 def write_series(name: str, positions: list[float], uid: str = "1.2.3.4") -> list[ImageFile]:
     return [
-        ImageFile(
-            f"{name}/{number}.dcm",
-            write_dicom(
-                draw_small(),
-                SeriesInstanceUID=uid,
-                ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
-                ImagePositionPatient=[0, 0, position],
-                PixelSpacing=[2, 1],
-            ),
-        )
-        for number, position in enumerate(positions)
+        ImageFile(f"{name}/{number}.dcm", data)
+        for number, data in enumerate(write_slices(positions, uid))
     ]
 
 
@@ -65,6 +66,50 @@ def test_gaps_and_slices_at_one_place(model: Model) -> None:
     twice = examine_whole(model, *write_series("a", [0, 5, 5, 10]))
     assert len(twice.slices) == 3
     assert "one-volume" in list_codes(twice)
+
+
+def test_names_that_have_nothing_in_common(model: Model) -> None:
+    first, second = write_slices([1, 2])
+    files = [ImageFile("/a/1", first), ImageFile("b/2", second)]
+    assert examine_whole(model, *files).name == "/a/1"
+
+
+def test_too_many_slices(model: Model) -> None:
+    with pytest.raises(Problem) as caught:
+        examine_files(model, write_series("a", [1, 2, 3]), max_slices=2)
+    assert caught.value.code == "too-many-slices"
+    large = ImageFile("large", write_dicom(np.tile(draw_small(), (64, 48))))  # 3 megapixels
+    assert len(examine_files(model, [large], max_slices=3)) == 1
+    with pytest.raises(Problem):
+        examine_files(model, [large], max_slices=2)
+
+
+def test_nothing_is_examined_where_a_file_is_not_to_be_skipped(model: Model) -> None:
+    seen: list[object] = []
+    observed = replace(model, observe=lambda found, _: seen.extend(found))
+    files = [*write_series("a", [1, 2]), ImageFile("b", b"none")]
+    with pytest.raises(ScanError, match="b: "):
+        examine_files(observed, files, skip_bad=False)
+    assert not seen
+    examine_files(observed, files)
+    assert len(seen) == 1
+
+
+def test_a_blank_slice_is_refused_only_where_it_is_alone(model: Model) -> None:
+    blank = np.zeros((32, 32), np.uint16)
+    alone, *_ = write_slices([1], pixels=[blank])
+    [refused] = examine_files(model, [ImageFile("a", alone)])
+    assert isinstance(refused, ScanError)
+    assert refused.code == "blank-image"
+    files = write_slices([1, 2, 3], pixels=[blank, draw_small(), draw_small()])
+    assert len(examine_whole(model, *(ImageFile("a", data) for data in files)).slices) == 3
+
+
+def test_which_series_a_file_is_of() -> None:
+    first, second = write_slices([1, 2])
+    [other] = write_slices([1], ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
+    assert find_series(first) == find_series(second) != find_series(other)
+    assert {find_series(data) for data in (write_dicom(), b"none", first[:200])} == {""}
 
 
 @pytest.mark.skipif(not SAMPLES.exists(), reason="needs the samples")

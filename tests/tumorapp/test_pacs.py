@@ -298,7 +298,7 @@ def test_what_cannot_be_answered_is_told_and_the_rest_goes_on(
         for series in (f"{ct}.1", *series.values())
     }
     codes = [line.rpartition(" ")[2] for lines in told.values() for line in lines]
-    assert codes[:4] == ["not-mr", "not-a-head", "no-pixels", "not-recognised"]
+    assert codes[:4] == ["not-mr", "not-a-head", "no-pixels", "blank-image"]
     assert [len(lines) for lines in told.values()] == [1, 1, 1, 1, 1, 2]  # two planes, two answers
     assert orthanc.count(ct) == {"CT": 1}
     assert orthanc.count(mixed) == {"MR": 6, "SR": 3, "SEG": 3, "OT": 3}

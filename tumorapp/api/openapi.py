@@ -6,6 +6,7 @@ document is made when it is first asked for: neither the start nor any other req
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -56,6 +57,13 @@ FILE_PROBLEMS = (
     "image-too-complex",
     "blank-image",
     "image-too-small",
+)
+ARCHIVE_PROBLEMS = (
+    "unreadable-archive",
+    "empty-archive",
+    "encrypted-archive",
+    "unsupported-archive",
+    "archive-too-large",
 )
 MODEL_PROBLEMS = ("unknown-model", "no-model", "default-model-missing")
 OPTION_PROBLEMS = ("unknown-option", "repeated-option", "invalid-option")
@@ -236,7 +244,8 @@ def _describe(answer: Answer) -> dict[str, Any]:
     if answer.schema is not None:
         example = answer.example() if callable(answer.example) else answer.example
         shown = {} if example is None else {"example": example}
-        content["application/json"] = {"schema": answer.schema, **shown}
+        # apispec puts references into it.
+        content["application/json"] = {"schema": deepcopy(answer.schema), **shown}
     return {"description": answer.description, **({"content": content} if content else {})}
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate
 from werkzeug.datastructures import MultiDict
 
-from brainscan.messages import KINDS, Message, Problem
+from brainscan import Answer
+from brainscan.messages import KINDS, Message, Problem, ScanError
 from brainscan.scan.formats import list_media_types, list_names
 from brainscan.verdict import VERDICTS
 from tumorapp.language.translation import tell
@@ -243,7 +244,28 @@ class SliceSchema(Schema):
     )
 
 
-class SliceOfSeriesSchema(SliceSchema):
+class FileSchema(Schema):
+    """What was examined."""
+
+    filename = fields.String(
+        attribute="name", **about("The file's name, as it was sent; of a series, its folder's.")
+    )
+
+
+def _add_heatmap() -> fields.Function:
+    """Make the field of what comes with a prediction only if it was asked for."""
+    return fields.Function(
+        lambda found: found.heatmap and link_png(found.heatmap),
+        metadata={
+            "type": ["string", "null"],
+            "description": "Only if it was asked for: a PNG, as a data URI, to lay over the scan "
+            "(of a series, over its strongest slice); null if the model marks nothing, or has no "
+            "heat map that can be relied on.",
+        },
+    )
+
+
+class SliceOfSeriesSchema(SliceSchema, FileSchema):
     """The prediction for one slice of a series; takes a `brainscan.SliceExamination`."""
 
     index = fields.Integer(**about("Its place in the series, from 0."))
@@ -251,6 +273,9 @@ class SliceOfSeriesSchema(SliceSchema):
         attribute="position",
         allow_none=True,
         **about("Where it lies: mm towards the head, the back or the left; null if unknown."),
+    )
+    frame = fields.Integer(
+        attribute="reading.place.frame", **about("Its place in its file, from 0.")
     )
     votes = fields.Boolean(**about("Whether it shows enough of the head to count."))
     shows_tumor = fields.Boolean(
@@ -263,14 +288,7 @@ class SliceOfSeriesSchema(SliceSchema):
             "such ones."
         ),
     )
-
-
-class FileSchema(Schema):
-    """What was examined."""
-
-    filename = fields.String(
-        attribute="name", **about("The file's name, as it was sent; of a series, its folder's.")
-    )
+    heatmap = _add_heatmap()
 
 
 class PredictionSchema(SliceSchema, FileSchema):
@@ -306,22 +324,47 @@ class PredictionSchema(SliceSchema, FileSchema):
             "back or left."
         },
     )
-    heatmap = fields.Function(
-        lambda found: found.heatmap and link_png(found.heatmap),
-        metadata={
-            "type": ["string", "null"],
-            "description": "Only if it was asked for: a PNG, as a data URI, to lay over the scan; "
-            "null if the model marks nothing, or has no heat map that can be relied on.",
+    heatmap = _add_heatmap()
+
+
+class FailureSchema(Schema):
+    """A file that could not be predicted, and why."""
+
+    filename = fields.String(required=True)
+    error = fields.Nested(MessageSchema, required=True)
+
+
+ANSWER: dict[str, Any] = {
+    "type": "object",
+    "required": ["model", "version", "predictions"],
+    "properties": {
+        "model": {"type": "string"},
+        "version": {"type": "string"},
+        "predictions": {
+            "type": "array",
+            "items": {"anyOf": [PredictionSchema, FailureSchema]},
+            "description": "A prediction for each picture and each series, in the order of their "
+            "first files; of a ZIP or a job, an error for each file that cannot be read.",
         },
-    )
+    },
+}
+_WRITTEN = {
+    True: PredictionSchema(),
+    False: PredictionSchema(exclude=("heatmap", "slices.heatmap")),
+}
 
 
-class AnswerSchema(Schema):
-    """The answer to a request for predictions, in the order of its images."""
+def write_outcome(found: Answer | ScanError, *, heatmap: bool = False) -> dict[str, Any]:
+    """Write what became of a picture or a series, with a heat map where one is wanted."""
+    if isinstance(found, ScanError):
+        return write_failure(found.message.subject, found.message)
+    written: dict[str, Any] = _WRITTEN[heatmap].dump(found)
+    return written
 
-    model = fields.String(required=True)
-    version = fields.String(required=True)
-    predictions = fields.List(fields.Nested(PredictionSchema), required=True)
+
+def write_failure(name: str, message: Message) -> dict[str, Any]:
+    """Write why a file could not be predicted."""
+    return {"filename": name, "error": describe_message(message)}
 
 
 class ProblemSchema(Schema):

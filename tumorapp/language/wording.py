@@ -1,6 +1,6 @@
 """A prediction and its model's figures in plain words, for the page and in its language."""
 
-from brainscan import Examination, Message
+from brainscan import Answer, Examination, Message
 from brainscan.bundle import Card
 from tumorapp.language.translation import mark, tell, translate, write_decimal, write_percent
 
@@ -81,13 +81,13 @@ def class_name(label: str) -> str:
     return label.replace("_", " ").replace("-", " ").capitalize()
 
 
-def headline(found: Examination) -> str:
+def headline(found: Answer) -> str:
     """Say what a model found, in a few words: "Glioma", "Tumour, kind unclear"."""
     words = _HEADLINES.get(found.verdict)
     return translate(words) if words else class_name(found.label)
 
 
-def stated_share(found: Examination) -> float | None:
+def stated_share(found: Answer) -> float | None:
     """Give the probability that belongs to the headline, 0 to 1; None where none does.
 
     It is that of a tumour of any kind where the kind, or whether there is one, is left open.
@@ -97,12 +97,12 @@ def stated_share(found: Examination) -> float | None:
     return found.tumor_probability if is_open(found) else found.confidence
 
 
-def is_open(found: Examination) -> bool:
+def is_open(found: Answer) -> bool:
     """Tell whether an answer leaves open the kind of a tumour, or whether there is one."""
     return found.verdict in ("tumor-kind-unclear", "unclear")
 
 
-def certainty(found: Examination) -> str:
+def certainty(found: Answer) -> str:
     """Say how probable the headline is: "98.0% confidence"; "" where that would mean nothing."""
     share = stated_share(found)
     if share is None:
@@ -112,7 +112,7 @@ def certainty(found: Examination) -> str:
     return translate("%(share)s confidence", share=probability(share))
 
 
-def answer(found: Examination) -> str:
+def answer(found: Answer) -> str:
     """Say what a model found and how probable that is: "Glioma, 98.0% confidence"."""
     return ", ".join(filter(None, (headline(found), certainty(found))))
 
