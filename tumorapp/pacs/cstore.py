@@ -15,6 +15,7 @@ from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from brainscan import Problem
@@ -158,19 +159,22 @@ class Destination:
         association = entity.associate(self.host, self.port, ae_title=self.title)
         if not association.is_established:
             raise Problem("pacs-no-answer", reason="no association")
-        accepted = {context.abstract_syntax for context in association.accepted_contexts}
-        statuses = [
-            association.send_c_store(one).get("Status")
-            if association.is_established and one.SOPClassUID in accepted
-            else None
-            for one in objects
-        ]
+        statuses = [_send(association, one) for one in objects]
         association.release()
         if refused := [status for status in statuses if status not in _STORED]:
             reason = f"{refused[0]:#06x}" if refused[0] else "no answer"
             raise Problem(
                 "store-refused", refused=len(refused), objects=len(objects), reason=reason
             )
+
+
+def _send(association: Association, one: Dataset) -> int | None:
+    """Send an object; gives the status that answers it, None where none does."""
+    accepted = {context.abstract_syntax for context in association.accepted_contexts}
+    if not association.is_established or one.SOPClassUID not in accepted:
+        return None
+    status: int | None = association.send_c_store(one).get("Status")
+    return status
 
 
 @dataclass(frozen=True)
