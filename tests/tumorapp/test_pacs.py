@@ -572,6 +572,9 @@ def test_what_is_received_is_kept_until_it_is_answered(
     study, port = "1.2.826.10", find_port()
     spool, state = Spool(tmp_path / "received", quiet=0), memory
     model = pacs_app.extensions["catalog"].get()
+    half = spool.folder / hash_uid(study) / ".half.dcm-1"
+    half.parent.mkdir(parents=True)
+    half.touch()
     with listen(spool, "TUMORAPP", "127.0.0.1", port):
         for name, data in enumerate(write_series(np.repeat(HEAD, 2, 0), f"{study}.1")):
             (tmp_path / f"{name}.dcm").write_bytes(data)

@@ -95,6 +95,8 @@ def listen(spool: Spool, title: str, host: str, port: int) -> Iterator[None]:
     Raises:
         ValueError: the address cannot be used.
     """
+    for half in spool.folder.glob("*/.*"):  # what a process that was killed was writing
+        half.unlink()
     entity = AE(ae_title=title)
     entity.add_supported_context(Verification)
     for context in AllStoragePresentationContexts:

@@ -39,6 +39,7 @@ _KINDS = {
     "glioma": Code("393564001", "SCT", "Glioma"),
     "meningioma": Code("302820008", "SCT", "Intracranial meningioma"),
     "pituitary": Code("127024001", "SCT", "Neoplasm of pituitary gland"),
+    "tumor": _NEOPLASM,
 }
 _PRESENCE = Code("705057003", "SCT", "Presence")
 _PRESENT, _ABSENT = codes.SCT.Present, Code("2667000", "SCT", "Absent")
