@@ -239,21 +239,27 @@ class Model:
                 yield from self.conclude([reading])
 
     def read(
-        self, file: ImageFile, *, max_pixels: int = MAX_PIXELS, keep_picture: bool = False
+        self,
+        file: ImageFile,
+        *,
+        max_pixels: int = MAX_PIXELS,
+        keep_picture: bool = False,
+        frame: int | None = None,
     ) -> Reading:
-        """Decode and prepare a file.
+        """Decode and prepare a file; of a volume, one slice.
 
         Args:
             file: its name and bytes.
             max_pixels: the largest width × height accepted.
             keep_picture: whether the picture is kept; many large ones fill the memory.
+            frame: the index of the slice in the file; None for the one in the middle.
 
         Raises:
             ScanError: the file is not a scan.
         """
         start = perf_counter()
         try:
-            picture = read_picture(file.data, max_pixels=max_pixels)
+            picture = read_picture(file.data, max_pixels=max_pixels, frame=frame)
         except ScanError as error:
             raise error.about(file.name) from error
         reading = self.prepare(file.name, picture, sha256=file.sha256, start=start)

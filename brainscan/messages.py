@@ -138,6 +138,7 @@ _WARNINGS = {
     "the model. Send the scan without it.",
     "more-pages": "The file holds %(pages)s pictures; only the first was read.",
     "one-slice": "The file has %(slices)s slices; only number %(slice)s, in the middle, was read.",
+    "chosen-slice": "This is slice %(slice)s of %(slices)s.",
     "one-volume": "The file has %(volumes)s volumes; only the first was read.",
     "missing-slices": "The series has gaps: %(slices)s slices seem to be missing.",
     "series-not-fitted": "This model was not fitted to whole series: its answer is that of the "
@@ -340,6 +341,8 @@ _add(
         "head.",
         "image-too-small": "The image has %(width)s × %(height)s pixels, too few to show a brain. "
         "Accepted: at least %(least)s on each side.",
+        "no-such-slice": "The file has no slice %(slice)s. Accepted: a whole number from 0, below "
+        "%(slices)s.",
         "file-pair": "The file is half of an Analyze or NIfTI pair (.hdr and .img), which cannot "
         "be read here. Save the volume as one NIfTI file (.nii or .nii.gz).",
         "voxels-not-read": "The voxels of the NIfTI file are of the type %(number)s, which cannot "

@@ -17,7 +17,7 @@ from brainscan.messages import ScanError
 from brainscan.scan.memory import CONFINED
 from brainscan.scan.picture import Picture
 from brainscan.scan.raster import name_variant, read_confined, read_raster
-from brainscan.scan.volume import OpenVolume, Place, Volume, read_middle
+from brainscan.scan.volume import OpenVolume, Place, Volume, read_one
 
 MAX_PIXELS = 50_000_000
 
@@ -70,18 +70,26 @@ def register(new: Format) -> None:
     FORMATS[new.name] = new
 
 
-def read_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Decode a file of any format of the table; of a volume, the slice in its middle.
+def read_picture(data: bytes, *, max_pixels: int = MAX_PIXELS, frame: int | None = None) -> Picture:
+    """Decode a file of any format of the table; of a volume, one slice.
 
     Args:
         data: the whole file.
         max_pixels: the largest width × height accepted.
+        frame: the index of the slice in the file; None for the one in the middle.
 
     Raises:
-        ScanError: not a format of the table, damaged, too small, too large, or blank.
+        ScanError: not a format of the table, damaged, too small, too large, or blank; or there is
+            no such slice.
     """
     with _name_variants(data):
-        picture = _find_format(data).read(data, max_pixels)
+        found = _find_format(data)
+        if frame and found.open is None:
+            raise ScanError("no-such-slice", slices=1, slice=frame)
+        if frame is None or found.open is None:
+            picture = found.read(data, max_pixels)
+        else:
+            picture = read_one(data, max_pixels, found.open, frame)
     darkest, brightest, *_ = cv2.minMaxLoc(picture.grey)
     if darkest == brightest:
         raise ScanError("blank-image", value=round(brightest))
@@ -256,5 +264,5 @@ for _name, _endings, _type, _matches, _open in (
     ("DICOM", (".dcm", ".ima"), "dicom", _is_dicom, _open_dicom),
     ("NIfTI", (".nii", ".nii.gz"), "x-nifti", _is_nifti, _open_nifti),
 ):
-    _read = partial(read_middle, open_volume=_open)
+    _read = partial(read_one, open_volume=_open)
     register(Format(_name, _endings, f"application/{_type}", _matches, _read, _open))

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from brainscan.messages import Message
+from brainscan.messages import Message, ScanError
 from brainscan.scan.facts import Facts
 from brainscan.scan.picture import Picture
 
@@ -166,12 +166,38 @@ class Volume:
 OpenVolume = Callable[[bytes, int], AbstractContextManager[Volume]]
 
 
-def read_middle(data: bytes, max_pixels: int, open_volume: OpenVolume) -> Picture:
-    """Read the slice in the middle of a volume, with a note that the others were left out."""
+def read_one(
+    data: bytes, max_pixels: int, open_volume: OpenVolume, frame: int | None = None
+) -> Picture:
+    """Read a slice of a volume, with a note that the others were left out.
+
+    Args:
+        data: the whole file.
+        max_pixels: the largest width × height accepted.
+        open_volume: opens it.
+        frame: the slice's index in the file; None for the one in the middle.
+
+    Raises:
+        ScanError: the file cannot be read, or has no such slice.
+    """
     with open_volume(data, max_pixels) as volume:
-        picture = volume.read(volume.middle)
-    notes = volume.notes
-    if volume.slices > 1:
-        taken = {"slices": volume.slices, "slice": volume.middle + 1}
-        notes += (Message("one-slice", taken),)
+        if frame is not None and not 0 <= frame < volume.slices:
+            raise ScanError("no-such-slice", slices=volume.slices, slice=frame)
+        picture = volume.read(volume.middle if frame is None else frame)
+        notes = volume.notes
+        if volume.slices > 1 and frame is None:
+            taken = {"slices": volume.slices, "slice": volume.middle + 1}
+            notes += (Message("one-slice", taken),)
+        elif volume.slices > 1:
+            notes += (Message("chosen-slice", _number(volume, frame or 0)),)
     return replace(picture, notes=notes + picture.notes, facts=volume.facts)
+
+
+def _number(volume: Volume, frame: int) -> dict[str, int]:
+    """Number a slice among those of its volume, in the order in which they lie."""
+    positions = [volume.place(index).position for index in range(volume.slices)]
+    known = {position for position in positions if position is not None}
+    own = positions[frame]
+    if own is None or None in positions:
+        return {"slices": volume.slices, "slice": frame + 1}
+    return {"slices": len(known), "slice": 1 + sum(one < own for one in known)}

@@ -75,10 +75,10 @@ async function isImage(file) {
   return (await file.slice(128, 132).text()) === "DICM";
 }
 
-/** Put a File, or nothing, into the file field. */
-export function holdScan(field, file) {
+/** Put a scan, or nothing, into the file field. */
+export function holdScan(field, scan) {
   const list = new DataTransfer();
-  if (file) list.items.add(file);
+  for (const file of scan?.files ?? [scan]) if (file) list.items.add(file);
   field.files = list.files;
 }
 

@@ -5,14 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from flask import Flask
 
 from tests.cards import MEASURED, RESULT, VERDICTS
+from tests.heads import write_volume
 from tests.tumorapp.pages import TEXT_FILE, Page, choose, hand_over, image, wait_for_result
 from tests.tumorapp.test_pages_leaderboard import write_study
-from tests.volumes import draw_small, write_nifti
 from tumorapp import create_app
 
 pytestmark = pytest.mark.browser
@@ -72,7 +71,10 @@ def predict_as(verdict: str) -> Callable[[Page, bytes], None]:
 
 
 def look_closely_at_a_volume(page: Page, scan: bytes) -> None:
-    choose(page, write_nifti(np.stack([draw_small()] * 3, axis=-1)), "head.nii")
+    page.select_option("#model", "of-tumor")
+    page.set_input_files("#image", image(write_volume(), "head.nii.gz"))
+    wait_for_result(page, "head.nii.gz", "of-tumor")
+    open_details(page, scan)
     for slider in ("Zoom", "Brightness", "Contrast"):
         page.get_by_label(slider).fill("200")
     page.get_by_role("button", name="curl").click()

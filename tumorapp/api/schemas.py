@@ -20,7 +20,7 @@ FILE = {"type": "string", "format": "binary"}
 _WARNINGS = [code for code, kind in KINDS.items() if kind.status is None]
 _PROBLEMS = [code for code, kind in KINDS.items() if kind.status]
 # The page's forms and addresses have them next to the options.
-_OTHER_FIELDS = (*FIELDS, "lang", "preview", "sample")
+_OTHER_FIELDS = (*FIELDS, "lang", "preview", "sample", "series")
 
 
 def about(description: str, **more: Any) -> dict[str, Any]:
@@ -36,11 +36,13 @@ class Options:
         model: the model's name; None for the default one.
         heatmap: whether each prediction comes with a heat map.
         strict: whether a picture that is not recognised is refused.
+        frame: the index of a volume's slice in its file; None for the one in the middle.
     """
 
     model: str | None = None
     heatmap: bool = False
     strict: bool = False
+    frame: int | None = None
 
 
 # The fields have no defaults: Swagger UI would send them next to what is chosen in the form.
@@ -65,6 +67,23 @@ class OptionsSchema(ModelOptionSchema):
             "accepted": "1, true, 0 or false",
         },
     )
+
+
+class FrameOptionSchema(ModelOptionSchema):
+    """The options of a request for one picture, which may be a slice of a volume."""
+
+    frame = fields.Integer(
+        validate=validate.Range(min=0),
+        metadata={
+            "description": "The slice of a volume: its place in its file, from 0. Without it, the "
+            "one in the middle.",
+            "accepted": "a whole number from 0",
+        },
+    )
+
+
+class PageOptionsSchema(FrameOptionSchema, OptionsSchema):
+    """The options of the page's form."""
 
 
 class PredictOptionsSchema(OptionsSchema):
