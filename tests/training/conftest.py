@@ -20,8 +20,9 @@ from keras import layers
 from numpy.typing import NDArray
 
 from brainscan.scan import ScanSpecification, read_scan
+from tests.conversion import converting_here
 from training.compress import round_weights
-from training.export import ExportError, convert
+from training.export import convert
 from training.models import architecture
 
 SHARED = Path(__file__).parents[2] / "../shared"
@@ -54,15 +55,7 @@ def draw_phantom(random: np.random.Generator, side: int, *, tumor: bool) -> NDAr
 @pytest.fixture(scope="module", autouse=True)
 def convert_in_this_process() -> Iterator[None]:
     """Spare each bundle a process that loads TensorFlow, which takes seconds."""
-
-    def export(model: Path, folder: Path) -> str | None:
-        try:
-            return convert(model, folder)
-        except (AttributeError, ValueError) as error:
-            raise ExportError from error
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.publish.export_graph", export)
+    with converting_here():
         yield
 
 
@@ -131,6 +124,7 @@ class Exported:
 
     Attributes:
         before: the model's outputs before its weights were rounded.
+        after: its outputs since.
         model: the model.
         folder: holds `model.keras` and the graph.
         feature_layer: what the export named.
@@ -139,6 +133,7 @@ class Exported:
     """
 
     before: NDArray[np.float32]
+    after: NDArray[np.float32]
     model: keras.Model
     folder: Path
     feature_layer: str | None
@@ -162,7 +157,8 @@ def exported(
         folder = tmp_path_factory.mktemp(name)
         model.save(folder / "model.keras")
         layer = convert(folder / "model.keras", folder)
-        return Exported(before, model, folder, layer, scans, run_graph(folder, scans))
+        after = np.asarray(model(scans))
+        return Exported(before, after, model, folder, layer, scans, run_graph(folder, scans))
 
     return export
 

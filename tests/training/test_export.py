@@ -2,12 +2,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
 import openvino
 import pytest
-import tensorflow as tf
 
-from brainscan.engine.gradcam import ServedModel
 from tests.training.conftest import full_disk, run_graph
 from training.export import ExportError, export_graph
 from training.models import architecture
@@ -50,15 +47,6 @@ class TestCommittedModels:
             alone = run_graph(one.folder, one.scans[row : row + 1])
             for output, values in alone.items():
                 assert values[0] == pytest.approx(one.outputs[output][row], abs=1e-4), output
-
-    def test_the_tensorflow_engine_gives_the_same(
-        self, name: str, exported: Callable[[str], Exported]
-    ) -> None:
-        one = exported(name)
-        served = ServedModel(keras.models.load_model(one.folder / "model.keras", compile=False))
-        outputs = served(tf.constant(one.scans, tf.float32))
-        for output, values in one.outputs.items():
-            assert outputs[output].numpy() == pytest.approx(values, abs=5e-3), output
 
 
 def test_the_kernel_after_flattening_is_stored_once(exported: Callable[[str], Exported]) -> None:
