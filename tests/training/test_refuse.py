@@ -27,6 +27,8 @@ from training.refuse import (
 )
 from training.strangers import vary_scan
 
+pytestmark = pytest.mark.usefixtures("few_pictures")
+
 WIDTH = 6
 
 
@@ -67,7 +69,6 @@ def test_familiarity_is_read_as_it_was_written(tmp_path: Path) -> None:
         assert Familiarity.read(tmp_path).measure(features) == pytest.approx(one.measure(features))
 
 
-@pytest.mark.usefixtures("few_pictures")
 def test_real_pictures_weigh_as_much_as_those_that_are_drawn(tmp_path: Path) -> None:
     for number, (_, picture) in enumerate(draw_pictures(8, 0)):
         (tmp_path / "ct").mkdir(exist_ok=True)
