@@ -1,6 +1,7 @@
 """A real gunicorn and a real browser for the tests that need one."""
 
 import contextlib
+import http.client
 import os
 import shutil
 import signal
@@ -51,6 +52,34 @@ class Service:
         """Get a path, or post bytes to it, on a connection of its own."""
         method = "GET" if data is None else "POST"
         return requests.request(method, self.url + path, data=data, headers=headers, timeout=30)
+
+    def request(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, str, bytes]:
+        """Send any request on a connection of its own; give status, content type and body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        with contextlib.closing(connection):
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            return response.status, response.headers.get_content_type(), response.read()
+
+    def predict(self, data: bytes, query: str = "") -> tuple[int, dict[str, Any]]:
+        answer = self.ask(f"/api/predict?{query}", data, {"Content-Type": "image/jpeg"})
+        return answer.status_code, answer.json()
+
+    def connect(self, sent: bytes) -> socket.socket:
+        """Open a connection, and send bytes as they are."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        connection.sendall(sent)
+        return connection
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def log(self) -> str:
+        return self.output.read_text() + self.errors.read_text()
 
     def workers(self) -> list[int]:
         children = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
