@@ -68,14 +68,6 @@ def test_a_pattern_that_matches_nothing_lists_the_known_names(app: Flask) -> Non
     assert "vgg16" in result.output
 
 
-@pytest.mark.parametrize("command", [[], ["architectures"]])
-def test_help_says_what_they_do(app: Flask, command: list[str]) -> None:
-    result = run(app, *command, "--help")
-    assert result.exit_code == 0
-    assert ("flask models architectures 'cnn-*'" in result.output) == bool(command)
-    assert "architectures" in result.output
-
-
 @pytest.fixture
 def installed(models_dir: Path, publish_model: Publish) -> Flask:
     """`binary-cnn` 1 to 3 and `mobilenet-v2` 1, as the commands see them."""
