@@ -253,7 +253,10 @@ class TestWithoutJavaScript:
 
 
 class TestLooks:
-    def test_it_fits_and_nothing_is_complained_of(self, page: Page, scan: bytes) -> None:
+    def test_it_fits_and_nothing_is_complained_of(
+        self, open_page: Callable[..., Page], scan: bytes
+    ) -> None:
+        page = open_page()
         choose(page, scan, f"{'a-very-long-name' * 8}.jpg")
         page.set_input_files("#image", TEXT_FILE)
         page.get_by_role("alert").wait_for()

@@ -274,7 +274,10 @@ class TestTable:
 
 
 class TestTrouble:
-    def test_without_a_connection_nothing_is_lost(self, page: Page, some: list[Any]) -> None:
+    def test_without_a_connection_nothing_is_lost(
+        self, open_page: Callable[..., Page], some: list[Any]
+    ) -> None:
+        page = open_page()
         page.clock.install()  # it pauses before it sends again
         page.context.set_offline(True)
         give(page, *some)
