@@ -53,7 +53,7 @@ class Moment:
 MOMENTS = {
     "while the state is written": Moment("open", "state-2.keras", LEARNING, 1, None),
     "before the state counts": Moment("os.rename", ".state.json-", STOPPING, 0),
-    "in the third epoch": Moment("os.remove", "state-1.keras", STOPPING, 2, 0.02),
+    "in the third epoch": Moment("os.remove", "state-1.keras", STOPPING, 2, 0.01),
     "while a cut of the learning rate is written": Moment(
         "open", "state-3.keras", STOPPING, 2, None
     ),

@@ -109,6 +109,7 @@ def test_several_pools_and_hidden_layers_after_the_features(tmp_path: Path) -> N
             keras.layers.Dense(3, "softmax"),
         ]
     )
+    model = keras.Model(model.inputs[0], model.outputs[0])
     model.save(tmp_path / "model.keras")
     scans = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 1), np.uint8)
     whole = np.asarray(model(scans))

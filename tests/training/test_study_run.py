@@ -139,7 +139,7 @@ def test_a_study_that_is_stopped(
     )
     study.start()
     assert study.pid
-    with acting_after_epoch(tmp_path, 3, partial(os.kill, study.pid, signal.SIGINT)):
+    with acting_after_epoch(tmp_path, 4, partial(os.kill, study.pid, signal.SIGINT)):
         study.join()
     assert study.exitcode == 1
     assert read_study(tmp_path).results == ()
