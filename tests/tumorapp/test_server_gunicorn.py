@@ -274,6 +274,7 @@ def test_a_worker_that_is_killed_under_load_is_replaced_while_others_answer(
                 broken += 1  # its worker is gone
             else:
                 after += [status] if killed.is_set() else []
+            time.sleep(0.01)
         return after, broken
 
     with serve(models_dir, tmp_path, WEB_CONCURRENCY="2") as running:
