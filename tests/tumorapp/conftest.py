@@ -167,7 +167,7 @@ def address(app: Flask) -> Iterator[str]:
     server.server_close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="Playwright is not installed: pip install playwright"
@@ -211,7 +211,7 @@ def open_page(browser: Any, address: str, complaints: list[str]) -> Iterator[Cal
         yield open_page
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tab(browser: Any) -> Iterator[tuple[Page, list[str]]]:
     """A tab that several tests use in turn, as to open one takes half a second; what it says."""
     said: list[str] = []
