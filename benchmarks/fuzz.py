@@ -98,7 +98,10 @@ _DICOM_ELEMENTS = {
     0x0120: (0, 20, 65535),
 }
 _DICOM_TEXTS = {
+    (0x0008, 0x0008, b"CS"): (b"ORIGINAL\\PRIMARY\\LOCALIZER", b"MOSAIC", b"\\\\", b"P"),
     (0x0008, 0x0060, b"CS"): (b"MR", b"MR", b"MR", b"CT", b"\\\\"),
+    (0x0018, 0x0020, b"FD"): (b"SE", b"12345678"),  # a wrong type, and a wrong length of it
+    (0x0018, 0x0081, b"DS"): (b"3.4", b"nan", b"1e308", b"x\\y"),
     (0x0028, 0x0008, b"IS"): (b"1", b"2", b"-1", b"999999999999", b"x"),
     (0x0028, 0x1050, b"DS"): (b"600", b"1e308", b"nan", b"x\\y"),
     (0x0028, 0x1051, b"DS"): (b"1200", b"0", b"-inf", b"5\\5"),
@@ -273,7 +276,7 @@ class Fuzzer:
         self._files = draw_volumes() if volumes else draw_seeds()
         self._write_any = write_any_dicom if volumes else write_tiff
         self._app = Flask(__name__)
-        self._app.config.update(MAX_UPLOAD_MB=1, MAX_IMAGES=4)
+        self._app.config.update(MAX_UPLOAD_MB=1, MAX_IMAGES=4, MAX_SLICES=4)
         uploads.init_app(self._app)
 
     def feed(self, number: int) -> str:

@@ -13,11 +13,15 @@ import sys
 # process. Where this package cannot be imported they do without it, and nothing else needs it.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
+from brainscan.archive import Archive  # noqa: E402
 from brainscan.examine import Examination, ImageFile, Model, open_model  # noqa: E402
 from brainscan.lesion import Lesion  # noqa: E402
 from brainscan.messages import Message, Problem, ScanError  # noqa: E402
+from brainscan.series import Answer, SeriesExamination, SliceExamination, examine_files  # noqa: E402
 
 __all__ = [
+    "Answer",
+    "Archive",
     "Examination",
     "ImageFile",
     "Lesion",
@@ -25,5 +29,8 @@ __all__ = [
     "Model",
     "Problem",
     "ScanError",
+    "SeriesExamination",
+    "SliceExamination",
+    "examine_files",
     "open_model",
 ]

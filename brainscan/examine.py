@@ -5,10 +5,11 @@ An examination happens once; every answer serialises it.
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,14 @@ from brainscan.lesion import Lesion, find_lesion, measure_head
 from brainscan.messages import Message, ScanError
 from brainscan.scan import MAX_PIXELS, Picture, PreparedScan, prepare_scan, read_picture
 from brainscan.scan.crop import trace_head
+from brainscan.scan.facts import Facts
 from brainscan.scan.folders import find_images
-from brainscan.verdict import Judgement, Verdict, judge, sure_from
+from brainscan.scan.formats import read_slices
+from brainscan.scan.volume import Place
+from brainscan.verdict import Judged, Judgement, judge, sure_from
+
+if TYPE_CHECKING:
+    from brainscan.series import Answer
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,8 @@ class Reading:
         head: the share of the picture within the head's outline, 0 to 1; None where it came
             prepared, and of a model without a lesion map.
         sha256: of the file, in hexadecimal; None of a picture that is not a file's.
+        place: where it lies in its series; None where it was read as a picture of its own.
+        header: what the header of a DICOM or NIfTI file says (`brainscan.scan.facts`).
     """
 
     name: str
@@ -63,10 +72,12 @@ class Reading:
     resembles_scan: bool = True
     head: float | None = None
     sha256: str | None = None
+    place: Place | None = None
+    header: Facts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
-class Examination:
+class Examination(Judged):
     """What a model says of one file, and all that led to it.
 
     Attributes:
@@ -98,6 +109,16 @@ class Examination:
         return self.reading.name
 
     @property
+    def sha256(self) -> str | None:
+        """The SHA-256 of the file, in hexadecimal; None of a picture that is not a file's."""
+        return self.reading.sha256
+
+    @property
+    def header(self) -> Facts:
+        """What the header of a DICOM or NIfTI file says; nothing of other formats."""
+        return self.reading.header
+
+    @property
     def scan(self) -> PreparedScan:
         """The scan as the model took it."""
         return self.reading.scan
@@ -126,46 +147,6 @@ class Examination:
             resembles_scan=self.reading.resembles_scan,
             distance=self.distance,
         )
-
-    @property
-    def verdict(self) -> Verdict:
-        """The answer in one of five words; see `Judgement`."""
-        return self.judgement.verdict
-
-    @property
-    def label(self) -> str:
-        """The most probable kind of tumour where there seems to be one, else the healthy class."""
-        return self.judgement.label
-
-    @property
-    def confidence(self) -> float:
-        """The probability of that class, 0 to 1."""
-        return self.judgement.confidence
-
-    @property
-    def tumor(self) -> bool:
-        """Whether that class is a tumour."""
-        return self.judgement.tumor
-
-    @property
-    def tumor_probability(self) -> float:
-        """The probability of a tumour of any kind, 0 to 1."""
-        return self.judgement.tumor_probability
-
-    @property
-    def possible(self) -> tuple[str, ...]:
-        """The kinds of tumour that remain; none where there seems to be no tumour."""
-        return self.judgement.possible
-
-    @property
-    def uncertain(self) -> bool:
-        """Whether the answer leaves something open, or many with such a confidence are wrong."""
-        return self.judgement.uncertain
-
-    @property
-    def in_distribution(self) -> bool | None:
-        """Whether the picture is like those that the model knows; None where it cannot tell."""
-        return self.judgement.in_distribution
 
     @cached_property
     def lesion(self) -> Lesion | None:
@@ -197,9 +178,9 @@ class Examination:
         return None if values is None else render_heatmap(values, self.scan.box, self.scan.whole)
 
 
-# Takes the examinations of files that were examined together, and the seconds of each stage
+# Takes the answers to files that were examined together, and the seconds of each stage
 # ("prepare", "infer").
-Observer = Callable[[Sequence[Examination], Mapping[str, float]], None]
+Observer = Callable[[Sequence["Answer"], Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -258,25 +239,60 @@ class Model:
                 yield from self.conclude([reading])
 
     def read(
-        self, file: ImageFile, *, max_pixels: int = MAX_PIXELS, keep_picture: bool = False
+        self,
+        file: ImageFile,
+        *,
+        max_pixels: int = MAX_PIXELS,
+        keep_picture: bool = False,
+        frame: int | None = None,
     ) -> Reading:
-        """Decode and prepare a file.
+        """Decode and prepare a file; of a volume, one slice.
 
         Args:
             file: its name and bytes.
             max_pixels: the largest width × height accepted.
             keep_picture: whether the picture is kept; many large ones fill the memory.
+            frame: the index of the slice in the file; None for the one in the middle.
 
         Raises:
             ScanError: the file is not a scan.
         """
         start = perf_counter()
         try:
-            picture = read_picture(file.data, max_pixels=max_pixels)
+            picture = read_picture(file.data, max_pixels=max_pixels, frame=frame)
         except ScanError as error:
             raise error.about(file.name) from error
         reading = self.prepare(file.name, picture, sha256=file.sha256, start=start)
         return reading if keep_picture else replace(reading, picture=None)
+
+    def read_slices(
+        self, file: ImageFile, *, max_pixels: int = MAX_PIXELS, longest_kept: int = 0
+    ) -> Iterator[Reading | ScanError]:
+        """Decode and prepare the slices of a file: as many as a volume has, else its picture.
+
+        Args:
+            file: its name and bytes.
+            max_pixels: the largest width × height accepted.
+            longest_kept: the longest side of the pictures that are kept; 0 for none.
+
+        Yields:
+            A damaged slice of a volume as its problem.
+
+        Raises:
+            ScanError: the file is not a scan.
+        """
+        start, sha256 = perf_counter(), file.sha256
+        try:
+            for found, place in read_slices(file.data, max_pixels=max_pixels):
+                if isinstance(found, ScanError):
+                    yield found.about(file.name)
+                    continue
+                reading = self.prepare(file.name, found, sha256=sha256, start=start)
+                picture = found.shrink(longest_kept) if longest_kept else None
+                yield replace(reading, picture=picture, place=place)
+                start = perf_counter()
+        except ScanError as error:
+            raise error.about(file.name) from error
 
     def prepare(
         self,
@@ -310,6 +326,7 @@ class Model:
             resembles,
             head,
             sha256,
+            header=picture.facts,
         )
 
     def conclude(
@@ -384,7 +401,7 @@ class Model:
             lesion_map,
             distance,
         )
-        warnings = _warn_of_verdict(found)
+        warnings = warn_of_verdict(found)
         if want_heatmap and heat is None and lesion_map is None:
             warnings.append(Message("no-heatmap"))
         elif want_heatmap and not self.card.has_reliable_map:
@@ -392,7 +409,7 @@ class Model:
         return replace(found, warnings=(*reading.warnings, *warnings))
 
 
-def _warn_of_verdict(found: Examination) -> list[Message]:
+def warn_of_verdict(found: "Answer") -> list[Message]:
     """Say what a verdict leaves open."""
     if found.verdict == "unclear":
         return [Message("tumor-unclear", {"probability": found.tumor_probability})]

@@ -63,11 +63,16 @@ def read_file(path: Path) -> bytes:
 
 
 def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
-    """Replace a text file as a whole; root leaves it to the owner that it or its folder has.
+    """Replace a file by a text in UTF-8, line ends as they are, as `write_bytes` does."""
+    write_bytes(path, text.encode(), mode=mode)
+
+
+def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace a file as a whole; root leaves it to the owner that it or its folder has.
 
     Args:
         path: the file; its folder exists.
-        text: written in UTF-8, line ends as they are.
+        data: what it will hold.
         mode: permissions of the file.
 
     Raises:
@@ -76,8 +81,8 @@ def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     staging = Path(name)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())

@@ -11,6 +11,7 @@ from brainscan.scan import PreparedScan
 from brainscan.scan.crop import Outline
 
 Point = tuple[float, float]
+Polygon = tuple[Point, ...]
 
 _DECIMALS = 4  # a twentieth of a pixel of a scan of 512
 _SMOOTHING = 0.7  # pixels of the prepared scan by which an outline may be off
@@ -28,7 +29,7 @@ class Lesion:
     """
 
     peak: Point
-    outline: tuple[tuple[Point, ...], ...]
+    outline: tuple[Polygon, ...]
     area: float
     score: float
 

@@ -138,7 +138,19 @@ _WARNINGS = {
     "the model. Send the scan without it.",
     "more-pages": "The file holds %(pages)s pictures; only the first was read.",
     "one-slice": "The file has %(slices)s slices; only number %(slice)s, in the middle, was read.",
+    "chosen-slice": "This is slice %(slice)s of %(slices)s.",
     "one-volume": "The file has %(volumes)s volumes; only the first was read.",
+    "missing-slices": "The series has gaps: %(slices)s slices seem to be missing.",
+    "series-not-fitted": "This model was not fitted to whole series: its answer is that of the "
+    "slices next to each other that are most sure of a tumour.",
+    "burnt-in-text": "The picture may have text in it, which was not removed. Look at it before "
+    "you pass the file on.",
+    "unusual-image": "By its header (%(type)s), the file is not an ordinary MR image of the "
+    "anatomy. Models learn from ordinary ones, so this prediction may be meaningless. Send a "
+    "T1-weighted, T2-weighted or FLAIR image.",
+    "no-orientation": "The NIfTI file does not say how the head lies: it has no sform or qform "
+    "that can be inverted. The usual order of the axes was assumed, so left and right may be "
+    "swapped.",
     "no-heatmap": "This model has no convolutions, so it cannot give a heat map.",
     "no-reliable-map": "The heat map is left out: this model's was not measured to point at "
     "tumours more often than the middle of the head does.",
@@ -274,9 +286,15 @@ _add(
     "The request is too large",
     {
         "request-too-large": "The request is too large. Accepted: at most %(megabytes)s MB and "
-        "%(images)s images, with short text fields. Send fewer or smaller images.",
+        "%(images)s images, with short text fields. Send fewer or smaller images, a volume packed "
+        "as .nii.gz or a series as ZIP; the service's operator can raise TUMORAPP_MAX_UPLOAD_MB.",
         "too-many-images": "Too many images: %(count)s. Accepted in one request: at most "
         "%(most)s. Send them in several requests.",
+        "too-many-slices": "There are too many slices. Accepted: at most %(most)s, those of all "
+        "files together. Send fewer at a time; the service's operator can raise "
+        "TUMORAPP_MAX_SLICES.",
+        "archive-too-large": "The archive is too large: %(found)s. Accepted: at most "
+        "%(megabytes)s MB when unpacked, and %(files)s files. Split it into several archives.",
         "job-too-large": "The job is too large: %(found)s. Accepted: at most %(megabytes)s MB, "
         "packed or unpacked, and %(images)s images. Split it into several jobs.",
     },
@@ -288,7 +306,8 @@ _add(
         "image-too-large": "The image has %(width)s × %(height)s pixels. Accepted: at most "
         "%(most)s in all. Send a smaller copy.",
         "file-too-large": "The file is %(megabytes)s MB in size. Accepted: at most %(most)s MB "
-        "for one image.",
+        "for one file. Pack a volume as .nii.gz; the service's operator can raise "
+        "TUMORAPP_MAX_UPLOAD_MB.",
     },
 )
 _add(
@@ -309,7 +328,7 @@ _add(
         "format-not-read": "The file is %(format)s, which cannot be read here. Accepted: "
         "%(formats)s. Export the slice or figure as PNG.",
         "archive-not-read": "The file is a ZIP archive. Accepted: %(formats)s. Unpack it and send "
-        "the images, or send it to /api/jobs.",
+        "the images, or send it to /api/predict or /api/jobs.",
         "git-lfs-pointer": "The file is a Git LFS pointer, not the image. Accepted: %(formats)s. "
         "Run `git lfs pull` in its repository and send the file again.",
         "web-page": "The file is a web page (HTML), whatever its name says. Accepted: "
@@ -322,6 +341,8 @@ _add(
         "head.",
         "image-too-small": "The image has %(width)s × %(height)s pixels, too few to show a brain. "
         "Accepted: at least %(least)s on each side.",
+        "no-such-slice": "The file has no slice %(slice)s. Accepted: a whole number from 0, below "
+        "%(slices)s.",
         "file-pair": "The file is half of an Analyze or NIfTI pair (.hdr and .img), which cannot "
         "be read here. Save the volume as one NIfTI file (.nii or .nii.gz).",
         "voxels-not-read": "The voxels of the NIfTI file are of the type %(number)s, which cannot "
@@ -329,8 +350,12 @@ _add(
         "dicomdir": "The file is a DICOMDIR, which only lists other files. Send the image files "
         "that it lists, from the folders next to it.",
         "no-pixels": "The DICOM file (%(object)s) has no pixels. Send the MR images of the study.",
+        "mosaic": "The DICOM file is a mosaic: one picture of all slices of a volume. Convert it "
+        "to NIfTI, as `dcm2niix` does, and send that.",
         "transfer-syntax": "The DICOM file's pixels are stored as %(syntax)s, which cannot be read "
         "here. Save it uncompressed, as `gdcmconv --raw` does.",
+        "repeated-instance": "Another file with the same SOP Instance UID was written already. "
+        "Compare the two; if you need this one, de-identify it by itself.",
         "not-unpacked": "The file cannot be unpacked: %(reason)s. Create the archive again.",
     },
 )

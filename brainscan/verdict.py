@@ -1,5 +1,6 @@
 """What a model's probabilities come to: one of five verdicts, by the rules of its card."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -46,6 +47,55 @@ class Judgement:
     def uncertain(self) -> bool:
         """Whether the answer leaves something open, or its confidence is low."""
         return self.unsure or self.verdict in ("unclear", "tumor-kind-unclear")
+
+
+class Judged(ABC):
+    """What a model gave probabilities, and what those come to."""
+
+    @property
+    @abstractmethod
+    def judgement(self) -> Judgement:
+        """What the probabilities come to."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The answer in one of five words; see `Judgement`."""
+        return self.judgement.verdict
+
+    @property
+    def label(self) -> str:
+        """The most probable kind of tumour where there seems to be one, else the healthy class."""
+        return self.judgement.label
+
+    @property
+    def confidence(self) -> float:
+        """The probability of that class, 0 to 1."""
+        return self.judgement.confidence
+
+    @property
+    def tumor(self) -> bool:
+        """Whether that class is a tumour."""
+        return self.judgement.tumor
+
+    @property
+    def tumor_probability(self) -> float:
+        """The probability of a tumour of any kind, 0 to 1."""
+        return self.judgement.tumor_probability
+
+    @property
+    def possible(self) -> tuple[str, ...]:
+        """The kinds of tumour that remain; none where there seems to be no tumour."""
+        return self.judgement.possible
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether the answer leaves something open, or many with such a confidence are wrong."""
+        return self.judgement.uncertain
+
+    @property
+    def in_distribution(self) -> bool | None:
+        """Whether the picture is like those that the model knows; None where it cannot tell."""
+        return self.judgement.in_distribution
 
 
 def judge(

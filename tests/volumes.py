@@ -1,7 +1,10 @@
-"""DICOM and NIfTI files that are made up, in every way that pixels are stored."""
+"""DICOM and NIfTI files that are made up, in every way that pixels are stored; ZIPs of them."""
 
 import gzip
 import io
+import zipfile
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ NATIVE = (
     uid.DeflatedExplicitVRLittleEndian,
     uid.ExplicitVRBigEndian,
 )
+WRITTEN = tuple(_PLUGINS)
 SYNTAXES = (*NATIVE, *_PLUGINS, uid.JPEGBaseline8Bit, *_STORED)
 
 
@@ -120,3 +124,34 @@ def write_nifti(
     """Write a NIfTI file, of voxels of shape (across, down, along) or more; RAS by default."""
     written: bytes = nibabel.Nifti1Image(voxels, np.eye(4) if affine is None else affine).to_bytes()
     return gzip.compress(written) if packed else written
+
+
+def write_slices(
+    positions: Sequence[float],
+    uid: str = "1.2.3.4",
+    *,
+    pixels: Sequence[NDArray[Any]] = (),
+    **elements: Any,
+) -> list[bytes]:
+    """Write the DICOM files of a series of axial slices, which lie at these mm.
+
+    Args:
+        positions: of the slices.
+        uid: of the series.
+        pixels: of each slice; `draw_small` where none are given.
+        elements: as `write_dicom` takes them.
+    """
+    placed = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [2, 1], **elements}
+    return [
+        write_dicom(shown, SeriesInstanceUID=uid, ImagePositionPatient=[0, 0, position], **placed)
+        for position, shown in zip_longest(positions, pixels)
+    ]
+
+
+def pack(*entries: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """Write a ZIP of files, by their names."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for name, data in entries:
+            archive.writestr(name, data)
+    return file.getvalue()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from flask import Flask
 
-from brainscan import Examination, Problem
+from brainscan import Answer, Problem
 from tumorapp.catalog import Catalog
 from tumorapp.config import FILE, ON_OFF, Setting
 from tumorapp.errors import ConfigurationError
@@ -52,14 +52,14 @@ class AuditLog:
                 ) from error
             self._report(error)
 
-    def record(self, found: Sequence[Examination], _: Mapping[str, float]) -> None:
+    def record(self, found: Sequence[Answer], _: Mapping[str, float]) -> None:
         """Write a line for each examination of a file.
 
         Raises:
             Problem: that failed, and predictions have to be recorded.
         """
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
-        lines = [_describe(one, time) for one in found if one.reading.sha256]
+        lines = [_describe(one, time) for one in found if one.sha256]
         try:
             self._append("".join(f"{json.dumps(line)}\n" for line in lines).encode())
         except OSError as error:
@@ -88,13 +88,13 @@ class AuditLog:
         self._fault = fault
 
 
-def _describe(found: Examination, time: str) -> dict[str, object]:
+def _describe(found: Answer, time: str) -> dict[str, object]:
     asked = get_fields()
     return {
         "time": time,
         "request_id": asked.get("request_id"),
         "key": asked.get("key"),
-        "sha256": found.reading.sha256,
+        "sha256": found.sha256,
         "model": found.card.name,
         "version": str(found.card.version),
         "precision": found.precision,

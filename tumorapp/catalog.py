@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 from flask import Flask, current_app
 
-from brainscan import Examination, Model, Problem
+from brainscan import Answer, Model, Problem
 from brainscan.bundle import BundleError, Installed, survey_bundles
 from brainscan.bundle.versions import Stamp
 from brainscan.engine import EngineError, EngineUnavailableError, OpenBundle, choose_engine
@@ -231,13 +231,13 @@ def get_catalog() -> Catalog:
 
 
 def _tell(
-    observers: Sequence[Observer], found: Sequence[Examination], seconds: Mapping[str, float]
+    observers: Sequence[Observer], found: Sequence[Answer], seconds: Mapping[str, float]
 ) -> None:
     for observe in observers:
         observe(found, seconds)
 
 
-def _announce(found: Sequence[Examination], seconds: Mapping[str, float]) -> None:
+def _announce(found: Sequence[Answer], seconds: Mapping[str, float]) -> None:
     """Tell those who count and log what was predicted."""
     labels = [examination.label for examination in found]
     scans_predicted.send(found[0].card, labels=labels, seconds=seconds)

@@ -104,10 +104,10 @@ class Lesion:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one scan.
+    """What a model says of one scan, or of a whole series by all of its slices.
 
     Attributes:
-        filename: the name it was sent under.
+        filename: the name it was sent under; of a series, that of its folder.
         verdict: "tumor" of the kind that the label names; "tumor-kind-unclear"; "no-tumor";
             "unclear" whether there is one; "not-recognised" as an MRI slice of a head, so that
             the rest may be meaningless.
@@ -121,8 +121,14 @@ class Prediction:
             model cannot tell.
         probabilities: of every class, in the model's order, summing to 1.
         lesion: the region that the model marks; None where it marks none, or cannot.
+        header: what the header of a DICOM or NIfTI file says of how the scan was made; nothing of
+            other formats.
         warnings: what a reader of the prediction should know.
-        heatmap: a PNG to lay over the scan, where one was asked for and the model has one.
+        heatmap: a PNG to lay over the scan, where one was asked for and the model has one; of a
+            series, over its strongest slice.
+        slices: of a series, in order towards the patient's head, back or left; else none.
+        strongest: the index of the slice that shows most of the tumour; None without slices.
+        volume_ml: the ml that the model marks; None where it marks none, or cannot tell.
     """
 
     filename: str
@@ -135,13 +141,36 @@ class Prediction:
     in_distribution: bool | None
     probabilities: dict[str, float]
     lesion: Lesion | None
+    header: dict[str, Any]
     warnings: tuple[Remark, ...]
     heatmap: bytes | None
+    slices: tuple["Slice", ...] = ()
+    strongest: int | None = None
+    volume_ml: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice(Prediction):
+    """What a model says of one slice of a series.
+
+    Attributes:
+        index: its place in the series, from 0.
+        frame: its place in its file, from 0.
+        position_mm: where it lies, towards the head, the back or the left; None where unknown.
+        votes: whether it shows enough of the head to count.
+        shows_tumor: whether it shows the tumour that the series has.
+    """
+
+    index: int
+    frame: int
+    position_mm: float | None
+    votes: bool
+    shows_tumor: bool
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A file of a job that could not be predicted, the code of the problem, and a sentence."""
+    """A file that could not be predicted, the code of the problem, and a sentence."""
 
     filename: str
     code: str
@@ -258,6 +287,8 @@ class Client:
     ) -> Answer[Prediction]:
         """Predict one scan or several, which go together in one request.
 
+        A volume, and the DICOM files of one series, get one prediction, with its slices.
+
         Args:
             scans: paths, bytes or open binary files; an image that has no name gets a number.
             model: the model's name; None for the service's default.
@@ -269,10 +300,28 @@ class Client:
             UnreachableError: no answer came.
             OSError: a file cannot be read.
         """
-        parts = _read_scans(scans)
-        options = {name: "1" for name, on in (("heatmap", heatmap), ("strict", strict)) if on}
-        options |= {"model": model} if model else {}
-        return self._ask(_read_answer, "POST", "/api/predict", files=parts, data=options)
+        options = _write_options(model=model, heatmap=heatmap, strict=strict)
+        return self._ask(
+            _read_answer, "POST", "/api/predict", files=_read_scans(scans), data=options
+        )
+
+    def predict_archive(
+        self,
+        archive: Scan,
+        *,
+        model: str | None = None,
+        heatmap: bool = False,
+        strict: bool = False,
+    ) -> Answer[Prediction | Failure]:
+        """Predict the scans in a ZIP, where a bad file does not stop the others; as `predict`."""
+        return self._ask(
+            _read_answer,
+            "POST",
+            "/api/predict",
+            data=_read_scan(archive, 1)[1],
+            headers={"Content-Type": "application/zip"},
+            params=_write_options(model=model, heatmap=heatmap, strict=strict),
+        )
 
     def submit(self, scans: Scan | Iterable[Scan], *, model: str | None = None) -> Job:
         """Send scans as a job, which the service works off by itself; raises as `predict` does."""
@@ -422,6 +471,11 @@ def _read_scans(scans: Scan | Iterable[Scan]) -> list[tuple[str, tuple[str, byte
     return [("image", _read_scan(scan, number)) for number, scan in enumerate(listed, start=1)]
 
 
+def _write_options(*, model: str | None, **switches: bool) -> dict[str, str]:
+    options = {name: "1" for name, on in switches.items() if on}
+    return options | ({"model": model} if model else {})
+
+
 def _read_job(body: Mapping[str, Any]) -> Job:
     names = ("id", "state", "total", "done", "failed")
     error = _read_remark(body["error"]) if body.get("error") else None
@@ -456,14 +510,19 @@ def _read_outcome(fields: Mapping[str, Any]) -> Prediction | Failure:
 
 
 def _read_prediction(fields: Mapping[str, Any]) -> Prediction:
+    kind = Slice if "index" in fields else Prediction
     picture = fields.get("heatmap")
     others: dict[str, Any] = {
         "lesion": _read_lesion(fields["lesion"]) if fields["lesion"] else None,
         "warnings": tuple(map(_read_remark, fields["warnings"])),
         "heatmap": base64.b64decode(picture.partition(",")[2]) if picture else None,
+        "slices": tuple(map(_read_prediction, fields.get("slices", ()))),
+        "header": fields.get("header", {}),  # slices have that of the whole
+        "strongest": fields.get("strongest"),
+        "volume_ml": fields.get("volume_ml"),
     }
-    names = Prediction.__dataclass_fields__.keys() - others.keys()
-    return Prediction(**{name: fields[name] for name in names}, **others)
+    names = kind.__dataclass_fields__.keys() - others.keys()
+    return kind(**{name: fields[name] for name in names}, **others)
 
 
 def _read_lesion(fields: Mapping[str, Any]) -> Lesion:

@@ -90,7 +90,9 @@ def get_fields() -> Mapping[str, Any]:
 
 def _note_predictions(card: Any, *, labels: Sequence[str], **_: object) -> None:
     if fields := _fields.get():
-        fields |= {"model": f"{card.name}/{card.version}", "images": len(labels)}
+        model = f"{card.name}/{card.version}"
+        before = fields["images"] if fields.get("model") == model else 0
+        fields |= {"model": model, "images": before + len(labels)}
 
 
 def describe_answer(

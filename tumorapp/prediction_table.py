@@ -1,8 +1,8 @@
-"""Predictions as a CSV file: a row for each scan, a column for each class."""
+"""Predictions as a CSV file: a row for each scan, series and slice, a column for each class."""
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ _ANSWER = (
     "in_distribution",
 )
 _LESION = ("lesion_x", "lesion_y", "lesion_area", "lesion_score")
+# Of the row of a slice, the first three; of that of a whole series, the others.
+_OF_SERIES = ("slice", "position_mm", "shows_tumor", "slices", "strongest", "volume_ml")
 
 
 class _Writer(_DictWriter):
@@ -33,13 +35,25 @@ class _Writer(_DictWriter):
     def writerow(self, rowdict: Mapping[str, Any]) -> Any:
         return super().writerow({name: _quote(cell) for name, cell in rowdict.items()})
 
+    def writerows(self, rowdicts: Iterable[Mapping[str, Any]]) -> None:
+        for row in rowdicts:
+            self.writerow(row)
+
 
 def open_table(
-    classes: Sequence[str], file: TextIO, known: Sequence[str] = ()
+    classes: Sequence[str], file: TextIO, known: Sequence[str] = (), *, series: bool = False
 ) -> "csv.DictWriter[str]":
-    """Begin a table of what a model with these classes says, next to what is known of a scan."""
+    """Begin a table of what a model with these classes says, next to what is known of a scan.
+
+    Args:
+        classes: in the model's order.
+        file: to write into.
+        known: the names of more columns.
+        series: whether there may be series, with a row for each slice.
+    """
     probabilities = [_column(label) for label in classes]
-    columns = ["file", *known, "model", "version", *_ANSWER, *probabilities, *_LESION]
+    columns = ["file", *known, "model", "version", *(_OF_SERIES if series else ())]
+    columns += [*_ANSWER, *probabilities, *_LESION]
     writer = _Writer(file, [*columns, "warnings", "error", "codes"], lineterminator="\n")
     writer.writeheader()
     return writer
@@ -60,6 +74,25 @@ def fill_row(prediction: Mapping[str, Any]) -> dict[str, object]:
         "warnings": " ".join(one["detail"] for one in prediction["warnings"]),
         "codes": " ".join(one["code"] for one in prediction["warnings"]),
     }
+
+
+def list_rows(prediction: Mapping[str, Any]) -> list[dict[str, object]]:
+    """Give the cells of a prediction or an error and, of a series, of each of its slices.
+
+    Those of its file are `file`, `model` and `version`.
+    """
+    whole, slices = fill_row(prediction), prediction.get("slices") or ()
+    if slices:
+        whole |= {"slices": len(slices)}
+        whole |= {name: prediction[name] for name in ("strongest", "volume_ml")}
+    return [
+        whole,
+        *(
+            {**fill_row(one), "slice": one["index"]}
+            | {name: one[name] for name in ("position_mm", "shows_tumor")}
+            for one in slices
+        ),
+    ]
 
 
 def _describe_lesion(lesion: Mapping[str, Any] | None) -> dict[str, object]:

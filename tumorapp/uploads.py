@@ -3,7 +3,7 @@
 import base64
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any, cast
 
 import msgspec
@@ -13,8 +13,9 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 
-from brainscan import ImageFile, Problem
-from brainscan.scan.formats import list_media_types
+from brainscan import Archive, ImageFile, Problem, ScanError
+from brainscan.archive import is_archive
+from brainscan.scan.formats import find_format, list_media_types
 from tumorapp.config import Setting, whole_number
 from tumorapp.feature import Feature
 
@@ -30,6 +31,12 @@ _FORM_TEXT = 2**17
 _INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 _BACKSLASH = re.compile(r'\\(["\\])?')  # and what it escapes
+
+ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
+# Times the size of a request that the files of its ZIP may have together: slices shrink to a half
+# or a third.
+_UNPACKED = 10
+_LONGEST_NAME = 255
 
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 JSON = "application/json"
@@ -104,20 +111,25 @@ def init_app(app: Flask) -> None:
     """Bound the requests of an application."""
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_UPLOAD_MB"] * 2**20
     app.config["MAX_FORM_MEMORY_SIZE"] = _FORM_TEXT
-    app.config["MAX_FORM_PARTS"] = app.config["MAX_IMAGES"] + OTHER_PARTS
+    most = max(app.config["MAX_IMAGES"], app.config["MAX_SLICES"])
+    app.config["MAX_FORM_PARTS"] = most + OTHER_PARTS
     app.request_class = ScanRequest
 
 
-def read_files(received: Request, max_images: int) -> list[ImageFile]:
+def read_files(received: Request, max_images: int, max_slices: int = 0) -> list[ImageFile]:
     """Read the images of a request: a form's parts named `image`, JSON's, or the body itself.
 
+    Args:
+        received: the request.
+        max_images: how many files are accepted.
+        max_slices: how many are where those beyond `max_images` hold slices: DICOM, NIfTI, ZIP.
+
     Raises:
-        Problem: there is none, or more than `max_images`, or the body is neither a form nor JSON
-            nor an image.
+        Problem: there is none, or too many, or the body is neither a form nor JSON nor an image.
         RequestEntityTooLarge: the body exceeds the application's limits.
     """
     mimetype = received.mimetype
-    types = ("application/octet-stream", *list_media_types())
+    types = ("application/octet-stream", *list_media_types(), *ZIP_TYPES)
     if mimetype.startswith("image/") or mimetype in types:
         files = [ImageFile("body", read_body(received))]
     elif mimetype in (*_FORMS, JSON) or not mimetype:
@@ -129,8 +141,65 @@ def read_files(received: Request, max_images: int) -> list[ImageFile]:
             "unsupported-body", accepted=accepted, type=mimetype[:100], choices="; ".join(accepted)
         )
     if len(files) > max_images:
-        raise refuse_number(len(files), max_images)
+        pictures = sum(not _holds_slices(file.data) for file in files) if max_slices else len(files)
+        if pictures > max_images:
+            raise refuse_number(pictures, max_images)
+        if len(files) > max_slices:
+            raise Problem("too-many-slices", most=max_slices)
     return files
+
+
+def unpack(
+    files: Iterable[ImageFile], config: Mapping[str, Any]
+) -> Iterator[ImageFile | ScanError]:
+    """Give the files of a request, and instead of a ZIP those in it, one after another.
+
+    Args:
+        files: as `read_files` gives them.
+        config: the application's, which bounds what a ZIP holds.
+
+    Raises:
+        Problem: a ZIP cannot be read, or holds too much.
+    """
+    for file in files:
+        if is_archive(file.data):
+            yield from _unpack(file, config)
+        else:
+            yield file
+
+
+def _unpack(file: ImageFile, config: Mapping[str, Any]) -> Iterator[ImageFile | ScanError]:
+    size, most = config["MAX_UPLOAD_MB"] * 2**20, config["MAX_IMAGES"]
+    try:
+        archive = Archive(
+            io.BytesIO(file.data), most_files=config["MAX_SLICES"], most_bytes=size * _UNPACKED
+        )
+    except ScanError as error:
+        raise error.about(file.name) from error
+    members, pictures = archive.read_files(size), 0
+    for one in members:
+        pictures += _is_picture(one)
+        if pictures > most:
+            raise refuse_number(pictures + sum(map(_is_picture, members)), most)
+        if isinstance(one, ScanError):
+            yield one.about(shorten(one.message.subject))
+        else:
+            yield ImageFile(shorten(one.name), one.data)
+
+
+def _holds_slices(data: bytes) -> bool:
+    found = find_format(data)
+    return is_archive(data) if found is None else found.open is not None
+
+
+def _is_picture(file: ImageFile | ScanError) -> bool:
+    found = None if isinstance(file, ScanError) else find_format(file.data)
+    return found is not None and found.open is None
+
+
+def shorten(name: str) -> str:
+    """Give the end of a name, which tells most, in characters that can be stored and shown."""
+    return clean_name(name.encode("utf-8", "replace").decode("utf-8"))[-_LONGEST_NAME:]
 
 
 def clean_name(name: str) -> str:
@@ -166,6 +235,7 @@ def _list_accepted() -> tuple[str, ...]:
         f"multipart/form-data with one or more parts named {FIELD}",
         f"{JSON} such as {JSON_EXAMPLE}",
         *list_media_types(),
+        ZIP_TYPES[0],
     )
 
 
@@ -270,6 +340,7 @@ FEATURE = Feature(
     settings=(
         Setting("MAX_UPLOAD_MB", 20, whole_number(1, 2048)),
         Setting("MAX_IMAGES", 16, whole_number(1, 1024)),
+        Setting("MAX_SLICES", 1000, whole_number(1, 10_000)),
         Setting("MAX_PIXELS", 50_000_000, whole_number(256, 150_000_000)),
     ),
 )

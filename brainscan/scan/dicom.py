@@ -5,7 +5,6 @@ dictionary: any other may identify a patient.
 """
 
 import logging
-import math
 import re
 import warnings
 import zlib
@@ -21,18 +20,19 @@ from pydicom import config, uid
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.filereader import read_dataset
-from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import UID
 
-from brainscan.messages import ScanError
+from brainscan.messages import Message, ScanError
 from brainscan.scan import encapsulated
 from brainscan.scan.bounds import DAMAGE, ExcessError, measure_inflated, open_bounded, refuse
+from brainscan.scan.facts import KEYWORDS, describe_slices, read_facts, read_number, read_terms
 from brainscan.scan.memory import DECODING, weigh_stored, weigh_unpacked
 from brainscan.scan.picture import Picture
 from brainscan.scan.planes import gather, gather_deep, gather_stored, interpret, split_colours
-from brainscan.scan.volume import Volume, show
+from brainscan.scan.volume import AS_STORED, Place, Turn, Volume, choose_turn, find_position, show
 from brainscan.scan.window import Window, choose_window
 
 _DIRECTORY = "1.2.840.10008.1.3.10"
@@ -59,13 +59,21 @@ _OTHER_PARTS = re.compile(
     "|STERNUM|THIGH|THORAX|THUMB|TIBIA|TOE|TSPINE|UTERUS|WRIST)S?(?![A-Z])"
 )
 
+_MOSAIC = "MOSAIC"  # of Siemens: all slices of a volume in one picture
+# From the third on, what values of an image type say of one that models have not learned from.
+_UNUSUAL = re.compile(
+    "LOCALIZER|P|PHASE([ _]MAP)?|REAL|IMAGINARY|VELOCITY([ _]MAP)?|FLOW_ENCODED|DIFFUSION(_ANISO)?"
+    "|E?ADC|FA|TENSOR|TRACEW|PERFUSION|ASL|FMRI|RELCB[FV]|RELMTT|TTP|METABOLITE_MAP|TEMPERATURE"
+    "|T[12](_STAR)?[ _]MAP|SUB|SUBTRACTION|PROJECTION IMAGE|M(AX|IN)_IP|SCREEN SAVE"
+)
+
 _PIXELS = {
     0x7FE00010: "PixelData",
     0x7FE00009: "DoubleFloatPixelData",
     0x7FE00008: "FloatPixelData",
 }
 _UNDEFINED = 0xFFFFFFFF
-_MOST_NESTED = 2_000_000  # bytes of a sequence; it takes a hundred times as many to look into it
+_MOST_NESTED = 2_000_000  # bytes of an element; of a sequence, a hundred times as many are taken
 # Sequences whose first item describes the frames of a multi-frame image.
 _SHARED, _EACH = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 _SEQUENCES = (_SHARED, _EACH, "ModalityLUTSequence", "VOILUTSequence", "AnatomicRegionSequence")
@@ -73,11 +81,14 @@ _WANTED = [
     tag_for_keyword(keyword) or 0
     for keyword in (
         *_SEQUENCES,
-        *("SOPClassUID", "Modality", "BodyPartExamined", "NumberOfFrames", "SamplesPerPixel"),
+        *("SOPInstanceUID", "SeriesInstanceUID"),
+        *KEYWORDS,
+        *("SOPClassUID", "ImageType", "NumberOfFrames", "SamplesPerPixel"),
         *("PhotometricInterpretation", "PlanarConfiguration", "Rows", "Columns", "PixelSpacing"),
         *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue"),
         *("PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "WindowCenter"),
         *("WindowWidth", "VOILUTFunction", "ImageOrientationPatient", "ImagePositionPatient"),
+        "SpacingBetweenSlices",
         *("RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData"),
         *("GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData"),
         *("BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData"),
@@ -92,10 +103,11 @@ _OF_DEFLATED = 41
 _LEAST_HIGH, _MOST_HIGH = 0.25, 2.0
 _LEAST_LOW, _MOST_LOW = -1.0, 0.5
 
-_DAMAGE = (*DAMAGE, AttributeError, RuntimeError)  # the latter of recursion, too
+_DAMAGE = (*DAMAGE, AttributeError, BytesLengthException, RuntimeError)  # of recursion, too
 
 # What pydicom finds odd would be logged with the values of the header, which nobody may see.
 config.settings.reading_validation_mode = config.IGNORE
+config.convert_wrong_length_to_UN = True  # or it raises what is no kind of ValueError
 warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
 for _name in ("pydicom", "pylibjpeg", "jpeg_ls"):
     logging.getLogger(_name).propagate = False
@@ -125,8 +137,9 @@ def open_dicom(data: bytes, max_pixels: int) -> Iterator[Volume]:
             _check_object(file)
             image = _describe(file)
             size = weigh_stored(image.columns, image.rows, image.bytes_of_pixel, max_pixels)
+            volume = _make_volume(image)
         with DECODING.hold(0 if inflated else size):  # never two: each would wait for the other's
-            yield Volume(image.frames, image.find_middle(), partial(_read_frame, image))
+            yield volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,9 +207,8 @@ def _parse(data: bytes, meta: Dataset, start: int, syntax: UID) -> _File:
 
     little = syntax != uid.ExplicitVRBigEndian
     header = read_dataset(stream, implicit, little, stop_when=stop_at_pixels, specific_tags=_WANTED)
-    for keyword in _SEQUENCES:
-        nested: Any = header.get_item(keyword)
-        if isinstance(nested, RawDataElement) and len(nested.value or b"") > _MOST_NESTED:
+    for element in header.values():
+        if isinstance(element, RawDataElement) and len(element.value or b"") > _MOST_NESTED:
             raise ExcessError("its header is too long")
     named = meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID") or ""
     header.set_original_encoding(implicit, little)
@@ -220,6 +232,8 @@ def _check_object(file: _File) -> None:
         raise ScanError("no-pixels", object=_name_object(file.object_class, modality))
     if modality != "MR" or (_is_known(file.object_class) and not _is_accepted(file.object_class)):
         raise ScanError("not-mr", object=_name_object(file.object_class, modality))
+    if _MOSAIC in read_terms(file.header, "ImageType"):
+        raise ScanError("mosaic")
     for part in _list_parts(file.header):
         other = _OTHER_PARTS.search(part.upper())
         if other and not _HEAD_PARTS.search(part.upper()):
@@ -322,20 +336,79 @@ def _flatten(header: Dataset, groups: Dataset) -> Dataset:
     return flat
 
 
-def _find_position(header: Dataset) -> float:
-    """Say where a frame lies along the normal of its plane, in mm."""
-    directions = np.asarray(header.ImageOrientationPatient, np.float64)
-    normal = np.cross(directions[:3], directions[3:])
-    return round(float(normal @ np.asarray(header.ImagePositionPatient, np.float64)), 2)
+@dataclass(frozen=True)
+class _Placement:
+    """Where a frame lies in the patient.
+
+    Attributes:
+        across: the direction of its rows' pixels, as `choose_turn` takes it.
+        down: the same of its columns'.
+        spacing: mm from column to column, and from row to row; None where that is unknown.
+        turn: for its picture.
+    """
+
+    across: Sequence[float] = ()
+    down: Sequence[float] = ()
+    spacing: tuple[float, float] | None = None
+    turn: Turn = AS_STORED
 
 
-def _read_placement(header: Dataset) -> tuple[list[float], list[float], tuple[float, float]]:
-    """Read what `show` takes; no directions where the header has none."""
+def _make_volume(image: _Image) -> Volume:
+    middle = image.find_middle()
+    header = image.describe(middle)
+    placement = _read_placement(header)
+    facts = read_facts(header) | describe_slices(
+        (image.columns, image.rows),
+        image.frames,
+        placement.across,
+        placement.down,
+        placement.spacing or (),
+        read_number(header, "SpacingBetweenSlices"),
+    )
+    types = [*read_terms(header, "ImageType")[2:], *read_terms(header, "FrameType")[2:]]
+    unusual = [one for one in types if _UNUSUAL.fullmatch(one)]
+    notes = tuple(Message("unusual-image", {"type": one}) for one in unusual[:1])
+    read, place = partial(_read_frame, image), partial(_find_place, image)
+    return Volume(image.frames, middle, read, place, notes, facts)
+
+
+def _read_placement(header: Dataset) -> _Placement:
     with suppress(*_DAMAGE):
         directions = [float(number) for number in header.ImageOrientationPatient]
-        down, across = (float(number) for number in header.get("PixelSpacing") or (1, 1))
-        return directions[:3], directions[3:], (across, down)
-    return [], [], (1.0, 1.0)
+        across, down = directions[:3], directions[3:]
+        if turn := choose_turn(across, down):
+            return _Placement(across, down, _read_spacing(header), turn)
+    return _Placement(spacing=_read_spacing(header))
+
+
+def _find_position(header: Dataset) -> float:
+    """Say where a frame lies along the normal of its plane, in mm."""
+    directions = header.ImageOrientationPatient
+    return find_position(directions[:3], directions[3:], header.ImagePositionPatient)
+
+
+def _find_place(image: _Image, frame: int) -> Place:
+    header = image.describe(frame)
+    placement = _read_placement(header)
+    position = area = None
+    with suppress(*_DAMAGE):
+        position = _find_position(header)
+    if placement.spacing is not None:
+        area = image.columns * placement.spacing[0] * image.rows * placement.spacing[1]
+    series = str(header.get("SeriesInstanceUID") or "")
+    if series:  # a scout in three planes is three series, as are pictures of two sizes
+        plane = [round(number, 1) for number in (*placement.across, *placement.down)]
+        series = f"{series} {plane} {image.columns} {image.rows}"
+    instance = str(header.get("SOPInstanceUID") or "")
+    return Place(frame, position, area, placement.turn, series, instance)
+
+
+def _read_spacing(header: Dataset) -> tuple[float, float] | None:
+    """Read mm from column to column, and from row to row; None where the header has none."""
+    with suppress(*_DAMAGE):
+        down, across = (float(number) for number in header.PixelSpacing)
+        return across, down
+    return None
 
 
 def _read_frame(image: _Image, frame: int) -> Picture:
@@ -344,7 +417,8 @@ def _read_frame(image: _Image, frame: int) -> Picture:
         stored = encapsulated.decode(
             image.file.stream, image.file.start, image.file.syntax, image.options, frame
         )
-        return show(_interpret(stored, header), *_read_placement(header))
+        placement = _read_placement(header)
+        return show(_interpret(stored, header), placement.turn, placement.spacing or (1.0, 1.0))
 
 
 def _interpret(stored: NDArray[Any], header: Dataset) -> Picture:
@@ -382,17 +456,18 @@ def _read_colours(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     colours = stored[rows]
     if colours.ndim == 2:
-        colours = apply_color_lut(colours, header)
+        palette = [f"{name}PaletteColorLookupTable" for name in ("Red", "Green", "Blue")]
+        colours = np.stack([_look_up(colours, header, one) for one in palette], axis=-1)
         bits = 8 * colours.itemsize
     return split_colours((colours >> max(0, bits - 8)).astype(np.uint8))
 
 
 def _fill_padding(stored: NDArray[Any], header: Dataset) -> NDArray[Any]:
     """Give what pads a picture the darkest value of the rest."""
-    padding = _read_number(header, "PixelPaddingValue")
+    padding = read_number(header, "PixelPaddingValue")
     if padding is None:
         return stored
-    limit = _read_number(header, "PixelPaddingRangeLimit")
+    limit = read_number(header, "PixelPaddingRangeLimit")
     least, most = sorted((padding, padding if limit is None else limit))
     pads = (stored >= least) & (stored <= most)
     if not pads.any() or pads.all():
@@ -402,18 +477,22 @@ def _fill_padding(stored: NDArray[Any], header: Dataset) -> NDArray[Any]:
     return np.where(pads, darkest, stored)
 
 
-def _look_up(values: NDArray[Any], table: Dataset) -> NDArray[np.uint16]:
+def _look_up(values: NDArray[Any], tables: Dataset, name: str = "LUT") -> NDArray[Any]:
     """Replace values by those of a table.
 
-    pydicom's functions for that mistake the values of a table of 8 bits for those of its index.
+    pydicom's functions for that mistake the values of a table of 8 bits for those of its index, and
+    the order of the bytes of a palette.
     """
-    count, first, _ = (int(number) for number in table.LUTDescriptor)
-    entries = table.LUTData
+    count, first, _ = (int(number) for number in tables[f"{name}Descriptor"].value)
+    entries = tables[f"{name}Data"].value
+    count = count or 2**16
     if isinstance(entries, bytes):
-        entries = np.frombuffer(entries, "<u2" if table.original_encoding[1] else ">u2")
-    entries = np.asarray(entries, np.uint16)[: count or 2**16]
+        order = "<" if tables.original_encoding[1] else ">"
+        entries = np.frombuffer(entries, "u1" if len(entries) < 2 * count else f"{order}u2")
+    else:
+        entries = np.asarray(entries, np.uint16)
     places = np.rint(values).astype(np.int64) - first
-    return np.asarray(entries[np.clip(places, 0, entries.size - 1)])
+    return np.asarray(entries[np.clip(places, 0, min(count, entries.size) - 1)])
 
 
 def _rescale(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:
@@ -421,7 +500,7 @@ def _rescale(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[An
 
 
 def _read_rescale(header: Dataset) -> tuple[float, float]:
-    slope, intercept = (_read_number(header, f"Rescale{name}") for name in ("Slope", "Intercept"))
+    slope, intercept = (read_number(header, f"Rescale{name}") for name in ("Slope", "Intercept"))
     return (slope, intercept or 0) if slope else (1, 0)
 
 
@@ -430,21 +509,12 @@ def _read_window(header: Dataset) -> Window | None:
 
     That of the function SIGMOID is taken as linear: it is as steep in its middle.
     """
-    center, width = (_read_number(header, f"Window{name}") for name in ("Center", "Width"))
+    center, width = (read_number(header, f"Window{name}") for name in ("Center", "Width"))
     if center is None or width is None:
         return None
     if str(header.get("VOILUTFunction") or "LINEAR") == "LINEAR":
         center, width = center - 0.5, width - 1
     return Window(center - width / 2, center + width / 2, 0) if width > 0 else None
-
-
-def _read_number(header: Dataset, keyword: str) -> float | None:
-    """Read the first value of an element; None if it is missing or not finite."""
-    with suppress(*_DAMAGE):
-        value = header.get(keyword)
-        first = value if isinstance(value, int | float) else value[0]  # several are a list
-        return float(first) if math.isfinite(first) else None
-    return None
 
 
 def _choose_window(stated: Window | None, values: NDArray[Any]) -> Window:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
+from PIL import Image
 from pydicom import uid
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
@@ -21,6 +22,9 @@ _JPEG_8 = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
 _JPEG = (*_JPEG_8, uid.JPEGLossless, uid.JPEGLosslessSV1, *uid.JPEGLSTransferSyntaxes)
 ACCEPTED = frozenset({*_JPEG, *uid.JPEG2000TransferSyntaxes, uid.RLELossless})
 
+# A marker that says so; without any, libjpeg takes three channels for YCbCr. One that a frame has
+# comes later and counts.
+_AS_RGB = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0"
 _END = b"\xff\xd9"  # of every JPEG and JPEG 2000
 _PADDING = 16  # bytes that may follow it
 _J2K = struct.Struct(">4s4x8I H")
@@ -76,6 +80,8 @@ def decode(
             raise ValueError
         check_passes(frame, found.rows * found.columns)
         if syntax in _JPEG_8 and found.precision == _PRECISION_8:
+            if options["photometric_interpretation"] == "RGB":
+                frame = frame[:2] + _AS_RGB + frame[2:]
             decoded = simplejpeg.decode_jpeg(frame, "RGB" if found.samples > 1 else "GRAY")
             return np.asarray(decoded if found.samples > 1 else decoded[..., 0])
         plugin = "pyjpegls" if syntax in uid.JPEGLSTransferSyntaxes else "pylibjpeg"
@@ -120,8 +126,8 @@ def _read_jpeg(frame: bytes) -> _Frame:
 def _decode_rle(frame: bytes, options: dict[str, Any]) -> NDArray[Any]:
     """Decode a frame of RLE: a segment for each byte of each sample, the highest first.
 
-    Not by pylibjpeg-rle, which aborts with a message to standard error where a segment is too long,
-    nor by pydicom, which fills the memory then.
+    By Pillow, and not by pylibjpeg-rle, which aborts with a message to standard error where a
+    segment is too long, nor by pydicom, which fills the memory then.
     """
     rows, columns, samples = (options[key] for key in ("rows", "columns", "samples_per_pixel"))
     width = options["bits_allocated"] // 8
@@ -130,7 +136,7 @@ def _decode_rle(frame: bytes, options: dict[str, Any]) -> NDArray[Any]:
         raise ValueError
     ends = [*starts[1:count], len(frame)]
     planes = [
-        np.frombuffer(_unpack(frame[start:end], rows * columns), np.uint8)
+        _unpack(frame[start:end], rows * columns)
         for start, end in zip(starts[:count], ends, strict=True)
     ]
     kind = "i" if options.get("pixel_representation") and samples == 1 else "u"
@@ -139,19 +145,15 @@ def _decode_rle(frame: bytes, options: dict[str, Any]) -> NDArray[Any]:
     return np.asarray(values[..., 0] if samples == 1 else values)
 
 
-def _unpack(segment: bytes, length: int) -> bytearray:
-    """Unpack PackBits; raises ValueError or IndexError where it does not hold so many bytes."""
-    unpacked, place = bytearray(), 0
-    while len(unpacked) < length:
-        control = segment[place]
-        if control < 128:
-            unpacked += segment[place + 1 : place + 2 + control]
-            place += 2 + control
-        else:
-            if control > 128:
-                unpacked += segment[place + 1 : place + 2] * (257 - control)
-                place += 1
-            place += 1
-    if len(unpacked) != length:
-        raise ValueError
-    return unpacked
+def _unpack(segment: bytes, length: int) -> NDArray[np.uint8]:
+    """Unpack PackBits; raises ValueError where it holds more bytes than that, or fewer."""
+    try:
+        _unpack_first(segment.rstrip(b"\0"), length + 1)  # without what it may be padded with
+    except ValueError:
+        return _unpack_first(segment, length)
+    raise ValueError
+
+
+def _unpack_first(segment: bytes, length: int) -> NDArray[np.uint8]:
+    # As if it were one row: runs may reach from one to the next.
+    return np.asarray(Image.frombytes("L", (length, 1), segment, "packbits", "L"))

@@ -5,8 +5,9 @@ To add a format, write a reader and register one `Format`.
 
 import re
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 
@@ -16,7 +17,7 @@ from brainscan.messages import ScanError
 from brainscan.scan.memory import CONFINED
 from brainscan.scan.picture import Picture
 from brainscan.scan.raster import name_variant, read_confined, read_raster
-from brainscan.scan.volume import read_middle
+from brainscan.scan.volume import OpenVolume, Place, Volume, read_one
 
 MAX_PIXELS = 50_000_000
 
@@ -31,7 +32,8 @@ class Format:
         media_type: such as "image/jpeg".
         matches: tells by its first bytes whether a file is of this format.
         read: the whole file, and the largest width × height accepted → its picture; raises
-            ScanError.
+            ScanError; of a volume, the slice in its middle.
+        open: the same → the volume that it holds; None for a format of pictures.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Format:
     media_type: str
     matches: Callable[[bytes], bool]
     read: Callable[[bytes, int], Picture]
+    open: OpenVolume | None = None
 
 
 FORMATS: dict[str, Format] = {}
@@ -67,23 +70,79 @@ def register(new: Format) -> None:
     FORMATS[new.name] = new
 
 
-def read_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Decode a file of any format of the table.
+def read_picture(data: bytes, *, max_pixels: int = MAX_PIXELS, frame: int | None = None) -> Picture:
+    """Decode a file of any format of the table; of a volume, one slice.
+
+    Args:
+        data: the whole file.
+        max_pixels: the largest width × height accepted.
+        frame: the index of the slice in the file; None for the one in the middle.
+
+    Raises:
+        ScanError: not a format of the table, damaged, too small, too large, or blank; or there is
+            no such slice.
+    """
+    with _name_variants(data):
+        found = _find_format(data)
+        if frame and found.open is None:
+            raise ScanError("no-such-slice", slices=1, slice=frame)
+        if frame is None or found.open is None:
+            picture = found.read(data, max_pixels)
+        else:
+            picture = read_one(data, max_pixels, found.open, frame)
+    darkest, brightest, *_ = cv2.minMaxLoc(picture.grey)
+    if darkest == brightest:
+        raise ScanError("blank-image", value=round(brightest))
+    return picture
+
+
+def read_slices(
+    data: bytes, *, max_pixels: int = MAX_PIXELS
+) -> Iterator[tuple[Picture | ScanError, Place]]:
+    """Decode the slices of a file one after another: as many as a volume has, else its picture.
+
+    A damaged slice of a volume is given as what is wrong with it; a blank one is given as it is.
 
     Args:
         data: the whole file.
         max_pixels: the largest width × height accepted.
 
     Raises:
-        ScanError: not a format of the table, damaged, too small, too large, or blank.
+        ScanError: as `read_picture` does, of the file as a whole.
     """
+    found = _find_format(data)
+    if found.open is None:
+        yield read_picture(data, max_pixels=max_pixels), Place()
+        return
+    with found.open(data, max_pixels) as volume:
+        for index in range(volume.slices):
+            place = volume.place(index)
+            try:
+                picture = volume.read(index)
+            except ScanError as error:
+                if volume.slices == 1:
+                    raise
+                yield error, place
+            else:
+                notes = volume.notes + picture.notes
+                yield replace(picture, notes=notes, facts=volume.facts), place
+
+
+def _find_format(data: bytes) -> Format:
+    """Find the format of a file; raises ScanError where there is none."""
     if not data:
         raise ScanError("empty-file", formats=list_names(), accepted=list_media_types())
     found = find_format(data)
     if found is None:
         raise _refuse(data)
+    return found
+
+
+@contextmanager
+def _name_variants(data: bytes) -> Iterator[None]:
+    """Name what a file is where it is not damaged, but of a variant that is not read."""
     try:
-        picture = found.read(data, max_pixels)
+        yield
     except ScanError as error:
         if error.code == "damaged-image" and (variant := name_variant(data)):
             raise ScanError(
@@ -93,10 +152,6 @@ def read_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
                 formats=list_names(),
             ) from None
         raise
-    darkest, brightest, *_ = cv2.minMaxLoc(picture.grey)
-    if darkest == brightest:
-        raise ScanError("blank-image", value=round(brightest))
-    return picture
 
 
 def find_format(beginning: bytes) -> Format | None:
@@ -159,25 +214,25 @@ def _is_dicom(data: bytes) -> bool:
 
 
 def _is_nifti(data: bytes) -> bool:
-    start = data[:4]
     if data.startswith(_GZIP):
         try:
-            start = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(data[:1024], 4)
+            data = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(data[:1024], 132)
         except zlib.error:
             return False
-    return start in _NIFTI_STARTS
+    # What precedes a DICOM file may be the header of a NIfTI pair.
+    return data[:4] in _NIFTI_STARTS and not _is_dicom(data)
 
 
-def _read_dicom(data: bytes, max_pixels: int) -> Picture:
+def _open_dicom(data: bytes, max_pixels: int) -> AbstractContextManager[Volume]:
     from brainscan.scan.dicom import open_dicom  # half a second, for those who have DICOM
 
-    return read_middle(data, max_pixels, open_dicom)
+    return open_dicom(data, max_pixels)
 
 
-def _read_nifti(data: bytes, max_pixels: int) -> Picture:
+def _open_nifti(data: bytes, max_pixels: int) -> AbstractContextManager[Volume]:
     from brainscan.scan.nifti import open_nifti
 
-    return read_middle(data, max_pixels, open_nifti)
+    return open_nifti(data, max_pixels)
 
 
 # What is often sent and cannot be read: how it is recognised, and its name.
@@ -205,5 +260,9 @@ for _name, _codec, _endings, _type, _matches in (
     _read = partial(read_confined if _codec in CONFINED else read_raster, name=_codec)
     if _codec != "HEIF" or find_spec("pillow_heif"):
         register(Format(_name, _endings, f"image/{_type}", _matches, _read))
-register(Format("DICOM", (".dcm", ".ima"), "application/dicom", _is_dicom, _read_dicom))
-register(Format("NIfTI", (".nii", ".nii.gz"), "application/x-nifti", _is_nifti, _read_nifti))
+for _name, _endings, _type, _matches, _open in (
+    ("DICOM", (".dcm", ".ima"), "dicom", _is_dicom, _open_dicom),
+    ("NIfTI", (".nii", ".nii.gz"), "x-nifti", _is_nifti, _open_nifti),
+):
+    _read = partial(read_one, open_volume=_open)
+    register(Format(_name, _endings, f"application/{_type}", _matches, _read, _open))

@@ -4,7 +4,7 @@ import gzip
 import logging
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from brainscan.messages import Message, ScanError
 from brainscan.scan.bounds import DAMAGE, refuse
+from brainscan.scan.facts import describe_slices
 from brainscan.scan.memory import DECODING, weigh_stored, weigh_unpacked
 from brainscan.scan.picture import Picture
 from brainscan.scan.planes import gather_deep, gather_stored, interpret
-from brainscan.scan.volume import Volume, show
+from brainscan.scan.volume import AS_STORED, Place, Volume, choose_turn, find_position, show
 from brainscan.scan.window import choose_window
 
 _HEADER = 544  # bytes that hold a header of either version, and what says whether more follows
@@ -34,6 +35,7 @@ _TISSUE = 45 / 255  # of the window, as the crop's threshold
 _MUCH = 0.5  # of the tissue of the slice with the most of it
 _SAMPLE = 4  # each so many rows and columns of a volume are enough to find the head
 
+_MOST_SKEWED = 1e6  # the condition of an affine
 _PIECE = 2**20  # bytes that are unpacked at once
 _SEARCHED = 1  # bytes of memory for each voxel, in which the head is searched: see `_SAMPLE`
 
@@ -52,6 +54,7 @@ class _Stored(NamedTuple):
         start: the byte where they begin.
         sign: 1, or -1 where they are multiplied by a negative number.
         affine: shape (4, 4), from voxels to mm.
+        is_oriented: whether the file says how the head lies, or the affine is a guess.
     """
 
     shape: tuple[int, int, int]
@@ -60,6 +63,7 @@ class _Stored(NamedTuple):
     start: int
     sign: int
     affine: NDArray[np.float64]
+    is_oriented: bool
 
     @property
     def bytes_of_volume(self) -> int:
@@ -122,9 +126,22 @@ def _read_header(start: bytes) -> _Stored:
     slope, _ = header.get_slope_inter()
     sign = -1 if slope is not None and slope < 0 else 1
     start_of_voxels = max(int(header["vox_offset"]), kind.sizeof_hdr)
-    affine = np.asarray(header.get_best_affine(), np.float64)
+    affine, is_oriented = _read_affine(header)
     shape = (across, down, along)
-    return _Stored(shape, math.prod(volumes), number, start_of_voxels, sign, affine)
+    return _Stored(shape, math.prod(volumes), number, start_of_voxels, sign, affine, is_oriented)
+
+
+def _read_affine(header: Nifti1Header) -> tuple[NDArray[np.float64], bool]:
+    """Read the affine, and whether the file states it: sform, qform, or what is stored as it is."""
+    for read in (header.get_sform, header.get_qform):
+        with suppress(*_DAMAGE):
+            affine, code = read(coded=True)
+            # Of what is not finite, LAPACK would write to standard error.
+            is_known = code and np.isfinite(affine).all()
+            if is_known and np.linalg.cond(affine[:3, :3]) < _MOST_SKEWED:
+                return np.asarray(affine, np.float64), True
+    sides = [side if 0 < side < math.inf else 1 for side in header["pixdim"][1:4].tolist()]
+    return np.diag([-sides[0], *sides[1:], 1]), False  # as nibabel guesses
 
 
 def _choose_axis(stored: _Stored) -> int:
@@ -157,24 +174,40 @@ def _read_volume(data: bytes, stored: _Stored) -> NDArray[Any]:
 def _make_volume(voxels: NDArray[Any], stored: _Stored, axis: int) -> Volume:
     """Make a volume of voxels, whose slices are perpendicular to an axis."""
     slices = np.moveaxis(voxels, axis, -1)
-    directions = np.delete(stored.affine[:3, :3], axis, axis=1) * _TO_DICOM[:, np.newaxis]
+    towards = stored.affine[:3] * _TO_DICOM[:, np.newaxis]
+    directions = towards[:, :3]
     spacing = np.linalg.norm(directions, axis=0)
-    first, second = (directions / spacing).T
-    apart = float(spacing[0]), float(spacing[1])
+    first, second = np.delete(directions / spacing, axis, axis=1).T
+    across, down = np.delete(spacing, axis).tolist()
+    turn = choose_turn(first, second)
+    area = slices.shape[0] * across * slices.shape[1] * down
 
     def read(index: int) -> Picture:
-        return show(_interpret(slices[..., index].T, stored.sign), first, second, apart)
+        picture = _interpret(slices[..., index].T, stored.sign)
+        return show(picture, turn or AS_STORED, (across, down))
+
+    def place(index: int) -> Place:
+        if turn is None:
+            return Place(index)
+        corner = towards[:, axis] * index + towards[:, 3]
+        return Place(index, find_position(first, second, corner), area, turn)
 
     notes: tuple[Message, ...] = ()
     if stored.volumes > 1:
         notes = (Message("one-volume", {"volumes": stored.volumes}),)
+    if not stored.is_oriented:
+        notes += (Message("no-orientation"),)
+    width, height, count = slices.shape
+    known = first if stored.is_oriented else ()
+    facts = describe_slices((width, height), count, known, second, (across, down), spacing[axis])
+    facts["volumes"] = stored.volumes
     # The same head is to be searched in the same way, however it is stored.
     orientation = io_orientation(stored.affine)
     upright = np.moveaxis(apply_orientation(voxels, orientation), int(orientation[axis, 0]), -1)
     middle = _find_middle(upright, stored.sign)
     if orientation[axis, 1] < 0:
         middle = slices.shape[-1] - 1 - middle
-    return Volume(slices.shape[-1], middle, read, notes)
+    return Volume(slices.shape[-1], middle, read, place, notes, facts)
 
 
 def _interpret(voxels: NDArray[Any], sign: int) -> Picture:

@@ -1,6 +1,6 @@
 """A picture as a reader of films would see it, whatever file it came from."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import cv2
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from brainscan.messages import Message
 from brainscan.scan.crop import Outline, trace_head
+from brainscan.scan.facts import Facts
 from brainscan.scan.resemblance import looks_like_scan
 
 
@@ -20,11 +21,13 @@ class Picture:
         grey: uint8, shape (height, width), 0 (black) to 255, the right way up.
         coloured: the share of its pixels that were coloured, 0 to 1.
         notes: what a reader should know of the file.
+        facts: what the header of a DICOM or NIfTI file says of it (`brainscan.scan.facts`).
     """
 
     grey: NDArray[np.uint8]
     coloured: float = 0.0
     notes: tuple[Message, ...] = ()
+    facts: Facts = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from brainscan.messages import Message
+from brainscan.messages import Message, ScanError
+from brainscan.scan.facts import Facts
 from brainscan.scan.picture import Picture
 
 _LEFT, _BACK, _HEAD = range(3)  # where the axes of a patient point, as DICOM has them
@@ -26,40 +27,70 @@ _MOST_STRETCHED = 10
 _MOST_PIXELS = 2**24  # of what it becomes; a larger slice is shown as it is
 
 
-def show(
-    picture: Picture, across: Any, down: Any, spacing: tuple[float, float] = (1.0, 1.0)
-) -> Picture:
-    """Turn a slice as radiologists expect it.
+class Turn(NamedTuple):
+    """How a stored slice becomes its picture: rows and columns are swapped first, then reversed.
+
+    Attributes:
+        swapped: whether rows become columns.
+        across: whether the columns are reversed after that.
+        down: whether the rows are.
+    """
+
+    swapped: bool = False
+    across: bool = False
+    down: bool = False
+
+    def undo(self, x: float, y: float) -> tuple[float, float]:
+        """Give where a point of the picture lies in the stored slice; both in shares, 0 to 1."""
+        x, y = (1 - x if self.across else x), (1 - y if self.down else y)
+        return (y, x) if self.swapped else (x, y)
+
+
+AS_STORED = Turn()
+
+
+def choose_turn(across: Any, down: Any) -> Turn | None:
+    """Choose how to turn a slice so that it is shown as radiologists expect it.
 
     The patient's right is at the left of an axial or coronal picture, the nose at the left of a
-    sagittal one, and the feet are down. Pixels become square.
+    sagittal one, and the feet are down.
 
     Args:
-        picture: the slice as it is stored.
         across: the direction in which its columns follow each other, as a vector of length 1
             towards the patient's left, back and head.
         down: the same of its rows.
-        spacing: mm from column to column, and from row to row.
 
     Returns:
-        The picture itself where the directions are not those of a slice.
+        None where the directions are not those of a slice.
     """
     first, second = np.asarray(across, np.float64), np.asarray(down, np.float64)
     if first.shape != (3,) or second.shape != (3,):
-        return picture
+        return None
     products = (first @ first - 1, second @ second - 1, first @ second)
     if not np.all(np.abs(products) < _MOST_OFF_UNIT):  # nor of a number that is not finite
-        return picture
+        return None
     normal = int(np.argmax(np.abs(np.cross(first, second))))
     (right, backwards), (bottom, upwards) = _SHOWN[normal]
-    grey = picture.grey
     along = abs(first[right]) + abs(second[bottom])
-    if along < abs(first[bottom]) + abs(second[right]):
-        grey, first, second, spacing = grey.T, second, first, spacing[::-1]
-    columns = slice(None, None, -1 if first[right] * backwards < 0 else 1)
-    rows = slice(None, None, -1 if second[bottom] * upwards < 0 else 1)
-    grey = _make_square(np.ascontiguousarray(grey[rows, columns]), spacing)
-    return replace(picture, grey=grey)
+    swapped = bool(along < abs(first[bottom]) + abs(second[right]))
+    if swapped:
+        first, second = second, first
+    return Turn(swapped, bool(first[right] * backwards < 0), bool(second[bottom] * upwards < 0))
+
+
+def show(picture: Picture, turn: Turn, spacing: tuple[float, float] = (1.0, 1.0)) -> Picture:
+    """Turn a slice, and make its pixels square.
+
+    Args:
+        picture: the slice as it is stored.
+        turn: as `choose_turn` gives it.
+        spacing: mm from column to column, and from row to row.
+    """
+    grey = picture.grey
+    if turn.swapped:
+        grey, spacing = grey.T, spacing[::-1]
+    grey = grey[:: -1 if turn.down else 1, :: -1 if turn.across else 1]
+    return replace(picture, grey=_make_square(np.ascontiguousarray(grey), spacing))
 
 
 def _make_square(grey: NDArray[np.uint8], spacing: tuple[float, float]) -> NDArray[np.uint8]:
@@ -75,6 +106,41 @@ def _make_square(grey: NDArray[np.uint8], spacing: tuple[float, float]) -> NDArr
     return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
+def find_position(across: Any, down: Any, corner: Any) -> float:
+    """Say where a slice lies among those parallel to it: mm towards the head, the back or the left.
+
+    Args:
+        across: as `choose_turn` takes it.
+        down: the same of the rows.
+        corner: where its first pixel lies, in mm.
+    """
+    normal = np.cross(np.asarray(across, np.float64), np.asarray(down, np.float64))
+    towards = normal if normal[np.argmax(np.abs(normal))] > 0 else -normal
+    return round(float(towards @ np.asarray(corner, np.float64)), 2)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a slice lies, and which others belong to it.
+
+    Attributes:
+        frame: its index among the slices of its file.
+        position: mm towards the patient's head, back or left; None where that is unknown.
+        area: of its picture, in mm²; None where that is unknown.
+        turn: how its picture was turned.
+        series: the same for slices of one series and orientation, and shown to nobody; "" for a
+            slice that belongs to its file's others only.
+        instance: the SOP instance UID of its file, shown to nobody; "" where it has none.
+    """
+
+    frame: int = 0
+    position: float | None = None
+    area: float | None = None
+    turn: Turn = AS_STORED
+    series: str = ""
+    instance: str = ""
+
+
 @dataclass(frozen=True)
 class Volume:
     """The slices of an open file.
@@ -83,25 +149,55 @@ class Volume:
         slices: how many there are, at least one.
         middle: the index of the one that answers for all: in the middle of the head.
         read: gives the slice of an index as a picture; raises ScanError.
+        place: says where the slice of an index lies.
         notes: what a reader should know of what was left out.
+        facts: what the header says of them (`brainscan.scan.facts`).
     """
 
     slices: int
     middle: int
     read: Callable[[int], Picture]
+    place: Callable[[int], Place]
     notes: tuple[Message, ...] = ()
+    facts: Facts = field(default_factory=dict)
 
 
 # The whole file, and the largest width × height accepted → its volume; raises ScanError.
 OpenVolume = Callable[[bytes, int], AbstractContextManager[Volume]]
 
 
-def read_middle(data: bytes, max_pixels: int, open_volume: OpenVolume) -> Picture:
-    """Read the slice in the middle of a volume, with a note that the others were left out."""
+def read_one(
+    data: bytes, max_pixels: int, open_volume: OpenVolume, frame: int | None = None
+) -> Picture:
+    """Read a slice of a volume, with a note that the others were left out.
+
+    Args:
+        data: the whole file.
+        max_pixels: the largest width × height accepted.
+        open_volume: opens it.
+        frame: the slice's index in the file; None for the one in the middle.
+
+    Raises:
+        ScanError: the file cannot be read, or has no such slice.
+    """
     with open_volume(data, max_pixels) as volume:
-        picture = volume.read(volume.middle)
-    notes = volume.notes
-    if volume.slices > 1:
-        taken = {"slices": volume.slices, "slice": volume.middle + 1}
-        notes += (Message("one-slice", taken),)
-    return replace(picture, notes=notes + picture.notes)
+        if frame is not None and not 0 <= frame < volume.slices:
+            raise ScanError("no-such-slice", slices=volume.slices, slice=frame)
+        picture = volume.read(volume.middle if frame is None else frame)
+        notes = volume.notes
+        if volume.slices > 1 and frame is None:
+            taken = {"slices": volume.slices, "slice": volume.middle + 1}
+            notes += (Message("one-slice", taken),)
+        elif volume.slices > 1:
+            notes += (Message("chosen-slice", _number(volume, frame or 0)),)
+    return replace(picture, notes=notes + picture.notes, facts=volume.facts)
+
+
+def _number(volume: Volume, frame: int) -> dict[str, int]:
+    """Number a slice among those of its volume, in the order in which they lie."""
+    positions = [volume.place(index).position for index in range(volume.slices)]
+    known = {position for position in positions if position is not None}
+    own = positions[frame]
+    if own is None or None in positions:
+        return {"slices": volume.slices, "slice": frame + 1}
+    return {"slices": len(known), "slice": 1 + sum(one < own for one in known)}

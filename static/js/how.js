@@ -39,6 +39,7 @@ function setBusy(busy) {
 
 receiveScans(field, ([scan]) => {
   holdScan(field, scan);
+  form.elements.frame?.remove(); // it was of the scan before
   showSteps();
 });
 field.multiple = false;

@@ -1,8 +1,11 @@
 // How scans get into the page: the file field, a folder, a drop, or a paste. The field always holds
 // the scan in use, so the form could also be sent as it is.
 
+import { copyParts, placeParts } from "./parts.js";
+
 const endings = document.getElementById("image").dataset.endings.split(" ");
 const INVISIBLE = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu; // as tumorapp/uploads.py has it
+const ADDRESS = "text/uri-list"; // the type of an address that is dragged
 const paths = new WeakMap(); // where in a dropped folder a File was
 
 /**
@@ -16,8 +19,9 @@ export function receiveScans(field, onScans) {
   });
 
   const root = document.documentElement;
+  const isTaken = ({ types }) => types.includes("Files") || types.includes(ADDRESS);
   document.addEventListener("dragover", (event) => {
-    if (!event.dataTransfer.types.includes("Files")) return;
+    if (!isTaken(event.dataTransfer)) return;
     event.preventDefault(); // without this a browser opens the file in place of the page
     event.dataTransfer.dropEffect = "copy";
     root.classList.add("dragging");
@@ -27,16 +31,26 @@ export function receiveScans(field, onScans) {
   });
   document.addEventListener("drop", async (event) => {
     root.classList.remove("dragging");
-    if (!event.dataTransfer.types.includes("Files")) return;
+    const { dataTransfer } = event;
+    if (!isTaken(dataTransfer)) return;
     event.preventDefault();
-    onScans(await readDrop(event.dataTransfer));
+    // An image of another page comes as its address, and as a file if it is of that page's site.
+    const hasAddress = dataTransfer.types.includes(ADDRESS);
+    const scans = await readDrop(dataTransfer);
+    if (scans.length === 0 && hasAddress) refuseAddress();
+    else onScans(scans);
   });
-  document.addEventListener("paste", (event) => {
-    const scans = [...event.clipboardData.files];
-    if (scans.length === 0) return;
-    event.preventDefault();
-    onScans(scans);
+  document.addEventListener("paste", ({ clipboardData, target }) => {
+    const scans = [...clipboardData.files];
+    if (scans.length > 0) onScans(scans);
+    else if (target.matches("[type=search]")) return;
+    else if (/^\s*(https?|data):\S+\s*$/.test(clipboardData.getData("text"))) refuseAddress();
   });
+}
+
+/** Say that nothing is loaded from an address: the page's policy lets it reach its server only. */
+function refuseAddress() {
+  placeParts(copyParts("address"));
 }
 
 /** Call `onScans` with the images of a folder that the visitor chooses with this button. */
@@ -61,10 +75,10 @@ async function isImage(file) {
   return (await file.slice(128, 132).text()) === "DICM";
 }
 
-/** Put a File, or nothing, into the file field. */
-export function holdScan(field, file) {
+/** Put a scan, or nothing, into the file field. */
+export function holdScan(field, scan) {
   const list = new DataTransfer();
-  if (file) list.items.add(file);
+  for (const file of scan?.files ?? [scan]) if (file) list.items.add(file);
   field.files = list.files;
 }
 

@@ -104,7 +104,8 @@ function countFindings() {
     offered.set(finding, chip.querySelector("input"));
     offered.get(finding).value = finding;
     chip.querySelector("span").textContent = finding;
-    part("findings").append(chip);
+    const following = [...offered.keys()].filter((other) => other > finding).sort()[0];
+    part("findings").insertBefore(chip, offered.get(following)?.parentElement ?? null);
   }
   for (const [finding, choice] of offered) {
     const count = counts.get(finding) ?? 0;
@@ -172,12 +173,12 @@ const listRecords = () => listShown().map((row) => row.record());
 
 /** Say where in the table the scan on the stage is. */
 function refreshPager() {
-  pager.hidden = !current;
-  if (!current) return;
-  const shown = listShown();
+  const shown = current ? listShown() : [];
   const place = shown.indexOf(current);
+  pager.hidden = place < 0; // none is on the stage, or a filter hides its row
+  if (pager.hidden) return;
   pager.querySelector("span").textContent = write("place", { place: place + 1, all: shown.length });
-  previous.ariaDisabled = place <= 0; // a button that is disabled would lose the focus
+  previous.ariaDisabled = place === 0; // a button that is disabled would lose the focus
   next.ariaDisabled = place === shown.length - 1;
 }
 

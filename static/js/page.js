@@ -5,6 +5,8 @@ import { holdScan, receiveFolder, receiveScans } from "./intake.js";
 import { predictMany } from "./many.js";
 import { copyParts, currentParts, explainFailure, fetchParts, placeParts } from "./parts.js";
 import { receiveSamples } from "./samples.js";
+import { gatherSeries } from "./series.js";
+import { findSlice } from "./slices.js";
 import { forgetScan, keepScan, recallScan } from "./tab.js";
 
 const form = document.getElementById("predict");
@@ -43,6 +45,7 @@ async function predict(scan) {
 
 /** Show a scan at once; tells whether the browser can. */
 async function stageScan(scan, signal) {
+  if (scan.files) return false;
   const parts = copyParts("new-scan");
   const picture = parts.find((part) => part.id === "scan");
   picture.src = URL.createObjectURL(scan);
@@ -79,7 +82,7 @@ async function askMore(button) {
   setBusy(true);
   try {
     const address = button.dataset.parts;
-    const { parts } = await fetchParts(form, current, { address, preview: false, signal });
+    const { parts } = await fetchParts(form, null, { address, preview: false, signal });
     // Another model may have answered since.
     if (button.isConnected) {
       placeParts(parts);
@@ -111,8 +114,9 @@ function predictCurrent() {
   if (current) predict(current);
 }
 
-/** Predict one scan here, several in the table. */
-function receive(scans) {
+/** Predict one scan here, several in the table; files of one series are one. */
+async function receive(files) {
+  const scans = await gatherSeries(files);
   if (scans.length === 1) {
     holdScan(field, scans[0]);
     return predict(scans[0]);
@@ -137,8 +141,10 @@ function copy(button) {
 async function leave(event) {
   const button = event.submitter;
   event.preventDefault();
-  await keepScan(current, answered.model);
-  button.formTarget = document.getElementById("many").hidden ? "" : "_blank";
+  await keepScan(findSlice(current)?.file ?? current, answered.model);
+  // There is no way back to a table, or to a series: it may be too large to be kept.
+  const stays = !document.getElementById("many").hidden || current.files;
+  button.formTarget = stays ? "_blank" : "";
   button.removeAttribute("data-keep");
   form.requestSubmit(button);
   button.setAttribute("data-keep", "");
@@ -164,6 +170,16 @@ document.addEventListener("chosen", ({ detail }) => {
   stage.scrollIntoView({ block: "nearest" });
 });
 model.addEventListener("change", predictCurrent);
+form.addEventListener("formdata", ({ formData }) => {
+  const slice = current === answered.scan && findSlice(current);
+  if (!slice) return;
+  formData.set("image", slice.file); // of a series, what is on the stage
+  formData.set("frame", slice.frame);
+});
+document.addEventListener("turned", () => {
+  placeParts(copyParts("no-comparison"));
+  answered.parts = currentParts();
+});
 form.addEventListener("submit", (event) => {
   if (event.submitter?.hasAttribute("data-keep")) return leave(event);
   if (event.submitter?.hasAttribute("data-native")) return; // a download, or another page

@@ -1,6 +1,6 @@
 // The parts of the page that change: the server renders them, here they take their places.
 
-const PARTS = ["scan", "heat", "lesion", "crop", "caption", "result", "comparison"];
+const PARTS = ["scan", "heat", "lesion", "crop", "caption", "slices", "result", "comparison"];
 
 /** An answer came that does not belong to this page: mostly a proxy's own. */
 export class ForeignAnswerError extends Error {
@@ -11,14 +11,17 @@ export class ForeignAnswerError extends Error {
 }
 
 /**
- * Send the form with this scan.
+ * Send the form with this scan, or with what the form itself gives of it.
  *
  * Gives the parts to place and whether the scan was predicted; throws a ForeignAnswerError, or
  * another where no answer came at all (no connection, an aborted request).
  */
 export async function fetchParts(form, scan, { address = form.dataset.parts, preview, signal }) {
   const body = new FormData(form);
-  body.set("image", scan);
+  if (scan) {
+    for (const name of ["image", "frame"]) body.delete(name);
+    appendScan(body, scan);
+  }
   body.set("heatmap", "1"); // showing and hiding it then needs no second request
   if (!preview) body.delete("preview"); // the scan is on the page already
   const headers = { Accept: "text/html" };
@@ -30,6 +33,12 @@ export async function fetchParts(form, scan, { address = form.dataset.parts, pre
     throw new ForeignAnswerError(response.status);
   }
   return { predicted: response.ok, parts };
+}
+
+/** Add the files of a scan to a form; those of a series by their places in its folder. */
+export function appendScan(body, scan) {
+  if (!scan.files) return body.append("image", scan);
+  scan.files.forEach((file, index) => body.append("image", file, scan.paths[index]));
 }
 
 /** Copy the parts that a `<template>` of the page holds. */

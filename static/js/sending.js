@@ -1,5 +1,7 @@
 // Sends scans to the server in requests of a few, and continues where it can.
 
+import { appendScan } from "./parts.js";
+
 const TOGETHER = 8; // fewer requests for a slow network, and still a steady progress
 const BYTES_TOGETHER = 4 * 2 ** 20;
 const PAUSES = [1000, 4000]; // milliseconds before a request without an answer is sent again
@@ -21,9 +23,11 @@ export function takeBatch(waiting, maxImages) {
   const batch = [];
   let bytes = 0;
   while (waiting.length > 0 && batch.length < Math.min(TOGETHER, maxImages)) {
-    bytes += waiting[0].scan.size;
-    if (batch.length > 0 && bytes > BYTES_TOGETHER) break;
+    const { files, size } = waiting[0].scan;
+    bytes += size;
+    if (batch.length > 0 && (files || bytes > BYTES_TOGETHER)) break;
     batch.push(waiting.shift());
+    if (files) break; // a series is a request of its own
   }
   return batch;
 }
@@ -34,6 +38,10 @@ export function takeBatch(waiting, maxImages) {
  * Gives null where it cannot be read.
  */
 export async function readScan(scan) {
+  if (scan.files) {
+    const files = await Promise.all(scan.files.map(readScan));
+    return files.includes(null) ? null : { ...scan, files };
+  }
   try {
     return new File([await scan.arrayBuffer()], scan.name, { type: scan.type });
   } catch (error) {
@@ -51,7 +59,8 @@ export async function readScan(scan) {
 export async function askServer(address, scans, { model, signal, onPause }) {
   const body = new FormData();
   body.set("model", model);
-  for (const scan of scans) body.append("image", scan);
+  for (const scan of scans) appendScan(body, scan);
+  if (scans.some(({ files }) => files)) body.set("series", "1");
   for (let failures = 0; ; ) {
     const { status, retryAfter, answer } = await post(address, body, signal);
     if (status === 200 && answer?.results) return answer;

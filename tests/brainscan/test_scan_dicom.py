@@ -1,4 +1,6 @@
+import contextlib
 import io
+import json
 import logging
 import struct
 import zlib
@@ -9,13 +11,20 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+import simplejpeg
 from pydicom import uid
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 
 from brainscan.messages import ScanError
 from brainscan.scan import MAX_PIXELS, Picture, read_picture
 from tests.volumes import NATIVE, SYNTAXES, draw_small, write_dicom
 
+_WORDS = ("MRAcquisitionType", "ScanningSequence", "SequenceVariant", "BodyPartExamined")
+_NUMBERS = (
+    *("EchoTime", "RepetitionTime", "InversionTime", "FlipAngle", "MagneticFieldStrength"),
+    *("SliceThickness", "SpacingBetweenSlices"),
+)
 SAMPLES = Path("../shared/samples/dicom")
 LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
 
@@ -54,8 +63,9 @@ def test_without_a_preamble(syntax: uid.UID) -> None:
     assert np.array_equal(picture.grey, read_small().grey)
 
 
-def test_a_preamble_that_begins_as_a_tiff() -> None:
-    data = b"II*\0" + write_dicom()[4:]
+@pytest.mark.parametrize("start", [b"II*\0", (348).to_bytes(4, "little")])
+def test_a_preamble_that_begins_as_a_tiff_or_nifti(start: bytes) -> None:
+    data = start + write_dicom()[4:]
     assert np.array_equal(read_picture(data).grey, read_small().grey)
 
 
@@ -116,6 +126,37 @@ def test_colours_become_grey_and_are_counted() -> None:
     for syntax in (uid.ExplicitVRLittleEndian, uid.RLELossless, uid.JPEG2000Lossless):
         picture = read_picture(write_dicom(colours, syntax))
         assert picture.coloured > 0.5
+
+
+def test_a_jpeg_of_colours_that_does_not_say_so() -> None:
+    colours = np.repeat((draw_small() >> 4).astype(np.uint8)[..., np.newaxis], 3, axis=-1)
+    jpeg = simplejpeg.encode_jpeg(
+        colours, colorsubsampling="444"
+    )  # of grey, YCbCr is (Y, 128, 128)
+    stored = jpeg.replace(jpeg[2:20], b"")  # without JFIF's marker
+    assert b"JFIF" not in stored
+    data = write_dicom(colours, PhotometricInterpretation="YBR_FULL")
+    file = pydicom.dcmread(io.BytesIO(data))
+    file.file_meta.TransferSyntaxUID = uid.JPEGBaseline8Bit
+    for photometric, coloured in (("YBR_FULL", False), ("RGB", True)):
+        file.PhotometricInterpretation = photometric
+        file.PixelData = encapsulate([stored])
+        written = io.BytesIO()
+        file.save_as(written)
+        assert (read_picture(written.getvalue()).coloured > 0.5) is coloured
+
+
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian])
+def test_a_palette(syntax: uid.UID) -> None:
+    indices = draw_small() >> 4
+    order = "<u2" if syntax == uid.ExplicitVRLittleEndian else ">u2"
+    table = (np.arange(256) * 256).astype(order).tobytes()
+    palette: dict[str, Any] = {}
+    for colour in ("Red", "Green", "Blue"):
+        palette[f"{colour}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+        palette[f"{colour}PaletteColorLookupTableData"] = table
+    data = write_dicom(indices, syntax, PhotometricInterpretation="PALETTE COLOR", **palette)
+    assert np.array_equal(read_picture(data).grey, indices)
 
 
 # A head whose spot is at the patient's left, in front and above, as it lies in each plane's rows
@@ -214,6 +255,7 @@ def test_the_middle_of_frames_without_positions(syntax: uid.UID) -> None:
         ({"SOPClassUID": "1.2.840.10008.1.3.10"}, "dicomdir", "DICOMDIR"),
         ({"BodyPartExamined": "KNEE"}, "not-a-head", "knee"),
         ({"BodyPartExamined": "LSPINE"}, "not-a-head", "lspine"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "DIFFUSION", "MOSAIC"]}, "mosaic", "dcm2niix"),
     ],
 )
 def test_what_is_not_mr_of_a_head_is_refused_by_its_header(
@@ -245,6 +287,60 @@ def test_the_region_of_an_enhanced_image() -> None:
 )
 def test_other_parts_are_read(part: str) -> None:
     assert not list_codes(read_small(BodyPartExamined=part))
+
+
+def test_what_is_not_an_image_of_the_anatomy() -> None:
+    picture = read_small(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER", "JANE"])
+    assert [note.values for note in picture.notes if note.code == "unusual-image"] == [
+        {"type": "LOCALIZER"}
+    ]
+    assert not list_codes(read_small(ImageType=["P", "FA", "M", "NORM", "JANE"]))
+
+
+def test_what_the_header_says() -> None:
+    picture = read_small(
+        ScanningSequence=["GR", "IR"],
+        SequenceVariant="SP",
+        MRAcquisitionType="3D",
+        EchoTime=3.4,
+        RepetitionTime=2300,
+        FlipAngle=9,
+        MagneticFieldStrength=3,
+        ImageOrientationPatient=[0, 1, 0, 0, 0, -1],
+        PixelSpacing=[1, 1.2],
+        SliceThickness=5,
+        BodyPartExamined="BRAIN",
+        ContrastBolusAgent="Jane Doe 10 ml",
+    )
+    assert picture.facts == {
+        "modality": "MR",
+        "acquisition": "3D",
+        "scanning_sequence": "GR IR",
+        "sequence_variant": "SP",
+        "body_part": "BRAIN",
+        "field_strength_t": 3,
+        "repetition_time_ms": 2300,
+        "echo_time_ms": 3.4,
+        "flip_angle_degrees": 9,
+        "slice_thickness_mm": 5,
+        "contrast_agent": True,
+        "matrix": [32, 32],
+        "slices": 1,
+        "pixel_spacing_mm": [1.2, 1],
+        "plane": "sagittal",
+    }
+    assert json.loads(json.dumps(picture.facts)) == picture.facts
+
+
+def test_no_fact_identifies_a_patient() -> None:
+    """Whatever an element holds: here each of them a name, as text and in the place of a number."""
+    plain = {"modality": "MR", "matrix": [32, 32], "slices": 1}
+    data = write_dicom(ContrastBolusAgent="NONE", **dict.fromkeys(_WORDS, "JANE DOE"))
+    assert read_picture(data).facts == plain
+    numbers = dict.fromkeys(_NUMBERS, "1.1111111")
+    data = write_dicom(PixelSpacing=["1.1111111", "1.1111111"], **numbers)
+    for bad in (b"Jane Doe ", b"nan      ", b"4711e4711", b"-4711.123"):
+        assert read_picture(data.replace(b"1.1111111", bad)).facts == plain
 
 
 def test_a_transfer_syntax_that_is_not_read_is_named() -> None:
@@ -280,16 +376,26 @@ def test_nothing_of_a_header_is_logged() -> None:
     assert not log.getvalue()
 
 
+def test_an_element_of_another_type_and_a_length_that_is_not_its() -> None:
+    data = write_dicom(ScanningSequence="SE ", Modality="MR")
+    for element, value in ((b"\x18\0\x20\0CS", b"FD"), (b"\x08\0\x60\0CS", b"FD")):
+        assert element in data
+        changed = data.replace(element, element[:4] + value)
+        with contextlib.suppress(ScanError):
+            assert read_picture(changed).facts["slices"] == 1
+
+
 def test_a_size_that_the_file_does_not_have() -> None:
     assert refuse(write_dicom(Rows=60000, Columns=60000)).code == "image-too-large"
     assert refuse(write_dicom(Rows=3000)).code == "damaged-image"
     assert refuse(write_dicom(Rows=8)).code == "image-too-small"
-    for syntax in (uid.JPEG2000Lossless, uid.JPEGLSLossless, uid.JPEGLosslessSV1):
+    for syntax in (uid.RLELossless, uid.JPEG2000Lossless, uid.JPEGLSLossless, uid.JPEGLosslessSV1):
         data = write_dicom(syntax=syntax)
         rows = b"\x28\x00\x10\x00US\x02\x00"
         place = data.index(rows) + len(rows)
-        longer = data[:place] + struct.pack("<H", 64) + data[place + 2 :]
-        assert refuse(longer).code == "damaged-image"
+        for other in (31, 64):
+            changed = data[:place] + struct.pack("<H", other) + data[place + 2 :]
+            assert refuse(changed).code == "damaged-image"
 
 
 def test_more_work_than_any_scan_asks_for() -> None:

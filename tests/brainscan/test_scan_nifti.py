@@ -1,4 +1,5 @@
 import gzip
+import json
 import struct
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,30 @@ def test_the_first_of_several_volumes() -> None:
 
 def test_pixels_become_square() -> None:
     assert read(draw_volume(), np.diag([2, 1, 1, 1])).size == (2 * SHAPE[0], SHAPE[1])
+
+
+def test_what_the_header_says() -> None:
+    picture = read(np.stack([draw_volume()] * 2, axis=-1), np.diag([-1, 1.2, 2.5, 1]))
+    assert picture.facts == {
+        "matrix": [*SHAPE[:2]],
+        "slices": SHAPE[2],
+        "pixel_spacing_mm": [1, 1.2],
+        "slice_spacing_mm": 2.5,
+        "plane": "axial",
+        "volumes": 2,
+    }
+    assert json.loads(json.dumps(picture.facts)) == picture.facts
+
+
+@pytest.mark.parametrize("number", [0, np.nan, np.inf])
+def test_an_orientation_that_cannot_be_used(number: float) -> None:
+    whole = write_nifti(draw_volume(), np.diag([-1, 1, 1, 1]), packed=False)
+    sform, qform = np.float32([number] * 12).tobytes(), struct.pack("<2h", 1, 1)
+    picture = read_picture(whole[:280] + sform + whole[328:])
+    assert [note.code for note in picture.notes] == ["no-orientation", "one-slice"]
+    assert "plane" not in picture.facts
+    stated = read_picture(whole[:252] + qform + whole[256:280] + sform + whole[328:])
+    assert [note.code for note in stated.notes] == ["one-slice"]
 
 
 def test_version_2_and_unpacked() -> None:

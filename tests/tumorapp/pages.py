@@ -21,11 +21,14 @@ def choose(page: Page, data: bytes, filename: str = "scan.jpg") -> None:
     wait_for_result(page, filename)
 
 
-def hand_over(page: Page, event: str, files: list[tuple[str, bytes]]) -> None:
-    """Drop or paste files onto the page, as the browser does."""
+def hand_over(
+    page: Page, event: str, files: list[tuple[str, bytes]], texts: dict[str, str] | None = None
+) -> None:
+    """Drop or paste files, or texts of a type each, onto the page, as the browser does."""
     page.evaluate(
-        """([event, files]) => {
+        """([event, files, texts]) => {
           const data = new DataTransfer();
+          for (const [type, text] of Object.entries(texts)) data.setData(type, text);
           for (const [name, bytes] of files) {
             data.items.add(new File([new Uint8Array(bytes)], name));
           }
@@ -33,7 +36,7 @@ def hand_over(page: Page, event: str, files: list[tuple[str, bytes]]) -> None:
             ? new DragEvent(event, { dataTransfer: data, bubbles: true, cancelable: true })
             : new ClipboardEvent(event, { clipboardData: data, bubbles: true, cancelable: true }));
         }""",
-        [event, [(name, list(data)) for name, data in files]],
+        [event, [(name, list(data)) for name, data in files], texts or {}],
     )
 
 

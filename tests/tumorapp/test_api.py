@@ -1,11 +1,15 @@
 import base64
 import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.datastructures import FileStorage, MultiDict
@@ -13,6 +17,7 @@ from werkzeug.datastructures import FileStorage, MultiDict
 from brainscan.bundle import Pointing
 from brainscan.bundle.sentences import INTENDED_USE, LIMITS
 from tests.cards import LESION_NETWORK, POINTING, draw_measurement
+from tests.volumes import draw_small, pack, write_nifti, write_slices
 from tumorapp import create_app
 from tumorapp.api.schemas import ModelsSchema
 
@@ -31,6 +36,7 @@ PREDICTION = [
     "probabilities",
     "lesion",
     "warnings",
+    "header",
 ]
 
 
@@ -60,6 +66,7 @@ def test_one_image(client: FlaskClient, scan: bytes) -> None:
     assert found["uncertain"] is False
     assert found["in_distribution"] is None  # its card has no refusal
     assert found["lesion"] is None
+    assert found["header"] == {}
     assert found["warnings"] == []
 
 
@@ -215,6 +222,84 @@ class TestLesionNetwork:
         [found] = answer["content"]["application/json"]["example"]["predictions"]
         assert list(found) == PREDICTION
         assert (found["in_distribution"], len(found["lesion"])) == (True, 4)
+
+
+def ask(client: FlaskClient, *files: tuple[str, bytes], **query: str) -> list[Any]:
+    parts = MultiDict([("image", part(data, name)) for name, data in files])
+    answer = client.post("/api/predict", data=parts, query_string=query)
+    assert answer.status_code == 200, answer.text
+    return answer.get_json()["predictions"]
+
+
+class TestSeries:
+    """Volumes, the files of a series, and ZIPs: an answer for the whole and for each slice."""
+
+    def test_a_volume(self, client: FlaskClient) -> None:
+        volume = write_nifti(np.stack([draw_small()] * 20, axis=-1))
+        [found] = ask(client, ("a.nii.gz", volume), heatmap="1")
+        assert list(found)[: len(PREDICTION)] == PREDICTION
+        assert {"strongest", "volume_ml", "slices", "heatmap"} < set(found)
+        assert [one["index"] for one in found["slices"]] == list(range(20))
+        first = found["slices"][0]
+        own = {"heatmap", "position_mm", "votes", "shows_tumor"}
+        assert set(PREDICTION) - {"header"} | own < set(first)
+        assert (first["filename"], first["frame"], first["position_mm"]) == ("a.nii.gz", 0, 0)
+        assert found["heatmap"].startswith("data:image/png")
+        assert "one-slice" not in str(found["warnings"])
+        assert "heatmap" not in str(ask(client, ("a.nii.gz", volume)))
+
+    def test_files_of_a_series_and_a_picture(self, client: FlaskClient, scan: bytes) -> None:
+        many = [(f"{n}.dcm", data) for n, data in enumerate(write_slices(range(17, 0, -1)))]
+        other = write_slices([1, 2], "1.9")
+        files = [*many, ("scan.jpg", scan), ("b/1", other[0]), ("b/2", other[1])]
+        series, picture, second = ask(client, *files)
+        assert [one["position_mm"] for one in series["slices"]] == list(range(1, 18))
+        assert series["slices"][0]["filename"] == "16.dcm"
+        assert (picture["filename"], second["filename"]) == ("scan.jpg", "b")
+        assert "slices" not in picture
+
+    def test_a_zip(self, client: FlaskClient, scan: bytes) -> None:
+        first, second = write_slices([1, 2])
+        entries = [("a/1", first), ("../no\u202ete.txt", b"?"), ("a/2", second), ("s.jpg", scan)]
+        data = pack(*entries, ("b.zip", pack(("a", b"x"))))
+        body = client.post("/api/predict", data=data, content_type="application/zip").get_json()
+        assert ask(client, ("all.zip", data)) == body["predictions"]
+        series, note, picture, inner = body["predictions"]
+        assert (series["filename"], len(series["slices"])) == ("a", 2)
+        assert (note["filename"], note["error"]["code"]) == ("../no\ufffdte.txt", "not-an-image")
+        assert picture["filename"] == "s.jpg"
+        assert inner["error"]["code"] == "archive-not-read"
+
+    @pytest.mark.parametrize(
+        ("files", "status", "code"),
+        [
+            ([*write_slices([1, 2]), b"?"], 422, "not-an-image"),
+            ([pack(("a", b"x"))[:-30]], 422, "unreadable-archive"),
+            (write_slices(range(5)), 413, "too-many-slices"),
+            ([write_nifti(np.stack([draw_small()] * 5, axis=-1))], 413, "too-many-slices"),
+            ([pack(*((f"{n}", b"x") for n in range(5)))], 413, "archive-too-large"),
+            ([pack(("a", bytes(11 * 2**20)))], 413, "archive-too-large"),
+            ([pack(*((f"{n}", b"BM" + bytes(50)) for n in range(4)))], 413, "too-many-images"),
+        ],
+        ids=range(7),
+    )
+    def test_what_is_refused(self, app: Flask, files: list[bytes], status: int, code: str) -> None:
+        limits = {"MAX_SLICES": 4, "MAX_IMAGES": 3, "MAX_UPLOAD_MB": 1}
+        client = create_app({"MODELS_DIR": app.config["MODELS_DIR"], **limits}).test_client()
+        parts = MultiDict([("image", part(data, f"{n}")) for n, data in enumerate(files)])
+        response = client.post("/api/predict", data=parts)
+        assert (response.status_code, response.get_json()["code"]) == (status, code)
+
+    def test_a_series_counts_once(self, client: FlaskClient) -> None:
+        def count() -> float:
+            text = client.get("/metrics").text
+            pattern = r"^tumorapp_predictions_total\{.*\} (\S+)$"
+            return sum(map(float, re.findall(pattern, text, re.MULTILINE)))
+
+        before = count()
+        first, second = write_slices([1, 2])
+        ask(client, ("a", first), ("b", second))
+        assert count() == before + 1
 
 
 def test_models(client: FlaskClient) -> None:

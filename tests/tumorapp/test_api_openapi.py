@@ -203,7 +203,7 @@ def test_the_page_loads_everything_from_this_server(client: FlaskClient) -> None
     response = client.get("/api/docs", headers={"Accept": "text/html"})
     assert response.status_code == 200
     page = response.get_data(as_text=True)
-    links = re.findall(r'(?:src|href|data-document)="([^"]+)"', page)
+    links = re.findall(r'(?:src|href|data-document|data-sheet|data-script)="([^"]+)"', page)
     assert any("swagger-ui-bundle.js" in link for link in links)
     for link in links:
         if not link.startswith(("#", "?")):

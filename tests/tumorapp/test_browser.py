@@ -41,14 +41,47 @@ class TestOneScan:
         assert page.locator(".result h2").inner_text() in spoken
         assert "confidence" in spoken
 
-    @pytest.mark.parametrize("event", ["drop", "paste"])
-    def test_a_scan_handed_over(self, page: Page, scan: bytes, event: str) -> None:
-        hand_over(page, event, [("first.jpg", scan)])
+    def test_a_dropped_file(self, page: Page, scan: bytes) -> None:
+        hand_over(page, "drop", [("first.jpg", scan)])
         wait_for_result(page, "first.jpg")
         assert field_holds(page) == ["first.jpg"]
 
+    def test_an_image_that_a_page_shows_is_dragged(self, page: Page) -> None:
+        sample = page.locator(".samples img").first.bounding_box()
+        stage = page.locator("#stage").bounding_box()
+        mouse = page.context.new_cdp_session(page)  # Playwright's own drags without the file
+        moves = ("mousePressed", sample), ("mouseMoved", stage), ("mouseMoved", stage)
+        for event, box in (*moves, ("mouseReleased", stage)):
+            place = {"x": box["x"] + 9, "y": box["y"] + 9}
+            button = {"button": "left", "buttons": 1, "clickCount": 1}
+            mouse.send("Input.dispatchMouseEvent", {"type": event, **place, **button})
+        wait_for_result(page, "slice-1.webp")
+
+    def test_a_pasted_image(self, open_page: Callable[..., Page]) -> None:
+        page = open_page(permissions=["clipboard-read", "clipboard-write"])
+        page.evaluate(
+            """async () => {
+              const canvas = document.createElement("canvas");
+              canvas.getContext("2d").drawImage(document.querySelector(".samples img"), 0, 0);
+              const image = await new Promise((resolve) => canvas.toBlob(resolve));
+              await navigator.clipboard.write([new ClipboardItem({ "image/png": image })]);
+            }"""
+        )
+        page.keyboard.press("Control+V")
+        wait_for_result(page, "image.png")
+
+    @pytest.mark.parametrize(
+        ("path", "event", "kind"), [("", "drop", "text/uri-list"), ("how", "paste", "text/plain")]
+    )
+    def test_an_address_is_not_loaded(
+        self, open_page: Callable[..., Page], path: str, event: str, kind: str
+    ) -> None:
+        page = open_page(path)
+        hand_over(page, event, [], {kind: "https://example.org/scan.png"})
+        assert "Save the image" in page.get_by_role("alert").inner_text()
+
     def test_pasted_text_is_left_alone(self, page: Page) -> None:
-        hand_over(page, "paste", [])
+        hand_over(page, "paste", [], {"text/plain": "Dear doctor"})
         assert page.locator("#error").is_hidden()
         assert page.locator(".invitation").is_visible()
 

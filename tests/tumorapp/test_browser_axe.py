@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 
 from tests.cards import MEASURED, RESULT, VERDICTS
+from tests.heads import write_volume
 from tests.tumorapp.pages import TEXT_FILE, Page, choose, hand_over, image, wait_for_result
 from tests.tumorapp.test_pages_leaderboard import write_study
 from tumorapp import create_app
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.browser
 
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 # Beyond WCAG, Swagger UI has a main and an order of headings of its own.
-RULES = {"API": WCAG}
+RULES = {"API, to be tried": WCAG}
 # Every rule at both widths; in the other scheme, what colours decide.
 LOOKS = (("light", 1280, True), ("dark", 1280, False), ("dark", 360, True), ("light", 360, False))
 OF_COLOURS = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}
@@ -29,7 +30,7 @@ def app(tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., P
     root, study = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("study")
     publish_model(root, "binary-cnn")
     publish_model(root, "mobilenet-v2", measurement=MEASURED)
-    for verdict in ("tumor", "not-recognised"):
+    for verdict in ("tumor", "tumor-kind-unclear", "not-recognised"):
         publish_model(root, f"of-{verdict}", **VERDICTS[verdict])
     write_study(study / "results")
     jobs = tmp_path_factory.mktemp("jobs")
@@ -73,6 +74,16 @@ def predict_as(verdict: str) -> Callable[[Page, bytes], None]:
     return reach
 
 
+def look_closely_at_a_volume(page: Page, scan: bytes) -> None:
+    page.select_option("#model", "of-tumor")
+    page.set_input_files("#image", image(write_volume(), "head.nii.gz"))
+    wait_for_result(page, "head.nii.gz", "of-tumor")
+    open_details(page, scan)
+    for slider in ("Zoom", "Brightness", "Contrast"):
+        page.get_by_label(slider).fill("200")
+    page.get_by_role("button", name="curl").click()
+
+
 def refuse(page: Page, scan: bytes) -> None:
     page.set_input_files("#image", TEXT_FILE)
     page.get_by_role("alert").wait_for()
@@ -86,6 +97,7 @@ def lose_connection(page: Page, scan: bytes) -> None:
 
 def compare(page: Page, scan: bytes) -> None:
     choose(page, scan)
+    page.get_by_text("Adjust the view").click()  # folded, as on a phone
     page.get_by_role("button", name="Compare all").click()
     page.get_by_role("heading", name="All models").wait_for()
 
@@ -132,7 +144,8 @@ def open_details(page: Page, scan: bytes) -> None:
         summary.click()
 
 
-def wait_for_operations(page: Page, scan: bytes) -> None:
+def try_operations(page: Page, scan: bytes) -> None:
+    page.get_by_role("button", name="Read and try them here").click()
     page.locator(".opblock").first.wait_for()
 
 
@@ -140,7 +153,9 @@ STATES: dict[str, tuple[str, Callable[[Page, bytes], Any]]] = {
     "start": ("", start),
     "result": ("", predict),
     "a marked region": ("", predict_as("tumor")),
+    "a tumour of several kinds": ("", predict_as("tumor-kind-unclear")),
     "not recognised": ("", predict_as("not-recognised")),
+    "a volume": ("", look_closely_at_a_volume),
     "refused": ("", refuse),
     "no connection": ("", lose_connection),
     "compared": ("", compare),
@@ -155,7 +170,8 @@ STATES: dict[str, tuple[str, Callable[[Page, bytes], Any]]] = {
     "a served model": ("models/mobilenet-v2/1", open_details),
     "a model that was not measured": ("models/binary-cnn/1", open_details),
     "a row of the study": (f"models/reports/{RESULT.id}", open_details),
-    "API": ("api/docs", wait_for_operations),
+    "API": ("api/docs", lambda page, scan: None),
+    "API, to be tried": ("api/docs", try_operations),
     "not found": ("nothing", lambda page, scan: None),
     "in German": ("?lang=de", predict),
 }

@@ -96,6 +96,7 @@ class TestTable:
         counts = dict(text.rsplit(maxsplit=1) for text in chips.all_inner_texts())
         assert (counts.pop("All"), counts["No prediction"]) == ("5", "1")
         assert sum(map(int, counts.values())) == 5  # each finding is counted
+        assert list(counts) == sorted(counts)
         page.get_by_role("radio", name="No prediction").check()
         assert read_names(page) == ["letter.txt"]
         finding = next(name for name in counts if name != "No prediction")
@@ -144,6 +145,8 @@ class TestTable:
         wait_for_result(page, "scan 19.png")
         page.keyboard.press("Alt+ArrowDown")  # there is no other
         assert page.locator("#pager").get_by_text("11 of 11").is_visible()
+        page.get_by_label("Search").fill("scan 2.png")
+        assert page.locator("#pager").is_hidden()
 
     def test_another_model_is_offered_for_the_whole_table(
         self, page: Page, some: list[Any]

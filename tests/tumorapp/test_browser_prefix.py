@@ -37,6 +37,7 @@ def test_a_scan_is_predicted(page: Page, scan: bytes) -> None:
 
 def test_the_operations_are_shown_and_can_be_tried(open_page: Open) -> None:
     page = open_page("api/docs")
+    page.get_by_role("button", name="Read and try them here").click()
     assert page.get_by_role("combobox", name="Server").input_value() == "/scans"
     operation = page.locator("#operations-images-api_list_models")
     operation.locator(".opblock-summary-control").click()

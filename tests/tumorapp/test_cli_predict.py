@@ -11,10 +11,12 @@ from flask import Flask
 from PIL import Image
 
 from tests.cards import LESION_NETWORK
-from tests.volumes import draw_small, write_dicom, write_nifti
+from tests.volumes import draw_small, pack, write_dicom, write_nifti, write_slices
 from tumorapp import create_app
 
 Run = Callable[..., Result]
+
+GLIOMA = Path("../shared/samples/nifti/btp_02_t1post.nii.gz")
 
 
 @pytest.fixture
@@ -42,7 +44,8 @@ def test_a_folder_and_all_below_it(run: Run, folder: Path) -> None:
     result = run(folder)
     assert result.exit_code == 0, result.output
     head, *lines = result.stdout.splitlines()
-    assert head.split() == ["file", "verdict", "label", "confidence", "warnings"]
+    columns = "file verdict label confidence slices showing ml warnings"
+    assert head.split() == columns.split()
     names = [line.split()[0] for line in lines]
     expected = ["a.png", "b.JPG", "deep/c.tiff", "deep/er/a.png", "other/d.webp"]
     assert names == [str(folder / name) for name in expected]
@@ -176,6 +179,51 @@ def test_dicom_and_nifti_in_a_folder(run: Run, tmp_path: Path) -> None:
     assert "Doe" not in refused.output
 
 
+class TestSeries:
+    @pytest.fixture
+    def study(self, tmp_path: Path, scan: bytes) -> Path:
+        """A folder with two series in each other's folders, and a ZIP next to it."""
+        root = tmp_path / "study"
+        first, second = write_slices([1, 2, 3]), write_slices([1, 2], "1.9")
+        files = {"a/1": first[0], "a/2": first[1], "b/1": second[0], "b/2": second[1]}
+        for name, data in {**files, "b/3": first[2], "c.jpg": scan}.items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        entries = [(f"s/{n}.dcm", one) for n, one in enumerate(write_slices([5, 6], "1.8"))]
+        (tmp_path / "all.zip").write_bytes(pack(*entries, ("../bad.txt", b"?")))
+        return root
+
+    def test_mixed_studies_and_a_zip(self, run: Run, study: Path, tmp_path: Path) -> None:
+        table = tmp_path / "out.csv"
+        result = run(study, tmp_path / "all.zip", "--csv", table)
+        assert result.exit_code == 1
+        assert "1 of 9 files were skipped" in result.stderr
+        lines = [line.split() for line in result.stdout.splitlines()[1:]]
+        zipped = tmp_path / "all.zip"
+        names = [study, study / "b", study / "c.jpg", zipped / "s", f"{zipped}/../bad.txt"]
+        assert [line[0] for line in lines] == [str(name) for name in names]
+        assert [line[4] for line in lines[:4]] == ["3", "2", "-", "2"]
+        rows = read_rows(table)
+        [place] = [n for n, column in enumerate(rows[0]) if column == "slice"]
+        slices = [row[place] for row in rows[1:]]
+        assert slices == ["", "0", "1", "2", "", "0", "1", "", "", "0", "1", ""]
+
+    @pytest.mark.skipif(not GLIOMA.exists(), reason="needs the samples")
+    def test_pictures_of_the_slices_that_show_a_tumour(self, tmp_path: Path) -> None:
+        runner = create_app({"MODELS_DIR": Path("instance/models")}).test_cli_runner()
+        archive, target = tmp_path / "all.zip", tmp_path / "heat"
+        archive.write_bytes(pack(("../a/head.nii.gz", GLIOMA.read_bytes())))
+        result = runner.invoke(args=["predict", str(archive), "--heatmaps", str(target)])
+        assert result.exit_code == 0, result.output
+        [line] = result.stdout.splitlines()[1:]
+        slices, showing, millilitres = line.split()[4:7]
+        assert (slices, float(millilitres) > 0) == ("24", True)
+        written = [one.relative_to(target).as_posix() for one in target.rglob("*")]
+        assert len(written) == int(showing) + 1
+        assert all(name.startswith("all.zip/_a_head.nii.gz-0") for name in written[1:])
+
+
 def test_an_unknown_model(run: Run, folder: Path) -> None:
     result = run(folder, "--model", "vgg")
     assert result.exit_code == 1
@@ -208,6 +256,8 @@ def test_a_server_gives_the_same(
     run: Run, service: Any, folder: Path, tmp_path: Path, model: str | None
 ) -> None:
     (folder / "bad.jpg").write_bytes(b"no image")
+    for number, data in enumerate(write_slices([1, 2])):
+        (folder / "deep" / f"{number}.dcm").write_bytes(data)
     options = ["--model", model] if model else []
     outputs = []
     for place, source in (("here", []), ("there", ["--server", service.url])):
@@ -215,8 +265,8 @@ def test_a_server_gives_the_same(
         table = tmp_path / f"{place}.csv"
         result = run(folder, "--csv", table, "--heatmaps", pictures, *options, *source)
         assert result.exit_code == 1, result.output
-        assert "6/6" in result.stderr
-        assert "1 of 6 files were skipped" in result.stderr
+        assert "8/8" in result.stderr
+        assert "1 of 8 files were skipped" in result.stderr
         labels = [line.split()[1] for line in result.stdout.splitlines()]
         written = sorted(file.relative_to(pictures) for file in pictures.rglob("*.png"))
         outputs.append((labels, read_rows(table), written))

@@ -15,7 +15,15 @@ from typing import Any
 
 import pytest
 
-from tumorapp.client import Answer, Client, ProblemError, UnreachableError
+from tests.volumes import pack, write_slices
+from tumorapp.client import (
+    Answer,
+    Client,
+    Failure,
+    Prediction,
+    ProblemError,
+    UnreachableError,
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +63,22 @@ def test_several_scans_by_a_named_model_with_heat_maps(
     for found in answer.predictions:
         assert found.heatmap is not None
         assert found.heatmap.startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_a_series_and_a_zip(client: Client, scan: bytes) -> None:
+    slices = write_slices([2, 1])
+    [whole] = client.predict(slices, heatmap=True).predictions
+    assert [one.position_mm for one in whole.slices] == [1, 2]
+    assert [one.filename for one in whole.slices] == ["image 2", "image 1"]
+    assert whole.strongest in (0, 1)
+    assert whole.slices[0].heatmap is not None
+    entries = zip(("a/1", "a/2", "s.jpg", "bad"), (*slices, scan, b"?"), strict=True)
+    series, picture, bad = client.predict_archive(pack(*entries)).predictions
+    assert isinstance(series, Prediction)
+    assert isinstance(picture, Prediction)
+    assert isinstance(bad, Failure)
+    assert (series.filename, picture.slices, bad.code) == ("a", (), "not-an-image")
 
 
 @pytest.mark.slow
@@ -174,6 +198,7 @@ def test_a_lesion_and_what_is_asked_for(scan: bytes) -> None:
         "in_distribution": True,
         "probabilities": {"glioma": 0.95},
         "lesion": {"peak": [0.45, 0.45], "outline": outline, "area": 0.02, "score": 0.9},
+        "header": {"plane": "axial"},
         "warnings": [],
     }
     answer = {**ANSWER, "predictions": [prediction]}

@@ -21,32 +21,22 @@ import pytest
 import requests
 from flask import Flask
 from flask.testing import FlaskClient
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from brainscan import Model, Problem, ScanError
+from brainscan import ImageFile, Model, ScanError
+from tests.volumes import pack, write_slices
 from tumorapp import create_app
 from tumorapp.client import Client, Failure, Prediction, ProblemError
 from tumorapp.jobs import api, runner
-from tumorapp.jobs.archive import Limits, list_archive
 from tumorapp.jobs.files import create_images, hold
-from tumorapp.jobs.material import MaterialReader
+from tumorapp.jobs.material import Limits, MaterialReader
 from tumorapp.jobs.runner import Jobs
-from tumorapp.jobs.store import Store
+from tumorapp.jobs.store import Scan, Store
 
 Serve = Callable[..., AbstractContextManager[Any]]
 Form = Callable[..., dict[str, Any]]
 
 LIMITS = Limits(bytes=2**20, images=10, image_bytes=2**19)
-
-
-def pack(*entries: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", method) as archive:
-        for name, data in entries:
-            archive.writestr(name, data)
-    return file.getvalue()
 
 
 def patch(archive: bytes, offset: int, value: bytes) -> bytes:
@@ -172,6 +162,68 @@ def test_results_as_csv(
     assert client.get(job["links"]["results"] + "?format=xml").status_code == 400
 
 
+class TestSeries:
+    """The files of a series have one result together, whenever they came."""
+
+    def test_in_the_place_of_its_first_file(
+        self, client: FlaskClient, jobs: Jobs, scan: bytes
+    ) -> None:
+        slices, other = write_slices([3, 1, 2]), write_slices([1, 2], "1.9")
+        names = ["a/0", "b/0", "a/1", "s.jpg", "a/2", "b/1", "bad"]
+        data = [slices[0], other[0], slices[1], scan, slices[2], other[1], b"?"]
+        job = send(client, *zip(names, data, strict=True))
+        assert jobs.run_next()
+        job = show(client, job)
+        assert (job["total"], job["done"], job["failed"]) == (7, 7, 1)
+        found = results(client, job)
+        assert [one["filename"] for one in found] == ["a", "b", "s.jpg", "bad"]
+        assert [one["position_mm"] for one in found[0]["slices"]] == [1, 2, 3]
+        lines = client.get(job["links"]["results"] + "?format=ndjson").text.splitlines()
+        model = {"model": "mobilenet-v2", "version": "1"}
+        assert [json.loads(line) for line in lines] == [model | one for one in found]
+        table = client.get(job["links"]["results"] + "?format=csv").text
+        rows = list(csv.DictReader(io.StringIO(table)))
+        assert [row["slice"] for row in rows] == ["", "0", "1", "2", "", "0", "1", "", ""]
+        assert [row["slices"] for row in rows if not row["slice"]] == ["3", "2", "", ""]
+        assert rows[1]["position_mm"] == "1.0"
+        assert {row["file"] for row in rows[:4]} == {"a"}
+
+    def test_it_is_neither_lost_nor_doubled_by_a_restart(
+        self, client: FlaskClient, jobs: Jobs, scan: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        slices = write_slices([1, 2, 3])
+        job = send(client, ("s.jpg", scan), *((f"a/{n}", one) for n, one in enumerate(slices)))
+
+        def stop_at_second(reader: MaterialReader, wanted: Scan) -> Any:
+            names.append(wanted.name)
+            if names.count("a/1") == 2:  # the first time, its header was looked into
+                jobs._stopping.set()
+            return read(reader, wanted)
+
+        names: list[str] = []
+        read = MaterialReader.read
+        monkeypatch.setattr(MaterialReader, "read", stop_at_second)
+        assert jobs.run_next()
+        assert show(client, job)["done"] == 0  # they are one batch
+        monkeypatch.undo()
+        jobs._stopping.clear()
+        assert jobs.run_next()
+        picture, series = results(client, job)
+        assert (picture["filename"], len(series["slices"])) == ("s.jpg", 3)
+
+    def test_a_series_that_kills_every_worker_is_given_up_at_once(
+        self, client: FlaskClient, jobs: Jobs
+    ) -> None:
+        slices = write_slices([1, 2, 3])
+        job = send(client, *((f"a/{n}", one) for n, one in enumerate(slices)))
+        jobs.store.group(job["id"], {0: 0, 1: 0, 2: 0})
+        for _ in range(runner.MOST_STARTS):
+            jobs.store.start(job["id"], job["version"], again=False)
+        assert jobs.run_next()
+        [given_up] = results(client, job)
+        assert given_up["error"]["code"] == "given-up"
+
+
 class TestStream:
     """Results as NDJSON, which come while the job runs."""
 
@@ -214,7 +266,7 @@ class TestStream:
         job = send(client, ("a.jpg", scan), ("b.jpg", scan))
         other = {"filename": "a.jpg", "label": "made up"}
         pass_time(
-            lambda: jobs.store.save(job["id"], {0: other}),
+            lambda: jobs.store.save(job["id"], {0: [other]}),
             lambda: None,
             lambda: change(jobs, "update job set version = '0'"),
             jobs.run_next,  # by version 1, and from the first file on
@@ -355,30 +407,13 @@ def test_bodies_of_another_type_are_refused(client: FlaskClient) -> None:
 
 def test_an_entry_larger_than_an_image_may_be_is_never_unpacked() -> None:
     file = io.BytesIO(pack(("a.bmp", bytes(2**19 + 1)), ("b.bmp", bytes(100))))
-    large, small = list_archive(file, LIMITS)
     reader = MaterialReader(file, archive=True, limits=LIMITS)
-    with pytest.raises(ScanError, match=r"is 0\.5 MB"):
-        reader.read(large)
-    assert reader.read(small).data == bytes(100)
-
-
-GOOD = pack(("a/b.jpg", b"some bytes" * 20), ("c.jpg", b"others"), ("d/", b""))
-
-
-@given(st.data())
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-def test_broken_archives_are_refused_and_nothing_else_happens(data: st.DataObject) -> None:
-    changed = bytearray(GOOD)
-    for _ in range(data.draw(st.integers(1, 4))):
-        changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
-    file = io.BytesIO(changed[: data.draw(st.integers(len(changed) // 2, len(changed)))])
-    try:
-        scans = list_archive(file, LIMITS)
-        reader = MaterialReader(file, archive=True, limits=LIMITS)
-        for scan in scans:
-            assert len(reader.read(scan).data) <= scan.size
-    except Problem:
-        pass
+    large = reader.read(Scan("a.bmp", 0, 2**19 + 1))
+    assert isinstance(large, ScanError)
+    assert "is 0.5 MB" in str(large)
+    small = reader.read(Scan("b.bmp", 1, 100))
+    assert isinstance(small, ImageFile)
+    assert small.data == bytes(100)
 
 
 def change(jobs: Jobs, statement: str, *values: object) -> None:
@@ -437,7 +472,7 @@ def test_a_scan_that_kills_every_worker_is_given_up(
 def test_a_job_is_of_one_version(client: FlaskClient, jobs: Jobs, scan: bytes) -> None:
     job = send(client, ("a.jpg", scan))
     error = {"code": "given-up", "detail": "By version 0."}
-    jobs.store.save(job["id"], {0: {"filename": "a.jpg", "error": error}})
+    jobs.store.save(job["id"], {0: [{"filename": "a.jpg", "error": error}]})
     change(jobs, "update job set version = '0'")
     assert jobs.run_next()
     job = show(client, job)

@@ -39,7 +39,8 @@ class TestAddresses:
                 assert answer.headers["Cache-Control"] == LASTING
 
     def test_the_api_page_has_its_own(self, client: FlaskClient) -> None:
-        files = re.findall(r'(?:src|href)="(/api/docs/\w[^"]*?)"', client.get("/api/docs").text)
+        page = client.get("/api/docs").text
+        files = re.findall(r'data-(?:sheet|script)="(/api/docs/\w[^"]*?)"', page)
         assert len(files) == 2
         for file in files:
             with client.get(file) as answer:

@@ -241,7 +241,8 @@ class TestResult:
         assert without_time(parts) == without_time(whole)
         assert "<html" not in parts
         ids = [found["id"] for _, found in Page(parts).elements if "id" in found]
-        assert ids == ["heat", "lesion", "crop", "caption", "result", "error"]
+        shown = ["heat", "lesion", "crop", "caption", "slices", "result", "counterfactual"]
+        assert ids == [*shown, "error"]
 
     def test_the_crop_is_outlined_on_the_whole_scan(
         self, client: FlaskClient, draw_scan: Callable[..., bytes]

@@ -6,6 +6,7 @@ document is made when it is first asked for: neither the start nor any other req
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -56,6 +57,13 @@ FILE_PROBLEMS = (
     "image-too-complex",
     "blank-image",
     "image-too-small",
+)
+ARCHIVE_PROBLEMS = (
+    "unreadable-archive",
+    "empty-archive",
+    "encrypted-archive",
+    "unsupported-archive",
+    "archive-too-large",
 )
 MODEL_PROBLEMS = ("unknown-model", "no-model", "default-model-missing")
 OPTION_PROBLEMS = ("unknown-option", "repeated-option", "invalid-option")
@@ -144,19 +152,25 @@ def show_document() -> Response:
 
     It describes every operation in OpenAPI 3.1.
     """
-    document = current_app.extensions.get("openapi")
-    if document is None:
-        document = current_app.extensions["openapi"] = build_document(current_app)
     # Relative to the document's own address, so that no proxy has to tell its name.
     servers = {"servers": [{"url": request.root_path}]} if request.root_path else {}
-    text = current_app.json.dumps(document | servers)
+    text = current_app.json.dumps(_get_document() | servers)
     return Response(text, mimetype="application/json")
 
 
 @page_blueprint.get("")
 def show_page() -> str:
-    """Show the document as a page to read and to try the operations on."""
-    return render_template("api.html")
+    """List the operations, on a page where they can be tried."""
+    return render_template("api.html", paths=_get_document()["paths"])
+
+
+def _get_document() -> dict[str, Any]:
+    """Give the document, which is made once."""
+    extensions = current_app.extensions
+    if "openapi" not in extensions:
+        extensions["openapi"] = build_document(current_app)
+    document: dict[str, Any] = extensions["openapi"]
+    return document
 
 
 def build_document(app: Flask) -> dict[str, Any]:
@@ -230,7 +244,8 @@ def _describe(answer: Answer) -> dict[str, Any]:
     if answer.schema is not None:
         example = answer.example() if callable(answer.example) else answer.example
         shown = {} if example is None else {"example": example}
-        content["application/json"] = {"schema": answer.schema, **shown}
+        # apispec puts references into it.
+        content["application/json"] = {"schema": deepcopy(answer.schema), **shown}
     return {"description": answer.description, **({"content": content} if content else {})}
 
 

@@ -2,26 +2,30 @@
 
 from typing import Any
 
-from flask import Blueprint, current_app, request
+from flask import Blueprint, Response, current_app, request
 
-from brainscan import Lesion, Model, Problem
+from brainscan import Lesion, Model, Problem, ScanError, examine_files
+from brainscan.archive import is_archive
 from brainscan.bundle import HEALTHY_CLASSES
 from brainscan.bundle.plain import to_plain
 from brainscan.verdict import judge
-from tumorapp.api.openapi import PREDICTION_PROBLEMS, Answer, Operation
+from tumorapp.api import fhir
+from tumorapp.api.openapi import ARCHIVE_PROBLEMS, PREDICTION_PROBLEMS, Answer, Operation
 from tumorapp.api.schemas import (
-    AnswerSchema,
+    ANSWER,
+    FILE,
     ModelsSchema,
+    PredictionSchema,
     PredictOptionsSchema,
     describe_body,
     read_options,
+    write_outcome,
 )
 from tumorapp.catalog import get_catalog
 from tumorapp.feature import Feature
-from tumorapp.uploads import read_files
+from tumorapp.uploads import ZIP_TYPES, read_files, unpack
 
-_ANSWER = AnswerSchema(exclude=("predictions.heatmap",))
-_ANSWER_WITH_HEATMAPS = AnswerSchema()
+_EXAMPLE = PredictionSchema(exclude=("heatmap",))
 _MODELS = ModelsSchema()
 _LESION = Lesion((0.41, 0.5), (((0.38, 0.46), (0.45, 0.47), (0.43, 0.55)),), 0.012, 0.98)
 
@@ -44,42 +48,61 @@ def show_answer() -> dict[str, Any] | None:
         "uncertain": False,
         "probabilities": probabilities,
         "lesion": _LESION if model.card.has_lesion_map else None,
+        "header": {},
         "warnings": [],
     }
-    answer = {"model": model.card.name, "version": model.card.version, "predictions": [prediction]}
-    written: dict[str, Any] = _ANSWER.dump(answer)
-    return written
+    return {
+        "model": model.card.name,
+        "version": str(model.card.version),
+        "predictions": [_EXAMPLE.dump(prediction)],
+    }
 
 
 @blueprint.post("/predict")
 @Operation(
     "images",
-    {200: Answer("The predictions.", AnswerSchema, show_answer)},
-    (*PREDICTION_PROBLEMS, "not-recognised"),
-    body=lambda: describe_body(PredictOptionsSchema),
+    {200: Answer("The predictions.", ANSWER, show_answer, others=[fhir.MEDIA_TYPE])},
+    (*PREDICTION_PROBLEMS, "too-many-slices", *ARCHIVE_PROBLEMS, "not-recognised"),
+    body=lambda: {**describe_body(PredictOptionsSchema), ZIP_TYPES[0]: {"schema": FILE}},
     query=PredictOptionsSchema,
 )
-def predict() -> dict[str, Any]:
+def predict() -> dict[str, Any] | Response:
     """Predict scans.
 
-    Send a form with one or more images, JSON with images in base64, or the bytes of one image with
-    its own content type. Options come from the form, the JSON or the query string. A
-    request with too many images, or too many megabytes, is refused; the error says how many are
-    accepted.
+    Send a form with one or more images, JSON with images in base64, or the bytes of one image or
+    ZIP with its own content type. Options come from the form, the JSON or the query string.
+
+    A NIfTI or multi-frame DICOM file, and the DICOM files of one series, get one prediction, with
+    one for each slice. A ZIP may hold several series and images; a file in it that cannot be read
+    gets an error in its place. Without a ZIP, such a file makes the request fail. A request with
+    too many images, slices or megabytes is refused; the error says how many are accepted.
+
+    As `application/fhir+json`, each prediction is a FHIR DiagnosticReport, preliminary and not for
+    diagnosis: of R4, or with the parameter `fhirVersion=5.0` of R5. Several come in a Bundle.
     """
     config = current_app.config
-    files = read_files(request, config["MAX_IMAGES"])
+    files = read_files(request, config["MAX_IMAGES"], config["MAX_SLICES"])
     options = read_options(request.values, PredictOptionsSchema)
     model = get_catalog().get(options.model)
-    readings = [model.read(file, max_pixels=config["MAX_PIXELS"]) for file in files]
-    found = model.conclude(readings, want_heatmaps=options.heatmap)
+    found = examine_files(
+        model,
+        unpack(files, config),
+        max_pixels=config["MAX_PIXELS"],
+        max_slices=config["MAX_SLICES"],
+        want_heatmaps=options.heatmap,
+        skip_bad=any(is_archive(file.data) for file in files),
+    )
     for one in found:
-        if options.strict and one.verdict == "not-recognised":
+        if options.strict and not isinstance(one, ScanError) and one.verdict == "not-recognised":
             raise Problem("not-recognised", subject=one.name)
-    answer = {"model": model.card.name, "version": model.card.version, "predictions": found}
-    schema = _ANSWER_WITH_HEATMAPS if options.heatmap else _ANSWER
-    written: dict[str, Any] = schema.dump(answer)
-    return written
+    if release := fhir.choose_release(request.accept_mimetypes):
+        report = current_app.json.dumps(fhir.write_fhir(model.card, found, release))
+        return Response(report, mimetype=fhir.MEDIA_TYPE)
+    return {
+        "model": model.card.name,
+        "version": str(model.card.version),
+        "predictions": [write_outcome(one, heatmap=options.heatmap) for one in found],
+    }
 
 
 def _list_models() -> dict[str, Any]:

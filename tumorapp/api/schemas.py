@@ -8,7 +8,8 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate
 from werkzeug.datastructures import MultiDict
 
-from brainscan.messages import KINDS, Message, Problem
+from brainscan import Answer
+from brainscan.messages import KINDS, Message, Problem, ScanError
 from brainscan.scan.formats import list_media_types, list_names
 from brainscan.verdict import VERDICTS
 from tumorapp.language.translation import tell
@@ -19,7 +20,7 @@ FILE = {"type": "string", "format": "binary"}
 _WARNINGS = [code for code, kind in KINDS.items() if kind.status is None]
 _PROBLEMS = [code for code, kind in KINDS.items() if kind.status]
 # The page's forms and addresses have them next to the options.
-_OTHER_FIELDS = (*FIELDS, "lang", "preview", "sample")
+_OTHER_FIELDS = (*FIELDS, "lang", "preview", "sample", "series")
 
 
 def about(description: str, **more: Any) -> dict[str, Any]:
@@ -35,11 +36,13 @@ class Options:
         model: the model's name; None for the default one.
         heatmap: whether each prediction comes with a heat map.
         strict: whether a picture that is not recognised is refused.
+        frame: the index of a volume's slice in its file; None for the one in the middle.
     """
 
     model: str | None = None
     heatmap: bool = False
     strict: bool = False
+    frame: int | None = None
 
 
 # The fields have no defaults: Swagger UI would send them next to what is chosen in the form.
@@ -64,6 +67,23 @@ class OptionsSchema(ModelOptionSchema):
             "accepted": "1, true, 0 or false",
         },
     )
+
+
+class FrameOptionSchema(ModelOptionSchema):
+    """The options of a request for one picture, which may be a slice of a volume."""
+
+    frame = fields.Integer(
+        validate=validate.Range(min=0),
+        metadata={
+            "description": "The slice of a volume: its place in its file, from 0. Without it, the "
+            "one in the middle.",
+            "accepted": "a whole number from 0",
+        },
+    )
+
+
+class PageOptionsSchema(FrameOptionSchema, OptionsSchema):
+    """The options of the page's form."""
 
 
 class PredictOptionsSchema(OptionsSchema):
@@ -195,10 +215,9 @@ class LesionSchema(Schema):
     score = fields.Float(**about("The map's highest value, 0 to 1."))
 
 
-class PredictionSchema(Schema):
-    """The prediction for one scan; takes a `brainscan.Examination`."""
+class SliceSchema(Schema):
+    """The prediction for one slice; takes a `brainscan.Examination`."""
 
-    filename = fields.String(attribute="name", **about("The file's name, as it was sent."))
     verdict = fields.String(
         **about(
             "The answer: a tumour of the kind that `label` names; a tumour of unclear kind; no "
@@ -242,22 +261,129 @@ class PredictionSchema(Schema):
     warnings = fields.List(
         fields.Nested(WarningSchema), **about("What limits how far the prediction can be trusted.")
     )
-    heatmap = fields.Function(
+
+
+class FileSchema(Schema):
+    """What was examined."""
+
+    filename = fields.String(
+        attribute="name", **about("The file's name, as it was sent; of a series, its folder's.")
+    )
+
+
+def _add_heatmap() -> fields.Function:
+    """Make the field of what comes with a prediction only if it was asked for."""
+    return fields.Function(
         lambda found: found.heatmap and link_png(found.heatmap),
         metadata={
             "type": ["string", "null"],
-            "description": "Only if it was asked for: a PNG, as a data URI, to lay over the scan; "
-            "null if the model marks nothing, or has no heat map that can be relied on.",
+            "description": "Only if it was asked for: a PNG, as a data URI, to lay over the scan "
+            "(of a series, over its strongest slice); null if the model marks nothing, or has no "
+            "heat map that can be relied on.",
         },
     )
 
 
-class AnswerSchema(Schema):
-    """The answer to a request for predictions, in the order of its images."""
+class SliceOfSeriesSchema(SliceSchema, FileSchema):
+    """The prediction for one slice of a series; takes a `brainscan.SliceExamination`."""
 
-    model = fields.String(required=True)
-    version = fields.String(required=True)
-    predictions = fields.List(fields.Nested(PredictionSchema), required=True)
+    index = fields.Integer(**about("Its place in the series, from 0."))
+    position_mm = fields.Float(
+        attribute="position",
+        allow_none=True,
+        **about("Where it lies: mm towards the head, the back or the left; null if unknown."),
+    )
+    frame = fields.Integer(
+        attribute="reading.place.frame", **about("Its place in its file, from 0.")
+    )
+    votes = fields.Boolean(**about("Whether it shows enough of the head to count."))
+    shows_tumor = fields.Boolean(
+        attribute="shows", **about("Whether it shows the tumour that the series has.")
+    )
+    region = fields.List(
+        fields.List(fields.List(fields.Float(), metadata=_POINT)),
+        **about(
+            "The tumour: the polygons of `lesion` that continue on the slices next to it, or touch "
+            "such ones."
+        ),
+    )
+    heatmap = _add_heatmap()
+
+
+class PredictionSchema(SliceSchema, FileSchema):
+    """The prediction for one scan or one series; takes a `brainscan.Answer`."""
+
+    header = fields.Dict(
+        keys=fields.String(),
+        **about(
+            "What the header of a DICOM or NIfTI file says of how the scan was made, with units in "
+            "the names, such as `plane`, `matrix`, `slices`, `pixel_spacing_mm`, `echo_time_ms` "
+            "and `field_strength_t`: numbers, and words of DICOM's own lists. Empty for other "
+            "formats; what a header does not say is left out, and so is what may identify a "
+            "patient."
+        ),
+    )
+    strongest = fields.Integer(
+        metadata={
+            "description": "Only of a series: the index of the slice that shows most of the tumour."
+        }
+    )
+    volume_ml = fields.Float(
+        attribute="volume",
+        allow_none=True,
+        metadata={
+            "description": "Only of a series: the volume that the model marks, in ml; null if it "
+            "marks none, or the distances between slices or pixels are unknown."
+        },
+    )
+    slices = fields.List(
+        fields.Nested(SliceOfSeriesSchema),
+        metadata={
+            "description": "Only of a series: its slices, in order towards the patient's head, "
+            "back or left."
+        },
+    )
+    heatmap = _add_heatmap()
+
+
+class FailureSchema(Schema):
+    """A file that could not be predicted, and why."""
+
+    filename = fields.String(required=True)
+    error = fields.Nested(MessageSchema, required=True)
+
+
+ANSWER: dict[str, Any] = {
+    "type": "object",
+    "required": ["model", "version", "predictions"],
+    "properties": {
+        "model": {"type": "string"},
+        "version": {"type": "string"},
+        "predictions": {
+            "type": "array",
+            "items": {"anyOf": [PredictionSchema, FailureSchema]},
+            "description": "A prediction for each picture and each series, in the order of their "
+            "first files; of a ZIP or a job, an error for each file that cannot be read.",
+        },
+    },
+}
+_WRITTEN = {
+    True: PredictionSchema(),
+    False: PredictionSchema(exclude=("heatmap", "slices.heatmap")),
+}
+
+
+def write_outcome(found: Answer | ScanError, *, heatmap: bool = False) -> dict[str, Any]:
+    """Write what became of a picture or a series, with a heat map where one is wanted."""
+    if isinstance(found, ScanError):
+        return write_failure(found.message.subject, found.message)
+    written: dict[str, Any] = _WRITTEN[heatmap].dump(found)
+    return written
+
+
+def write_failure(name: str, message: Message) -> dict[str, Any]:
+    """Write why a file could not be predicted."""
+    return {"filename": name, "error": describe_message(message)}
 
 
 class ProblemSchema(Schema):

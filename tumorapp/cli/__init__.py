@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tumorapp.cli.data import data_commands
+from tumorapp.cli.deidentify import deidentify_command
 from tumorapp.cli.evaluate import evaluate_command
 from tumorapp.cli.keys import keys_commands
 from tumorapp.cli.models import models_commands
@@ -60,6 +61,7 @@ _COMMANDS: tuple[click.Command, ...] = (
     models_commands,
     predict_command,
     evaluate_command,
+    deidentify_command,
     study_command,
     keys_commands,
 )

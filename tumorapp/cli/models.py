@@ -295,7 +295,6 @@ Examples:
     "kind",
     required=True,
     type=click.Choice(["onnx", "tflite", "savedmodel", "openvino"]),
-    help="onnx needs the packages onnx and tf2onnx.",
 )
 @click.option(
     "--into",

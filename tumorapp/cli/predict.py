@@ -1,9 +1,13 @@
 """`flask predict`: the scans of files and folders, as a table, a CSV file and pictures."""
 
+import io
 import os
+import re
+import zipfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -16,34 +20,71 @@ from flask.cli import with_appcontext
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from brainscan import ImageFile, Model, ScanError
+from brainscan import (
+    Answer,
+    Archive,
+    Examination,
+    ImageFile,
+    Model,
+    ScanError,
+    SeriesExamination,
+    examine_files,
+)
+from brainscan.archive import is_archive
 from brainscan.heatmap import lay_over
-from brainscan.scan import read_picture
 from brainscan.scan.folders import find_images
-from brainscan.scan.formats import list_endings
-from tumorapp.api.schemas import PredictionSchema
+from brainscan.scan.formats import list_endings, read_slices
+from brainscan.series import find_series, name_series
+from tumorapp.api.schemas import write_outcome
 from tumorapp.catalog import get_catalog
-from tumorapp.prediction_table import fill_row, open_table
-from tumorapp.uploads import clean_name
+from tumorapp.prediction_table import list_rows, open_table
+from tumorapp.uploads import clean_name, shorten
 
 if TYPE_CHECKING:
     from tumorapp import client
 
 _ENDINGS_NAMED = 5
 _ABOUT_THE_FILE = (400, 413, 415, 422)
-_PREDICTION = PredictionSchema(exclude=("heatmap",))
+_WHOLE = 2**16  # pixels: no picture's side is longer
+_NO_PART_OF_A_NAME = re.compile(r"[^\w.-]+")
 _EXAMPLES = """
 \b
 Examples:
   flask predict scan.jpg
   flask predict scans/ more/scan.png --model binary-cnn
+  flask predict head.nii.gz study/ export.zip
   flask predict scans/ --csv predictions.csv --heatmaps heatmaps/
   flask predict scans/ --server http://127.0.0.1:8000
 """
 
-# A prediction or an error, as the API writes either; and the scan with its heat map over it, where
-# that was asked for and the model gives one.
-_Found = tuple[Mapping[str, Any], NDArray[np.uint8] | None]
+
+@dataclass(frozen=True)
+class _Source:
+    """A file, in a folder or in a ZIP.
+
+    Attributes:
+        name: as it is shown.
+        read: gives its bytes; raises OSError, ScanError.
+        target: of its pictures: a path below the folder of pictures, without an ending.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+    target: Path
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What became of a picture or a series.
+
+    Attributes:
+        written: its prediction or its error, as the API writes either.
+        pictures: where they were asked for, what has a heat map with it over it, by the name of
+            its file and its place in that.
+    """
+
+    written: Mapping[str, Any]
+    pictures: Mapping[tuple[str, int], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -51,13 +92,13 @@ class _Predictor:
     """A model, here or on a server.
 
     Attributes:
-        predict: a file, and whether its picture is wanted → what was found.
+        predict: files that belong together, and whether heat maps are wanted → what was found.
     """
 
     name: str
     version: str
     classes: Sequence[str]
-    predict: Callable[[ImageFile, bool], _Found]
+    predict: Callable[[Sequence[ImageFile | ScanError], bool], list[_Found]]
 
 
 csv_option = click.option(
@@ -66,7 +107,7 @@ csv_option = click.option(
     # Lazily: an old file stays until there is something to write.
     type=click.File("w", encoding="utf-8", lazy=True),
     metavar="FILE",
-    help="Write a row for each scan into FILE.",
+    help="Write a row for each scan, series and slice into FILE.",
 )
 
 
@@ -80,7 +121,8 @@ csv_option = click.option(
     "--heatmaps",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="FOLDER",
-    help="Write each scan with its heat map over it into FOLDER, as PNG.",
+    help="Write each scan, of a series each slice with the tumour, with its heat map over it into "
+    "FOLDER, as PNG.",
 )
 @click.option("--server", metavar="URL", help="Ask the TumorApp at this address.")
 @click.option(
@@ -98,10 +140,11 @@ def predict_command(
     server: str | None,
     api_key: str | None,
 ) -> None:
-    """Predict scans: image files, and folders with all that is below them.
+    """Predict scans: image files, volumes, ZIPs, and folders with all that is below them.
 
-    A file that cannot be read is listed and skipped; the exit code is then 1. Files of a folder
-    whose names are not those of images are left out, and counted at the end.
+    The DICOM files of a series are predicted together, and so are the slices of a volume. A file
+    that cannot be read is listed and skipped; the exit code is then 1. Files of a folder whose
+    names are not those of images are left out, and counted at the end.
     """
     files, others = find_images(paths)
     listed = ", ".join(list_endings())
@@ -111,11 +154,64 @@ def predict_command(
             f"No images were found. Accepted: names that end in {listed}. {left_out}".rstrip()
         )
     chosen = _ask_server(server, model, api_key) if server else _open_model(model)
-    skipped = _predict_files(chosen, files, table, heatmaps)
+    with ExitStack() as archives:
+        sources = list(_list_sources(files, archives))
+        skipped = _predict_sources(chosen, sources, table, heatmaps)
     if left_out:
         click.echo(f"{left_out} Names of images end in {listed}.", err=True)
     if skipped:
-        raise click.ClickException(f"{skipped} of {len(files)} files were skipped; see above.")
+        raise click.ClickException(f"{skipped} of {len(sources)} files were skipped; see above.")
+
+
+def _list_sources(files: Sequence[Path], archives: ExitStack) -> Iterator[_Source]:
+    """List files, and instead of a ZIP those in it, which stays open."""
+    top = Path(os.path.commonpath([file.resolve().parent for file in files]))
+    for path in files:
+        name = clean_name(click.format_filename(path))
+        # Where the file is below its own folder, its pictures are below that of pictures.
+        source = _Source(name, path.read_bytes, path.resolve().relative_to(top))
+        try:
+            file = archives.enter_context(path.open("rb"))
+            beginning = file.read(4)
+            if not is_archive(beginning):
+                file.close()
+                yield source
+                continue
+            archive = Archive(file)
+        except OSError:
+            yield source  # it is told when it is read
+        except ScanError as error:
+            yield replace(source, read=partial(_refuse, error))
+        else:
+            for member in archive.members:
+                inner = shorten(member.name)
+                yield _Source(
+                    f"{name}/{inner}",
+                    partial(archive.read, member.position),
+                    source.target / _NO_PART_OF_A_NAME.sub("_", inner).lstrip("."),
+                )
+
+
+def _refuse(error: ScanError) -> bytes:
+    raise error
+
+
+def _group(sources: Sequence[_Source]) -> list[list[_Source]]:
+    """Put the files of each series together, in the order of their first files."""
+    groups: dict[str, list[_Source]] = {}
+    for source in sources:
+        series = ""
+        with suppress(OSError, ScanError):  # it is told when the file is examined
+            series = find_series(source.read())
+        groups.setdefault(series or f"file {source.name}", []).append(source)
+    return list(groups.values())
+
+
+def _read(source: _Source) -> ImageFile | ScanError:
+    try:
+        return ImageFile(source.name, source.read())
+    except ScanError as error:
+        return error.about(source.name)
 
 
 def _open_model(name: str | None) -> _Predictor:
@@ -125,17 +221,33 @@ def _open_model(name: str | None) -> _Predictor:
     return _Predictor(card.name, str(card.version), card.classes, partial(_predict_here, model))
 
 
-def _predict_here(model: Model, file: ImageFile, wants_picture: bool) -> _Found:
-    max_pixels: int = current_app.config["MAX_PIXELS"]
-    try:
-        reading = model.read(file, max_pixels=max_pixels, keep_picture=wants_picture)
-    except ScanError as error:
-        return _describe_problem(file, error.code, str(error)), None
-    [found] = model.conclude([reading], want_heatmaps=wants_picture)
-    picture = None
-    if wants_picture and found.heatmap is not None:
-        picture = lay_over(found.picture.grey, found.heatmap)
-    return _PREDICTION.dump(found), picture
+def _predict_here(
+    model: Model, files: Sequence[ImageFile | ScanError], wants_heatmaps: bool
+) -> list[_Found]:
+    found = examine_files(
+        model,
+        files,
+        max_pixels=current_app.config["MAX_PIXELS"],
+        longest_kept=_WHOLE if wants_heatmaps else 0,
+        want_heatmaps=wants_heatmaps,
+    )
+    return [_Found(write_outcome(one), _draw(one) if wants_heatmaps else {}) for one in found]
+
+
+def _draw(found: Answer | ScanError) -> dict[tuple[str, int], NDArray[np.uint8]]:
+    """Lay its heat map over a picture, and over each slice of a series that shows the tumour."""
+    shown: Sequence[Examination] = []
+    if isinstance(found, SeriesExamination):
+        shown = [one for one in found.slices if one.shows]
+    elif isinstance(found, Examination):
+        shown = [found]
+    return {
+        (one.name, one.reading.place.frame if one.reading.place else 0): lay_over(
+            one.picture.grey, one.heatmap
+        )
+        for one in shown
+        if one.heatmap is not None
+    }
 
 
 def _ask_server(url: str, name: str | None, api_key: str | None) -> _Predictor:
@@ -155,26 +267,73 @@ def _ask_server(url: str, name: str | None, api_key: str | None) -> _Predictor:
 
 
 def _predict_there(
-    server: "client.Client", model: str, file: ImageFile, wants_picture: bool
-) -> _Found:
+    server: "client.Client",
+    model: str,
+    files: Sequence[ImageFile | ScanError],
+    wants_heatmaps: bool,
+) -> list[_Found]:
+    """Send files that belong together in one request: as a ZIP, in which one may be bad.
+
+    The server is told numbers instead of their names.
+    """
     from tumorapp.client import ProblemError
 
+    bad = [_Found(write_outcome(one), {}) for one in files if isinstance(one, ScanError)]
+    names = {f"{n}": file.name for n, file in enumerate(files) if isinstance(file, ImageFile)}
+    if not names:
+        return bad
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, file in enumerate(files):
+            if isinstance(file, ImageFile):
+                archive.writestr(f"{number}", file.data)
     try:
-        [found] = server.predict(file.data, model=model, heatmap=wants_picture).predictions
+        answer = server.predict_archive(packed.getvalue(), model=model, heatmap=wants_heatmaps)
     except ProblemError as error:
         if error.status not in _ABOUT_THE_FILE:
             raise
-        return _describe_problem(file, error.code, str(error).removeprefix("image 1: ")), None
-    picture = None
-    if found.heatmap is not None:
-        max_pixels: int = current_app.config["MAX_PIXELS"]
-        picture = lay_over(read_picture(file.data, max_pixels=max_pixels).grey, found.heatmap)
-    return asdict(found), picture
+        detail = str(error).removeprefix("body: ")
+        return [*bad, _Found(_describe(name_series(names.values()), error.code, detail), {})]
+    return [*bad, *(_translate(one, names, files) for one in answer.predictions)]
 
 
-def _describe_problem(file: ImageFile, code: str, detail: str) -> dict[str, Any]:
-    detail = detail.removeprefix(f"{file.name}: ")
-    return {"filename": file.name, "error": {"code": code, "detail": detail}}
+def _translate(
+    found: "client.Prediction | client.Failure",
+    names: Mapping[str, str],
+    files: Sequence[ImageFile | ScanError],
+) -> _Found:
+    """Give what a server says, with the names and the pictures that the files have here."""
+    from tumorapp.client import Failure
+
+    if isinstance(found, Failure):
+        detail = found.detail.removeprefix(f"{found.filename}: ")
+        return _Found(_describe(names[found.filename], found.code, detail), {})
+    slices = tuple(replace(one, filename=names[one.filename]) for one in found.slices)
+    name = name_series(one.filename for one in slices) if slices else names[found.filename]
+    marks = {(one.filename, one.frame): one.heatmap for one in slices if one.shows_tumor}
+    if not slices:
+        marks = {(name, 0): found.heatmap}
+    pictures = _lay_over(files, {place: mark for place, mark in marks.items() if mark})
+    return _Found(asdict(replace(found, filename=name, slices=slices)), pictures)
+
+
+def _lay_over(
+    files: Sequence[ImageFile | ScanError], marks: Mapping[tuple[str, int], bytes]
+) -> dict[tuple[str, int], NDArray[np.uint8]]:
+    """Lay heat maps over slices, by the names of their files and their places in those."""
+    max_pixels: int = current_app.config["MAX_PIXELS"]
+    marked = {name for name, _ in marks}
+    return {
+        (file.name, place.frame): lay_over(picture.grey, marks[file.name, place.frame])
+        for file in files
+        if isinstance(file, ImageFile) and file.name in marked
+        for picture, place in read_slices(file.data, max_pixels=max_pixels)
+        if (file.name, place.frame) in marks and not isinstance(picture, ScanError)
+    }
+
+
+def _describe(name: str, code: str, detail: str) -> dict[str, Any]:
+    return {"filename": name, "error": {"code": code, "detail": detail}}
 
 
 def _list_endings(counts: Counter[str]) -> str:
@@ -185,45 +344,61 @@ def _list_endings(counts: Counter[str]) -> str:
     return ", ".join([*words, *([f"{rest} with others"] if rest else [])])
 
 
-def _predict_files(
-    model: _Predictor, files: Sequence[Path], table: TextIO | None, heatmaps: Path | None
+def _predict_sources(
+    model: _Predictor, sources: Sequence[_Source], table: TextIO | None, heatmaps: Path | None
 ) -> int:
-    """Predict files one by one, reporting each as it is done; returns how many were skipped."""
-    names = [clean_name(click.format_filename(file)) for file in files]
-    width = max(map(len, names))
-    writer = open_table(model.classes, table) if table else None
-    top = Path(os.path.commonpath([file.resolve().parent for file in files]))
+    """Predict files, reporting each series as it is done; returns how many were skipped."""
+    width = max(len(source.name) for source in sources)
+    writer = open_table(model.classes, table, series=True) if table else None
     skipped = 0
-    click.echo(f"{'file':{width}}  {'verdict':18}  label         confidence  warnings")
-    for path, name in zip(tqdm(files, unit="scan"), names, strict=True):
-        found: Mapping[str, Any]
-        try:
-            found, picture = model.predict(ImageFile(name, path.read_bytes()), bool(heatmaps))
-            if heatmaps and picture is not None:
-                _write_picture(heatmaps / path.resolve().relative_to(top), picture)
-        except OSError as error:
-            found = {"filename": name, "error": {"code": "not-read", "detail": str(error)}}
-        cells = fill_row(found)
-        if reason := cells.get("error"):
-            skipped += 1
-            line = f"{name:{width}}  skipped: {reason}"
-        else:
-            line = f"{name:{width}}  {_write_answer(found)}  {cells['warnings']}"
-        tqdm.write(line.rstrip())
-        if writer:
-            writer.writerow({"file": name, "model": model.name, "version": model.version, **cells})
+    click.echo(
+        f"{'file':{width}}  {'verdict':18}  label         confidence  slices  showing       ml"
+        "  warnings"
+    )
+    with tqdm(total=len(sources), unit="scan") as progress:
+        for group in _group(sources):
+            found: list[_Found]
+            try:
+                found = model.predict([_read(source) for source in group], bool(heatmaps))
+                if heatmaps:
+                    _write_pictures(heatmaps, group, found)
+            except OSError as error:
+                name = name_series(source.name for source in group)
+                found = [_Found(_describe(name, "not-read", str(error)), {})]
+            for one in found:
+                name = one.written["filename"]
+                whole, *slices = list_rows(one.written)
+                skipped += "error" in whole
+                tqdm.write(f"{name:{width}}  {_write_line(one.written, whole)}".rstrip())
+                if writer:
+                    known = {"file": name, "model": model.name, "version": model.version}
+                    writer.writerows(known | row for row in (whole, *slices))
+            progress.update(len(group))
     return skipped
 
 
-def _write_answer(found: Mapping[str, Any]) -> str:
+def _write_line(found: Mapping[str, Any], cells: Mapping[str, object]) -> str:
     """Write a verdict with its label and confidence, which say nothing of another picture."""
-    verdict = found["verdict"]
+    if reason := cells.get("error"):
+        return f"skipped: {reason}"
+    verdict, label, confidence = found["verdict"], found["label"], f"{found['confidence']:.4f}"
     if verdict == "not-recognised":
-        return f"{verdict:18}  {'-':12}  {'-':>10}"
-    return f"{verdict:18}  {found['label']:12}  {found['confidence']:10.4f}"
+        label = confidence = "-"
+    slices = found.get("slices") or ()
+    showing = sum(one["shows_tumor"] for one in slices)
+    numbers = (len(slices), showing, found["volume_ml"] or "-") if slices else ("-", "-", "-")
+    of_series = f"{numbers[0]:>6}  {numbers[1]:>7}  {numbers[2]:>7}"
+    return f"{verdict:18}  {label:12}  {confidence:>10}  {of_series}  {cells['warnings']}"
 
 
-def _write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Write the picture of a file below the folder of pictures, where the file is below its own."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_name(f"{path.name}.png").write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+def _write_pictures(folder: Path, group: Sequence[_Source], found: Sequence[_Found]) -> None:
+    """Write pictures below a folder; the name of a volume's slice has its number."""
+    targets = {source.name: source.target for source in group}
+    for one in found:
+        files = Counter(each["filename"] for each in one.written.get("slices", ()))
+        for (name, frame), picture in one.pictures.items():
+            path = folder / targets[name]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            number = f"-{frame + 1:03}" if files[name] > 1 else ""
+            data = cv2.imencode(".png", picture)[1].tobytes()
+            path.with_name(f"{path.name}{number}.png").write_bytes(data)

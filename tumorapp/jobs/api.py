@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 from flask import Blueprint, Response, current_app, request, url_for
@@ -16,6 +17,7 @@ from brainscan import Problem
 from tumorapp.api.openapi import MODEL_PROBLEMS, OPTION_PROBLEMS, Answer, Operation
 from tumorapp.api.predict import show_answer
 from tumorapp.api.schemas import (
+    ANSWER,
     FILE,
     ModelOptionSchema,
     describe_message,
@@ -24,14 +26,14 @@ from tumorapp.api.schemas import (
 )
 from tumorapp.catalog import get_catalog
 from tumorapp.jobs import schemas
-from tumorapp.jobs.archive import ZIP_TYPES
 from tumorapp.jobs.files import create_images, find_images
 from tumorapp.jobs.material import receive
 from tumorapp.jobs.runner import Jobs, describe_fault
 from tumorapp.jobs.store import Job
 from tumorapp.logs import get_fields
-from tumorapp.prediction_table import fill_row, open_table
+from tumorapp.prediction_table import list_rows, open_table
 from tumorapp.problems import answer_problem
+from tumorapp.uploads import ZIP_TYPES
 
 _FORMATS = {"json": "application/json", "csv": "text/csv", "ndjson": "application/x-ndjson"}
 _SHORTEST_LOOK, _LONGEST_LOOK = 0.1, 1.0  # seconds between two looks for results
@@ -69,9 +71,10 @@ blueprint = Blueprint("jobs", __name__, url_prefix="/api/jobs")
 def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
     """Submit a job.
 
-    Send many images, or a ZIP of them; they are predicted in the background. A file that cannot be
-    read gets an error as its result, and the others are predicted. The images are kept until the
-    job is done, fails or is cancelled; the results are kept some hours longer.
+    Send many images, or a ZIP of them; they are predicted in the background, the DICOM files of a
+    series together. A file that cannot be read gets an error as its result, and the others are
+    predicted. The images are kept until the job is done, fails or is cancelled; the results are
+    kept some hours longer.
     """
     jobs = _jobs()
     with create_images(jobs.folder) as (job_id, file):
@@ -103,20 +106,22 @@ def show(job: str) -> dict[str, Any]:
 @blueprint.get("/<job>/results")
 @Operation(
     "jobs",
-    {200: Answer("The results.", schemas.RESULTS, show_answer, others=list(_FORMATS.values())[1:])},
+    {200: Answer("The results.", ANSWER, show_answer, others=list(_FORMATS.values())[1:])},
     ("invalid-option", "unknown-job", "unfinished-job", "jobs-unavailable"),
     query=schemas.FormatSchema,
 )
 def show_results(job: str) -> dict[str, Any] | Response:
     """Get a job's results.
 
-    There is one for each file, in the order in which they were sent: a prediction or an error. A
-    job that failed as a whole has the results it had until then.
+    There is a prediction for each picture and each series, in the order of their first files, and
+    an error for each file that could not be predicted. A job that failed as a whole has the
+    results it had until then.
 
-    NDJSON comes while the job runs: a line for each file, with the model and its version, as soon
-    as there is a result, and empty lines where there is none for a while. A line without a file
-    name says why there are no more. If the model has a new version before the job is done, its
-    results begin again with the first file.
+    NDJSON comes while the job runs: a line for each of these, with the model and its version, as
+    soon as there is a result, and empty lines where there is none for a while. A line without a
+    file name says why there are no more. If the model has a new version before the job is done,
+    its results begin again with the first file. CSV has a row for each of these and, below that of
+    a series, one for each slice.
     """
     wanted = _choose_format()
     found = _find(job)
@@ -127,7 +132,7 @@ def show_results(job: str) -> dict[str, Any] | Response:
         return Response(_stream(_jobs(), found, gone), mimetype=_FORMATS[wanted], headers=headers)
     if found.finished is None:
         raise Problem("unfinished-job", done=found.done, total=found.total)
-    outcomes = _jobs().store.read_outcomes(found)
+    outcomes = list(chain.from_iterable(_jobs().store.read_outcomes(found)))
     if wanted == "csv":
         return _write_table(found, outcomes)
     return {"model": found.model, "version": found.version, "predictions": outcomes}
@@ -192,7 +197,7 @@ def _stream(jobs: Jobs, job: Job | None, gone: dict[str, str]) -> Iterator[str]:
             if job.version != version:
                 sent, version = 0, job.version
             outcomes = jobs.store.read_outcomes(job, sent) if job.done > sent else []
-            for outcome in outcomes:
+            for outcome in chain.from_iterable(outcomes):
                 yield _write_line({"model": job.model, "version": version, **outcome})
             if job.finished is not None:
                 if job.error is not None:
@@ -241,9 +246,9 @@ def _write_time(seconds: float) -> str:
 def _write_table(job: Job, outcomes: list[dict[str, Any]]) -> Response:
     classes = next((found["probabilities"] for found in outcomes if "error" not in found), ())
     text = io.StringIO()
-    writer = open_table(list(classes), text)
+    writer = open_table(list(classes), text, series=True)
     for found in outcomes:
-        row = {"file": found["filename"], "model": job.model, "version": job.version}
-        writer.writerow(row | fill_row(found))
+        known = {"file": found["filename"], "model": job.model, "version": job.version}
+        writer.writerows(known | row for row in list_rows(found))
     headers = {"Content-Disposition": "attachment; filename=results.csv"}
     return Response(text.getvalue(), content_type="text/csv; charset=utf-8", headers=headers)

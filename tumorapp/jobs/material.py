@@ -1,7 +1,7 @@
 """The images of a job: from a request's body to its file, and from there to the model."""
 
 import shutil
-import zipfile
+from dataclasses import dataclass
 from typing import IO, Any, BinaryIO, NamedTuple, cast
 
 from flask import Request
@@ -10,18 +10,53 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 from werkzeug.wsgi import get_input_stream
 
-from brainscan import ImageFile, Problem, ScanError
-from tumorapp.jobs.archive import (
-    ACCEPTED,
-    ARCHIVE_FIELD,
-    BROKEN,
+from brainscan import Archive, ImageFile, Problem, ScanError
+from brainscan.archive import check_size
+from brainscan.series import find_series
+from tumorapp.jobs.store import Scan
+from tumorapp.uploads import (
+    FIELD,
+    FIELDS,
+    OTHER_PARTS,
     ZIP_TYPES,
-    Limits,
-    list_archive,
+    missing_file,
+    name_part,
     shorten,
 )
-from tumorapp.jobs.store import Scan
-from tumorapp.uploads import FIELD, FIELDS, OTHER_PARTS, missing_file, name_part
+
+_ARCHIVE_FIELD = "archive"
+_ACCEPTED = (
+    f"multipart/form-data with parts named {FIELD}",
+    f"multipart/form-data with one part named {_ARCHIVE_FIELD}, a ZIP",
+    ZIP_TYPES[0],
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a job may hold.
+
+    Attributes:
+        bytes: of the request; of an archive's files together, unpacked.
+        images: files.
+        image_bytes: of one file, unpacked.
+    """
+
+    bytes: int
+    images: int
+    image_bytes: int
+
+    def refuse(self, found: str) -> Problem:
+        """Say that what was found is more than a job may hold."""
+        megabytes = self.bytes // 2**20
+        accepted = [f"at most {megabytes} MB", f"images: at most {self.images}"]
+        return Problem(
+            "job-too-large",
+            accepted=accepted,
+            found=found,
+            megabytes=megabytes,
+            images=self.images,
+        )
 
 
 class Material(NamedTuple):
@@ -60,16 +95,16 @@ def receive(received: Request, file: BinaryIO, limits: Limits) -> Material:
         if kind in ZIP_TYPES:
             stream = get_input_stream(received.environ, max_content_length=limits.bytes)
             shutil.copyfileobj(stream, file)
-            return Material(received.args, True, list_archive(file, limits))
+            return Material(received.args, True, _list_archive(file, limits))
         if kind == "multipart/form-data":
             return _receive_form(received, file, limits)
     except RequestEntityTooLarge:
         raise limits.refuse("the request exceeds a limit") from None
     raise Problem(
         "unsupported-body",
-        accepted=ACCEPTED,
+        accepted=_ACCEPTED,
         type=kind[:100] or "none",
-        choices="; ".join(ACCEPTED),
+        choices="; ".join(_ACCEPTED),
     )
 
 
@@ -88,19 +123,31 @@ def _receive_form(received: Request, file: BinaryIO, limits: Limits) -> Material
     ]
     # A browser sends a part with neither name nor content where no file was chosen.
     sent = [part for part in sent if part[1] or part[2].size]
-    if [name for name, _, _ in sent] == [ARCHIVE_FIELD]:
-        return Material(options, True, list_archive(file, limits))
-    if any(name == ARCHIVE_FIELD for name, _, _ in sent):
-        raise Problem("mixed-job", accepted=ACCEPTED)
+    if [name for name, _, _ in sent] == [_ARCHIVE_FIELD]:
+        return Material(options, True, _list_archive(file, limits))
+    if any(name == _ARCHIVE_FIELD for name, _, _ in sent):
+        raise Problem("mixed-job", accepted=_ACCEPTED)
     scans = [
         Scan(shorten(filename or f"{FIELD} {number}"), part.start, part.size)
         for number, (name, filename, part) in enumerate(sent, 1)
         if name in FIELDS
     ]
     if not scans:
-        raise missing_file(f"{FIELD} or {ARCHIVE_FIELD}", {*form, *files}, ACCEPTED)
-    limits.check_number(len(scans))
+        raise missing_file(f"{FIELD} or {_ARCHIVE_FIELD}", {*form, *files}, _ACCEPTED)
+    if len(scans) > limits.images:
+        raise limits.refuse(f"{len(scans)} images")
     return Material(options, False, scans)
+
+
+def _list_archive(file: BinaryIO, limits: Limits) -> list[Scan]:
+    """List the files of a ZIP; raises Problem as `Archive` does, and where they are too many."""
+    try:
+        archive = Archive(file, most_files=limits.images, most_bytes=limits.bytes)
+    except ScanError as error:
+        if error.code != "archive-too-large":
+            raise
+        raise limits.refuse(str(error.message.values["found"])) from error
+    return [Scan(shorten(one.name), one.position, one.size) for one in archive.members]
 
 
 class MaterialReader:
@@ -109,25 +156,24 @@ class MaterialReader:
     def __init__(self, file: BinaryIO, *, archive: bool, limits: Limits) -> None:
         self._file = file
         self._limits = limits
-        self._archive = zipfile.ZipFile(file) if archive else None
+        self._archive = Archive(file) if archive else None
 
-    def read(self, scan: Scan) -> ImageFile:
+    def read(self, scan: Scan) -> ImageFile | ScanError:
         """Read a scan's bytes, unpacked.
 
-        Raises:
-            ScanError: it is larger than one image may be, or cannot be unpacked.
+        Returns:
+            Its problem where it is larger than one image may be, or cannot be unpacked.
         """
-        if scan.size > self._limits.image_bytes:
-            raise ScanError(
-                "file-too-large",
-                subject=scan.name,
-                megabytes=f"{scan.size / 2**20:.1f}",
-                most=self._limits.image_bytes // 2**20,
-            )
-        if self._archive is None:
-            self._file.seek(scan.position)
-            return ImageFile(scan.name, self._file.read(scan.size))
         try:
-            return ImageFile(scan.name, self._archive.read(self._archive.infolist()[scan.position]))
-        except BROKEN as error:
-            raise ScanError("not-unpacked", subject=scan.name, reason=str(error)) from error
+            check_size(scan.size, self._limits.image_bytes)
+            if self._archive is not None:
+                return ImageFile(scan.name, self._archive.read(scan.position))
+        except ScanError as error:
+            return error.about(scan.name)
+        self._file.seek(scan.position)
+        return ImageFile(scan.name, self._file.read(scan.size))
+
+    def find_series(self, scan: Scan) -> str:
+        """Say which series a scan is of, as `brainscan.series.find_series` does."""
+        file = self.read(scan)
+        return "" if isinstance(file, ScanError) else find_series(file.data)

@@ -5,24 +5,24 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from brainscan import Message, Model, Problem
+from brainscan import ImageFile, Message, Model, Problem, ScanError, examine_files
 from brainscan.files import LockedError
-from tumorapp.api.schemas import PredictionSchema, describe_message
+from tumorapp.api.schemas import describe_message, write_failure, write_outcome
 from tumorapp.catalog import Catalog
-from tumorapp.jobs.archive import Limits
 from tumorapp.jobs.files import find_images, hold, list_jobs
-from tumorapp.jobs.material import MaterialReader
+from tumorapp.jobs.material import Limits, MaterialReader
 from tumorapp.jobs.store import Job, Outcome, Scan, Store
 from tumorapp.logs import note_sender
 
 logger = logging.getLogger(__name__)
 
-# Small: a request that arrives meanwhile waits for one batch at most.
+# Small: a request that arrives meanwhile waits for one batch at most; of images or series.
 BATCH = 2
 # A job's next scan is given up where so many workers have died with it.
 MOST_STARTS = 3
@@ -34,7 +34,9 @@ _SECONDS_AFTER_A_FAULT = 5.0
 _SECONDS_BETWEEN_SWEEPS = 60.0
 _SECONDS_TO_STOP = 10.0
 
-_OUTCOME = PredictionSchema(exclude=("heatmap",))
+
+class _StoppedError(Exception):
+    """This process ends; another does what is left."""
 
 
 class Jobs:
@@ -59,6 +61,7 @@ class Jobs:
         self.hours: int = config["JOB_HOURS"]
         self.store = Store(self.folder)
         self._max_pixels: int = config["MAX_PIXELS"]
+        self._max_slices: int = config["MAX_SLICES"]
         self._catalog = catalog
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
@@ -75,7 +78,7 @@ class Jobs:
                 atexit.register(self.close)
 
     def close(self) -> None:
-        """Stop after the current batch; another process does what is left."""
+        """Stop after the current file; another process does what is left."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(_SECONDS_TO_STOP)
@@ -149,35 +152,68 @@ class Jobs:
         self._started = job.id
         if job.starts >= MOST_STARTS and not again:
             logger.error("A scan of a job is given up: %d workers have died with it.", job.starts)
-            for number, scan in self.store.next_scans(job.id, 1).items():  # none, if all are done
-                given_up = _refuse(scan.name, Message("given-up", subject=scan.name))
-                self.store.save(job.id, {number: given_up})
+            for scans in self.store.next_scans(job.id, 1):  # none, if all are done
+                self.store.save(job.id, _share(scans, [_refuse(scans, Message("given-up"))]))
         batch = 1 if job.starts else BATCH
-        while scans := self.store.next_scans(job.id, batch):
-            start = time.monotonic()
-            outcomes = {
-                number: self._examine(model, reader, scan) for number, scan in scans.items()
-            }
-            if not self.store.save(job.id, outcomes):
-                return False
-            # As long again as it took: requests that somebody waits for have half the time.
-            if self._stopping.wait(time.monotonic() - start):
-                return False
+        try:
+            self._group(job, reader)
+            while series := self.store.next_scans(job.id, batch):
+                start = time.monotonic()
+                outcomes: dict[int, list[Outcome]] = {}
+                for scans in series:
+                    outcomes |= _share(scans, self._examine(model, reader, scans))
+                if not self.store.save(job.id, outcomes):
+                    return False
+                # As long again as it took: requests that somebody waits for have half the time.
+                self._rest(time.monotonic() - start)
+        except _StoppedError:
+            return False
         return True
 
-    def _examine(self, model: Model, reader: MaterialReader, scan: Scan) -> Outcome:
+    def _rest(self, seconds: float = 0) -> None:
+        """Wait that long; raises _StoppedError where this process ends."""
+        if self._stopping.wait(seconds):
+            raise _StoppedError
+
+    def _group(self, job: Job, reader: MaterialReader) -> None:
+        """Find out which scans are of one series, unless that is known."""
+        firsts: dict[str | int, int] = {}
+        grouped = {}
+        for number, scan in self.store.list_scans(job.id).items():
+            self._rest()
+            series = ""
+            with suppress(Exception):  # it shows again when the scan is examined, and is logged
+                series = reader.find_series(scan)
+            grouped[number] = firsts.setdefault(series or number, number)
+        self.store.group(job.id, grouped)
+
+    def _examine(
+        self, model: Model, reader: MaterialReader, scans: Mapping[int, Scan]
+    ) -> list[Outcome]:
         try:
-            reading = model.read(reader.read(scan), max_pixels=self._max_pixels)
-            [found] = model.conclude([reading])
+            found = examine_files(
+                model,
+                self._read(reader, scans.values()),
+                max_pixels=self._max_pixels,
+                max_slices=self._max_slices,
+            )
+        except _StoppedError:
+            raise
         except Problem as problem:
             if problem.code == "audit-unavailable":  # the job goes on once that can be written
                 raise OSError(str(problem)) from problem
-            return _refuse(scan.name, problem.message)
+            return [_refuse(scans, problem.message)]
         except Exception:
             logger.exception("A scan of a job could not be predicted.")
-            return _refuse(scan.name, Message("internal-error", subject=scan.name))
-        outcome: Outcome = _OUTCOME.dump(found)
-        return outcome
+            return [_refuse(scans, Message("internal-error"))]
+        return [write_outcome(one) for one in found]
+
+    def _read(
+        self, reader: MaterialReader, scans: Iterable[Scan]
+    ) -> Iterator[ImageFile | ScanError]:
+        for scan in scans:
+            self._rest()
+            yield reader.read(scan)
 
 
 def describe_fault(error: OSError | sqlite3.Error) -> str:
@@ -185,5 +221,13 @@ def describe_fault(error: OSError | sqlite3.Error) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
-def _refuse(name: str, message: Message) -> Outcome:
-    return {"filename": name, "error": describe_message(message)}
+def _refuse(scans: Mapping[int, Scan], message: Message) -> Outcome:
+    """Say why there is no prediction of scans that are examined together."""
+    name = next(iter(scans.values())).name
+    return write_failure(name, replace(message, subject=name))
+
+
+def _share(scans: Mapping[int, Scan], found: list[Outcome]) -> dict[int, list[Outcome]]:
+    """Give what became of scans that are examined together to the first of them."""
+    first, *others = scans
+    return {first: found, **{number: [] for number in others}}

@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from tumorapp.api.schemas import FILE, MessageSchema, ModelOptionSchema, PredictionSchema, about
+from tumorapp.api.schemas import FILE, MessageSchema, ModelOptionSchema, about
 
 
 class JobFormSchema(ModelOptionSchema):
@@ -63,26 +63,6 @@ class JobSchema(Schema):
     links = fields.Nested(JobLinksSchema, required=True)
 
 
-class FailureSchema(Schema):
-    """A file that could not be predicted, and why."""
-
-    filename = fields.String(required=True)
-    error = fields.Nested(MessageSchema, required=True)
-
-
-RESULTS: dict[str, Any] = {
-    "type": "object",
-    "required": ["model", "version", "predictions"],
-    "properties": {
-        "model": {"type": "string"},
-        "version": {"type": "string"},
-        "predictions": {
-            "type": "array",
-            "items": {"anyOf": [PredictionSchema, FailureSchema]},
-            "description": "The result of each file, in the order in which they were sent.",
-        },
-    },
-}
 _PATH = "/api/jobs/nX0gk1aUV9uXr5m0Zq1c2Q"
 JOB: dict[str, Any] = {
     "id": _PATH.rpartition("/")[2],

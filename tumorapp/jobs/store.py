@@ -1,7 +1,9 @@
 """The queue of jobs and the outcomes of their scans: one SQLite file for all workers.
 
-The outcomes of a batch are stored in one transaction, so a worker may die at any moment: what is
-stored is done, the rest is still to do. Each call opens a connection of its own.
+What became of a scan is a list: its prediction or its problem. The scans of a series have one
+prediction together, which is the first one's; the lists of the others are empty. They are stored in
+one transaction, so a worker may die at any moment: what is stored is done, the rest is still to do.
+Each call opens a connection of its own.
 """
 
 import json
@@ -10,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +42,12 @@ create table if not exists scan (
     failed integer not null default 0,
     primary key (job, number)
 ) without rowid;
+create table if not exists series (
+    job text not null references job on delete cascade,
+    number integer not null,
+    first integer not null,
+    primary key (job, number)
+) without rowid;
 create table if not exists sender (
     job text primary key references job on delete cascade,
     request_id text,
@@ -63,9 +72,20 @@ _DROP_OTHER_VERSIONS = """
 update scan set outcome = null, failed = 0
 where job = :id and (select version from job where id = :id) <> :version
 """
+# A job may have been erased meanwhile.
+_GROUP = "insert into series select ?1, ?2, ?3 where exists (select 1 from job where id = ?1)"
+_NEXT_SCANS = """
+with undone as (
+    select number, name, position, size, coalesce(first, number) as first
+    from scan left join series using (job, number) where job = ? and outcome is null
+)
+select number, name, position, size, first from undone
+where first in (select first from undone group by first order by min(number) limit ?)
+order by number
+"""
 _READ_OUTCOMES = """
 select outcome from scan join job on job.id = scan.job
-where job.id = ? and version = ? and number >= ? and outcome not null order by number
+where job.id = ? and version = ? and number >= ? order by number
 """
 _ERASE_OLD = """
 delete from job where coalesce(finished, created) < ? or id in
@@ -182,18 +202,36 @@ class Store:
             query = "update job set version = :version, starts = starts + :more where id = :id"
             database.execute(query, values)
 
-    def next_scans(self, job: str, limit: int) -> dict[int, Scan]:
-        """Give the first scans without an outcome, by their numbers."""
+    def list_scans(self, job: str) -> dict[int, Scan]:
+        """Give the scans of a job by their numbers; none where it was grouped already."""
         with self._open() as database:
             query = (
-                "select number, name, position, size from scan "
-                "where job = ? and outcome is null order by number limit ?"
+                "select number, name, position, size from scan where job = :job "
+                "and not exists (select 1 from series where job = :job) order by number"
             )
-            return {number: Scan(*rest) for number, *rest in database.execute(query, (job, limit))}
+            rows = database.execute(query, {"job": job})
+            return {number: Scan(*rest) for number, *rest in rows}
 
-    def save(self, job: str, outcomes: Mapping[int, Outcome]) -> bool:
-        """Store the outcomes of scans by their numbers; False where the job was erased."""
-        rows = [(json.dumps(one), "error" in one, job, n) for n, one in outcomes.items()]
+    def group(self, job: str, firsts: Mapping[int, int]) -> None:
+        """Note, of each scan of a job, the number of the first one of its series."""
+        rows = [(job, number, first) for number, first in firsts.items()]
+        with self._open() as database:
+            database.executemany(_GROUP, rows)
+
+    def next_scans(self, job: str, limit: int) -> list[dict[int, Scan]]:
+        """Give the first series without outcomes: their scans by their numbers."""
+        series: dict[int, dict[int, Scan]] = {}
+        with self._open() as database:
+            for number, *scan, first in database.execute(_NEXT_SCANS, (job, limit)):
+                series.setdefault(first, {})[number] = Scan(*scan)
+        return list(series.values())
+
+    def save(self, job: str, outcomes: Mapping[int, Sequence[Outcome]]) -> bool:
+        """Store what became of scans by their numbers; False where the job was erased."""
+        rows = [
+            (json.dumps(found), any("error" in one for one in found), job, number)
+            for number, found in outcomes.items()
+        ]
         with self._open() as database:
             query = "update scan set outcome = ?, failed = ? where job = ? and number = ?"
             changed = database.executemany(query, rows).rowcount
@@ -206,11 +244,17 @@ class Store:
             query = "update job set finished = ?, error = ? where id = ?"
             database.execute(query, (time.time(), error and json.dumps(error), job))
 
-    def read_outcomes(self, job: Job, start: int = 0) -> list[dict[str, Any]]:
-        """Give the outcomes of a job's version, in the order of its scans, from one of them on."""
+    def read_outcomes(self, job: Job, start: int = 0) -> list[list[dict[str, Any]]]:
+        """Give what became of a job's scans in their order, by its version.
+
+        Args:
+            job: of which none is given behind the first scan that has no outcome.
+            start: the number of the first scan that is wanted.
+        """
         with self._open() as database:
             rows = database.execute(_READ_OUTCOMES, (job.id, job.version, start))
-            return [json.loads(row["outcome"]) for row in rows]
+            stored = map(json.loads, takewhile(bool, (row["outcome"] for row in rows)))
+            return [one if isinstance(one, list) else [one] for one in stored]  # as it once was
 
     def erase(self, job: str) -> None:
         """Erase a job and its outcomes."""

@@ -1,11 +1,12 @@
 """A prediction and its model's figures in plain words, for the page and in its language."""
 
-from brainscan import Examination, Message
+from brainscan import Answer, Examination, Message, SeriesExamination
 from brainscan.bundle import Card
 from tumorapp.language.translation import mark, tell, translate, write_decimal, write_percent
 
 _NO_TUMOR = mark("No tumour")
 _UNCERTAIN_FINDING = mark("That does not rule one out: a single slice shows little of a brain.")
+_UNCERTAIN_WHOLE = mark("That does not rule one out: a model may miss a small tumour.")
 _CLASS_NAMES = {
     "glioma": mark("Glioma"),
     "healthy": _NO_TUMOR,
@@ -81,13 +82,13 @@ def class_name(label: str) -> str:
     return label.replace("_", " ").replace("-", " ").capitalize()
 
 
-def headline(found: Examination) -> str:
+def headline(found: Answer) -> str:
     """Say what a model found, in a few words: "Glioma", "Tumour, kind unclear"."""
     words = _HEADLINES.get(found.verdict)
     return translate(words) if words else class_name(found.label)
 
 
-def stated_share(found: Examination) -> float | None:
+def stated_share(found: Answer) -> float | None:
     """Give the probability that belongs to the headline, 0 to 1; None where none does.
 
     It is that of a tumour of any kind where the kind, or whether there is one, is left open.
@@ -97,12 +98,12 @@ def stated_share(found: Examination) -> float | None:
     return found.tumor_probability if is_open(found) else found.confidence
 
 
-def is_open(found: Examination) -> bool:
+def is_open(found: Answer) -> bool:
     """Tell whether an answer leaves open the kind of a tumour, or whether there is one."""
     return found.verdict in ("tumor-kind-unclear", "unclear")
 
 
-def certainty(found: Examination) -> str:
+def certainty(found: Answer) -> str:
     """Say how probable the headline is: "98.0% confidence"; "" where that would mean nothing."""
     share = stated_share(found)
     if share is None:
@@ -112,12 +113,12 @@ def certainty(found: Examination) -> str:
     return translate("%(share)s confidence", share=probability(share))
 
 
-def answer(found: Examination) -> str:
+def answer(found: Answer) -> str:
     """Say what a model found and how probable that is: "Glioma, 98.0% confidence"."""
     return ", ".join(filter(None, (headline(found), certainty(found))))
 
 
-def explanation(found: Examination) -> str:
+def explanation(found: Answer) -> str:
     """Explain an answer in a sentence or two; "" for a class that is not known."""
     if found.verdict == "not-recognised":
         return translate(
@@ -128,10 +129,12 @@ def explanation(found: Examination) -> str:
         return translate("The probability is too high to say no, and too low to say yes.")
     if found.verdict == "tumor-kind-unclear":
         return f"{list_possible(found)} {_describe_coverage(found.card)}".rstrip()
+    if found.verdict == "no-tumor" and isinstance(found, SeriesExamination):
+        return translate(_UNCERTAIN_WHOLE)
     return meaning(found.label)
 
 
-def list_possible(found: Examination) -> str:
+def list_possible(found: Answer) -> str:
     """List the kinds of tumour that remain: "Still possible: Glioma (61%), Meningioma (22%)."."""
     by_share = sorted(found.possible, key=lambda kind: -found.probabilities[kind])
     shares = (f"{class_name(kind)} ({probability(found.probabilities[kind])})" for kind in by_share)
@@ -146,14 +149,14 @@ def _describe_coverage(card: Card) -> str:
     return translate("Such a list had the right kind in %(share)s of the test scans.", share=share)
 
 
-def named(found: Examination) -> tuple[str, ...]:
+def named(found: Answer) -> tuple[str, ...]:
     """List the classes that an answer names."""
     if found.verdict == "tumor-kind-unclear":
         return found.possible
     return (found.label,) if found.verdict in ("tumor", "no-tumor") else ()
 
 
-def remarks(found: Examination) -> list[Message]:
+def remarks(found: Answer) -> list[Message]:
     """List the warnings that neither the headline nor the picture tells already."""
     told = _IN_THE_HEADLINE | _AT_THE_PICTURE
     if found.verdict == "not-recognised":  # how sure it would have been does not matter

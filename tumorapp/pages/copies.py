@@ -6,14 +6,14 @@ from shlex import quote
 
 from flask import current_app, url_for
 
-from brainscan import Examination
+from brainscan import Answer
 from tumorapp.api.schemas import PredictionSchema
 
-_PREDICTION = PredictionSchema(exclude=("heatmap",))
+_PREDICTION = PredictionSchema(exclude=("heatmap", "slices.heatmap"))
 _POINT = re.compile(r"\[\s+([-\d.e]+),\s+([-\d.e]+)\s+\]")
 
 
-def write_json(found: Examination) -> str:
+def write_json(found: Answer) -> str:
     """Write a prediction as the API answers it, without a heat map; a point is one line."""
     text = json.dumps(_PREDICTION.dump(found), indent=2, ensure_ascii=False)
     return _POINT.sub(r"[\1, \2]", text)

@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from brainscan import Problem
 from brainscan.counterfactual import examine_without_lesion
-from tumorapp.api.schemas import read_options
+from tumorapp.api.schemas import PageOptionsSchema, read_options
 from tumorapp.catalog import get_catalog
 from tumorapp.feature import Feature
 from tumorapp.pages.views import PREVIEW_SIDE
@@ -40,8 +40,14 @@ def answer_parts() -> ResponseReturnValue:
 
 def _examine_twice() -> dict[str, Any]:
     file = read_file(request)
-    model = get_catalog().get(read_options(request.form).model)
-    reading = model.read(file, max_pixels=current_app.config["MAX_PIXELS"], keep_picture=True)
+    options = read_options(request.form, PageOptionsSchema)
+    model = get_catalog().get(options.model)
+    reading = model.read(
+        file,
+        max_pixels=current_app.config["MAX_PIXELS"],
+        keep_picture=True,
+        frame=options.frame,
+    )
     [found] = model.conclude([reading])
     without = examine_without_lesion(model, found)
     return {

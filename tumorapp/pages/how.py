@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException
 from brainscan import Examination, ImageFile, Problem
 from brainscan.counterfactual import examine_without_lesion
 from brainscan.engine import EngineError
-from tumorapp.api.schemas import Options, read_options
+from tumorapp.api.schemas import Options, PageOptionsSchema, read_options
 from tumorapp.catalog import get_catalog
 from tumorapp.feature import Feature, Menu
 from tumorapp.language.translation import mark
@@ -38,8 +38,8 @@ def show_page() -> ResponseReturnValue:
     """
     options = Options()
     try:
-        options = read_options(request.values)
-        return _render(options, **_explain(options.model, _read_scan()))
+        options = read_options(request.values, PageOptionsSchema)
+        return _render(options, **_explain(options, _read_scan()))
     except (Problem, HTTPException) as error:
         if not wants_page(request):
             raise
@@ -59,11 +59,12 @@ def _read_scan() -> ImageFile | None:
         raise
 
 
-def _explain(name: str | None, file: ImageFile | None) -> dict[str, Any]:
-    model = get_catalog().get(name)
+def _explain(options: Options, file: ImageFile | None) -> dict[str, Any]:
+    model = get_catalog().get(options.model)
     scan = file or samples.read_sample(request.values.get("sample") or samples.NAMES[0])
     max_pixels = current_app.config["MAX_PIXELS"]
-    [found] = model.conclude([model.read(scan, max_pixels=max_pixels, keep_picture=True)])
+    reading = model.read(scan, max_pixels=max_pixels, keep_picture=True, frame=options.frame)
+    [found] = model.conclude([reading])
     return {
         "prediction": found.with_picture(found.picture.shrink(PREVIEW_SIDE)),
         "tracing": show_tracing(found.picture) if model.card.scan.crop else None,
@@ -94,6 +95,7 @@ def _render(options: Options, **names: Any) -> str:
         "how.html",
         models=[model.card for model in catalog.models.values()],
         chosen=options.model or catalog.default_name,
+        frame=options.frame,
         **describe_formats(),
         max_megabytes=current_app.config["MAX_UPLOAD_MB"],
         **names,

@@ -5,14 +5,11 @@ wants the others. This belongs to the page, which no key is asked for.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
-from time import perf_counter
 from typing import Any
 
 from flask import Blueprint, current_app, request
 
-from brainscan import Examination, ImageFile, Model, ScanError
-from brainscan.scan import read_picture
+from brainscan import Answer, ImageFile, Model, Problem, SeriesExamination, examine_files
 from tumorapp.api.schemas import PredictionSchema, read_options
 from tumorapp.catalog import get_catalog
 from tumorapp.feature import Feature
@@ -31,7 +28,7 @@ FOLDERS = {
     "tumor": ("tumor", "tumour", "braintumor", "braintumour", "yes", "cancer", "positive"),
 }
 
-_PREDICTION = PredictionSchema(exclude=("heatmap",))
+_PREDICTION = PredictionSchema(exclude=("heatmap", "slices"))
 
 blueprint = Blueprint("many", __name__)
 FEATURE = Feature("many", blueprint, page=True)
@@ -39,51 +36,54 @@ FEATURE = Feature("many", blueprint, page=True)
 
 @blueprint.post("/many")
 def answer_many() -> dict[str, Any]:
-    """Predict the images of a form, each by itself.
+    """Predict the images of a form: each by itself, or with `series` all of them as one.
 
     Returns:
         `model`, `version`, and `results` in the order of the images. A result is a prediction as
-        the API gives it without a heat map, its warnings in the page's language, with `words` for
-        what the table says of it and a `thumbnail` as a data URI, whatever its format; or a
-        `filename` and the `error` that says why there is none.
+        the API gives it without a heat map and slices, its warnings in the page's language, with
+        `words` for what the table says of it and a `thumbnail` as a data URI, whatever its format;
+        or a `filename` and the `error` that says why there is none.
     """
     config = current_app.config
-    files = read_files(request, config["MAX_IMAGES"])
-    options = read_options(request.form)
-    model = get_catalog().get(options.model)
+    if "series" in request.form:
+        rows = [read_files(request, 1, config["MAX_SLICES"])]
+    else:
+        rows = [[file] for file in read_files(request, config["MAX_IMAGES"])]
+    model = get_catalog().get(read_options(request.form).model)
     return {
         "model": model.card.name,
         "version": str(model.card.version),
-        "results": _examine_each(model, files, config["MAX_PIXELS"]),
+        "results": [_answer(model, row) for row in rows],
     }
 
 
-def _examine_each(model: Model, files: Sequence[ImageFile], max_pixels: int) -> list[Any]:
-    results: list[dict[str, Any]] = []
-    readings = []
-    for file in files:
-        try:
-            start = perf_counter()
-            picture = read_picture(file.data, max_pixels=max_pixels)
-            reading = model.prepare(file.name, picture, sha256=file.sha256, start=start)
-        except ScanError as error:
-            told = {"code": error.code, "detail": tell(error.about("").message)}
-            results.append({"filename": file.name, "error": told})
-        else:
-            results.append({"thumbnail": link_picture(picture.grey, THUMBNAIL_SIDE)})
-            readings.append(replace(reading, picture=None))
-    found = iter(model.conclude(readings))
-    for result in results:
-        if "thumbnail" in result:
-            result.update(_describe(next(found)))
-    return results
+def _answer(model: Model, files: Sequence[ImageFile]) -> dict[str, Any]:
+    """Answer for what is a row of the table: a file, or the files of a series."""
+    config = current_app.config
+    answers: Sequence[Answer | Problem]
+    try:
+        answers = examine_files(
+            model,
+            files,
+            max_pixels=config["MAX_PIXELS"],
+            max_slices=config["MAX_SLICES"],
+            longest_kept=THUMBNAIL_SIDE,
+        )
+    except Problem as error:  # there are too many slices
+        answers = [error]
+    found = next((one for one in answers if not isinstance(one, Problem)), answers[0])
+    if isinstance(found, Problem):
+        told = {"code": found.code, "detail": tell(found.about("").message)}
+        return {"filename": files[0].name, "error": told}
+    shown = found.slices[found.strongest] if isinstance(found, SeriesExamination) else found
+    return {
+        **_PREDICTION.dump(found),
+        "words": _put_into_words(found),
+        "thumbnail": link_picture(shown.picture.grey, THUMBNAIL_SIDE),
+    }
 
 
-def _describe(found: Examination) -> dict[str, Any]:
-    return {**_PREDICTION.dump(found), "words": _put_into_words(found)}
-
-
-def _put_into_words(found: Examination) -> dict[str, Any]:
+def _put_into_words(found: Answer) -> dict[str, Any]:
     """Give what the table says: a finding, its share in words and as a number, remarks."""
     share = wording.stated_share(found)
     remarks = [tell(warning) for warning in wording.remarks(found)]

@@ -12,20 +12,31 @@ from flask import Blueprint, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from brainscan import Problem
-from brainscan.scan.formats import list_endings, list_media_types, list_names
-from tumorapp.api.schemas import Options, read_options
+from brainscan import (
+    Answer,
+    Examination,
+    ImageFile,
+    Message,
+    Model,
+    Problem,
+    ScanError,
+    SeriesExamination,
+    examine_files,
+)
+from brainscan.scan.formats import find_format, list_endings, list_media_types, list_names
+from tumorapp.api.schemas import Options, PageOptionsSchema, read_options
 from tumorapp.catalog import get_catalog
 from tumorapp.config import ON_OFF, Setting
 from tumorapp.feature import Feature, Menu
-from tumorapp.language import cards, wording
+from tumorapp.language import cards, header, wording
 from tumorapp.language.translation import mark, tell, translate
 from tumorapp.pages import copies, samples
 from tumorapp.pages.comparison import compare_models
 from tumorapp.pages.many import FOLDERS
+from tumorapp.pages.slices import SIDE, show_slices
 from tumorapp.pictures import link_picture, link_png, write_points
 from tumorapp.problems import describe, to_problem, wants_page
-from tumorapp.uploads import read_file
+from tumorapp.uploads import read_file, read_files, refuse_number
 
 # The longest side of the copy that a template gets: what a template had stays in memory until
 # Python looks for cycles, and eight large pictures took 400 MB.
@@ -41,7 +52,7 @@ FEATURE = Feature(
     menu=Menu(mark("Predict"), "show_form", 10),
     settings=(Setting("PAGES", "on", ON_OFF),),
 )
-_FILTERS = (*wording.FILTERS, *cards.FILTERS, *copies.FILTERS, tell, translate)
+_FILTERS = (*wording.FILTERS, *cards.FILTERS, *header.FILTERS, *copies.FILTERS, tell, translate)
 for _filter in (*_FILTERS, link_picture, link_png, write_points):
     blueprint.add_app_template_filter(_filter)
 
@@ -113,7 +124,7 @@ def _answer(*, compares: bool) -> _Outcome:
     """
     options = Options(heatmap=True)
     try:
-        options = read_options(request.form)
+        options = read_options(request.form, PageOptionsSchema)
         return _Outcome(options, _predict(options, compares=compares))
     except (Problem, HTTPException) as error:
         if not wants_page(request):
@@ -123,23 +134,86 @@ def _answer(*, compares: bool) -> _Outcome:
 
 
 def _predict(options: Options, *, compares: bool) -> dict[str, Any]:
-    sample = request.form.get("sample")
-    file = samples.read_sample(sample) if sample else read_file(request)
     model = get_catalog().get(options.model)
     start = time.perf_counter()
-    reading = model.read(file, max_pixels=current_app.config["MAX_PIXELS"], keep_picture=True)
-    [found] = model.conclude([reading], want_heatmaps=options.heatmap)
+    if compares:
+        found: Answer = _examine_one(model, options)
+        left_out: list[Message] = []
+    else:
+        found, left_out = _examine(model, options)
     seconds = time.perf_counter() - start
-    comparison = compare_models(get_catalog().models.values(), found) if compares else None
-    found = found.with_picture(found.picture.shrink(PREVIEW_SIDE))
-    return {
-        "prediction": found,
+    shown = found.slices[found.strongest] if isinstance(found, SeriesExamination) else found
+    comparison = compare_models(get_catalog().models.values(), shown) if compares else None
+    # A series comes with its pictures: no browser can show them by itself.
+    wants_preview = "preview" in request.form or shown is not found
+    names: dict[str, Any] = {
         "milliseconds": max(1, round(seconds * 1000)),
-        # A lesion map is shown by the outline of what it marks.
-        "heatmap": found.heatmap if options.heatmap and found.lesion_map is None else None,
         # The script shows the scan itself, and asks for this only where the browser cannot.
-        "preview": link_picture(found.picture.grey, PREVIEW_SIDE)
-        if "preview" in request.form
-        else None,
+        "preview": link_picture(shown.picture.grey, PREVIEW_SIDE) if wants_preview else None,
         "comparison": comparison,
+        "left_out": left_out,
     }
+    if isinstance(found, SeriesExamination):
+        found, slices = show_slices(found, want_heatmaps=options.heatmap)
+        shown = found.slices[found.strongest]
+        names["slices"] = slices
+    else:
+        found = shown = found.with_picture(found.picture.shrink(PREVIEW_SIDE))
+    return names | {
+        "prediction": found,
+        "shown": shown,
+        # A lesion map is shown by the outline of what it marks.
+        "heatmap": shown.heatmap if options.heatmap and shown.lesion_map is None else None,
+    }
+
+
+def _examine_one(model: Model, options: Options) -> Examination:
+    """Examine one picture, or one slice of a volume; its picture is kept whole."""
+    reading = model.read(
+        _read_sample() or read_file(request),
+        max_pixels=current_app.config["MAX_PIXELS"],
+        keep_picture=True,
+        frame=options.frame,
+    )
+    return model.conclude([reading], want_heatmaps=options.heatmap)[0]
+
+
+def _examine(model: Model, options: Options) -> tuple[Answer, list[Message]]:
+    """Examine a picture, or a head by all of its slices; gives what was left out, too.
+
+    Raises:
+        ScanError: nothing of it can be read.
+        Problem: the files are of several heads.
+    """
+    config = current_app.config
+    sample = _read_sample()
+    files = [sample] if sample else read_files(request, 1, config["MAX_SLICES"])
+    is_series = len(files) > 1 or _holds_slices(files[0])
+    answers = examine_files(
+        model,
+        files,
+        max_pixels=config["MAX_PIXELS"],
+        max_slices=config["MAX_SLICES"],
+        longest_kept=SIDE if is_series else PREVIEW_SIDE,
+        want_heatmaps=options.heatmap,
+    )
+    found = [one for one in answers if not isinstance(one, ScanError)]
+    refused = [one for one in answers if isinstance(one, ScanError)]
+    if not found:
+        raise refused[0]
+    left_out = [one.message for one in refused]
+    if len(found) > 1:  # of one file, a scout in several planes
+        if len(files) > 1:
+            raise refuse_number(len(found), 1)
+        left_out.append(Message("one-volume", {"volumes": len(found)}))
+    return found[0], left_out
+
+
+def _read_sample() -> ImageFile | None:
+    sample = request.form.get("sample")
+    return samples.read_sample(sample) if sample else None
+
+
+def _holds_slices(file: ImageFile) -> bool:
+    found = find_format(file.data)
+    return found is not None and found.open is not None

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from flask import Blueprint, Response, current_app, request
 
 from tumorapp.api.openapi import PREDICTION_PROBLEMS, VERSION, Answer, Operation
-from tumorapp.api.schemas import ModelOptionSchema, describe_body, read_options
+from tumorapp.api.schemas import FrameOptionSchema, PageOptionsSchema, describe_body, read_options
 from tumorapp.catalog import get_catalog
 from tumorapp.feature import Feature
 from tumorapp.uploads import read_file
@@ -26,8 +26,8 @@ PAGE = Feature("report_page", page_blueprint, page=True)
     "images",
     {200: Answer("The report.", others=[PDF])},
     PREDICTION_PROBLEMS,
-    body=lambda: describe_body(ModelOptionSchema, several=False),
-    query=ModelOptionSchema,
+    body=lambda: describe_body(FrameOptionSchema, several=False),
+    query=FrameOptionSchema,
 )
 def make_report() -> Response:
     """Predict a scan and get a printable report.
@@ -49,9 +49,14 @@ def _make_report() -> Response:
     from tumorapp.report.pdf import Report, draw_report
 
     file = read_file(request)
-    options = read_options(request.values)
+    options = read_options(request.values, PageOptionsSchema)
     model = get_catalog().get(options.model)
-    reading = model.read(file, max_pixels=current_app.config["MAX_PIXELS"], keep_picture=True)
+    reading = model.read(
+        file,
+        max_pixels=current_app.config["MAX_PIXELS"],
+        keep_picture=True,
+        frame=options.frame,
+    )
     [found] = model.conclude([reading], want_heatmaps=True)
     report = Report(
         examination=found,
