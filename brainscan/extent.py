@@ -33,6 +33,9 @@ def find_extent(marked: Sequence[Sequence[Polygon]], strong: Sequence[bool]) -> 
     Returns:
         For each slice the outlines that belong to a tumour.
     """
+    extent: list[list[Polygon]] = [[] for _ in marked]
+    if not any(strong):
+        return extent
     regions = [
         _Region(index, outline, _draw(outline))
         for index, outlines in enumerate(marked)
@@ -42,7 +45,6 @@ def find_extent(marked: Sequence[Sequence[Polygon]], strong: Sequence[bool]) -> 
         connected for connected in _connect(regions) if any(strong[one.slice] for one in connected)
     ]
     sizes = [sum(int(one.pixels.sum()) for one in tumor) for tumor in tumors]
-    extent: list[list[Polygon]] = [[] for _ in marked]
     for tumor, size in zip(tumors, sizes, strict=True):
         if size >= _LEAST * max(sizes):
             for one in tumor:
