@@ -32,7 +32,7 @@ _FIRST_WAIT, _LONGEST_WAIT = 60.0, 24 * 3600.0  # seconds before what failed is 
 _LONGEST_PAUSE = 300.0  # seconds between looks at a PACS that does not answer
 _SETUP = """
 create table if not exists answered (
-    series text, model text, outcome text, at real, primary key (series, model)
+    series text, model text, primary key (series, model)
 ) without rowid;
 create table if not exists failed (
     study text, model text, code text, attempts integer, due real, primary key (study, model)
@@ -132,17 +132,15 @@ class State:
         """Close the file."""
         self._database.close()
 
-    def find_outcome(self, series: str, model: str) -> str | None:
-        """Give a verdict, or the code of why a series has none; None where it was not seen yet."""
-        query = "select outcome from answered where series = ? and model = ?"
-        row = self._database.execute(query, (series, model)).fetchone()
-        return row and str(row[0])
+    def is_answered(self, series: str, model: str) -> bool:
+        """Tell whether a series was answered."""
+        query = "select 1 from answered where series = ? and model = ?"
+        return self._database.execute(query, (series, model)).fetchone() is not None
 
-    def note(self, series: str, model: str, outcome: str) -> None:
-        """Note what became of a series."""
+    def note(self, series: str, model: str) -> None:
+        """Note that a series was answered."""
         with self._database as database:
-            values = (series, model, outcome, time.time())
-            database.execute("insert or replace into answered values (?, ?, ?, ?)", values)
+            database.execute("insert into answered values (?, ?)", (series, model))
 
     def fail(self, study: str, model: str, code: str) -> None:
         """Note that a study failed; each time, it waits for twice as long."""
@@ -229,11 +227,12 @@ class Worker:
         with _report(f"study {study.key}", failed):
             for series in study.list_series():
                 label = f"study {study.key}, series {series.key}"
-                if self.state.find_outcome(series.key, name) is not None:
+                if self.state.is_answered(series.key, name):
                     logger.info("%s: was answered before", label)
                     continue
                 with _report(label, failed):
-                    self.state.note(series.key, name, self._examine(series, model, label))
+                    self._examine(series, model, label)
+                    self.state.note(series.key, name)
         if failed:
             self.state.fail(study.key, name, failed[0])
         else:
@@ -241,31 +240,30 @@ class Worker:
             study.settle()
         return not failed
 
-    def _examine(self, series: Series, model: Model, label: str) -> str:
+    def _examine(self, series: Series, model: Model, label: str) -> None:
         if series.modality != "MR":
             logger.info("%s: skipped, not-mr", label)
-            return "not-mr"
+            return
         data = series.fetch()
         files = [ImageFile(f"{label}/{number}", one) for number, one in enumerate(data, 1)]
         found = examine_files(model, files, max_pixels=self.max_pixels, longest_kept=LONGEST_KEPT)
         problems = Counter(one.code for one in found if isinstance(one, ScanError))
         for code, count in problems.items():
             logger.warning("%s: skipped %d of %d files, %s", label, count, len(files), code)
-        answers = [one for one in found if not isinstance(one, ScanError)]
-        recognised = [one for one in answers if one.verdict != "not-recognised"]
-        if len(recognised) < len(answers):
-            logger.info("%s: skipped, not-recognised", label)
         headers = [dcmread(BytesIO(one), force=True, stop_before_pixels=True) for one in data]
-        for one in recognised:
-            self._give(one, headers, label)
-        outcomes = [*(one.verdict for one in (*recognised, *answers)), *problems, "no-pixels"]
-        return outcomes[0]
+        for answer in found:
+            if isinstance(answer, ScanError):
+                continue
+            if answer.verdict == "not-recognised":
+                logger.info("%s: skipped, not-recognised", label)
+            else:
+                self._give(answer, headers, label)
 
     def _give(self, answer: Answer, headers: Sequence[Dataset], label: str) -> None:
-        objects = write_objects(answer, headers)
+        objects, done = write_objects(answer, headers), "not stored"
         if self.store is not None:
             self.store(objects)
-        done = "stored" if self.store is not None else "not stored"
+            done = "stored"
         kinds = ", ".join(str(one.Modality) for one in objects)
         share = f"{answer.tumor_probability:.0%}"
         logger.info("%s: %s, tumour %s; %s: %s", label, answer.verdict, share, done, kinds)
