@@ -230,13 +230,25 @@ class Model:
         for path in find_images(map(Path, paths)).images:
             file = ImageFile(path.name, path.read_bytes())
             try:
-                reading = self.read(file, max_pixels=max_pixels, keep_picture=True)
+                found = self.examine_one(file, max_pixels=max_pixels)
             except ScanError as error:
                 if refused is None:
                     raise
                 refused(error)
             else:
-                yield from self.conclude([reading])
+                yield found
+
+    def examine_one(
+        self,
+        file: ImageFile,
+        *,
+        max_pixels: int = MAX_PIXELS,
+        frame: int | None = None,
+        want_heatmap: bool = False,
+    ) -> Examination:
+        """Examine a picture, or one slice of a volume; the picture is kept. See `read`."""
+        reading = self.read(file, max_pixels=max_pixels, keep_picture=True, frame=frame)
+        return self.conclude([reading], want_heatmaps=want_heatmap)[0]
 
     def read(
         self,

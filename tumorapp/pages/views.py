@@ -14,7 +14,6 @@ from werkzeug.exceptions import HTTPException
 
 from brainscan import (
     Answer,
-    Examination,
     ImageFile,
     Message,
     Model,
@@ -137,8 +136,13 @@ def _predict(options: Options, *, compares: bool) -> dict[str, Any]:
     model = get_catalog().get(options.model)
     start = time.perf_counter()
     if compares:
-        found: Answer = _examine_one(model, options)
         left_out: list[Message] = []
+        found: Answer = model.examine_one(
+            _read_sample() or read_file(request),
+            max_pixels=current_app.config["MAX_PIXELS"],
+            frame=options.frame,
+            want_heatmap=options.heatmap,
+        )
     else:
         found, left_out = _examine(model, options)
     seconds = time.perf_counter() - start
@@ -165,17 +169,6 @@ def _predict(options: Options, *, compares: bool) -> dict[str, Any]:
         # A lesion map is shown by the outline of what it marks.
         "heatmap": shown.heatmap if options.heatmap and shown.lesion_map is None else None,
     }
-
-
-def _examine_one(model: Model, options: Options) -> Examination:
-    """Examine one picture, or one slice of a volume; its picture is kept whole."""
-    reading = model.read(
-        _read_sample() or read_file(request),
-        max_pixels=current_app.config["MAX_PIXELS"],
-        keep_picture=True,
-        frame=options.frame,
-    )
-    return model.conclude([reading], want_heatmaps=options.heatmap)[0]
 
 
 def _examine(model: Model, options: Options) -> tuple[Answer, list[Message]]:
