@@ -16,7 +16,7 @@ from pathlib import Path
 
 from werkzeug.datastructures import FileStorage, MultiDict
 
-from brainscan import ImageFile
+from brainscan import ImageFile, examine_files
 from tests.volumes import pack, write_series_of
 from tumorapp import create_app
 
@@ -39,7 +39,7 @@ def main() -> None:
 
     def predict_each() -> None:
         for file in files:
-            model.examine_each([file])
+            examine_files(model, [file])
 
     def post(data: object, content_type: str) -> None:
         answer = client.post("/api/predict", data=data, content_type=content_type)

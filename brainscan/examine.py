@@ -350,8 +350,6 @@ class Model:
             readings: of this model, at least one.
             want_heatmaps: whether it is worth a warning that the model gives none.
         """
-        if not readings:
-            return []
         start = perf_counter()
         outputs = self.engine.predict(np.stack([reading.scan.pixels for reading in readings]))
         seconds = {
@@ -373,19 +371,6 @@ class Model:
         if self.observe is not None:
             self.observe(found, seconds)
         return found
-
-    def examine_each(
-        self, files: Sequence[ImageFile], *, max_pixels: int = MAX_PIXELS
-    ) -> list[Examination | ScanError]:
-        """Examine files together; in the place of one that is not a scan is its problem."""
-        found: list[Reading | ScanError] = []
-        for file in files:
-            try:
-                found.append(self.read(file, max_pixels=max_pixels))
-            except ScanError as error:
-                found.append(error)
-        concluded = iter(self.conclude([one for one in found if isinstance(one, Reading)]))
-        return [next(concluded) if isinstance(one, Reading) else one for one in found]
 
     def _measure_distances(self, outputs: Outputs) -> NDArray[np.float32] | None:
         if self.familiarity is None or outputs.features is None:
