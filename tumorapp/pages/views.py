@@ -22,7 +22,7 @@ from brainscan import (
     SeriesExamination,
     examine_files,
 )
-from brainscan.scan.formats import find_format, list_endings, list_media_types, list_names
+from brainscan.scan.formats import list_endings, list_media_types, list_names
 from tumorapp.api.schemas import Options, PageOptionsSchema, read_options
 from tumorapp.catalog import get_catalog
 from tumorapp.config import ON_OFF, Setting
@@ -35,7 +35,7 @@ from tumorapp.pages.many import FOLDERS
 from tumorapp.pages.slices import SIDE, show_slices
 from tumorapp.pictures import link_picture, link_png, write_points
 from tumorapp.problems import describe, to_problem, wants_page
-from tumorapp.uploads import read_file, read_files, refuse_number
+from tumorapp.uploads import holds_slices, read_file, read_files, refuse_number
 
 # The longest side of the copy that a template gets: what a template had stays in memory until
 # Python looks for cycles, and eight large pictures took 400 MB.
@@ -181,7 +181,7 @@ def _examine(model: Model, options: Options) -> tuple[Answer, list[Message]]:
     config = current_app.config
     sample = _read_sample()
     files = [sample] if sample else read_files(request, 1, config["MAX_SLICES"])
-    is_series = len(files) > 1 or _holds_slices(files[0])
+    is_series = len(files) > 1 or holds_slices(files[0].data)
     answers = examine_files(
         model,
         files,
@@ -205,8 +205,3 @@ def _examine(model: Model, options: Options) -> tuple[Answer, list[Message]]:
 def _read_sample() -> ImageFile | None:
     sample = request.form.get("sample")
     return samples.read_sample(sample) if sample else None
-
-
-def _holds_slices(file: ImageFile) -> bool:
-    found = find_format(file.data)
-    return found is not None and found.open is not None
