@@ -35,14 +35,13 @@ create table if not exists answered (
     series text, model text, primary key (series, model)
 ) without rowid;
 create table if not exists failed (
-    study text, model text, code text, attempts integer, due real, primary key (study, model)
+    study text, model text, code text, attempts integer, at real, primary key (study, model)
 ) without rowid;
 create table if not exists feed (name text primary key, last integer) without rowid;
 """
 _FAIL = """
 insert into failed values (?, ?, ?, 1, ?) on conflict do update
-set code = excluded.code, attempts = attempts + 1,
-    due = ? + min(? * (1 << min(attempts, 20)), ?)
+set code = excluded.code, attempts = attempts + 1, at = excluded.at
 """
 
 # Takes the objects of an answer; raises Problem. What is there already stays as it is.
@@ -103,14 +102,19 @@ class Failure(NamedTuple):
         model: its name and version.
         code: of the last problem.
         attempts: how many there were.
-        due: when it is tried again, in seconds since 1970.
+        at: when the last was, in seconds since 1970.
     """
 
     study: str
     model: str
     code: str
     attempts: int
-    due: float
+    at: float
+
+    @property
+    def due(self) -> float:
+        """When it is tried again, in seconds since 1970: each time, after twice as long."""
+        return self.at + min(_FIRST_WAIT * 2.0 ** min(self.attempts, 20) / 2, _LONGEST_WAIT)
 
 
 class State:
@@ -143,16 +147,14 @@ class State:
             database.execute("insert into answered values (?, ?)", (series, model))
 
     def fail(self, study: str, model: str, code: str) -> None:
-        """Note that a study failed; each time, it waits for twice as long."""
-        now = time.time()
+        """Note that a study failed."""
         with self._database as database:
-            values = (study, model, code, now + _FIRST_WAIT, now, _FIRST_WAIT, _LONGEST_WAIT)
-            database.execute(_FAIL, values)
+            database.execute(_FAIL, (study, model, code, time.time()))
 
     def is_due(self, study: str, model: str) -> bool:
         """Tell whether a study may be tried: it never failed, or has waited long enough."""
-        query = "select 1 from failed where study = ? and model = ? and due > ?"
-        return self._database.execute(query, (study, model, time.time())).fetchone() is None
+        known = [one for one in self.list_failures() if one[:2] == (study, model)]
+        return all(one.due <= time.time() for one in known)
 
     def settle(self, study: str, model: str) -> None:
         """Forget that a study failed."""
@@ -161,8 +163,8 @@ class State:
 
     def list_failures(self) -> list[Failure]:
         """List the studies that failed, the one that is tried again next first."""
-        rows = self._database.execute("select * from failed order by due")
-        return [Failure(*row) for row in rows]
+        failures = [Failure(*row) for row in self._database.execute("select * from failed")]
+        return sorted(failures, key=lambda one: one.due)
 
     def find_last(self, feed: str) -> int:
         """Give the number of the change up to which all in a feed is done; 0 for none."""
