@@ -40,6 +40,8 @@ from tumorapp.pacs import dicomweb
 from tumorapp.pacs.cstore import Destination, Folder, Spool, listen
 from tumorapp.pacs.worker import State, Study, Worker, hash_uid
 
+Run = Callable[..., Result]
+
 PROJECT = Path(__file__).parents[2]
 SAMPLES = PROJECT.parent / "shared" / "samples"
 PLUGINS = Path("/usr/share/orthanc/plugins")
@@ -190,7 +192,7 @@ def server(orthanc: Orthanc) -> Iterator[dicomweb.Server]:
 
 
 @pytest.fixture
-def run(pacs_app: Flask, state: Path) -> Callable[..., Result]:
+def run(pacs_app: Flask, state: Path) -> Run:
     """Run a command of `flask dicomweb` with a state of the test's own."""
 
     def run(command: str, *more: str, app: Flask = pacs_app) -> Result:
@@ -202,7 +204,7 @@ def run(pacs_app: Flask, state: Path) -> Callable[..., Result]:
 
 
 @pytest.fixture
-def watch(run: Callable[..., Result], orthanc: Orthanc) -> Callable[..., Result]:
+def watch(run: Run, orthanc: Orthanc) -> Run:
     """Run `flask dicomweb watch --once` on Orthanc."""
 
     def watch(*more: str, url: str = orthanc.web, **options: Flask) -> Result:
@@ -228,7 +230,7 @@ def identify(data: bytes) -> bytes:
 
 
 def test_a_study_is_answered_once(
-    orthanc: Orthanc, watch: Callable[..., Result], state: Path, caplog: pytest.LogCaptureFixture
+    orthanc: Orthanc, watch: Run, state: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     study = "1.2.826.1"
@@ -250,10 +252,7 @@ def test_a_study_is_answered_once(
 
 
 def test_each_version_of_a_model_answers(
-    orthanc: Orthanc,
-    watch: Callable[..., Result],
-    tmp_path: Path,
-    publish_model: Callable[..., Path],
+    orthanc: Orthanc, watch: Run, tmp_path: Path, publish_model: Callable[..., Path]
 ) -> None:
     study = "1.2.826.2"
     orthanc.add(*write_series(HEAD, f"{study}.1", StudyDate="20991231"))
@@ -266,7 +265,7 @@ def test_each_version_of_a_model_answers(
 
 
 def test_what_cannot_be_answered_is_told_and_the_rest_goes_on(
-    orthanc: Orthanc, watch: Callable[..., Result], caplog: pytest.LogCaptureFixture
+    orthanc: Orthanc, watch: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     ct, mixed = "1.2.826.3", "1.2.826.4"
     orthanc.add(
@@ -299,7 +298,7 @@ def test_what_cannot_be_answered_is_told_and_the_rest_goes_on(
 
 @pytest.mark.parametrize("by_feed", [False, True])
 def test_what_is_refused_is_kept_and_sent_again(
-    orthanc: Orthanc, watch: Callable[..., Result], run: Callable[..., Result], by_feed: bool
+    orthanc: Orthanc, watch: Run, run: Run, by_feed: bool
 ) -> None:
     study = "1.2.826.5"
     orthanc.add(*write_series(HEAD, f"{study}.1"))
@@ -318,7 +317,7 @@ def test_what_is_refused_is_kept_and_sent_again(
 
 
 @pytest.mark.skipif(not SAMPLES.exists(), reason="needs the samples")
-def test_real_heads(orthanc: Orthanc, watch: Callable[..., Result], tmp_path: Path) -> None:
+def test_real_heads(orthanc: Orthanc, watch: Run, tmp_path: Path) -> None:
     healthy = [file.read_bytes() for file in SAMPLES.glob("dicom/healthy_head_*.dcm")]
     glioma = write_series_of(SAMPLES / "nifti" / "btp_02_t1post.nii.gz", "1.2.826.14.1")
     orthanc.add(*healthy, *glioma)
@@ -398,8 +397,7 @@ def faulty(orthanc: Orthanc, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_server_that_times_out_or_answers_half(
     orthanc: Orthanc,
     faulty: str,
-    watch: Callable[..., Result],
-    run: Callable[..., Result],
+    watch: Run,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     fault: str,
@@ -428,7 +426,7 @@ def test_a_port_that_is_taken(orthanc: Orthanc, pacs_app: Flask, state: Path) ->
     assert f"127.0.0.1:{orthanc.dicom_port} cannot be listened at: Address" in result.output
 
 
-def test_no_server(watch: Callable[..., Result]) -> None:
+def test_no_server(watch: Run) -> None:
     result = watch(url=f"http://127.0.0.1:{find_port()}/dicom-web")
     assert result.exit_code == 1
     assert "The PACS gave no usable answer (ConnectionError)" in result.output
@@ -515,7 +513,7 @@ def wait_for(true: Callable[[], bool], seconds: float = 60) -> None:
 
 @pytest.mark.slow
 def test_it_is_killed_and_goes_on(
-    orthanc: Orthanc, pacs_app: Flask, watch: Callable[..., Result], state: Path, tmp_path: Path
+    orthanc: Orthanc, pacs_app: Flask, watch: Run, state: Path, tmp_path: Path
 ) -> None:
     study, log = "1.2.826.8", tmp_path / "log"
     for number in range(5):
