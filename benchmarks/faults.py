@@ -18,24 +18,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 
 from benchmarks.mixed_load import Kind, Load, ask, leave_early, list_kinds, read_scan
-from benchmarks.servers import is_ready, measure_memory
+from benchmarks.servers import find_port, is_ready, measure_memory
 
 _HEALTH = Kind("health", 200, "/healthz")
 _MOST_GROWTH = 0.05
 _MOST_LOGGED = 1000  # bytes of log for each request
-_NAMES = (
-    "overload",
-    "killed-worker",
-    "slow-clients",
-    "leaving-clients",
-    "stopping",
-    "mixed-load",
-)
 
 
 @dataclass(frozen=True)
@@ -68,9 +59,7 @@ class Service:
 @contextlib.contextmanager
 def run_service(**variables: str) -> Iterator[Service]:
     """Run gunicorn on a free port until the block ends."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = find_port()
     own = {"HOST": "127.0.0.1", "PORT": str(port), **variables}
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
@@ -227,34 +216,33 @@ def mixed_load(scan: Kind, seconds: float) -> Verdict:
     )
 
 
+FAULTS: dict[str, Callable[[Kind, float], Verdict]] = {
+    "overload": overload,
+    "killed-worker": killed_worker,
+    "slow-clients": slow_clients,
+    "leaving-clients": leaving_clients,
+    "stopping": stopping,
+    "mixed-load": mixed_load,
+}
+
+
 def main() -> None:
     """Run every fault and print a table; the exit status is 1 if any went badly."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--minutes", type=float, default=10, help="of mixed load (10)")
-    parser.add_argument("--quick", action="store_true", help="half a minute of mixed load")
     parser.add_argument("--scan", type=Path, help="an image of a scan; without it, one is drawn")
-    parser.add_argument("--only", choices=_NAMES, help="run only this fault")
+    parser.add_argument("--only", choices=FAULTS, help="run only this fault")
     arguments = parser.parse_args()
     image = {"Content-Type": "image/jpeg"}
     scan = Kind("scan", 200, "/api/predict", read_scan(arguments.scan), image)
-    minutes = 0.5 if arguments.quick else arguments.minutes
-    faults: list[Callable[[], Verdict]] = [
-        partial(overload, scan, 5),
-        partial(killed_worker, scan, 5),
-        partial(slow_clients, scan, 0),
-        partial(leaving_clients, scan, 0),
-        partial(stopping, scan, 0),
-        partial(mixed_load, scan, 60 * minutes),
-    ]
     well = True
-    for fault in faults:
-        name = fault.func.__name__.replace("_", "-")  # type: ignore[attr-defined]
-        if arguments.only in {None, name}:
-            passed, found = fault()
-            well &= passed
-            print(f"{'good' if passed else 'BAD ':6}{name:17}{found}", flush=True)
+    for name in [arguments.only] if arguments.only else FAULTS:
+        seconds = 60 * arguments.minutes if name == "mixed-load" else 5
+        passed, found = FAULTS[name](scan, seconds)
+        well &= passed
+        print(f"{'good' if passed else 'BAD ':6}{name:17}{found}", flush=True)
     sys.exit(not well)
 
 

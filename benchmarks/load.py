@@ -7,7 +7,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-_BOUNDARY = "tumorapp-benchmark"
+from benchmarks.mixed_load import BOUNDARY, write_form
+
 # wrk's own language; `done` is called at the end, with microseconds.
 _SCRIPT = """
 local file = io.open("{body}", "rb")
@@ -50,13 +51,8 @@ def load(url: str, scan: Path, clients: int, seconds: int) -> Load:
         raise SystemExit("This benchmark needs wrk. On Debian and Ubuntu: apt-get install wrk")
     with tempfile.TemporaryDirectory() as name:
         body, script = Path(name, "body"), Path(name, "post.lua")
-        body.write_bytes(
-            f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="image"; '
-            f'filename="{scan.name}"\r\nContent-Type: image/jpeg\r\n\r\n'.encode()
-            + scan.read_bytes()
-            + f"\r\n--{_BOUNDARY}--\r\n".encode()
-        )
-        script.write_text(_SCRIPT.format(body=body, boundary=_BOUNDARY))
+        body.write_bytes(write_form(("image", scan.read_bytes())))
+        script.write_text(_SCRIPT.format(body=body, boundary=BOUNDARY))
         size = ["--threads=1", f"--connections={clients}", f"--duration={seconds}s"]
         run = ["wrk", *size, "--timeout=30s", f"--script={script}", url]
         output = subprocess.run(run, check=True, capture_output=True, text=True).stdout

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from PIL import Image
 
-_BOUNDARY = "tumorapp-benchmark"
+BOUNDARY = "tumorapp-benchmark"
 _IMAGE = {"Content-Type": "image/jpeg"}
-_FORM = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
+_FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 _TEXT = {"Content-Type": "application/x-www-form-urlencoded"}
 _PAGE = {"Accept": "text/html"}
 
@@ -46,9 +46,9 @@ def write_form(*parts: tuple[str, bytes]) -> bytes:
     """Write files, each with the name of its field, as multipart/form-data."""
     body = b""
     for name, data in parts:
-        body += f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"; '.encode()
+        body += f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"; '.encode()
         body += b'filename="scan.jpg"\r\n\r\n' + data + b"\r\n"
-    return body + f"--{_BOUNDARY}--\r\n".encode()
+    return body + f"--{BOUNDARY}--\r\n".encode()
 
 
 def _make_hole(scan: bytes) -> bytes:

@@ -11,7 +11,6 @@ installed ones and a copy of each) are ready, and the worker's memory.
 
 import argparse
 import contextlib
-import json
 import multiprocessing
 import os
 import shutil
@@ -179,7 +178,6 @@ def main() -> None:
     parser.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS)
     parser.add_argument("--seconds", type=int, default=4, help="per turn")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="write the ratios here as well")
     arguments = parser.parse_args()
     ratios: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -196,8 +194,6 @@ def main() -> None:
     for model, named in ratios.items():
         for label, ratio in named.items():
             print(f"{model}: {label}: {ratio:.2f}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(ratios, indent=2) + "\n")
 
 
 if __name__ == "__main__":

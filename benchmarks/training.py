@@ -6,7 +6,7 @@ Input: scans per second when training on prepared arrays, drawn and shuffled as 
 those of the same augmented step on random arrays that are in memory in order.
 Frozen: seconds of an epoch through a frozen backbone, divided by those of one that trains the head
 on computed features. Both are timed in turn, and the fastest turn of each counts, because other
-work on the machine can only slow a turn down. Without --data, scans are drawn.
+work on the machine can only slow a turn down.
 """
 
 import argparse
@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -34,20 +33,6 @@ from training.task import BINARY_CLASSES, Task
 
 _BATCH = 32
 _RECIPE = Recipe(every_copy=True)
-
-
-def draw_scans(folder: Path, count: int) -> list[Path]:
-    """Draw heads of patches on black, and save them."""
-    random = np.random.default_rng(0)
-    files = []
-    for number in range(count):
-        patches = cv2.resize(random.normal(size=(7, 7)), (256, 256))
-        head = np.zeros((256, 256), np.uint8)
-        cv2.ellipse(head, (128, 128), (90, 110), 0, 0, 360, 255, -1)
-        picture = np.clip(110 + 30 * patches, 0, 255).astype(np.uint8) & head
-        files.append(folder / f"{number}.png")
-        cv2.imwrite(str(files[-1]), picture)
-    return files
 
 
 def time_turns(rounds: int, **tasks: Callable[[], Any]) -> dict[str, list[float]]:
@@ -136,22 +121,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--data", type=Path, help="folder-per-class tree; drawn scans without it")
+    parser.add_argument("--data", type=Path, required=True, help="folder-per-class tree")
     parser.add_argument("--model", default="binary-cnn", help="whose step reads the input")
     parser.add_argument("--frozen", default="mobilenet-v2", help="whose backbone is frozen")
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--scans", type=int, default=1024, help="maximum number used")
     parser.add_argument("--rounds", type=int, default=8)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        if arguments.data:
-            files = [scan.path for scan in find_scans(arguments.data)]
-            files = files[:: max(1, len(files) // arguments.scans)][: arguments.scans]
-        else:
-            files = draw_scans(folder, arguments.scans)
-        specification = ScanSpecification(arguments.size)
-        prepared = prepare_arrays(files, specification, folder / "cache")
+    files = [scan.path for scan in find_scans(arguments.data)]
+    files = files[:: max(1, len(files) // arguments.scans)][: arguments.scans]
+    with tempfile.TemporaryDirectory() as cache:
+        prepared = prepare_arrays(files, ScanSpecification(arguments.size), Path(cache))
         compare_input(arguments.model, prepared.pixels, arguments.rounds)
         compare_frozen(arguments.frozen, prepared.pixels, arguments.rounds)
 

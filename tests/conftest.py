@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from brainscan.bundle import Card, publish_bundle
@@ -69,6 +71,54 @@ def draw_scan() -> Callable[..., bytes]:
 def scan(draw_scan: Callable[..., bytes]) -> bytes:
     """One scan, as a JPEG."""
     return draw_scan("JPEG", quality=95)
+
+
+def draw_phantom(random: np.random.Generator, side: int, *, tumor: bool) -> NDArray[np.uint8]:
+    """Draw a head, no two alike, with a bright blob in it or without: uint8, (side, side)."""
+    across, down = np.meshgrid(*[np.linspace(-1, 1, side)] * 2)
+    turn = random.uniform(-0.4, 0.4)
+    x = (across * np.cos(turn) + down * np.sin(turn) - random.uniform(-0.08, 0.08)) / (
+        random.uniform(0.62, 0.8)
+    )
+    y = (down * np.cos(turn) - across * np.sin(turn) - random.uniform(-0.08, 0.08)) / (
+        random.uniform(0.72, 0.9)
+    )
+    radius = np.hypot(x, y)
+    tissue = cv2.resize(random.normal(size=(7, 7)), (side, side), interpolation=cv2.INTER_CUBIC)
+    picture = np.where(radius < 1, 90 + 22 * tissue, 2)
+    picture[(radius > 0.88) & (radius < 1)] = 170
+    if tumor:
+        angle, distance = random.uniform(0, 2 * np.pi), random.uniform(0.2, 0.55)
+        blob = np.hypot(x - distance * np.cos(angle), y - distance * np.sin(angle))
+        picture[blob < random.uniform(0.18, 0.28)] = 250
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def grow_tree() -> Callable[..., Path]:
+    """Fill folders with phantoms: `grow_tree(root, {"yes": 20, "no": 20}, seed=0)`.
+
+    Heads in a folder named `no…` or `Healthy` are healthy, those in any other have a blob.
+    """
+
+    def grow(root: Path, folders: dict[str, int], *, seed: int = 0) -> Path:
+        random = np.random.default_rng(seed)
+        for folder, count in folders.items():
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            tumor = not Path(folder).name.lower().startswith(("no", "healthy"))
+            for number in range(count):
+                picture = draw_phantom(random, 64, tumor=tumor)
+                cv2.imwrite(str(root / folder / f"{number}.png"), picture)
+        return root
+
+    return grow
+
+
+@pytest.fixture(scope="session")
+def phantom_tree(tmp_path_factory: pytest.TempPathFactory, grow_tree: Callable[..., Path]) -> Path:
+    """Forty heads in `Healthy` and `Brain Tumor`, for tests that leave it as it is."""
+    root = tmp_path_factory.mktemp("data") / "phantoms"
+    return grow_tree(root, {"Healthy": 20, "Brain Tumor": 20})
 
 
 def write_graph(folder: Path, card: Card) -> None:

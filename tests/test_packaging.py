@@ -106,15 +106,6 @@ class TestMakefile:
         result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
         assert "HOST='127.0.0.1'" in result.stdout
 
-    def test_an_environment_without_its_python_is_made_again(self, folder: Path) -> None:
-        stamp, python = folder / ".venv/serve/installed", f"PYTHON={sys.executable}"
-        program = stamp.parent / "bin" / "python"
-        program.parent.mkdir(parents=True)
-        program.symlink_to("/no/such/python")
-        stamp.touch()
-        assert make(".venv/serve/installed", python, cwd=folder).returncode == 0
-        assert subprocess.run([program, "-c", ""], check=False).returncode == 0
-
     @pytest.mark.parametrize("version", ["2.7", "3.10", "3.14"])
     def test_another_python_is_refused_by_its_version(self, folder: Path, version: str) -> None:
         result = make("run", self.python_that_says(folder, f"echo {version}"), cwd=folder)
@@ -135,19 +126,24 @@ class TestMakefile:
         assert result.returncode != 0
         assert "apt-get install python3.11-venv" in result.stderr
 
-    def test_a_failed_installation_leaves_no_stamp_and_a_good_one_is_reused(
+    def test_a_lost_python_or_a_failed_installation_is_made_good_and_then_reused(
         self, folder: Path
     ) -> None:
-        stamp, python = ".venv/serve/installed", f"PYTHON={sys.executable}"
+        stamp, python = folder / ".venv/serve/installed", f"PYTHON={sys.executable}"
+        program = stamp.parent / "bin/python"
+        program.parent.mkdir(parents=True)
+        program.symlink_to("/no/such/python")
+        stamp.touch()
         requirements = folder / "requirements-serve.txt"
         requirements.write_text(f"./absent-1.0-py3-none-any.whl --hash=sha256:{'0' * 64}\n")
-        assert make(stamp, python, cwd=folder).returncode != 0
-        assert not (folder / stamp).exists()
+        assert make(".venv/serve/installed", python, cwd=folder).returncode != 0
+        assert not stamp.exists()
         requirements.write_text("")
-        assert make(stamp, python, cwd=folder).returncode == 0
-        written = (folder / stamp).stat().st_mtime_ns
-        assert make(stamp, "PYTHON=not-asked-for", cwd=folder).returncode == 0
-        assert (folder / stamp).stat().st_mtime_ns == written
+        assert make(".venv/serve/installed", python, cwd=folder).returncode == 0
+        assert subprocess.run([program, "-c", ""], check=False).returncode == 0
+        written = stamp.stat().st_mtime_ns
+        assert make(".venv/serve/installed", "PYTHON=not-asked-for", cwd=folder).returncode == 0
+        assert stamp.stat().st_mtime_ns == written
 
 
 class TestGunicornSettings:

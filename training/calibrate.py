@@ -62,13 +62,20 @@ def find_temperature(probabilities: NDArray[np.float32], labels: NDArray[np.int6
     if (probabilities.argmax(axis=1) == labels).all():
         return 1.0
     logits = np.log(np.clip(probabilities, _SMALLEST, 1.0))
-    rows = np.arange(len(labels))
+    low, high = _BOUNDS
+    return 1 / find_factor(logits, np.eye(logits.shape[1])[labels], (1 / high, 1 / low))
 
-    def mean_loss(log_temperature: float) -> float:
-        scaled = log_softmax(logits / np.exp(log_temperature), axis=1)
-        return float(-scaled[rows, labels].mean())
 
-    found = minimize_scalar(mean_loss, bounds=tuple(np.log(_BOUNDS)), method="bounded")
+def find_factor(
+    logits: NDArray[np.floating], targets: NDArray[np.float64], bounds: tuple[float, float]
+) -> float:
+    """Find the factor of logits, within bounds, that makes targets (scans, classes) most likely."""
+
+    def mean_loss(logarithm: float) -> float:
+        scaled = log_softmax(np.exp(logarithm) * logits, axis=1)
+        return float(-(targets * scaled).sum(axis=1).mean())
+
+    found = minimize_scalar(mean_loss, bounds=tuple(np.log(bounds)), method="bounded")
     return float(np.exp(found.x))
 
 

@@ -20,14 +20,13 @@ from training.data.audit.plane import guess_plane
 from training.data.cache import draw_thumbnail
 from training.data.folders import ScanFile, ScanTree
 from training.data.outlines import Outline, crop_outline
-from training.data.sources import CANONICAL_CLASSES, DataError, canonical_class
+from training.data.sources import CANONICAL_CLASSES, DataError, canonical_class, list_some
 from training.evaluate import evaluate, evaluate_each, evaluate_unnamed
 from training.lesion.measure import measure_pointing
 from training.report import TestResults
 from training.task import BINARY_CLASSES, KINDS, Task
 
 _NO_TUMOR, _TUMOR = "notumor", "tumor"
-_REASONS_SHOWN = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,8 +179,8 @@ def evaluate_answers(
         DataError: no scan could be read.
     """
     if not answers:
-        reasons = [f"  {name}: {reason}" for name, reason in skipped[:_REASONS_SHOWN]]
-        raise DataError("\n".join([f"None of the {len(skipped)} scans can be read:", *reasons]))
+        reasons = list_some([f"{name}: {reason}" for name, reason in skipped])
+        raise DataError(f"None of the {len(skipped)} scans can be read:{reasons}")
     groups, leaked = _find_copies(np.stack([one.thumbnail for one in answers]), seen)
     card, names = model.card, [one.scan.label for one in answers]
     task, numbers = choose_task(card, names)

@@ -8,8 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -17,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from brainscan.bundle.sentences import FROZEN_FEATURES, MACHINE, NEIGHBOURS
-from training.calibrate import keep_probabilities
+from training.calibrate import find_factor, keep_probabilities
 from training.data.split import Part
 from training.fit import FitSettings, Fitted, fit
 from training.frozen import BATCH, build_head, get_backbone, keep_features, list_head
@@ -207,10 +206,4 @@ def find_scale(decisions: NDArray[np.float64], labels: NDArray[np.int64]) -> flo
     doubt = 1 / (scans + 2)
     targets = np.full((scans, classes), doubt / (classes - 1))
     targets[np.arange(scans), labels] = 1 - doubt
-
-    def mean_loss(logarithm: float) -> float:
-        scaled = log_softmax(np.exp(logarithm) * decisions, axis=1)
-        return float(-(targets * scaled).sum(axis=1).mean())
-
-    found = minimize_scalar(mean_loss, bounds=(np.log(0.1), np.log(100)), method="bounded")
-    return float(np.exp(found.x))
+    return find_factor(decisions, targets, (0.1, 100))

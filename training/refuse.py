@@ -8,6 +8,7 @@ healthy heads from elsewhere.
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -107,12 +108,16 @@ def compute_features(model: keras.Model, pixels: NDArray[np.uint8]) -> NDArray[n
         model: with a convolution.
         pixels: uint8, shape (scans, size, size, 1).
     """
-    network = keras.Model(model.inputs, {"middle": list_middle_maps(model)})
-    parts = []
+    network, parts = _end_in_the_middle(model), []
     for start in range(0, len(pixels), _BATCH):  # the maps of all would fill the memory
         maps = network.predict_on_batch(pixels[start : start + _BATCH])["middle"]
         parts.append(keras.ops.convert_to_numpy(summarise(maps)))
     return np.concatenate(parts)
+
+
+@lru_cache(1)  # tracing it takes longer than a batch
+def _end_in_the_middle(model: keras.Model) -> keras.Model:
+    return keras.Model(model.inputs, {"middle": list_middle_maps(model)})
 
 
 def fit_refusal(

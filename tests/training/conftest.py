@@ -1,17 +1,14 @@
 """What the tests of training share: phantoms drawn in great variety, and models exported once."""
 
-import functools
 import multiprocessing
 import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
-import cv2
 import keras
 import numpy as np
 import openvino
@@ -20,49 +17,18 @@ from keras import layers
 from numpy.typing import NDArray
 
 from brainscan.scan import ScanSpecification, read_scan
-from training.compress import round_weights
-from training.export import ExportError, convert
-from training.models import architecture
+from tests.conftest import draw_phantom
+from tests.conversion import converting_here
 
 SHARED = Path(__file__).parents[2] / "../shared"
-WEIGHTS = {"mobilenet-v2": SHARED / "weights/mobilenetv2_1.0_224_notop.weights.h5"}
 
 Scans = tuple[NDArray[np.uint8], NDArray[np.int64]]
-
-
-def draw_phantom(random: np.random.Generator, side: int, *, tumor: bool) -> NDArray[np.uint8]:
-    """Draw a head, no two alike, with a bright blob in it or without: uint8, (side, side)."""
-    across, down = np.meshgrid(*[np.linspace(-1, 1, side)] * 2)
-    turn = random.uniform(-0.4, 0.4)
-    x = (across * np.cos(turn) + down * np.sin(turn) - random.uniform(-0.08, 0.08)) / (
-        random.uniform(0.62, 0.8)
-    )
-    y = (down * np.cos(turn) - across * np.sin(turn) - random.uniform(-0.08, 0.08)) / (
-        random.uniform(0.72, 0.9)
-    )
-    radius = np.hypot(x, y)
-    tissue = cv2.resize(random.normal(size=(7, 7)), (side, side), interpolation=cv2.INTER_CUBIC)
-    picture = np.where(radius < 1, 90 + 22 * tissue, 2)
-    picture[(radius > 0.88) & (radius < 1)] = 170
-    if tumor:
-        angle, distance = random.uniform(0, 2 * np.pi), random.uniform(0.2, 0.55)
-        blob = np.hypot(x - distance * np.cos(angle), y - distance * np.sin(angle))
-        picture[blob < random.uniform(0.18, 0.28)] = 250
-    return np.clip(picture, 0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def convert_in_this_process() -> Iterator[None]:
     """Spare each bundle a process that loads TensorFlow, which takes seconds."""
-
-    def export(model: Path, folder: Path) -> str | None:
-        try:
-            return convert(model, folder)
-        except (AttributeError, ValueError) as error:
-            raise ExportError from error
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.publish.export_graph", export)
+    with converting_here():
         yield
 
 
@@ -99,87 +65,6 @@ def draw_phantoms() -> Callable[..., Scans]:
 
 
 @pytest.fixture(scope="session")
-def grow_tree() -> Callable[..., Path]:
-    """Fill folders with phantoms: `grow_tree(root, {"yes": 20, "no": 20}, seed=0)`.
-
-    Heads in a folder named `no…` or `Healthy` are healthy, those in any other have a blob.
-    """
-
-    def grow(root: Path, folders: dict[str, int], *, seed: int = 0) -> Path:
-        random = np.random.default_rng(seed)
-        for folder, count in folders.items():
-            (root / folder).mkdir(parents=True, exist_ok=True)
-            tumor = not Path(folder).name.lower().startswith(("no", "healthy"))
-            for number in range(count):
-                picture = draw_phantom(random, 64, tumor=tumor)
-                cv2.imwrite(str(root / folder / f"{number}.png"), picture)
-        return root
-
-    return grow
-
-
-@pytest.fixture(scope="session")
-def phantom_tree(tmp_path_factory: pytest.TempPathFactory, grow_tree: Callable[..., Path]) -> Path:
-    """Forty heads in `Healthy` and `Brain Tumor`, for tests that leave it as it is."""
-    root = tmp_path_factory.mktemp("data") / "phantoms"
-    return grow_tree(root, {"Healthy": 20, "Brain Tumor": 20})
-
-
-@dataclass(frozen=True, eq=False)
-class Exported:
-    """A model with rounded weights, and what its graph says of some scans.
-
-    Attributes:
-        before: the model's outputs before its weights were rounded.
-        model: the model.
-        folder: holds `model.keras` and the graph.
-        feature_layer: what the export named.
-        scans: uint8, shape (scans, size, size, 1).
-        outputs: `probabilities` and `heatmap` of the graph for these scans.
-    """
-
-    before: NDArray[np.float32]
-    model: keras.Model
-    folder: Path
-    feature_layer: str | None
-    scans: NDArray[np.uint8]
-    outputs: dict[str, NDArray[np.float32]]
-
-
-@pytest.fixture(scope="session")
-def exported(
-    tmp_path_factory: pytest.TempPathFactory, draw_phantoms: Callable[..., Scans]
-) -> Callable[[str], Exported]:
-    """Export an architecture, once for all tests: `exported("mobilenet-v2")`."""
-
-    @functools.cache
-    def export(name: str) -> Exported:
-        entry = architecture(name)
-        scans = np.concatenate([draw_phantoms(6, size=entry.size)[0], read_real_scans(entry.size)])
-        model = build_model(name)
-        before = np.asarray(model(scans))
-        round_weights(model)
-        folder = tmp_path_factory.mktemp(name)
-        model.save(folder / "model.keras")
-        layer = convert(folder / "model.keras", folder)
-        return Exported(before, model, folder, layer, scans, run_graph(folder, scans))
-
-    return export
-
-
-def build_model(name: str) -> keras.Model:
-    """Build an architecture with pretrained weights where they are, else with random ones."""
-    entry = architecture(name)
-    keras.utils.set_random_seed(3)
-    weights = WEIGHTS.get(name)
-    pretrained = weights if weights and weights.exists() else None
-    model = entry.build(entry.size, 1 if entry.binary else 4, pretrained)
-    if pretrained is None:
-        _disturb_statistics(model)
-    return model
-
-
-@pytest.fixture(scope="session")
 def build_lesion_network() -> Callable[[], keras.Model]:
     """Give a function that builds a small network with a lesion map, of scans of 32 pixels."""
 
@@ -200,22 +85,6 @@ def build_lesion_network() -> Callable[[], keras.Model]:
         return keras.Model(scans, outputs)
 
     return build
-
-
-def _disturb_statistics(model: keras.Model) -> None:
-    """Give fresh batch normalisations something to do."""
-    random = np.random.default_rng(3)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            width = layer.gamma.shape
-            layer.set_weights(
-                [
-                    random.uniform(0.8, 1.2, width),
-                    random.normal(0, 0.1, width),
-                    random.normal(0, 0.1, width),
-                    random.uniform(0.5, 1.5, width),
-                ]
-            )
 
 
 @contextmanager

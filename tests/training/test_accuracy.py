@@ -29,12 +29,12 @@ def test_every_protocol_and_every_folder_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("few_pictures")
 def test_what_was_trained_is_read_and_what_cannot_be_is_said(
     tmp_path: Path, phantom_tree: Path
 ) -> None:
     request = make_request(tmp_path / "instance", phantom_tree, publish=False)
-    request = replace(request, protocol="patient", recipe=Recipe(epochs=1, batch=8, augmentation=0))
+    recipe = Recipe(epochs=1, batch=8, augmentation=0)
+    request = replace(request, model="ann-32-nodes-0-dense", protocol="patient", recipe=recipe)
     assert run_trial("patient", request, may_train=False).reason == "not trained yet."
     trained = run_trial("patient", request, may_train=True)
     assert trained.card is not None

@@ -179,15 +179,6 @@ def test_a_copy_names_the_kind_or_contradicts(
     assert np.count_nonzero(dataset.labels == 3) == 1
 
 
-def test_an_unknown_class_has_no_place_in_a_binary_model(
-    tmp_path: Path, grow_tree: Grow, load: Callable[..., Dataset]
-) -> None:
-    root = grow_tree(tmp_path, {"cats": 1, "dogs": 1})
-    assert load(root).classes == ("cats", "dogs")
-    with pytest.raises(DataError, match="'cats' is healthy or a tumour"):
-        load(root, binary=True)
-
-
 def test_unreadable_and_uncropped_scans_are_listed(
     tmp_path: Path, grow_tree: Grow, load: Callable[..., Dataset]
 ) -> None:

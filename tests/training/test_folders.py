@@ -139,22 +139,9 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     assert [path for path, _, _ in listed(root)] == ["healthy/1.jpg", "tumor/1.jpg"]
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nowhere does not exist"):
-        find_scans(tmp_path / "nowhere")
-
-
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"scan\.jpg is a file"):
         find_scans(draw(tmp_path, "scan.jpg") / "scan.jpg")
-
-
-@pytest.mark.parametrize("files", [(), ("a/notes.txt",), ("train/1.jpg", "test/1.jpg")])
-def test_without_labelled_images_the_layout_is_drawn(
-    tmp_path: Path, files: tuple[str, ...]
-) -> None:
-    with pytest.raises(DataError, match=r"No labelled image(.|\n)*data/Training/glioma"):
-        find_scans(draw(tmp_path, *files))
 
 
 def test_a_folder_of_one_class_is_read(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Heads on the features of a frozen backbone, computed once."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -90,21 +89,6 @@ class TestFrozen:
         best = min(values["val_loss"] for values in fitted[0].history)
         assert loss == pytest.approx(best, abs=1e-4)
 
-    def test_a_run_that_continues_computes_no_features(
-        self,
-        fitted: tuple[Fitted, Path],
-        parts: Parts,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        folder = Path(shutil.copytree(fitted[1], tmp_path / "run"))
-        (folder / "state.json").unlink()  # as if it had been cut off in the first epoch
-        monkeypatch.setattr("training.frozen.compute_features", None)
-        again = fit_frozen(*parts, replace(SETTINGS, folder=folder), HEADS["softmax"])
-        assert again.best_epoch == fitted[0].best_epoch
-        for ours, theirs in zip(again.model.weights, fitted[0].model.weights, strict=True):
-            assert np.array_equal(ours, theirs)
-
     def test_memory_runs_out_in_the_backbone(
         self, parts: Parts, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -129,7 +113,10 @@ class TestHeads:
         fitted: tuple[Fitted, Path],
         parts: Parts,
         draw_phantoms: Callable[..., Scans],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        """And a run whose folder holds the features computes none."""
+        monkeypatch.setattr("training.frozen.compute_features", None)
         result = fit_frozen(*parts, replace(SETTINGS, folder=fitted[1]), HEADS[head])
         assert isinstance(result.model, NeighboursModel) == (head == "knn")
         assert result.history == ()

@@ -29,6 +29,7 @@ from brainscan.bundle.manifest import read_manifest
 from brainscan.familiarity import Familiarity
 from brainscan.scan import ScanSpecification
 from tests.cards import draw_measurement
+from tests.conversion import converting_here
 from tests.training.conftest import full_disk, run_graph
 from training.calibrate import apply_temperature
 from training.compress import round_weights
@@ -182,7 +183,8 @@ def test_a_full_disk_while_the_model_is_written(after: int, models: Path, dense_
 
 
 def publish_and_die(root: Path, card: Card) -> None:
-    publish(build_dense(), card, draw_scans(), root, write_report_and_die)
+    with converting_here():
+        publish(build_dense(), card, draw_scans(), root, write_report_and_die)
 
 
 def test_killed_while_publishing(

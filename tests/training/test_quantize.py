@@ -13,7 +13,7 @@ from brainscan.bundle import Card, GraphFigures, Graphs, Parts, publish_bundle, 
 from brainscan.bundle.manifest import read_manifest
 from brainscan.engine.openvino import OpenVINOEngine
 from brainscan.scan import ScanSpecification
-from tests.cards import GRAPHS, draw_measurement, draw_training
+from tests.cards import GRAPHS, draw_measurement, draw_training, draw_up_card
 from training.data.dataset import load_dataset
 from training.data.split import split_scans
 from training.quantize import QuantizationError, check_gain, quantize_bundle
@@ -42,28 +42,24 @@ def write_graph(folder: Path, _card: Card) -> None:
     (folder / "report/README.md").write_text("# binary-cnn, version 1\n\nMeasured once.\n")
 
 
+def publish_trained(root: Path, tree: Path, cache: Path) -> Path:
+    """Publish the network as if it had been trained on a tree of phantoms."""
+    found = load_dataset([tree], ScanSpecification(SIZE), cache, binary=True)
+    split = split_scans(found, "grouped", 0)
+    training = draw_training(seed=0, manifest=found.manifest, command="flask train --data phantoms")
+    measured = draw_measurement(("healthy", "tumor"), parts=Parts(**split.sizes))
+    card = draw_up_card("binary-cnn", training=training, measurement=measured)
+    return publish_bundle(root, card, write_graph)
+
+
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="module")
-def card(phantom_tree: Path, cache: Path, make_card: MakeCard) -> Card:
-    """The card of a model that was trained on the phantoms."""
-    found = load_dataset([phantom_tree], ScanSpecification(SIZE), cache, binary=True)
-    split = split_scans(found, "grouped", 0)
-    return make_card(
-        "binary-cnn",
-        training=draw_training(
-            seed=0, manifest=found.manifest, command="flask train --data phantoms"
-        ),
-        measurement=draw_measurement(("healthy", "tumor"), parts=Parts(**split.sizes)),
-    )
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory, card: Card) -> Path:
-    return publish_bundle(tmp_path_factory.mktemp("models"), card, write_graph)
+def bundle(tmp_path_factory: pytest.TempPathFactory, phantom_tree: Path, cache: Path) -> Path:
+    return publish_trained(tmp_path_factory.mktemp("models"), phantom_tree, cache)
 
 
 @pytest.fixture(scope="module")

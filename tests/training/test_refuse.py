@@ -27,6 +27,8 @@ from training.refuse import (
 )
 from training.strangers import vary_scan
 
+pytestmark = pytest.mark.usefixtures("few_pictures")
+
 WIDTH = 6
 
 

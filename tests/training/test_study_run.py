@@ -127,8 +127,8 @@ def test_a_study_that_is_stopped(
     tmp_path: Path, phantom_tree: Path, processes: BaseContext
 ) -> None:
     """A row that the system kills ends alone, Ctrl-C ends the study; the run goes on after both."""
-    (row,) = choose_rows("004")
-    plan = Plan(replace(row, epochs=12), "quick", tmp_path / "i", tmp_path, data=(phantom_tree,))
+    (row,) = choose_rows("all", [ANN])
+    plan = Plan(row, "quick", tmp_path / "i", tmp_path, data=(phantom_tree,))
 
     with acting_after_epoch(tmp_path, 1, kill_children):
         failures = run_study([plan], tmp_path, lambda _line: None, processes)
@@ -139,7 +139,7 @@ def test_a_study_that_is_stopped(
     )
     study.start()
     assert study.pid
-    with acting_after_epoch(tmp_path, 3, partial(os.kill, study.pid, signal.SIGINT)):
+    with acting_after_epoch(tmp_path, 4, partial(os.kill, study.pid, signal.SIGINT)):
         study.join()
     assert study.exitcode == 1
     assert read_study(tmp_path).results == ()
@@ -148,7 +148,7 @@ def test_a_study_that_is_stopped(
     assert run_study([plan], tmp_path, lambda _line: None, processes) == {}
     (result,) = read_study(tmp_path).results
     assert result.training.epochs == 12
-    assert "Epoch 1/8" not in plan.log.read_text()  # it went on where it was
+    assert "Epoch 1/12" not in plan.log.read_text()  # it went on where it was
 
 
 def kill_children() -> None:
@@ -163,7 +163,7 @@ def acting_after_epoch(base: Path, epoch: int, act: Callable[[], None]) -> Itera
     def wait() -> None:
         deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
-            states = list((base / "i/runs").glob("binary-*/state.json"))
+            states = list((base / "i/runs").glob("ann-*/state.json"))
             if states and len(json.loads(states[0].read_text())["history"]) >= epoch:
                 act()
                 return

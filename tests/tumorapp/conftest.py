@@ -1,6 +1,7 @@
 """A real gunicorn and a real browser for the tests that need one."""
 
 import contextlib
+import http.client
 import os
 import shutil
 import signal
@@ -34,6 +35,12 @@ BROWSER_OPTIONS = (
     "--no-first-run",
 )
 
+FORGET = """async () => {
+  localStorage.clear();
+  sessionStorage.clear();
+  for (const { name } of await indexedDB.databases()) indexedDB.deleteDatabase(name);
+}"""
+
 Page = Any  # playwright is not there wherever this file is read
 
 
@@ -52,6 +59,34 @@ class Service:
         """Get a path, or post bytes to it, on a connection of its own."""
         method = "GET" if data is None else "POST"
         return requests.request(method, self.url + path, data=data, headers=headers, timeout=30)
+
+    def request(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, str, bytes]:
+        """Send any request on a connection of its own; give status, content type and body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        with contextlib.closing(connection):
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            return response.status, response.headers.get_content_type(), response.read()
+
+    def predict(self, data: bytes, query: str = "") -> tuple[int, dict[str, Any]]:
+        answer = self.ask(f"/api/predict?{query}", data, {"Content-Type": "image/jpeg"})
+        return answer.status_code, answer.json()
+
+    def connect(self, sent: bytes) -> socket.socket:
+        """Open a connection, and send bytes as they are."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        connection.sendall(sent)
+        return connection
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def log(self) -> str:
+        return self.output.read_text() + self.errors.read_text()
 
     def workers(self) -> list[int]:
         children = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
@@ -140,7 +175,7 @@ def serve_here(app: WSGIApplication) -> Iterator[str]:
     server.server_close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="Playwright is not installed: pip install playwright"
@@ -155,27 +190,55 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def open_page(browser: Any, address: str) -> Iterator[Callable[..., Page]]:
-    """Open the page in a context of its own; whatever the browser complains of fails the test."""
-    contexts, complaints = [], []
-
-    def open_page(path: str = "", **options: Any) -> Page:
-        context = browser.new_context(**options)
-        context.set_default_timeout(10_000)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda message: complaints.append(message.text))
-        page.goto(address + path)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
+def complaints() -> Iterator[list[str]]:
+    """What the browser complains of, which fails the test."""
+    found: list[str] = []
+    yield found
     # That a request was refused or did not get through is told to the visitor, not a fault.
-    assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
+    assert [text for text in found if not text.startswith("Failed to load resource")] == []
+
+
+def listen(page: Page, complaints: list[str]) -> Page:
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text))
+    return page
 
 
 @pytest.fixture
-def page(open_page: Callable[..., Page]) -> Page:
-    return open_page()
+def open_page(browser: Any, address: str, complaints: list[str]) -> Iterator[Callable[..., Page]]:
+    """Open the page in a context of its own."""
+    with contextlib.ExitStack() as stack:
+
+        def open_page(path: str = "", **options: Any) -> Page:
+            context = stack.enter_context(browser.new_context(**options))
+            context.set_default_timeout(10_000)
+            page = listen(context.new_page(), complaints)
+            page.goto(address + path)
+            return page
+
+        yield open_page
+
+
+@pytest.fixture(scope="session")
+def tab(browser: Any) -> Iterator[tuple[Page, list[str]]]:
+    """A tab that several tests use in turn, as to open one takes half a second; what it says."""
+    said: list[str] = []
+    with browser.new_context() as context:
+        context.set_default_timeout(10_000)
+        yield listen(context.new_page(), said), said
+
+
+@pytest.fixture
+def page(tab: tuple[Page, list[str]], address: str, complaints: list[str]) -> Iterator[Page]:
+    """The page, to a visitor who comes for the first time."""
+    page, said = tab
+    page.goto(address)
+    yield page
+    page.unroute_all(behavior="ignoreErrors")
+    page.context.set_offline(False)
+    for popup in page.context.pages[1:]:
+        popup.close()
+    page.evaluate(FORGET)
+    page.goto("about:blank")
+    complaints += said
+    said.clear()

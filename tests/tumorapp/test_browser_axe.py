@@ -19,7 +19,9 @@ pytestmark = pytest.mark.browser
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 # Beyond WCAG, Swagger UI has a main and an order of headings of its own.
 RULES = {"API, to be tried": WCAG}
-LOOKS = (("light", 1280), ("dark", 1280), ("dark", 360), ("light", 360))
+# Every rule at both widths; in the other scheme, what colours decide.
+LOOKS = (("light", 1280, True), ("dark", 1280, False), ("dark", 360, True), ("light", 360, False))
+OF_COLOURS = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +38,15 @@ def app(tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., P
 
 
 @pytest.fixture(scope="module")
-def find_faults() -> Callable[[Page, list[str]], list[str]]:
+def find_faults() -> Callable[[Page, Any], list[str]]:
     """Ask axe-core about a page; each fault as its rule, what is wrong, and where."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    script = pytest.importorskip("axe_playwright_python.base").AXE_SCRIPT
 
-    def find(page: Page, rules: list[str]) -> list[str]:
+    def find(page: Page, rules: Any) -> list[str]:
         options = {"runOnly": rules, "resultTypes": ["violations"]}
-        found = axe.run(page, options=options).response["violations"]
+        if page.evaluate("typeof axe") == "undefined":  # half a megabyte: once for each page
+            page.evaluate(script)
+        found = page.evaluate("options => axe.run(options)", options)["violations"]
         return [
             f"{fault['id']}: {fault['help']}: {node['target']} {node['html'][:200]}"
             for fault in found
@@ -176,7 +180,7 @@ STATES: dict[str, tuple[str, Callable[[Page, bytes], Any]]] = {
 @pytest.mark.parametrize("state", STATES)
 def test_nothing_is_found(
     open_page: Callable[..., Page],
-    find_faults: Callable[[Page, list[str]], list[str]],
+    find_faults: Callable[[Page, Any], list[str]],
     scan: bytes,
     state: str,
 ) -> None:
@@ -184,8 +188,9 @@ def test_nothing_is_found(
     page = open_page(path, reduced_motion="reduce")
     reach(page, scan)
     faults, rules = [], RULES.get(state, [*WCAG, "best-practice"])
-    for scheme, width in LOOKS:
+    for scheme, width, every in LOOKS:
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size({"width": width, "height": 800})
-        faults += [f"{scheme}, {width} pixels: {fault}" for fault in find_faults(page, rules)]
+        found = find_faults(page, rules if every else OF_COLOURS)
+        faults += [f"{scheme}, {width} pixels: {fault}" for fault in found]
     assert not faults, "\n".join(faults)

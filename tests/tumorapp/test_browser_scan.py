@@ -98,8 +98,8 @@ class TestOverTheScan:
 
 
 class TestCopies:
-    def test_a_button_copies(self, page: Page, scan: bytes) -> None:
-        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    def test_a_button_copies(self, open_page: Callable[..., Page], scan: bytes) -> None:
+        page = open_page(permissions=["clipboard-read", "clipboard-write"])
         choose(page, scan)
         page.get_by_role("button", name="JSON", exact=True).click()
         page.get_by_role("status").get_by_text("Copied.").wait_for()

@@ -1,12 +1,19 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from training.data import split
-from tumorapp.cli.train import PROTOCOLS
+from tumorapp.cli.data import data_commands
+from tumorapp.cli.evaluate import evaluate_command
+from tumorapp.cli.models import models_commands
+from tumorapp.cli.study import study_command
+from tumorapp.cli.train import PROTOCOLS, train_command
 
 PROJECT = Path(__file__).parents[2]
 
@@ -60,6 +67,31 @@ def test_data_that_is_not_there_is_told_before_anything_is_loaded(
     result = run_without_training(tmp_path, "train", "--model", "binary-cnn", *words)
     assert result.returncode == 1
     assert word in result.stderr
+
+
+def list_commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    """Give every command below one, by what is typed for it."""
+    for below, one in command.commands.items() if isinstance(command, click.Group) else ():
+        yield from list_commands(one, f"{name} {below}")
+    if not isinstance(command, click.Group):
+        yield name, command
+
+
+OURS = dict(
+    found
+    for command in (data_commands, evaluate_command, models_commands, study_command, train_command)
+    for found in list_commands(command, f"flask {command.name}")
+)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_help_names_what_is_given_and_has_examples(name: str) -> None:
+    command = OURS[name]
+    result = CliRunner().invoke(command, ["--help"])
+    assert result.exit_code == 0
+    assert command.epilog is None or f"Examples:\n    {name}" in result.output
+    for option in command.params:
+        assert option.opts[0] in result.output or isinstance(option, click.Argument)
 
 
 def test_the_protocols_on_offer_are_those_there_are() -> None:

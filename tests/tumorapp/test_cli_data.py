@@ -30,13 +30,6 @@ def head(tmp_path: Path, scan: bytes) -> Path:
     return path
 
 
-def test_help_has_an_example(run: Run) -> None:
-    result = run("--help")
-    assert result.exit_code == 0
-    assert "Examples:\n    flask data augment " in result.output
-    assert "--preview" in result.output
-
-
 def test_the_variants_of_a_scan_as_one_picture(run: Run, head: Path, tmp_path: Path) -> None:
     result = run(head, "--preview", tmp_path / "sheet.PNG")
     assert result.exit_code == 0, result.output
@@ -76,30 +69,3 @@ def test_what_cannot_be_drawn_is_explained(
     assert result.stderr.startswith("Error: ")
     assert message in result.stderr
     assert sorted(path.name for path in folder.iterdir()) == ["head.jpg", "text.jpg"]
-
-
-def test_a_folder_in_the_way(run: Run, head: Path, tmp_path: Path) -> None:
-    (tmp_path / "sheet.png").mkdir()
-    result = run(head, "--preview", tmp_path / "sheet.png")
-    assert result.exit_code == 2
-    assert "Invalid value for '--preview'" in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["nowhere.jpg", "--preview", "a.png"], "File 'nowhere.jpg' does not exist."),
-        ([".", "--preview", "a.png"], "File '.' is a directory."),
-        ([], "Missing argument 'SCAN'"),
-    ],
-)
-def test_a_scan_that_is_not_there(run: Run, arguments: list[str], message: str) -> None:
-    result = run(*arguments)
-    assert result.exit_code == 2
-    assert message in result.stderr
-
-
-def test_a_preview_must_be_named(run: Run, head: Path) -> None:
-    result = run(head)
-    assert result.exit_code == 2
-    assert "Missing option '--preview'" in result.stderr

@@ -3,18 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
-import numpy as np
-import pytest
 from click.testing import Result
 from flask import Flask
 
-from brainscan.bundle import Card, Parts, installed_versions, publish_bundle
-from brainscan.scan import ScanSpecification
-from tests.cards import draw_measurement, draw_training
-from tests.training.test_quantize import SIZE, write_graph
-from training.data.dataset import load_dataset
-from training.data.split import split_scans
+from brainscan.bundle import Card, installed_versions, publish_bundle
+from tests.training.test_quantize import publish_trained, write_graph
 from training.quantize import ACCEPTED_DIFFERENCE
 from tumorapp import create_app
 
@@ -57,35 +50,12 @@ def test_nothing_to_read(app: Flask) -> None:
     assert run(app, "binary-cnn").exit_code == 2
 
 
-@pytest.fixture
-def scans(tmp_path: Path) -> Path:
-    """Pictures that are all different, in two classes."""
-    random = np.random.default_rng(0)
-    for number in range(40):
-        folder = tmp_path / "scans" / ("yes", "no")[number % 2]
-        folder.mkdir(parents=True, exist_ok=True)
-        picture = cv2.resize(random.uniform(0, 255, (6, 6)), (64, 64))
-        cv2.imwrite(str(folder / f"{number}.png"), picture.astype(np.uint8))
-    return tmp_path / "scans"
-
-
-def test_both_graphs_are_measured_and_published(
-    scans: Path, tmp_path: Path, make_card: Callable[..., Card]
-) -> None:
+def test_both_graphs_are_measured_and_published(phantom_tree: Path, tmp_path: Path) -> None:
     root = tmp_path / "models"
     app = create_app({"MODELS_DIR": root})
     app.instance_path = str(tmp_path / "instance")
-    found = load_dataset([scans], ScanSpecification(SIZE), tmp_path / "cache", binary=True)
-    split = split_scans(found, "random-80-20", 0)
-    card = make_card(
-        "binary-cnn",
-        training=draw_training(seed=0, manifest=found.manifest),
-        measurement=draw_measurement(
-            ("healthy", "tumor"), protocol="random-80-20", parts=Parts(**split.sizes)
-        ),
-    )
-    publish_bundle(root, card, write_graph)
-    result = run(app, "binary-cnn", "--data", str(scans))
+    publish_trained(root, phantom_tree, tmp_path / "cache")
+    result = run(app, "binary-cnn", "--data", str(phantom_tree))
     assert result.exit_code == 0, result.output
     assert installed_versions(root) == {"binary-cnn": [1, 2]}
     *_, fp16, int8, published = result.stdout.splitlines()

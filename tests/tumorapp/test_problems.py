@@ -1,7 +1,6 @@
 import io
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -297,9 +296,3 @@ def test_a_page_escapes_what_it_repeats(client: FlaskClient) -> None:
     response = client.get("/<script>alert(1)</script>", headers={"Accept": BROWSER})
     assert b"<script>alert" not in response.data
     assert b"&lt;script&gt;" in response.data
-
-
-def test_no_model_at_all(tmp_path: Path, scan: bytes) -> None:
-    client = create_app({"MODELS_DIR": tmp_path}).test_client()
-    response = client.post("/api/predict", data=scan, content_type="image/jpeg")
-    assert problem(response, 503)["code"] == "no-model"

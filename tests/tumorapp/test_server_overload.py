@@ -187,19 +187,12 @@ def test_a_refusal_has_the_shape_its_sender_reads(client: FlaskClient) -> None:
     assert protocol.get_json()["code"] == "overloaded"
 
 
-def connect(service: Any, sent: bytes) -> socket.socket:
-    port = int(service.url.rpartition(":")[2])
-    connection = socket.create_connection(("127.0.0.1", port), timeout=30)
-    connection.sendall(sent)
-    return connection
-
-
 def refuse_answers(service: Any) -> socket.socket:
     """Ask for more than the system keeps, and read none of it."""
     large = f"GET {LARGE} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     greedy = socket.socket()
     greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    greedy.connect(("127.0.0.1", int(service.url.rpartition(":")[2])))
+    greedy.connect(("127.0.0.1", service.port))
     greedy.sendall(large * 8)
     return greedy
 
@@ -288,7 +281,7 @@ def test_past_the_bound_requests_are_refused_at_once_and_those_accepted_are_answ
             refusals = [predict(), bounded.ask("/", headers=BROWSER), bounded.ask("/v2/models/a")]
             watched = [bounded.ask(path) for path in ("/healthz", "/readyz", "/v2/health/live")]
             # Refused while its body is still to come.
-            with connect(bounded, HEAD + b"Content-Length: 9000000\r\n\r\n") as early:
+            with bounded.connect(HEAD + b"Content-Length: 9000000\r\n\r\n") as early:
                 assert early.recv(2**16).startswith(b"HTTP/1.1 503")
             for answer in refusals:
                 assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
@@ -314,9 +307,9 @@ def test_slow_clients_hold_nobody_up(bounded: Any, scan: bytes) -> None:
         HEAD + b"Content-Length: 9000\r\nExpect: 100-continue\r\n\r\n",
         CHUNKED + b"9000\r\nabc\r\n\r\n",
     ]
-    slow = [connect(bounded, beginning) for beginning in beginnings * 10]
+    slow = [bounded.connect(beginning) for beginning in beginnings * 10]
     large = [
-        connect(bounded, HEAD + b"Content-Length: 900000\r\n\r\n" + bytes(READ_AHEAD + CHUNK))
+        bounded.connect(HEAD + b"Content-Length: 900000\r\n\r\n" + bytes(READ_AHEAD + CHUNK))
         for _ in range(8)
     ]
     time.sleep(0.3)
@@ -330,7 +323,7 @@ def test_slow_clients_hold_nobody_up(bounded: Any, scan: bytes) -> None:
 @pytest.mark.slow
 def test_large_bodies_that_stall_make_room_for_another(service: Any) -> None:
     stalled = [
-        connect(service, HEAD + b"Content-Length: 900000\r\n\r\n" + bytes(READ_AHEAD + CHUNK))
+        service.connect(HEAD + b"Content-Length: 900000\r\n\r\n" + bytes(READ_AHEAD + CHUNK))
         for _ in range(16)
     ]
     time.sleep(0.5)
@@ -350,7 +343,7 @@ def test_a_full_table_of_files_ends_no_worker(bounded: Any, scan: bytes) -> None
     opened = len(list(Path(f"/proc/{worker}/fd").iterdir()))
     limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
     resource.prlimit(worker, resource.RLIMIT_NOFILE, (opened + 5, limits[1]))
-    connections = [connect(bounded, b"") for _ in range(50)]
+    connections = [bounded.connect(b"") for _ in range(50)]
     time.sleep(0.5)
     assert bounded.workers() == [worker]
     for connection in connections:
@@ -366,7 +359,7 @@ def test_a_full_table_of_files_ends_no_worker(bounded: Any, scan: bytes) -> None
 def test_who_waits_longest_makes_room(bounded: Any, scan: bytes) -> None:
     (worker,) = bounded.workers()
     limit, own = 1 + 484, count_sockets(worker)
-    held = [connect(bounded, HEAD) for _ in range(limit + 60)]
+    held = [bounded.connect(HEAD) for _ in range(limit + 60)]
     assert bounded.ask("/api/predict", scan, IMAGE).status_code == 200
     assert count_sockets(worker) - own <= limit
     assert held[0].recv(2**16)[9:12] == b"408"
@@ -396,8 +389,8 @@ def test_slow_clients_are_let_go(hasty: Any, scan: bytes) -> None:
         CHUNKED + b"100\r\n",
         HEAD + b"Content-Length: 9000\r\nExpect: 100-continue\r\n\r\n",
     ]
-    connections = [connect(hasty, beginning) for beginning in beginnings]
-    silent = connect(hasty, b"")
+    connections = [hasty.connect(beginning) for beginning in beginnings]
+    silent = hasty.connect(b"")
     answers = [b""] * len(connections)
     open_ones = set(range(len(connections)))
     deadline = time.monotonic() + 20

@@ -21,10 +21,8 @@ from training.data.audit.manifest import read_manifest
 from training.data.cache import PreparedArrays, prepare_arrays
 from training.data.folders import ScanFile, ScanTree, describe_layout, read_tree
 from training.data.outlines import Outline, crop_outline, mirror
-from training.data.sources import SOURCES, DataError, Source, check_own_classes
+from training.data.sources import SOURCES, DataError, Source, check_own_classes, list_some
 from training.task import Task
-
-_REASONS_SHOWN = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -300,10 +298,8 @@ def _check_several(labels: Sequence[str], trees: Sequence[ScanTree]) -> None:
 def _check_remaining(task: Task, labels: NDArray[np.int64], left_out: Sequence[str]) -> None:
     """Refuse a set that lacks a class altogether once scans are left out."""
     missing = [name for number, name in enumerate(task.classes) if number not in labels]
-    if not missing:
-        return
-    lines = [f"No scan of {' or '.join(missing)} can be used. {len(left_out):,} left out:"]
-    lines += [f"  {line}" for line in left_out[:_REASONS_SHOWN]]
-    if len(left_out) > _REASONS_SHOWN:
-        lines.append(f"  and {len(left_out) - _REASONS_SHOWN:,} more")
-    raise DataError("\n".join(lines))
+    if missing:
+        raise DataError(
+            f"No scan of {' or '.join(missing)} can be used. {len(left_out):,} left out:"
+            f"{list_some(left_out)}"
+        )

@@ -14,11 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.sources import DataError
+from training.data.sources import DataError, list_some
 
 TABLE = "slices.csv"
 MASK_ENDING = "_mask"
-_ROWS_SHOWN = 5
 
 # Polygons, float64, shape (points, 2): x and y as fractions of width and height. Several may
 # outline one tumour; none at all is a scan that is known to show no tumour.
@@ -108,11 +107,10 @@ def _read_table(root: Path, found: Annotations) -> None:
         except ValueError as error:
             mistakes.append(f"line {number}, {name}: {error}")
     if mistakes:
-        shown = "\n".join(mistakes[:_ROWS_SHOWN])
         raise DataError(
-            f"{root / TABLE} has {len(mistakes)} rows that cannot be used:\n{shown}\nAn outline is "
-            "`x y;x y;…`, three points or more, as fractions of width and height. Correct or "
-            "remove these rows."
+            f"{root / TABLE} has {len(mistakes)} rows that cannot be used:{list_some(mistakes)}\n"
+            "An outline is `x y;x y;…`, three points or more, as fractions of width and height. "
+            "Correct or remove these rows."
         )
     _name_patients(root.name, rows, found)
 

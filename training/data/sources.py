@@ -1,7 +1,7 @@
 """The public data sets this project knows: where each lies, its licence, and its class names."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -11,8 +11,17 @@ FOUR_CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 UNSTATED_LICENCE = "not stated"
 
 
+_LINES_SHOWN = 5
+
+
 class DataError(ValueError):
     """The data cannot be used as it is; the message says what was found and what to do next."""
+
+
+def list_some(lines: Sequence[str]) -> str:
+    """Write the first lines of a list below a message, and how many more there are."""
+    more = [f"and {len(lines) - _LINES_SHOWN:,} more"] if len(lines) > _LINES_SHOWN else []
+    return "".join(f"\n  {line}" for line in [*lines[:_LINES_SHOWN], *more])
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from training.data.folders import ScanTree, list_scans
-from training.data.sources import DataError, canonical_class
+from training.data.sources import DataError, canonical_class, list_some
 
 if TYPE_CHECKING:
     from training.data.audit.findings import Audit
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 COLUMNS = ("file", "label", "group", "finding", "keep")
 _NEEDED = ("file", "label", "keep")
 _KEEP = {"1": True, "0": False}
-_ROWS_SHOWN = 5
 
 
 class Row(NamedTuple):
@@ -114,11 +113,9 @@ def _refuse(manifest: Path, problem: str, rows: Sequence[Row]) -> None:
 
 def _refuse_lines(manifest: Path, problem: str, lines: Sequence[object]) -> None:
     if lines:
-        shown = [f"  line {line}" for line in lines[:_ROWS_SHOWN]]
-        if len(lines) > _ROWS_SHOWN:
-            shown.append(f"  and {len(lines) - _ROWS_SHOWN:,} more")
         raise DataError(
-            "\n".join([f"The manifest {manifest} has {len(lines):,} rows that {problem}:", *shown])
+            f"The manifest {manifest} has {len(lines):,} rows that {problem}:"
+            f"{list_some([f'line {line}' for line in lines])}"
         )
 
 
