@@ -35,9 +35,6 @@ _state_option = click.option(
 _model_option = click.option(
     "--model", metavar="NAME", help="The model that answers; else the default one."
 )
-_once_option = click.option(
-    "--once", is_flag=True, help="Answer what is there now, and what has failed before, and end."
-)
 
 
 @dicomweb_commands.command("watch")
@@ -64,7 +61,9 @@ _once_option = click.option(
     show_default=True,
     help="Seconds between looks.",
 )
-@_once_option
+@click.option(
+    "--once", is_flag=True, help="Answer what is there now, and what has failed before, and end."
+)
 @_model_option
 @_state_option
 def watch_command(
