@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from brainscan import Model, ScanError, open_model
-from brainscan.examine import Examination, ImageFile
+from brainscan import Answer, Examination, ImageFile, Model, ScanError, examine_files, open_model
 from training.data.folders import find_scans
 
 Grey = NDArray[np.uint8]
@@ -201,9 +200,9 @@ def compare(model: Model, scans: Sequence[bytes]) -> list[Row]:
     return rows
 
 
-def examine(model: Model, files: Sequence[bytes]) -> list[Examination | ScanError]:
+def examine(model: Model, files: Sequence[bytes]) -> list[Answer | ScanError]:
     """Examine the bytes of files."""
-    return model.examine_each([ImageFile(str(number), data) for number, data in enumerate(files)])
+    return examine_files(model, [ImageFile(str(n), data) for n, data in enumerate(files)])
 
 
 def main() -> None:

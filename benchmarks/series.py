@@ -13,25 +13,12 @@ import io
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import nibabel
-import numpy as np
 from werkzeug.datastructures import FileStorage, MultiDict
 
-from brainscan import ImageFile
-from tests.volumes import pack, write_slices
+from brainscan import ImageFile, examine_files
+from tests.volumes import pack, write_series_of
 from tumorapp import create_app
-
-
-def write_series(path: Path) -> list[ImageFile]:
-    """Write the axial slices of a volume, whose axes are those of RAS, as DICOM files."""
-    loaded: Any = nibabel.load(path)
-    voxels = np.asarray(loaded.dataobj)
-    grey = np.rint(voxels * (4095 / voxels.max())).astype(np.uint16)
-    pixels = [np.ascontiguousarray(grey[::-1, ::-1, index].T) for index in range(grey.shape[2])]
-    files = write_slices(range(len(pixels)), pixels=pixels, PixelSpacing=[1, 1])
-    return [ImageFile(f"series/{number}.dcm", data) for number, data in enumerate(files)]
 
 
 def main() -> None:
@@ -45,12 +32,14 @@ def main() -> None:
     app = create_app({"MAX_UPLOAD_MB": 512})
     client, catalog = app.test_client(), app.extensions["catalog"]
     model = catalog.get(None)
-    volume, files = arguments.volume.read_bytes(), write_series(arguments.volume)
+    volume = arguments.volume.read_bytes()
+    slices = enumerate(write_series_of(arguments.volume, "1.2.3"))
+    files = [ImageFile(f"series/{number}.dcm", data) for number, data in slices]
     archive = pack(*((file.name, file.data) for file in files))
 
     def predict_each() -> None:
         for file in files:
-            model.examine_each([file])
+            examine_files(model, [file])
 
     def post(data: object, content_type: str) -> None:
         answer = client.post("/api/predict", data=data, content_type=content_type)

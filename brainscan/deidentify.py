@@ -22,14 +22,15 @@ from pydicom import DataElement, Dataset, FileDataset, dcmread, uid
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
-from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, generate_uid
 
-import brainscan.scan.dicom  # noqa: F401  silences pydicom, which quotes what it finds odd
 from brainscan.messages import Message, ScanError
-from brainscan.scan.bounds import DAMAGE, refuse
+from brainscan.scan.bounds import refuse
+
+# This silences pydicom, too, which quotes what it finds odd.
+from brainscan.scan.dicom import DICOM_DAMAGE, DIRECTORY
 
 _TABLE: dict[tuple[int, ...], Callable[..., None]] = profile.initialize_actions("dicomfields_2026c")
 _EMPTIED = (profile.empty, profile.delete_or_empty)
@@ -43,10 +44,8 @@ _TIME = re.compile(r"[\d.]+\s*")
 _DATE = re.compile(r"(\d{8})([\d.]*)(?:[+-]\d{4})?\s*")
 _MOST_DAYS = 3650
 
-_DAMAGE = (*DAMAGE, AttributeError, BytesLengthException, RuntimeError)  # of recursion, too
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _UNDEFINED = 0xFFFFFFFF  # a length
-_DIRECTORY = "1.2.840.10008.1.3.10"
 _METHODS = {  # in the words of CID 7050
     "113100": "Basic Application Confidentiality Profile",
     "113107": "Retain Longitudinal Temporal Information Modified Dates Option",
@@ -100,7 +99,7 @@ class Deidentifier:
         Raises:
             ScanError: damaged, a DICOMDIR, or in a transfer syntax that is not known.
         """
-        with refuse(_DAMAGE, "its header is not valid"):
+        with refuse(DICOM_DAMAGE, "its header is not valid"):
             file = dcmread(io.BytesIO(data), force=True)
             _check(file)
             syntax = _find_syntax(file)
@@ -162,7 +161,7 @@ class Deidentifier:
 
 def _check(file: FileDataset) -> None:
     """Refuse a DICOMDIR, and a file that is cut short, which pydicom does not mind."""
-    if file.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY:
+    if file.file_meta.get("MediaStorageSOPClassUID") == DIRECTORY:
         raise ScanError("dicomdir")
     last: Any = file.get_item(list(file.keys())[-1])
     cut = isinstance(last, RawDataElement) and len(last.value or b"") < last.length != _UNDEFINED

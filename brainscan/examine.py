@@ -230,13 +230,25 @@ class Model:
         for path in find_images(map(Path, paths)).images:
             file = ImageFile(path.name, path.read_bytes())
             try:
-                reading = self.read(file, max_pixels=max_pixels, keep_picture=True)
+                found = self.examine_one(file, max_pixels=max_pixels)
             except ScanError as error:
                 if refused is None:
                     raise
                 refused(error)
             else:
-                yield from self.conclude([reading])
+                yield found
+
+    def examine_one(
+        self,
+        file: ImageFile,
+        *,
+        max_pixels: int = MAX_PIXELS,
+        frame: int | None = None,
+        want_heatmap: bool = False,
+    ) -> Examination:
+        """Examine a picture, or one slice of a volume; the picture is kept. See `read`."""
+        reading = self.read(file, max_pixels=max_pixels, keep_picture=True, frame=frame)
+        return self.conclude([reading], want_heatmaps=want_heatmap)[0]
 
     def read(
         self,
@@ -338,8 +350,6 @@ class Model:
             readings: of this model, at least one.
             want_heatmaps: whether it is worth a warning that the model gives none.
         """
-        if not readings:
-            return []
         start = perf_counter()
         outputs = self.engine.predict(np.stack([reading.scan.pixels for reading in readings]))
         seconds = {
@@ -361,19 +371,6 @@ class Model:
         if self.observe is not None:
             self.observe(found, seconds)
         return found
-
-    def examine_each(
-        self, files: Sequence[ImageFile], *, max_pixels: int = MAX_PIXELS
-    ) -> list[Examination | ScanError]:
-        """Examine files together; in the place of one that is not a scan is its problem."""
-        found: list[Reading | ScanError] = []
-        for file in files:
-            try:
-                found.append(self.read(file, max_pixels=max_pixels))
-            except ScanError as error:
-                found.append(error)
-        concluded = iter(self.conclude([one for one in found if isinstance(one, Reading)]))
-        return [next(concluded) if isinstance(one, Reading) else one for one in found]
 
     def _measure_distances(self, outputs: Outputs) -> NDArray[np.float32] | None:
         if self.familiarity is None or outputs.features is None:

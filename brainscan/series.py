@@ -227,7 +227,7 @@ def _weigh_slice(reading: Reading | ScanError) -> int:
     return max(1, width * height // _MEGAPIXEL)
 
 
-def find_series(data: bytes, *, max_pixels: int = MAX_PIXELS) -> str:
+def find_series(data: bytes) -> str:
     """Say by its header which series a file is of: the same for files to be examined together.
 
     Returns:
@@ -236,7 +236,7 @@ def find_series(data: bytes, *, max_pixels: int = MAX_PIXELS) -> str:
     found = find_format(data)
     if found is None or found.open is None or found.name != "DICOM":  # others do not say
         return ""
-    with suppress(ScanError), found.open(data, max_pixels) as volume:
+    with suppress(ScanError), found.open(data, MAX_PIXELS) as volume:
         return volume.place(0).series
     return ""
 

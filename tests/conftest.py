@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -205,6 +207,25 @@ def models_dir(tmp_path: Path, publish_model: Callable[..., Path]) -> Path:
     publish_model(root, "binary-cnn")
     publish_model(root, "mobilenet-v2")
     return root
+
+
+@pytest.fixture
+def run_program(models_dir: Path) -> Callable[..., Any]:
+    """Run a program in a Python of its own, which serves those models; it must succeed."""
+
+    def run(program: str, given: bytes = b"", **environment: str) -> Any:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=Path(__file__).parents[1],
+            env={**os.environ, "TUMORAPP_MODELS_DIR": str(models_dir), **environment},
+            input=given,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return done
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.conftest import draw_head
-from tests.volumes import write_dicom, write_nifti
+from tests.volumes import write_nifti, write_slices
 
 SPOTS = (0.35, 0.45, 0.55, 0.65)  # how far from the left: one for each slice
 
@@ -24,14 +24,6 @@ def write_volume(spots: Sequence[float] = SPOTS) -> bytes:
 
 def write_series(spots: Sequence[float] = SPOTS) -> list[tuple[str, bytes]]:
     """Write them as the files of a DICOM series, the last slice first."""
-    files = [
-        write_dicom(
-            drawn.astype(np.uint16) * 10,
-            SeriesInstanceUID="1.2.840.1",
-            ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
-            ImagePositionPatient=[0, 0, 2.0 * index],
-            PixelSpacing=[1, 1],
-        )
-        for index, drawn in enumerate(draw_slices(spots))
-    ]
+    pixels = [drawn.astype(np.uint16) * 10 for drawn in draw_slices(spots)]
+    files = write_slices(range(0, 2 * len(pixels), 2), pixels=pixels, PixelSpacing=[1, 1])
     return [(f"{index}.dcm", data) for index, data in enumerate(files)][::-1]

@@ -1,10 +1,11 @@
 """Imports go one way, and serving needs no training framework."""
 
 import json
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 PROJECT = Path(__file__).parents[1]
 HEAVY = {"jax", "keras", "matplotlib", "pandas", "scipy", "sklearn", "tensorflow", "torch"}
@@ -28,34 +29,13 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
 
 
-def test_serving_loads_no_training_framework(models_dir: Path, scan: bytes) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        cwd=PROJECT,
-        env={**os.environ, "TUMORAPP_MODELS_DIR": str(models_dir)},
-        input=scan,
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    loaded = set(json.loads(done.stdout))
+def test_serving_loads_no_training_framework(run_program: Callable[..., Any], scan: bytes) -> None:
+    loaded = set(json.loads(run_program(PROGRAM, scan).stdout))
     assert {"flask", "openvino", "tumorapp"} <= loaded
     assert not loaded & HEAVY
 
 
-def test_the_flask_command_starts_without_any_runtime(models_dir: Path) -> None:
+def test_the_flask_command_starts_without_any_runtime(run_program: Callable[..., Any]) -> None:
     program = "import sys; import wsgi; print(*{name.partition('.')[0] for name in sys.modules})"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=PROJECT,
-        env={
-            **os.environ,
-            "FLASK_RUN_FROM_CLI": "true",
-            "TUMORAPP_MODELS_DIR": str(models_dir),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert not set(done.stdout.split()) & {*HEAVY, "openvino"}
+    done = run_program(program, FLASK_RUN_FROM_CLI="true")
+    assert not set(done.stdout.decode().split()) & {*HEAVY, "openvino"}

@@ -136,7 +136,7 @@ def write_series(
         elements: of all files, by their keywords; None takes one out.
     """
     study = uid_of_series.rpartition(".")[0]
-    normal = np.cross(directions[:3], directions[3:])
+    step = np.cross(directions[:3], directions[3:]) * spacing[2]
     common = {
         "StudyInstanceUID": study,
         "SeriesInstanceUID": uid_of_series,
@@ -146,19 +146,21 @@ def write_series(
         "PixelSpacing": [spacing[1], spacing[0]],
         "SliceThickness": spacing[2],
         "BitsStored": 12,
+        **elements,
     }
-    files = []
-    for number, pixels in enumerate(voxels):
-        own = {
-            "SOPInstanceUID": f"{uid_of_series}.{number + 1}",
-            "ImagePositionPatient": [*(normal * number * spacing[2])],
-        }
-        given = {name: value for name, value in {**common, **own, **elements}.items() if value}
-        files.append(write_dicom(np.ascontiguousarray(pixels), **given))
-    return files
+    given: dict[str, Any] = {name: value for name, value in common.items() if value}
+    return [
+        write_dicom(
+            np.ascontiguousarray(pixels),
+            SOPInstanceUID=f"{uid_of_series}.{number + 1}",
+            ImagePositionPatient=[*(number * step)],
+            **given,
+        )
+        for number, pixels in enumerate(voxels)
+    ]
 
 
-def write_series_of(nifti: Path, uid_of_series: str, **elements: Any) -> list[bytes]:
+def write_series_of(nifti: Path, uid_of_series: str) -> list[bytes]:
     """Write the axial slices of a NIfTI file as `write_series` does."""
     image: Any = nibabel.load(nifti)
     voxels = np.asarray(image.dataobj, np.float32).transpose(2, 1, 0).clip(0)
@@ -169,7 +171,6 @@ def write_series_of(nifti: Path, uid_of_series: str, **elements: Any) -> list[by
         uid_of_series,
         directions=(int(right), 0, 0, 0, int(front), 0),
         spacing=(width, height, thickness),
-        **elements,
     )
 
 

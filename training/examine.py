@@ -114,9 +114,8 @@ def examine_trees(
 
 def _examine(model: Model, scan: ScanFile, outline: Outline | None, max_pixels: int) -> Answer:
     file = ImageFile(scan.name, scan.path.read_bytes())
-    reading = model.read(file, max_pixels=max_pixels, keep_picture=True)
-    [found] = model.conclude([reading])
-    picture = found.picture
+    found = model.examine_one(file, max_pixels=max_pixels)
+    reading, picture = found.reading, found.picture
     if scan.label == _NO_TUMOR:
         outline = ()
     elif outline:

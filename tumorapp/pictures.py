@@ -7,16 +7,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from brainscan.scan import Picture
+
 _QUALITY = 85
 _LOSSLESS = 101  # OpenCV's word for it: any above 100
-
-
-def shrink(grey: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
-    """Resize a picture of uint8 so that its longest side has at most so many pixels."""
-    height, width = grey.shape
-    scale = min(1.0, longest / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def link_picture(grey: NDArray[np.uint8], longest: int | None = None) -> str:
@@ -30,7 +24,7 @@ def link_picture(grey: NDArray[np.uint8], longest: int | None = None) -> str:
     """
     quality = _LOSSLESS
     if longest is not None:
-        grey, quality = shrink(grey, longest), _QUALITY
+        grey, quality = Picture(grey).shrink(longest).grey, _QUALITY
     data = cv2.imencode(".webp", grey, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
     return _link("webp", data)
 

@@ -141,7 +141,7 @@ def read_files(received: Request, max_images: int, max_slices: int = 0) -> list[
             "unsupported-body", accepted=accepted, type=mimetype[:100], choices="; ".join(accepted)
         )
     if len(files) > max_images:
-        pictures = sum(not _holds_slices(file.data) for file in files) if max_slices else len(files)
+        pictures = sum(not holds_slices(file.data) for file in files) if max_slices else len(files)
         if pictures > max_images:
             raise refuse_number(pictures, max_images)
         if len(files) > max_slices:
@@ -187,7 +187,8 @@ def _unpack(file: ImageFile, config: Mapping[str, Any]) -> Iterator[ImageFile | 
             yield ImageFile(shorten(one.name), one.data)
 
 
-def _holds_slices(data: bytes) -> bool:
+def holds_slices(data: bytes) -> bool:
+    """Tell whether a file may hold more than one picture: a volume, or a ZIP."""
     found = find_format(data)
     return is_archive(data) if found is None else found.open is not None
 

@@ -35,7 +35,7 @@ from brainscan.scan.planes import gather, gather_deep, gather_stored, interpret,
 from brainscan.scan.volume import AS_STORED, Place, Turn, Volume, choose_turn, find_position, show
 from brainscan.scan.window import Window, choose_window
 
-_DIRECTORY = "1.2.840.10008.1.3.10"
+DIRECTORY = "1.2.840.10008.1.3.10"
 _NATIVE = {
     uid.ImplicitVRLittleEndian,
     uid.ExplicitVRLittleEndian,
@@ -103,7 +103,7 @@ _OF_DEFLATED = 41
 _LEAST_HIGH, _MOST_HIGH = 0.25, 2.0
 _LEAST_LOW, _MOST_LOW = -1.0, 0.5
 
-_DAMAGE = (*DAMAGE, AttributeError, BytesLengthException, RuntimeError)  # of recursion, too
+DICOM_DAMAGE = (*DAMAGE, AttributeError, BytesLengthException, RuntimeError)  # of recursion, too
 
 # What pydicom finds odd would be logged with the values of the header, which nobody may see.
 config.settings.reading_validation_mode = config.IGNORE
@@ -125,14 +125,14 @@ def open_dicom(data: bytes, max_pixels: int) -> Iterator[Volume]:
         ScanError: not an MR image of a head by what its header says, without pixels, in a transfer
             syntax that is not read, damaged, too small, too large, or too much work.
     """
-    with refuse(_DAMAGE, _BAD_HEADER):
+    with refuse(DICOM_DAMAGE, _BAD_HEADER):
         meta, start = _read_meta(data)
         syntax = UID(meta.get("TransferSyntaxUID", ""))
         inflated = 0
         if syntax == uid.DeflatedExplicitVRLittleEndian:
             inflated = _weigh_deflated(memoryview(data)[start:], max_pixels)
     with DECODING.hold(_OF_DEFLATED * inflated):
-        with refuse(_DAMAGE, _BAD_HEADER):
+        with refuse(DICOM_DAMAGE, _BAD_HEADER):
             file = _parse(data, meta, start, syntax)
             _check_object(file)
             image = _describe(file)
@@ -225,7 +225,7 @@ def _guess_syntax(start: bytes) -> UID:
 
 def _check_object(file: _File) -> None:
     """Refuse what is not an MR image of a head by what its header says."""
-    if file.object_class == _DIRECTORY:
+    if file.object_class == DIRECTORY:
         raise ScanError("dicomdir")
     modality = str(file.header.get("Modality") or "MR")
     if not file.pixels:
@@ -307,7 +307,7 @@ class _Image:
 
     def find_middle(self) -> int:
         """Find the frame in the middle: by their positions where those are known."""
-        with suppress(*_DAMAGE):
+        with suppress(*DICOM_DAMAGE):
             positions = [_find_position(_flatten(self.shared, one)) for one in self.each]
             if len(positions) == self.frames:
                 along = sorted(set(positions))
@@ -373,7 +373,7 @@ def _make_volume(image: _Image) -> Volume:
 
 
 def _read_placement(header: Dataset) -> _Placement:
-    with suppress(*_DAMAGE):
+    with suppress(*DICOM_DAMAGE):
         directions = [float(number) for number in header.ImageOrientationPatient]
         across, down = directions[:3], directions[3:]
         if turn := choose_turn(across, down):
@@ -391,7 +391,7 @@ def _find_place(image: _Image, frame: int) -> Place:
     header = image.describe(frame)
     placement = _read_placement(header)
     position = area = None
-    with suppress(*_DAMAGE):
+    with suppress(*DICOM_DAMAGE):
         position = _find_position(header)
     if placement.spacing is not None:
         area = image.columns * placement.spacing[0] * image.rows * placement.spacing[1]
@@ -405,7 +405,7 @@ def _find_place(image: _Image, frame: int) -> Place:
 
 def _read_spacing(header: Dataset) -> tuple[float, float] | None:
     """Read mm from column to column, and from row to row; None where the header has none."""
-    with suppress(*_DAMAGE):
+    with suppress(*DICOM_DAMAGE):
         down, across = (float(number) for number in header.PixelSpacing)
         return across, down
     return None
@@ -413,7 +413,7 @@ def _read_spacing(header: Dataset) -> tuple[float, float] | None:
 
 def _read_frame(image: _Image, frame: int) -> Picture:
     header = image.describe(frame)
-    with refuse(_DAMAGE, "its pixels are not what its header says"):
+    with refuse(DICOM_DAMAGE, "its pixels are not what its header says"):
         stored = encapsulated.decode(
             image.file.stream, image.file.start, image.file.syntax, image.options, frame
         )

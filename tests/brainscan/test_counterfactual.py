@@ -117,7 +117,7 @@ class TestExaminingAgain:
         self, tmp_path: Path, publish_model: Callable[..., Path], scan: bytes
     ) -> None:
         model = open_model(publish_model(tmp_path, **LESION_NETWORK))
-        [found] = model.conclude([model.read(ImageFile("a.jpg", scan), keep_picture=True)])
+        found = model.examine_one(ImageFile("a.jpg", scan))
         assert found.lesion is not None
         again = examine_without_lesion(model, found)
         assert again is not None
@@ -129,5 +129,5 @@ class TestExaminingAgain:
         self, tmp_path: Path, publish_model: Callable[..., Path], scan: bytes
     ) -> None:
         model = open_model(publish_model(tmp_path))
-        [found] = model.conclude([model.read(ImageFile("a.jpg", scan), keep_picture=True)])
+        found = model.examine_one(ImageFile("a.jpg", scan))
         assert examine_without_lesion(model, found) is None

@@ -133,24 +133,17 @@ class TestExamining:
         with pytest.raises(OSError, match=r"gone\.jpg"):
             list(model.examine([folder / "gone.jpg"], refused=refused.append))
 
-    def test_each_in_its_place(self, model: Model, scan: bytes) -> None:
-        files = [ImageFile("1", scan), ImageFile("2", b""), ImageFile("3", scan)]
-        first, second, third = model.examine_each(files)
-        assert isinstance(first, Examination)
-        assert isinstance(second, ScanError)
-        assert isinstance(third, Examination)
-        assert (first.name, third.name) == ("1", "3")
-        assert str(second).startswith("2: The file is empty.")
-        assert [error.code for error in model.examine_each(files[1:2])] == ["empty-file"]  # type: ignore[union-attr]
+    def test_a_picture_that_is_not_kept(self, model: Model, scan: bytes) -> None:
+        [found] = model.conclude([model.read(ImageFile("1", scan))])
         with pytest.raises(LookupError, match="not kept"):
-            first.picture  # noqa: B018
+            found.picture  # noqa: B018
 
     def test_who_observes_hears_of_each_batch(self, model: Model, scan: bytes) -> None:
         heard: list[Any] = []
         observed = replace(model, observe=lambda found, seconds: heard.append((found, seconds)))
-        found = observed.examine_each([ImageFile("1", scan)] * 2)
+        found = observed.examine_one(ImageFile("1", scan))
         [(told, seconds)] = heard
-        assert list(told) == found
+        assert list(told) == [found]
         assert seconds.keys() == {"prepare", "infer"}
         assert min(seconds.values()) > 0
 

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from wsgiref.types import WSGIApplication
 
 import pytest
 import requests
@@ -158,10 +159,17 @@ def service(
 
 @pytest.fixture(scope="module")
 def address(app: Flask) -> Iterator[str]:
+    with serve_here(app) as address:
+        yield f"{address}/"
+
+
+@contextlib.contextmanager
+def serve_here(app: WSGIApplication) -> Iterator[str]:
+    """Serve an application from a thread of this process."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
+    yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     thread.join()
     server.server_close()

@@ -1,14 +1,13 @@
 """Behind a proxy that gives the service only a part of its addresses, in a real browser."""
 
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 from flask import Flask
 from werkzeug.exceptions import NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
-from werkzeug.serving import make_server
 
+from tests.tumorapp.conftest import serve_here
 from tests.tumorapp.pages import Page, choose
 
 pytestmark = pytest.mark.browser
@@ -18,14 +17,8 @@ Open = Callable[..., Page]
 
 @pytest.fixture(scope="module")
 def address(app: Flask) -> Iterator[str]:
-    below = DispatcherMiddleware(NotFound(), {"/scans": app})
-    server = make_server("127.0.0.1", 0, below, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/scans/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serve_here(DispatcherMiddleware(NotFound(), {"/scans": app})) as address:
+        yield f"{address}/scans/"
 
 
 def test_a_scan_is_predicted(page: Page, scan: bytes) -> None:

@@ -12,9 +12,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from pydicom import uid
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pypdf import PdfReader
 
+from brainscan.scan import dicom
 from tests.identifiers import FOUND_IN_BYTES, SECRET, fill
 from tests.volumes import write_dicom
 from tumorapp import create_app
@@ -22,15 +23,7 @@ from tumorapp import create_app
 Form = Callable[..., dict[str, Any]]
 
 # What the reader looks at, where an identifier may have come into the wrong place.
-READ = (
-    *("BodyPartExamined", "BitsAllocated", "BitsStored", "Columns", "HighBit"),
-    *("ImageOrientationPatient", "ImagePositionPatient", "Modality", "NumberOfFrames"),
-    *("PhotometricInterpretation", "PixelPaddingValue", "PixelRepresentation", "PixelSpacing"),
-    *("PlanarConfiguration", "RescaleIntercept", "RescaleSlope", "Rows", "SamplesPerPixel"),
-    *("SOPClassUID", "SpecificCharacterSet", "VOILUTFunction", "WindowCenter", "WindowWidth"),
-    *("AnatomicRegionSequence", "ModalityLUTSequence", "VOILUTSequence"),
-    *("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"),
-)
+READ = [keyword_for_tag(tag) for tag in dicom._WANTED]
 
 
 def write(keyword: str = "", value: str = SECRET) -> bytes:

@@ -3,10 +3,7 @@
 import ast
 import io
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -305,17 +302,8 @@ print(json.dumps([answers, written]))
 """
 
 
-def test_uploads_are_never_written(models_dir: Path, scan: bytes) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        cwd=PROJECT,
-        env={**os.environ, "TUMORAPP_MODELS_DIR": str(models_dir)},
-        input=scan,
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    answers, written = json.loads(done.stdout)
+def test_uploads_are_never_written(run_program: Callable[..., Any], scan: bytes) -> None:
+    answers, written = json.loads(run_program(PROGRAM, scan).stdout)
     assert answers == [200] * len(answers)
     assert written == []
 
@@ -338,18 +326,13 @@ print(*(answer.status_code for answer in answers))
 """
 
 
-def test_nobody_is_told_that_it_runs(models_dir: Path, scan: bytes, tmp_path: Path) -> None:
+def test_nobody_is_told_that_it_runs(
+    run_program: Callable[..., Any], scan: bytes, tmp_path: Path
+) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-c", LISTENER],
-        cwd=PROJECT,
-        # Where this variable is set, OpenVINO would keep quiet by itself.
-        env={**os.environ, "CI": "", "HOME": str(home), "TUMORAPP_MODELS_DIR": str(models_dir)},
-        input=scan,
-        capture_output=True,
-        check=False,
-    )
+    # Where this variable is set, OpenVINO would keep quiet by itself.
+    done = run_program(LISTENER, scan, CI="", HOME=str(home))
     assert done.stderr.decode() == ""
     assert done.stdout.split() == [b"200"] * 4
     assert list(home.iterdir()) == []
@@ -370,17 +353,11 @@ def test_nothing_unpickles_or_loads_code() -> None:
                     assert given["weights_only"] == "True", file
 
 
-def test_keys_and_limits_are_not_loaded_unless_they_are_on(models_dir: Path) -> None:
-    program = "import sys; from wsgi import app; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=PROJECT,
-        env={**os.environ, "TUMORAPP_MODELS_DIR": str(models_dir)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    loaded = set(done.stdout.split())
+def test_keys_and_limits_are_not_loaded_unless_they_are_on(
+    run_program: Callable[..., Any],
+) -> None:
+    done = run_program("import sys; from wsgi import app; print(*sys.modules)")
+    loaded = set(done.stdout.decode().split())
     optional = {"flask_cors", "flask_limiter", "limits", "tumorapp.keys", "tumorapp.limits"}
     assert not optional & loaded
 

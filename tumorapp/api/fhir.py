@@ -70,22 +70,17 @@ def _write_report(card: Card, found: Answer, release: Release) -> _Resource:
 
 
 def _list_observations(card: Card, found: Answer) -> list[_Resource]:
-    observations = [
-        {
-            **_observe("finding", "What a neural network finds on MR images of a head"),
-            "valueCodeableConcept": {"text": wording.headline(found)},
-        }
-    ]
-    notes = [{"text": tell(warning)} for warning in found.warnings]
-    observations[0]["note"] = [*observations[0]["note"], *notes]
-    if found.verdict == "not-recognised":  # its probabilities mean nothing
-        return observations
-    observations.append(
-        {
-            **_observe("probability", "Probability of a brain tumour of any kind"),
-            "valueQuantity": _write_percentage(found.tumor_probability),
-        }
+    finding = _observe(
+        "finding",
+        "What a neural network finds on MR images of a head",
+        valueCodeableConcept={"text": wording.headline(found)},
     )
+    finding["note"] += [{"text": tell(warning)} for warning in found.warnings]
+    if found.verdict == "not-recognised":  # its probabilities mean nothing
+        return [finding]
+    probability = _write_percentage(found.tumor_probability)
+    text = "Probability of a brain tumour of any kind"
+    observations = [finding, _observe("probability", text, valueQuantity=probability)]
     kinds = [name for name in card.classes if card.is_tumor(name)]
     if len(kinds) > 1:
         components = [
@@ -95,20 +90,16 @@ def _list_observations(card: Card, found: Answer) -> list[_Resource]:
             }
             for name in kinds
         ]
-        kind = _observe("kind", "Probability of each kind of brain tumour")
-        observations.append({**kind, "component": components})
+        text = "Probability of each kind of brain tumour"
+        observations.append(_observe("kind", text, component=components))
     if isinstance(found, SeriesExamination) and found.volume is not None:
-        observations.append(
-            {
-                **_observe("volume", "Volume marked as brain tumour"),
-                "valueQuantity": _write_quantity(found.volume, "mL"),
-            }
-        )
+        volume = _write_quantity(found.volume, "mL")
+        text = "Volume marked as brain tumour"
+        observations.append(_observe("volume", text, valueQuantity=volume))
     return observations
 
 
-def _observe(name: str, text: str) -> _Resource:
-    """Begin an observation that is called that."""
+def _observe(name: str, text: str, **value: Any) -> _Resource:
     return {
         "resourceType": "Observation",
         "id": name,
@@ -118,6 +109,7 @@ def _observe(name: str, text: str) -> _Resource:
         "bodySite": _code("http://snomed.info/sct", "12738006", "Brain structure"),
         "device": {"reference": "#device"},
         "note": [{"text": _NOT_FOR_DIAGNOSIS}],
+        **value,
     }
 
 

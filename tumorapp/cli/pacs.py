@@ -35,9 +35,6 @@ _state_option = click.option(
 _model_option = click.option(
     "--model", metavar="NAME", help="The model that answers; else the default one."
 )
-_once_option = click.option(
-    "--once", is_flag=True, help="Answer what is there now, and what has failed before, and end."
-)
 
 
 @dicomweb_commands.command("watch")
@@ -64,7 +61,9 @@ _once_option = click.option(
     show_default=True,
     help="Seconds between looks.",
 )
-@_once_option
+@click.option(
+    "--once", is_flag=True, help="Answer what is there now, and what has failed before, and end."
+)
 @_model_option
 @_state_option
 def watch_command(
@@ -104,15 +103,12 @@ def watch_command(
 )
 @click.option("--aet", default="TUMORAPP", show_default=True, help="The AE title of this node.")
 @click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Write the answers into this folder; else, unless they are stored or sent, into the "
-    "folder answers next to the state.",
+    "--store-url",
+    envvar="TUMORAPP_DICOMWEB_URL",
+    help="Store the answers at this address (STOW); else, unless they are sent, they are written "
+    "into the folder answers next to the state.",
 )
-@click.option(
-    "--store-url", envvar="TUMORAPP_DICOMWEB_URL", help="Store them at this address (STOW)."
-)
-@click.option("--send", metavar="AET@HOST:PORT", help="Send them to this node (C-STORE).")
+@click.option("--send", metavar="AET@HOST:PORT", help="Send them to this node instead (C-STORE).")
 @click.option(
     "--quiet",
     type=click.FloatRange(min=0.1),
@@ -126,7 +122,6 @@ def listen_command(
     port: int,
     host: str,
     aet: str,
-    out: Path | None,
     store_url: str | None,
     send: str | None,
     quiet: float,
@@ -140,16 +135,12 @@ def listen_command(
     from tumorapp.pacs.cstore import Destination, Folder, Spool, listen
     from tumorapp.pacs.dicomweb import Server
 
-    stores: list[Store] = []
-    if out:
-        stores.append(Folder(out).store)
+    store: Store = Folder(folder / "answers").store
     if send:
-        stores.append(Destination.read(send, aet).store)
-    if store_url:
-        stores.append(_close_at_end(Server(store_url)).store)
-    if len(stores) > 1:
-        raise click.UsageError("Give only one of --out, --store-url and --send.")
-    worker = _make_worker(folder, model, (stores or [Folder(folder / "answers").store])[0])
+        store = Destination.read(send, aet).store
+    elif store_url:
+        store = _close_at_end(Server(store_url)).store
+    worker = _make_worker(folder, model, store)
     spool = Spool(folder / "received", quiet)
     with listen(spool, aet, host, port):
         click.echo(f"{aet} listens at {host}:{port}.", err=True)

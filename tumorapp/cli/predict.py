@@ -98,7 +98,7 @@ class _Predictor:
     name: str
     version: str
     classes: Sequence[str]
-    predict: Callable[[Sequence[ImageFile | ScanError], bool], list[_Found]]
+    predict: Callable[[Sequence[ImageFile], bool], list[_Found]]
 
 
 csv_option = click.option(
@@ -207,13 +207,6 @@ def _group(sources: Sequence[_Source]) -> list[list[_Source]]:
     return list(groups.values())
 
 
-def _read(source: _Source) -> ImageFile | ScanError:
-    try:
-        return ImageFile(source.name, source.read())
-    except ScanError as error:
-        return error.about(source.name)
-
-
 def _open_model(name: str | None) -> _Predictor:
     """Open the model of that name, or the default one, in this process."""
     model = get_catalog().get(name)
@@ -221,9 +214,7 @@ def _open_model(name: str | None) -> _Predictor:
     return _Predictor(card.name, str(card.version), card.classes, partial(_predict_here, model))
 
 
-def _predict_here(
-    model: Model, files: Sequence[ImageFile | ScanError], wants_heatmaps: bool
-) -> list[_Found]:
+def _predict_here(model: Model, files: Sequence[ImageFile], wants_heatmaps: bool) -> list[_Found]:
     found = examine_files(
         model,
         files,
@@ -267,10 +258,7 @@ def _ask_server(url: str, name: str | None, api_key: str | None) -> _Predictor:
 
 
 def _predict_there(
-    server: "client.Client",
-    model: str,
-    files: Sequence[ImageFile | ScanError],
-    wants_heatmaps: bool,
+    server: "client.Client", model: str, files: Sequence[ImageFile], wants_heatmaps: bool
 ) -> list[_Found]:
     """Send files that belong together in one request: as a ZIP, in which one may be bad.
 
@@ -278,29 +266,25 @@ def _predict_there(
     """
     from tumorapp.client import ProblemError
 
-    bad = [_Found(write_outcome(one), {}) for one in files if isinstance(one, ScanError)]
-    names = {f"{n}": file.name for n, file in enumerate(files) if isinstance(file, ImageFile)}
-    if not names:
-        return bad
+    names = {f"{number}": file.name for number, file in enumerate(files)}
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for number, file in enumerate(files):
-            if isinstance(file, ImageFile):
-                archive.writestr(f"{number}", file.data)
+        for number, file in zip(names, files, strict=True):
+            archive.writestr(number, file.data)
     try:
         answer = server.predict_archive(packed.getvalue(), model=model, heatmap=wants_heatmaps)
     except ProblemError as error:
         if error.status not in _ABOUT_THE_FILE:
             raise
         detail = str(error).removeprefix("body: ")
-        return [*bad, _Found(_describe(name_series(names.values()), error.code, detail), {})]
-    return [*bad, *(_translate(one, names, files) for one in answer.predictions)]
+        return [_Found(_describe(name_series(names.values()), error.code, detail), {})]
+    return [_translate(one, names, files) for one in answer.predictions]
 
 
 def _translate(
     found: "client.Prediction | client.Failure",
     names: Mapping[str, str],
-    files: Sequence[ImageFile | ScanError],
+    files: Sequence[ImageFile],
 ) -> _Found:
     """Give what a server says, with the names and the pictures that the files have here."""
     from tumorapp.client import Failure
@@ -318,7 +302,7 @@ def _translate(
 
 
 def _lay_over(
-    files: Sequence[ImageFile | ScanError], marks: Mapping[tuple[str, int], bytes]
+    files: Sequence[ImageFile], marks: Mapping[tuple[str, int], bytes]
 ) -> dict[tuple[str, int], NDArray[np.uint8]]:
     """Lay heat maps over slices, by the names of their files and their places in those."""
     max_pixels: int = current_app.config["MAX_PIXELS"]
@@ -326,7 +310,7 @@ def _lay_over(
     return {
         (file.name, place.frame): lay_over(picture.grey, marks[file.name, place.frame])
         for file in files
-        if isinstance(file, ImageFile) and file.name in marked
+        if file.name in marked
         for picture, place in read_slices(file.data, max_pixels=max_pixels)
         if (file.name, place.frame) in marks and not isinstance(picture, ScanError)
     }
@@ -357,13 +341,15 @@ def _predict_sources(
     )
     with tqdm(total=len(sources), unit="scan") as progress:
         for group in _group(sources):
-            found: list[_Found]
+            name = name_series(source.name for source in group)
             try:
-                found = model.predict([_read(source) for source in group], bool(heatmaps))
+                files = [ImageFile(source.name, source.read()) for source in group]
+                found = model.predict(files, bool(heatmaps))
                 if heatmaps:
                     _write_pictures(heatmaps, group, found)
+            except ScanError as error:  # of a ZIP: what cannot be unpacked is in no series
+                found = [_Found(write_outcome(error.about(name)), {})]
             except OSError as error:
-                name = name_series(source.name for source in group)
                 found = [_Found(_describe(name, "not-read", str(error)), {})]
             for one in found:
                 name = one.written["filename"]

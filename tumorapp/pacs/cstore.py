@@ -26,7 +26,7 @@ _SECONDS = 30.0  # to connect, and for an answer
 _SUCCESS, _NO_ROOM, _NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
 # Stored, with a change or not; or there already.
 _STORED = (_SUCCESS, 0xB000, 0xB006, 0xB007, 0x0111)
-_GROUPED_BY = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality"]
+_GROUPED_BY = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,11 @@ class Spool:
 
 def _list_series(files: Sequence[Path]) -> list[Series]:
     groups: dict[str, list[Path]] = {}
-    modalities: dict[str, set[str]] = {}
     for file in files:
         header = dcmread(file, stop_before_pixels=True, specific_tags=_GROUPED_BY)
-        key = hash_uid(str(header.get("SeriesInstanceUID")))
-        groups.setdefault(key, []).append(file)
-        modalities.setdefault(key, set()).add(str(header.get("Modality")))
-    return [
-        Series(key, "MR" if "MR" in modalities[key] else "other", partial(_read, group))
-        for key, group in sorted(groups.items())
-    ]
+        groups.setdefault(hash_uid(str(header.get("SeriesInstanceUID"))), []).append(file)
+    # What is not MR is refused file by file.
+    return [Series(key, "MR", partial(_read, group)) for key, group in sorted(groups.items())]
 
 
 def _read(files: Sequence[Path]) -> list[bytes]:

@@ -32,17 +32,16 @@ _FIRST_WAIT, _LONGEST_WAIT = 60.0, 24 * 3600.0  # seconds before what failed is 
 _LONGEST_PAUSE = 300.0  # seconds between looks at a PACS that does not answer
 _SETUP = """
 create table if not exists answered (
-    series text, model text, outcome text, at real, primary key (series, model)
+    series text, model text, primary key (series, model)
 ) without rowid;
 create table if not exists failed (
-    study text, model text, code text, attempts integer, due real, primary key (study, model)
+    study text, model text, code text, attempts integer, at real, primary key (study, model)
 ) without rowid;
 create table if not exists feed (name text primary key, last integer) without rowid;
 """
 _FAIL = """
 insert into failed values (?, ?, ?, 1, ?) on conflict do update
-set code = excluded.code, attempts = attempts + 1,
-    due = ? + min(? * (1 << min(attempts, 20)), ?)
+set code = excluded.code, attempts = attempts + 1, at = excluded.at
 """
 
 # Takes the objects of an answer; raises Problem. What is there already stays as it is.
@@ -103,14 +102,19 @@ class Failure(NamedTuple):
         model: its name and version.
         code: of the last problem.
         attempts: how many there were.
-        due: when it is tried again, in seconds since 1970.
+        at: when the last was, in seconds since 1970.
     """
 
     study: str
     model: str
     code: str
     attempts: int
-    due: float
+    at: float
+
+    @property
+    def due(self) -> float:
+        """When it is tried again, in seconds since 1970: each time, after twice as long."""
+        return self.at + min(_FIRST_WAIT * 2.0 ** min(self.attempts, 20) / 2, _LONGEST_WAIT)
 
 
 class State:
@@ -132,29 +136,25 @@ class State:
         """Close the file."""
         self._database.close()
 
-    def find_outcome(self, series: str, model: str) -> str | None:
-        """Give a verdict, or the code of why a series has none; None where it was not seen yet."""
-        query = "select outcome from answered where series = ? and model = ?"
-        row = self._database.execute(query, (series, model)).fetchone()
-        return row and str(row[0])
+    def is_answered(self, series: str, model: str) -> bool:
+        """Tell whether a series was answered."""
+        query = "select 1 from answered where series = ? and model = ?"
+        return self._database.execute(query, (series, model)).fetchone() is not None
 
-    def note(self, series: str, model: str, outcome: str) -> None:
-        """Note what became of a series."""
+    def note(self, series: str, model: str) -> None:
+        """Note that a series was answered."""
         with self._database as database:
-            values = (series, model, outcome, time.time())
-            database.execute("insert or replace into answered values (?, ?, ?, ?)", values)
+            database.execute("insert into answered values (?, ?)", (series, model))
 
     def fail(self, study: str, model: str, code: str) -> None:
-        """Note that a study failed; each time, it waits for twice as long."""
-        now = time.time()
+        """Note that a study failed."""
         with self._database as database:
-            values = (study, model, code, now + _FIRST_WAIT, now, _FIRST_WAIT, _LONGEST_WAIT)
-            database.execute(_FAIL, values)
+            database.execute(_FAIL, (study, model, code, time.time()))
 
     def is_due(self, study: str, model: str) -> bool:
         """Tell whether a study may be tried: it never failed, or has waited long enough."""
-        query = "select 1 from failed where study = ? and model = ? and due > ?"
-        return self._database.execute(query, (study, model, time.time())).fetchone() is None
+        known = [one for one in self.list_failures() if one[:2] == (study, model)]
+        return all(one.due <= time.time() for one in known)
 
     def settle(self, study: str, model: str) -> None:
         """Forget that a study failed."""
@@ -163,8 +163,8 @@ class State:
 
     def list_failures(self) -> list[Failure]:
         """List the studies that failed, the one that is tried again next first."""
-        rows = self._database.execute("select * from failed order by due")
-        return [Failure(*row) for row in rows]
+        failures = [Failure(*row) for row in self._database.execute("select * from failed")]
+        return sorted(failures, key=lambda one: one.due)
 
     def find_last(self, feed: str) -> int:
         """Give the number of the change up to which all in a feed is done; 0 for none."""
@@ -229,11 +229,12 @@ class Worker:
         with _report(f"study {study.key}", failed):
             for series in study.list_series():
                 label = f"study {study.key}, series {series.key}"
-                if self.state.find_outcome(series.key, name) is not None:
+                if self.state.is_answered(series.key, name):
                     logger.info("%s: was answered before", label)
                     continue
                 with _report(label, failed):
-                    self.state.note(series.key, name, self._examine(series, model, label))
+                    self._examine(series, model, label)
+                    self.state.note(series.key, name)
         if failed:
             self.state.fail(study.key, name, failed[0])
         else:
@@ -241,31 +242,30 @@ class Worker:
             study.settle()
         return not failed
 
-    def _examine(self, series: Series, model: Model, label: str) -> str:
+    def _examine(self, series: Series, model: Model, label: str) -> None:
         if series.modality != "MR":
             logger.info("%s: skipped, not-mr", label)
-            return "not-mr"
+            return
         data = series.fetch()
         files = [ImageFile(f"{label}/{number}", one) for number, one in enumerate(data, 1)]
         found = examine_files(model, files, max_pixels=self.max_pixels, longest_kept=LONGEST_KEPT)
         problems = Counter(one.code for one in found if isinstance(one, ScanError))
         for code, count in problems.items():
             logger.warning("%s: skipped %d of %d files, %s", label, count, len(files), code)
-        answers = [one for one in found if not isinstance(one, ScanError)]
-        recognised = [one for one in answers if one.verdict != "not-recognised"]
-        if len(recognised) < len(answers):
-            logger.info("%s: skipped, not-recognised", label)
         headers = [dcmread(BytesIO(one), force=True, stop_before_pixels=True) for one in data]
-        for one in recognised:
-            self._give(one, headers, label)
-        outcomes = [*(one.verdict for one in (*recognised, *answers)), *problems, "no-pixels"]
-        return outcomes[0]
+        for answer in found:
+            if isinstance(answer, ScanError):
+                continue
+            if answer.verdict == "not-recognised":
+                logger.info("%s: skipped, not-recognised", label)
+            else:
+                self._give(answer, headers, label)
 
     def _give(self, answer: Answer, headers: Sequence[Dataset], label: str) -> None:
-        objects = write_objects(answer, headers)
+        objects, done = write_objects(answer, headers), "not stored"
         if self.store is not None:
             self.store(objects)
-        done = "stored" if self.store is not None else "not stored"
+            done = "stored"
         kinds = ", ".join(str(one.Modality) for one in objects)
         share = f"{answer.tumor_probability:.0%}"
         logger.info("%s: %s, tumour %s; %s: %s", label, answer.verdict, share, done, kinds)

@@ -42,13 +42,8 @@ def _examine_twice() -> dict[str, Any]:
     file = read_file(request)
     options = read_options(request.form, PageOptionsSchema)
     model = get_catalog().get(options.model)
-    reading = model.read(
-        file,
-        max_pixels=current_app.config["MAX_PIXELS"],
-        keep_picture=True,
-        frame=options.frame,
-    )
-    [found] = model.conclude([reading])
+    max_pixels = current_app.config["MAX_PIXELS"]
+    found = model.examine_one(file, max_pixels=max_pixels, frame=options.frame)
     without = examine_without_lesion(model, found)
     return {
         "prediction": found.with_picture(found.picture.shrink(PREVIEW_SIDE)),

@@ -63,8 +63,7 @@ def _explain(options: Options, file: ImageFile | None) -> dict[str, Any]:
     model = get_catalog().get(options.model)
     scan = file or samples.read_sample(request.values.get("sample") or samples.NAMES[0])
     max_pixels = current_app.config["MAX_PIXELS"]
-    reading = model.read(scan, max_pixels=max_pixels, keep_picture=True, frame=options.frame)
-    [found] = model.conclude([reading])
+    found = model.examine_one(scan, max_pixels=max_pixels, frame=options.frame)
     return {
         "prediction": found.with_picture(found.picture.shrink(PREVIEW_SIDE)),
         "tracing": show_tracing(found.picture) if model.card.scan.crop else None,

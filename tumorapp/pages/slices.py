@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 
 from brainscan import SeriesExamination, SliceExamination
-from brainscan.lesion import Lesion
 from tumorapp.pictures import link_jpeg
 
 SIDE = 512  # the longest of a picture; hundreds of larger ones would fill the page
@@ -31,7 +30,7 @@ def show_slices(
 ) -> tuple[SeriesExamination, list[ShownSlice]]:
     """Give a series without its pictures, and each of its slices to be shown."""
     bare = tuple(replace(one, reading=replace(one.reading, picture=None)) for one in whole.slices)
-    areas = [_measure(one.lesion) for one in bare]
+    areas = [one.lesion.area if one.lesion else 0.0 for one in bare]
     largest = max(areas) or 1.0
     shown = [
         ShownSlice(
@@ -43,7 +42,3 @@ def show_slices(
         for one, found, area in zip(whole.slices, bare, areas, strict=True)
     ]
     return replace(whole, slices=bare), shown
-
-
-def _measure(lesion: Lesion | None) -> float:
-    return lesion.area if lesion else 0.0

@@ -14,7 +14,6 @@ from werkzeug.exceptions import HTTPException
 
 from brainscan import (
     Answer,
-    Examination,
     ImageFile,
     Message,
     Model,
@@ -23,7 +22,7 @@ from brainscan import (
     SeriesExamination,
     examine_files,
 )
-from brainscan.scan.formats import find_format, list_endings, list_media_types, list_names
+from brainscan.scan.formats import list_endings, list_media_types, list_names
 from tumorapp.api.schemas import Options, PageOptionsSchema, read_options
 from tumorapp.catalog import get_catalog
 from tumorapp.config import ON_OFF, Setting
@@ -36,7 +35,7 @@ from tumorapp.pages.many import FOLDERS
 from tumorapp.pages.slices import SIDE, show_slices
 from tumorapp.pictures import link_picture, link_png, write_points
 from tumorapp.problems import describe, to_problem, wants_page
-from tumorapp.uploads import read_file, read_files, refuse_number
+from tumorapp.uploads import holds_slices, read_file, read_files, refuse_number
 
 # The longest side of the copy that a template gets: what a template had stays in memory until
 # Python looks for cycles, and eight large pictures took 400 MB.
@@ -137,8 +136,13 @@ def _predict(options: Options, *, compares: bool) -> dict[str, Any]:
     model = get_catalog().get(options.model)
     start = time.perf_counter()
     if compares:
-        found: Answer = _examine_one(model, options)
         left_out: list[Message] = []
+        found: Answer = model.examine_one(
+            _read_sample() or read_file(request),
+            max_pixels=current_app.config["MAX_PIXELS"],
+            frame=options.frame,
+            want_heatmap=options.heatmap,
+        )
     else:
         found, left_out = _examine(model, options)
     seconds = time.perf_counter() - start
@@ -167,17 +171,6 @@ def _predict(options: Options, *, compares: bool) -> dict[str, Any]:
     }
 
 
-def _examine_one(model: Model, options: Options) -> Examination:
-    """Examine one picture, or one slice of a volume; its picture is kept whole."""
-    reading = model.read(
-        _read_sample() or read_file(request),
-        max_pixels=current_app.config["MAX_PIXELS"],
-        keep_picture=True,
-        frame=options.frame,
-    )
-    return model.conclude([reading], want_heatmaps=options.heatmap)[0]
-
-
 def _examine(model: Model, options: Options) -> tuple[Answer, list[Message]]:
     """Examine a picture, or a head by all of its slices; gives what was left out, too.
 
@@ -188,7 +181,7 @@ def _examine(model: Model, options: Options) -> tuple[Answer, list[Message]]:
     config = current_app.config
     sample = _read_sample()
     files = [sample] if sample else read_files(request, 1, config["MAX_SLICES"])
-    is_series = len(files) > 1 or _holds_slices(files[0])
+    is_series = len(files) > 1 or holds_slices(files[0].data)
     answers = examine_files(
         model,
         files,
@@ -212,8 +205,3 @@ def _examine(model: Model, options: Options) -> tuple[Answer, list[Message]]:
 def _read_sample() -> ImageFile | None:
     sample = request.form.get("sample")
     return samples.read_sample(sample) if sample else None
-
-
-def _holds_slices(file: ImageFile) -> bool:
-    found = find_format(file.data)
-    return found is not None and found.open is not None

@@ -51,15 +51,11 @@ def _make_report() -> Response:
     file = read_file(request)
     options = read_options(request.values, PageOptionsSchema)
     model = get_catalog().get(options.model)
-    reading = model.read(
-        file,
-        max_pixels=current_app.config["MAX_PIXELS"],
-        keep_picture=True,
-        frame=options.frame,
-    )
-    [found] = model.conclude([reading], want_heatmaps=True)
+    max_pixels = current_app.config["MAX_PIXELS"]
     report = Report(
-        examination=found,
+        examination=model.examine_one(
+            file, max_pixels=max_pixels, frame=options.frame, want_heatmap=True
+        ),
         sha256=file.sha256,
         made=datetime.now(UTC),
         software=f"TumorApp {VERSION}",

@@ -29,7 +29,6 @@ from brainscan.heatmap import lay_over
 from brainscan.lesion import Lesion
 from tumorapp.language import cards, wording
 from tumorapp.language.translation import mark, name_language, tell, translate, write_decimal
-from tumorapp.pictures import shrink
 
 rl_config.useA85 = 0  # pictures as they are: in text they would be larger and take longer
 
@@ -175,7 +174,7 @@ def _warn(texts: Sequence[str]) -> Table:
 
 def _draw_pictures(found: Examination) -> Table:
     """Draw the scan with its crop outlined, and with what the model marks or where it looked."""
-    small = shrink(found.picture.grey, _PICTURE_PIXELS)
+    small = found.picture.shrink(_PICTURE_PIXELS).grey
     scale = small.shape[1] / found.picture.size[0]
     left, top, right, bottom = (round(place * scale) for place in found.scan.box)
     outlined = np.repeat(small[..., np.newaxis], 3, axis=2)
