@@ -140,8 +140,8 @@ _WARNINGS = {
     "one-slice": "The file has %(slices)s slices; only number %(slice)s, in the middle, was read.",
     "chosen-slice": "This is slice %(slice)s of %(slices)s.",
     "one-volume": "The file has %(volumes)s volumes; only the first was read.",
-    "one-of-each": "The series has up to %(images)s images of the same slice; only the first of each "
-    "was used.",
+    "one-of-each": "The series has up to %(images)s images of the same slice; only the first of "
+    "each was used.",
     "missing-slices": "The series has gaps. Slices that seem to be missing: %(slices)s.",
     "series-not-fitted": "This model was not fitted to whole series: its answer is that of the "
     "slices next to each other that are most sure of a tumour.",
