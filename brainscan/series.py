@@ -360,7 +360,13 @@ def conclude_series(
         int(np.argmax(weights)),
         _share(card, slices, weights, tumor_probability),
     )
-    of_slices = [note for one in described if one.votes for note in one.reading.warnings]
+    of_slices = [
+        note
+        for one in described
+        if one.votes
+        for note in one.warnings
+        if note not in warn_of_verdict(one)
+    ]
     if not card.has_lesion_map:
         of_slices.append(Message("series-not-fitted"))
     warnings = {note.code: note for note in (*notes, *of_slices, *warn_of_verdict(whole))}

@@ -162,6 +162,14 @@ class TestRealVolumes:
         assert whole.volume is None
         assert not any(one.shows for one in whole.slices)
 
+    def test_why_there_is_no_heat_map(self) -> None:
+        model = open_model("instance/models/binary-cnn")
+        file = ImageFile("head", (SAMPLES / "nifti" / "btp_02_t1post.nii.gz").read_bytes())
+        [whole] = examine_files(model, [file], want_heatmaps=True)
+        assert isinstance(whole, SeriesExamination)
+        assert whole.heatmap is None
+        assert {"no-reliable-map", "series-not-fitted"} <= list_codes(whole)
+
     def test_a_ct(self, model: Model) -> None:
         whole = self.examine(model, "CT_AVM")
         assert whole.verdict == "not-recognised"
