@@ -192,6 +192,8 @@ def read_one(
             notes += (Message("one-slice", taken),)
         elif volume.slices > 1:
             notes += (Message("chosen-slice", _number(volume, frame or 0)),)
+        elif frame is not None and volume.place(0).series:
+            notes += (Message("slice-of-series"),)
     return replace(picture, notes=notes + picture.notes, facts=volume.facts)
 
 
