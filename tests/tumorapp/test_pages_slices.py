@@ -90,11 +90,13 @@ def test_one_slice_is_asked_about(client: FlaskClient, path: str) -> None:
     assert ask(blank, frame="1").status_code == 200
 
 
-def test_a_slice_does_not_answer_for_its_head(client: FlaskClient) -> None:
+@pytest.mark.parametrize("path", ["/how", "/counterfactual/parts", "/compare"])
+def test_a_slice_does_not_answer_for_its_head(client: FlaskClient, path: str) -> None:
     said = "the answer for the whole head may be different"
     for name, data, number in (
         ("head.nii.gz", write_volume(), "slice 3 of 4"),
         (*write_series()[0], "one slice of a series"),
     ):
         sent = {"image": (io.BytesIO(data), name), "frame": "2" if "nii" in name else "0"}
-        assert f"This is {number}: {said}" in Page(client.post("/how", data=sent).text).text
+        answer = client.post(path, data=sent, headers=HTML)
+        assert f"This is {number}: {said}" in Page(answer.text).text
