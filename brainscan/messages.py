@@ -138,9 +138,14 @@ _WARNINGS = {
     "the model. Send the scan without it.",
     "more-pages": "The file holds %(pages)s pictures; only the first was read.",
     "one-slice": "The file has %(slices)s slices; only number %(slice)s, in the middle, was read.",
-    "chosen-slice": "This is slice %(slice)s of %(slices)s.",
+    "chosen-slice": "This is slice %(slice)s of %(slices)s: the answer for the whole head may be "
+    "different.",
+    "slice-of-series": "This is one slice of a series: the answer for the whole head may be "
+    "different.",
     "one-volume": "The file has %(volumes)s volumes; only the first was read.",
-    "missing-slices": "The series has gaps: %(slices)s slices seem to be missing.",
+    "one-of-each": "The series has up to %(images)s images of the same slice; only the first of "
+    "each was used.",
+    "missing-slices": "The series has gaps. Slices that seem to be missing: %(slices)s.",
     "series-not-fitted": "This model was not fitted to whole series: its answer is that of the "
     "slices next to each other that are most sure of a tumour.",
     "burnt-in-text": "The picture may have text in it, which was not removed. Look at it before "

@@ -264,11 +264,12 @@ def _conclude(
         yield from model.conclude(readings[start : start + _BATCH], want_heatmaps=want_heatmaps)
 
 
-def _examine_series(
-    model: Model, readings: list[Reading], *, want_heatmaps: bool
-) -> SeriesExamination:
+def _examine_series(model: Model, readings: list[Reading], *, want_heatmaps: bool) -> Answer:
     start = perf_counter()
     ordered, notes = _put_in_order(readings)
+    if len(ordered) == 1:  # many times the same slice
+        alone = replace(ordered[0], warnings=(*notes, *ordered[0].warnings))
+        return next(_conclude(model, [alone], want_heatmaps=want_heatmaps))
     slices = list(_conclude(replace(model, observe=None), ordered, want_heatmaps=want_heatmaps))
     whole = conclude_series(name_series(one.name for one in readings), slices, notes)
     if model.observe is not None:
@@ -290,7 +291,11 @@ def name_series(names: Iterable[str]) -> str:
 
 
 def _put_in_order(readings: list[Reading]) -> tuple[list[Reading], list[Message]]:
-    """Put slices in the order in which they lie; of several at one place the first is kept."""
+    """Put slices in the order in which they lie; of several at one place the first is kept.
+
+    Where that is unknown, they are in the order in which the scanner numbers them.
+    """
+    readings = sorted(readings, key=lambda one: one.place.number if one.place else 0)
     placed = [
         (reading.place.position, reading)
         for reading in readings
@@ -302,11 +307,11 @@ def _put_in_order(readings: list[Reading]) -> tuple[list[Reading], list[Message]
     notes = []
     if len(firsts) < len(placed):
         most = max(Counter(position for position, _ in placed).values())
-        notes.append(Message("one-volume", {"volumes": most}))
+        notes.append(Message("one-of-each", {"images": most}))
     positions = sorted(firsts)
     steps = np.diff(positions)
     gaps = np.rint(steps / np.median(steps)) - 1 if steps.size else steps
-    if missing := int(gaps.sum()):
+    if missing := int(gaps.clip(0).sum()):
         notes.append(Message("missing-slices", {"slices": missing}))
     return [firsts[position] for position in positions], notes
 
@@ -355,7 +360,13 @@ def conclude_series(
         int(np.argmax(weights)),
         _share(card, slices, weights, tumor_probability),
     )
-    of_slices = [note for one in described if one.votes for note in one.reading.warnings]
+    of_slices = [
+        note
+        for one in described
+        if one.votes
+        for note in one.warnings
+        if note not in warn_of_verdict(one)
+    ]
     if not card.has_lesion_map:
         of_slices.append(Message("series-not-fitted"))
     warnings = {note.code: note for note in (*notes, *of_slices, *warn_of_verdict(whole))}

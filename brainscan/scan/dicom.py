@@ -81,7 +81,7 @@ _WANTED = [
     tag_for_keyword(keyword) or 0
     for keyword in (
         *_SEQUENCES,
-        *("SOPInstanceUID", "SeriesInstanceUID"),
+        *("SOPInstanceUID", "SeriesInstanceUID", "InstanceNumber"),
         *KEYWORDS,
         *("SOPClassUID", "ImageType", "NumberOfFrames", "SamplesPerPixel"),
         *("PhotometricInterpretation", "PlanarConfiguration", "Rows", "Columns", "PixelSpacing"),
@@ -397,10 +397,12 @@ def _find_place(image: _Image, frame: int) -> Place:
         area = image.columns * placement.spacing[0] * image.rows * placement.spacing[1]
     series = str(header.get("SeriesInstanceUID") or "")
     if series:  # a scout in three planes is three series, as are pictures of two sizes
-        plane = [round(number, 1) for number in (*placement.across, *placement.down)]
+        # Plus 0.0, since -0.0 is written differently.
+        plane = [round(number, 1) + 0.0 for number in (*placement.across, *placement.down)]
         series = f"{series} {plane} {image.columns} {image.rows}"
+    number = int(read_number(header, "InstanceNumber") or 0)
     instance = str(header.get("SOPInstanceUID") or "")
-    return Place(frame, position, area, placement.turn, series, instance)
+    return Place(frame, position, number, area, placement.turn, series, instance)
 
 
 def _read_spacing(header: Dataset) -> tuple[float, float] | None:

@@ -79,8 +79,8 @@ def read_picture(data: bytes, *, max_pixels: int = MAX_PIXELS, frame: int | None
         frame: the index of the slice in the file; None for the one in the middle.
 
     Raises:
-        ScanError: not a format of the table, damaged, too small, too large, or blank; or there is
-            no such slice.
+        ScanError: not a format of the table, damaged, too small, too large, or there is no such
+            slice; or blank, unless it is a slice that was asked for.
     """
     with _name_variants(data):
         found = _find_format(data)
@@ -89,7 +89,7 @@ def read_picture(data: bytes, *, max_pixels: int = MAX_PIXELS, frame: int | None
         if frame is None or found.open is None:
             picture = found.read(data, max_pixels)
         else:
-            picture = read_one(data, max_pixels, found.open, frame)
+            return read_one(data, max_pixels, found.open, frame)
     darkest, brightest, *_ = cv2.minMaxLoc(picture.grey)
     if darkest == brightest:
         raise ScanError("blank-image", value=round(brightest))

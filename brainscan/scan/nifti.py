@@ -190,7 +190,7 @@ def _make_volume(voxels: NDArray[Any], stored: _Stored, axis: int) -> Volume:
         if turn is None:
             return Place(index)
         corner = towards[:, axis] * index + towards[:, 3]
-        return Place(index, find_position(first, second, corner), area, turn)
+        return Place(index, find_position(first, second, corner), area=area, turn=turn)
 
     notes: tuple[Message, ...] = ()
     if stored.volumes > 1:

@@ -126,6 +126,7 @@ class Place:
     Attributes:
         frame: its index among the slices of its file.
         position: mm towards the patient's head, back or left; None where that is unknown.
+        number: of its file within the series, as the scanner counts; 0 where there is none.
         area: of its picture, in mm²; None where that is unknown.
         turn: how its picture was turned.
         series: the same for slices of one series and orientation, and shown to nobody; "" for a
@@ -135,6 +136,7 @@ class Place:
 
     frame: int = 0
     position: float | None = None
+    number: int = 0
     area: float | None = None
     turn: Turn = AS_STORED
     series: str = ""
@@ -190,6 +192,8 @@ def read_one(
             notes += (Message("one-slice", taken),)
         elif volume.slices > 1:
             notes += (Message("chosen-slice", _number(volume, frame or 0)),)
+        elif frame is not None and volume.place(0).series:
+            notes += (Message("slice-of-series"),)
     return replace(picture, notes=notes + picture.notes, facts=volume.facts)
 
 

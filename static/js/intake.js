@@ -69,7 +69,7 @@ export function receiveFolder(button, onScans) {
 /** Tell whether a file of a folder is taken: by its name, or one without an ending if it is DICOM. */
 async function isImage(file) {
   const name = file.name.toLowerCase();
-  if (name.startsWith(".")) return false;
+  if (name.startsWith(".") || name === "dicomdir") return false; // a disc has an index
   if (endings.some((ending) => name.endsWith(ending))) return true;
   if (/\.[^.]*\D[^.]*$/.test(name)) return false;
   return (await file.slice(128, 132).text()) === "DICM";

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from brainscan import (
+    Examination,
     ImageFile,
     Model,
     Problem,
@@ -65,7 +66,28 @@ def test_gaps_and_slices_at_one_place(model: Model) -> None:
     assert warning.values["slices"] == 2
     twice = examine_whole(model, *write_series("a", [0, 5, 5, 10]))
     assert len(twice.slices) == 3
-    assert "one-volume" in list_codes(twice)
+    assert "one-of-each" in list_codes(twice)
+    uneven = examine_whole(model, *write_series("a", [0, 5, 10, 11]))
+    assert "missing-slices" not in list_codes(uneven)
+
+
+def test_copies_of_one_slice_are_answered_as_the_slice_is(model: Model) -> None:
+    file = ImageFile("a", write_slices([1])[0])
+    [alone] = examine_files(model, [file])
+    [again] = examine_files(model, [file, file])
+    assert isinstance(again, Examination)
+    assert again.probabilities == alone.probabilities
+    assert again.warnings[0].code == "one-of-each"
+
+
+def test_slices_of_which_nobody_knows_where_they_lie_are_in_the_order_of_their_numbers(
+    model: Model,
+) -> None:
+    files = [
+        ImageFile(f"{number}", write_dicom(SeriesInstanceUID="1.2", InstanceNumber=number))
+        for number in (10, 1, 2)
+    ]
+    assert [one.name for one in examine_whole(model, *files).slices] == ["1", "2", "10"]
 
 
 def test_names_that_have_nothing_in_common(model: Model) -> None:
@@ -108,7 +130,8 @@ def test_a_blank_slice_is_refused_only_where_it_is_alone(model: Model) -> None:
 def test_which_series_a_file_is_of() -> None:
     first, second = write_slices([1, 2])
     [other] = write_slices([1], ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
-    assert find_series(first) == find_series(second) != find_series(other)
+    [nearly] = write_slices([1], ImageOrientationPatient=[1, -1e-9, 0, 0, 1, 0])
+    assert find_series(first) == find_series(second) == find_series(nearly) != find_series(other)
     assert {find_series(data) for data in (write_dicom(), b"none", first[:200])} == {""}
 
 
@@ -138,6 +161,14 @@ class TestRealVolumes:
         assert whole.lesion is None
         assert whole.volume is None
         assert not any(one.shows for one in whole.slices)
+
+    def test_why_there_is_no_heat_map(self) -> None:
+        model = open_model("instance/models/binary-cnn")
+        file = ImageFile("head", (SAMPLES / "nifti" / "btp_02_t1post.nii.gz").read_bytes())
+        [whole] = examine_files(model, [file], want_heatmaps=True)
+        assert isinstance(whole, SeriesExamination)
+        assert whole.heatmap is None
+        assert {"no-reliable-map", "series-not-fitted"} <= list_codes(whole)
 
     def test_a_ct(self, model: Model) -> None:
         whole = self.examine(model, "CT_AVM")

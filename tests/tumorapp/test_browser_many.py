@@ -257,6 +257,7 @@ class TestTable:
         (tmp_path / "scans" / "deep").mkdir(parents=True)
         for name in ("a.jpg", "deep/b.JPG", ".hidden.jpg", "notes.txt"):
             (tmp_path / "scans" / name).write_bytes(scan)
+        (tmp_path / "scans" / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
         session = page.context.new_cdp_session(page)
         data = {"items": [], "files": [str(tmp_path / "scans")], "dragOperationsMask": 1}
         for event in ("dragEnter", "dragOver", "drop"):

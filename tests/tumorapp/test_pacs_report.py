@@ -223,3 +223,8 @@ def test_a_real_tumour(model: Model, tmp_path: Path) -> None:
     ]
     masks, true = marked.pixel_array > 0, truth.transpose(2, 1, 0)[numbers]
     assert (masks & true).sum() > 0.8 * true.sum()
+    report = highdicom.sr.srread(tmp_path / "SR.dcm")
+    regions = report.content.get_planar_roi_measurement_groups()
+    slices = written.answer.slices  # type: ignore[union-attr]
+    assert len(regions) == sum(len(one.region) for one in slices)
+    assert len(regions) < sum(len(one.lesion.outline) for one in slices if one.shows and one.lesion)

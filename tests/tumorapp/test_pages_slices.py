@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -12,6 +13,7 @@ from flask.testing import FlaskClient
 from tests.cards import VERDICTS
 from tests.heads import SPOTS, write_series, write_volume
 from tests.tumorapp.test_pages_views import HTML, Page, send
+from tests.volumes import write_nifti
 from tumorapp import create_app
 
 
@@ -74,8 +76,8 @@ def test_there_is_one_head(client: FlaskClient, scan: bytes, name: str) -> None:
 
 @pytest.mark.parametrize("path", ["/how", "/counterfactual/parts", "/compare", "/report"])
 def test_one_slice_is_asked_about(client: FlaskClient, path: str) -> None:
-    def ask(**fields: str) -> Any:
-        sent = {"image": (io.BytesIO(write_volume()), "head.nii.gz"), **fields}
+    def ask(volume: bytes | None = None, **fields: str) -> Any:
+        sent = {"image": (io.BytesIO(volume or write_volume()), "head.nii.gz"), **fields}
         return client.post(path, data=sent, headers=HTML)
 
     first, last = ask(frame="0"), ask(frame="3")
@@ -84,3 +86,17 @@ def test_one_slice_is_asked_about(client: FlaskClient, path: str) -> None:
     answer = ask(frame="4")
     assert answer.status_code == 422
     assert "The file has no slice 4." in answer.text
+    blank = write_nifti(np.zeros((32, 32, 2), np.uint8))
+    assert ask(blank, frame="1").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/how", "/counterfactual/parts", "/compare"])
+def test_a_slice_does_not_answer_for_its_head(client: FlaskClient, path: str) -> None:
+    said = "the answer for the whole head may be different"
+    for name, data, number in (
+        ("head.nii.gz", write_volume(), "slice 3 of 4"),
+        (*write_series()[0], "one slice of a series"),
+    ):
+        sent = {"image": (io.BytesIO(data), name), "frame": "2" if "nii" in name else "0"}
+        answer = client.post(path, data=sent, headers=HTML)
+        assert f"This is {number}: {said}" in Page(answer.text).text

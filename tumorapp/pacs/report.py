@@ -22,7 +22,8 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID
 from pydicom.valuerep import DA, TM
 
-from brainscan import Answer, Examination, Problem
+from brainscan import Answer, Examination, Problem, SliceExamination
+from brainscan.lesion import Polygon
 from brainscan.verdict import Verdict
 from tumorapp.api.openapi import VERSION
 
@@ -207,7 +208,7 @@ class _Writer:
         grey = cv2.resize(shown, None, fx=stretch, fy=stretch, interpolation=cv2.INTER_CUBIC)
         canvas = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
         height, width = grey.shape
-        for polygon in self.strongest.lesion.outline if self.strongest.lesion else ():
+        for polygon in _outline(self.strongest):
             points = np.rint(np.array(polygon) * (width, height) - 0.5).astype(np.int32)
             cv2.polylines(canvas, [points], True, _OUTLINE, 2, cv2.LINE_AA)
         write = partial(cv2.putText, canvas, fontFace=cv2.FONT_HERSHEY_SIMPLEX)
@@ -394,12 +395,18 @@ def _measure(probability: float) -> sr.Measurement:
     return sr.Measurement(_PROBABILITY, round(100 * probability, 2), codes.UCUM.Percent)
 
 
+def _outline(found: Examination) -> Sequence[Polygon]:
+    """Give what is marked; where the tumour of a series is shown, only what is part of it."""
+    if isinstance(found, SliceExamination) and found.shows:
+        return found.region
+    return found.lesion.outline if found.lesion else ()
+
+
 def _trace(found: Examination, source: Dataset) -> list[NDArray[np.float64]]:
     """Give the outlines of a slice's regions, in columns and rows of its stored pixels."""
     size = source.Columns, source.Rows
     undo = _place(found).turn.undo
-    outline = found.lesion.outline if found.lesion else ()
-    return [np.array([undo(*point) for point in polygon]) * size for polygon in outline]
+    return [np.array([undo(*point) for point in polygon]) * size for polygon in _outline(found)]
 
 
 def _fill(found: Examination, source: Dataset) -> NDArray[np.uint8]:
