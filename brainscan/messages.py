@@ -292,7 +292,8 @@ _add(
     {
         "request-too-large": "The request is too large. Accepted: at most %(megabytes)s MB and "
         "%(images)s images, with short text fields. Send fewer or smaller images, a volume packed "
-        "as .nii.gz or a series as ZIP; the service's operator can raise TUMORAPP_MAX_UPLOAD_MB.",
+        "as .nii.gz, a series as ZIP, or a job to /api/jobs; the service's operator can raise "
+        "TUMORAPP_MAX_UPLOAD_MB.",
         "too-many-images": "Too many images: %(count)s. Accepted in one request: at most "
         "%(most)s. Send them in several requests.",
         "too-many-slices": "There are too many slices. Accepted: at most %(most)s, those of all "
