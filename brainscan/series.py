@@ -40,6 +40,7 @@ _FEWEST_AGREEING = 3
 _EVEN, _SLOPE, _UNCLEAR = 3.33, 4.0, (0.25, 0.75)
 _MOST_ODDS = 9.0
 _MM3_OF_ML = 1000
+_LARGEST_HEAD = 10_000  # ml: what is larger has a wrong spacing
 _WHOLE: tuple[Polygon, ...] = (((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)),)
 
 
@@ -139,7 +140,7 @@ class SeriesExamination(Judged):
             if one.region and one.reading.place
         ]
         millilitres = sum(areas) * thickness / _MM3_OF_ML if thickness and areas else math.nan
-        return round(millilitres, 2) if math.isfinite(millilitres) else None
+        return round(millilitres, 2) if millilitres < _LARGEST_HEAD else None
 
 
 Answer = Examination | SeriesExamination
@@ -293,7 +294,8 @@ def name_series(names: Iterable[str]) -> str:
 def _put_in_order(readings: list[Reading]) -> tuple[list[Reading], list[Message]]:
     """Put slices in the order in which they lie; of several at one place the first is kept.
 
-    Where that is unknown, they are in the order in which the scanner numbers them.
+    Where that is unknown, or set to zero as some do who remove identifiers, they are in the order
+    in which the scanner numbers them.
     """
     readings = sorted(readings, key=lambda one: one.place.number if one.place else 0)
     placed = [
@@ -301,9 +303,9 @@ def _put_in_order(readings: list[Reading]) -> tuple[list[Reading], list[Message]
         for reading in readings
         if reading.place and reading.place.position is not None
     ]
-    if len(placed) < len(readings):
-        return readings, []
     firsts = dict(reversed(placed))
+    if len(placed) < len(readings) or (firsts.keys() == {0} and len(_list_numbers(readings)) > 1):
+        return readings, []
     notes = []
     if len(firsts) < len(placed):
         most = max(Counter(position for position, _ in placed).values())
@@ -314,6 +316,10 @@ def _put_in_order(readings: list[Reading]) -> tuple[list[Reading], list[Message]
     if missing := int(gaps.clip(0).sum()):
         notes.append(Message("missing-slices", {"slices": missing}))
     return [firsts[position] for position in positions], notes
+
+
+def _list_numbers(readings: Sequence[Reading]) -> set[int]:
+    return {one.place.number for one in readings if one.place}
 
 
 def conclude_series(

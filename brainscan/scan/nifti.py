@@ -30,6 +30,7 @@ _HEADER = 544  # bytes that hold a header of either version, and what says wheth
 _VERSION_2 = 540  # the size of its header, which comes first
 _AXIAL = 2  # of the axes of NIfTI's space: right, front, head
 _TO_DICOM = np.array((-1, -1, 1))  # towards left, back, head
+_OF_SPACE, _MM = 0b111, {1: 1000.0, 3: 0.001}  # the bits of a unit; metres and microns
 _FEW = 2  # times as many voxels: fewer along an axis are slices that are far apart
 _TISSUE = 45 / 255  # of the window, as the crop's threshold
 _MUCH = 0.5  # of the tissue of the slice with the most of it
@@ -127,6 +128,7 @@ def _read_header(start: bytes) -> _Stored:
     sign = -1 if slope is not None and slope < 0 else 1
     start_of_voxels = max(int(header["vox_offset"]), kind.sizeof_hdr)
     affine, is_oriented = _read_affine(header)
+    affine[:3] *= _MM.get(int(header["xyzt_units"]) & _OF_SPACE, 1.0)
     shape = (across, down, along)
     return _Stored(shape, math.prod(volumes), number, start_of_voxels, sign, affine, is_oriented)
 

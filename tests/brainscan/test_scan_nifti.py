@@ -4,6 +4,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from brainscan.messages import ScanError
 from brainscan.scan import Picture, read_picture
+from brainscan.scan.formats import read_slices
 from tests.volumes import write_nifti
 
 SAMPLES = Path("../shared/samples/nifti")
@@ -182,3 +184,11 @@ def test_a_head_that_is_stored_in_ten_ways() -> None:
     assert len(others) == 9
     for grey in others:
         assert np.array_equal(grey, first)
+
+
+def test_positions_in_metres_are_given_in_mm() -> None:
+    image = nibabel.Nifti1Image(draw_volume(), np.diag([0.001, 0.001, 0.002, 1]))
+    image.header.set_xyzt_units("meter")
+    (_, first), (_, second), *_ = read_slices(image.to_bytes())
+    assert (first.position, second.position) == (0, 2)
+    assert first.area == pytest.approx(SHAPE[0] * SHAPE[1])

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,11 +81,17 @@ def test_copies_of_one_slice_are_answered_as_the_slice_is(model: Model) -> None:
     assert again.warnings[0].code == "one-of-each"
 
 
+@pytest.mark.parametrize(
+    "elements",
+    [{}, {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [0, 0, 0]}],
+)
 def test_slices_of_which_nobody_knows_where_they_lie_are_in_the_order_of_their_numbers(
-    model: Model,
+    model: Model, elements: dict[str, Any]
 ) -> None:
     files = [
-        ImageFile(f"{number}", write_dicom(SeriesInstanceUID="1.2", InstanceNumber=number))
+        ImageFile(
+            f"{number}", write_dicom(SeriesInstanceUID="1.2", InstanceNumber=number, **elements)
+        )
         for number in (10, 1, 2)
     ]
     assert [one.name for one in examine_whole(model, *files).slices] == ["1", "2", "10"]
