@@ -145,7 +145,8 @@ _WARNINGS = {
     "one-volume": "The file has %(volumes)s volumes; only the first was read.",
     "one-of-each": "The series has up to %(images)s images of the same slice; only the first of "
     "each was used.",
-    "missing-slices": "The series has gaps. Slices that seem to be missing: %(slices)s.",
+    "missing-slices": "The series has gaps. Slices that seem to be missing: %(slices)s. What the "
+    "head shows there is not part of the answer.",
     "series-not-fitted": "This model was not fitted to whole series: its answer is that of the "
     "slices next to each other that are most sure of a tumour.",
     "burnt-in-text": "The picture may have text in it, which was not removed. Look at it before "
