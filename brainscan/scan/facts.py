@@ -1,7 +1,7 @@
 """What a header says of a scan and people want to see, and nothing that may identify a patient.
 
 Only finite numbers within their range and words of DICOM's own lists are taken, whatever else an
-element holds. Of free text, no more is told than that there is some.
+element holds. Of free text it says only that there is some.
 """
 
 import math
@@ -17,7 +17,7 @@ from brainscan.scan.bounds import DAMAGE
 Facts = Mapping[str, str | bool | int | float | Sequence[float]]
 
 _MOST_MM = 1000
-# The keyword of an element, and those of its values that are told.
+# The keyword of an element, and the values of it that are passed on.
 _WORDS = {
     "modality": ("Modality", "MR"),
     "acquisition": ("MRAcquisitionType", "2D 3D"),
@@ -29,7 +29,7 @@ _WORDS = {
     ),
     "body_part": ("BodyPartExamined", "BRAIN FACE HEAD HEADNECK IAC ORBIT PITUITARY SELLA SKULL"),
 }
-# The keywords of elements, the first of which that an image has is told, and the largest number.
+# The keywords of elements, of which the first that an image has counts, and the largest number.
 _NUMBERS = {
     "field_strength_t": (("MagneticFieldStrength",), 30),
     "repetition_time_ms": (("RepetitionTime",), 100_000),

@@ -12,7 +12,7 @@ let wanted = null;
 let wheeled = 0;
 let touched = null; // where a finger was put down, and the slice that was shown then
 
-/** Give what of a scan is on the stage, `{file, frame}`; null where it is no series. */
+/** Give what of a scan is on the stage, `{file, frame}`; null where it is not a series. */
 export function findSlice(scan) {
   if (!scan || !findSlider()) return null;
   const { file: path, frame } = document.getElementById("slice").dataset;

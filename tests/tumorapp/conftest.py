@@ -194,7 +194,7 @@ def complaints() -> Iterator[list[str]]:
     """What the browser complains of, which fails the test."""
     found: list[str] = []
     yield found
-    # That a request was refused or did not get through is told to the visitor, not a fault.
+    # The page tells the visitor that a request was refused or did not get through: not a fault.
     assert [text for text in found if not text.startswith("Failed to load resource")] == []
 
 

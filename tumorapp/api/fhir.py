@@ -1,7 +1,7 @@
 """Predictions as FHIR R4 or R5: a DiagnosticReport of each picture or series.
 
 It contains the model as a Device and what it says as Observations. All are preliminary and say that
-they are not for diagnosis. They are of nobody: whoever stores them adds the patient.
+they are not for diagnosis. They name no patient: the program that stores them adds one.
 """
 
 from collections.abc import Mapping, Sequence

@@ -15,7 +15,7 @@ from tumorapp.uploads import clean_name
 if TYPE_CHECKING:
     from brainscan.deidentify import Deidentifier
 
-_BEGINNING = 4096  # bytes, by which a DICOM file is told
+_BEGINNING = 4096  # bytes, by which a DICOM file is recognised
 _WRITTEN, _LEFT_OUT, _SKIPPED = "written", "left out", "skipped"
 _EXAMPLES = """
 \b

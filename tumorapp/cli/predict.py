@@ -179,7 +179,7 @@ def _list_sources(files: Sequence[Path], archives: ExitStack) -> Iterator[_Sourc
                 continue
             archive = Archive(file)
         except OSError:
-            yield source  # it is told when it is read
+            yield source  # reading it gives the error
         except ScanError as error:
             yield replace(source, read=partial(_refuse, error))
         else:
@@ -201,7 +201,7 @@ def _group(sources: Sequence[_Source]) -> list[list[_Source]]:
     groups: dict[str, list[_Source]] = {}
     for source in sources:
         series = ""
-        with suppress(OSError, ScanError):  # it is told when the file is examined
+        with suppress(OSError, ScanError):  # examining it gives the error
             series = find_series(source.read())
         groups.setdefault(series or f"file {source.name}", []).append(source)
     return list(groups.values())
@@ -262,7 +262,7 @@ def _predict_there(
 ) -> list[_Found]:
     """Send files that belong together in one request: as a ZIP, in which one may be bad.
 
-    The server is told numbers instead of their names.
+    The server gets numbers instead of their names.
     """
     from tumorapp.client import ProblemError
 
