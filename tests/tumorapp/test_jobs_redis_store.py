@@ -35,7 +35,9 @@ def make(
 
 @pytest.fixture(scope="module")
 def both(make: Callable[..., Replica]) -> tuple[Replica, Replica]:
-    return make(), make()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Jobs, "start", lambda _: None)
+        return make(), make()
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from tumorapp.jobs.job import Job, Outcome, Scan
 
 SECONDS_OF_LOCK = 10.0
 _SECONDS_TO_ANSWER = 5
-_SECONDS_TO_ADD = 60  # a job, after the last piece of its images
+_SECONDS_TO_ADD = 60  # to add a job, after the last piece of its images
 _BYTES_OF_PIECE = 2**20
 
 _QUEUE, _ENDED = "tumorapp:queue", "tumorapp:ended"
@@ -52,11 +52,9 @@ class RedisStore:
     """
 
     def __init__(self, url: str, folder: Path, hours: int) -> None:
-        # What is sent again because its answer was lost would count twice.
-        options: Any = {"socket_timeout": _SECONDS_TO_ANSWER, "retry": None}
-        self._redis: Any = Redis.from_url(
-            url, **options
-        )  # its types are its asynchronous twin's too
+        # No retry: what is sent again because its answer was lost would count twice.
+        # Any: what redis-py says of its methods holds for their asynchronous twins as well.
+        self._redis: Any = Redis.from_url(url, socket_timeout=_SECONDS_TO_ANSWER, retry=None)
         self.place = f"Redis and {folder}"
         self._folder = folder
         self._seconds = hours * 3600
