@@ -1,0 +1,246 @@
+"""deploy/kubernetes: what it makes is valid, and what it relies on is true of the service."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import kubernetes_validate
+import pytest
+import requests
+import yaml
+from click import Group
+
+from deploy.verify_serve_image import copy_stage, prove, read_stage
+from tumorapp import create_app
+from tumorapp.config import read_settings
+from tumorapp.feature import find_features
+
+PROJECT = Path(__file__).parents[2]
+FOLDER = PROJECT / "deploy" / "kubernetes"
+MANIFESTS = ("base", "overlays/development", "overlays/production")
+NEWEST = "1.37"
+PRIVATE = {"/metrics", "/healthz", "/readyz"}  # for Prometheus and the probes
+
+# What a container runtime does: the arguments are the folders that stay writable, -- and a command.
+ISOLATE = """
+while [ "$1" != -- ]; do mount --bind "$1" "$1"; shift; done; shift
+for part in / "$(findmnt -no TARGET --target .)"; do mount -o remount,bind,ro "$part"; done
+touch written 2>/dev/null && exit 1
+exec setpriv --no-new-privs --bounding-set=-all "$@"
+"""
+
+Resource = dict[str, Any]
+
+
+class Pod(NamedTuple):
+    """A running container."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+
+
+@cache
+def render(folder: str) -> list[Resource]:
+    """Give the resources that `kubectl apply -k` would send to a cluster."""
+    if not shutil.which("kubectl"):
+        pytest.skip("kubectl is not installed: apt-get install kubernetes-client (Debian 13)")
+    text = subprocess.check_output(["kubectl", "kustomize", str(FOLDER / folder)], text=True)
+    return list(yaml.safe_load_all(text))
+
+
+def find(folder: str, kind: str) -> Resource:
+    [found] = [one for one in render(folder) if one["kind"] == kind]
+    return found
+
+
+def list_pods(folder: str) -> list[Resource]:
+    """Give the templates of the pods of a Deployment and a CronJob."""
+    pods = []
+    for one in render(folder):
+        if one["kind"] == "Deployment":
+            pods.append(one["spec"]["template"])
+        if one["kind"] == "CronJob":
+            pods.append(one["spec"]["jobTemplate"]["spec"]["template"])
+    return pods
+
+
+def list_containers(folder: str) -> list[Resource]:
+    specs = [pod["spec"] for pod in list_pods(folder)]
+    return [one for spec in specs for one in spec.get("initContainers", []) + spec["containers"]]
+
+
+def find_server(folder: str) -> Resource:
+    [server] = find(folder, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert isinstance(server, dict)
+    return server
+
+
+def read_environment(folder: str, container: Resource) -> dict[str, str]:
+    """Give the variables of a container, with an example for what a Secret has."""
+    given = find(folder, "ConfigMap")
+    assert container["envFrom"][0] == {"configMapRef": {"name": given["metadata"]["name"]}}
+    variables: dict[str, str] = dict(given["data"])
+    for one in container.get("env", []):
+        if "resourceFieldRef" in one["valueFrom"]:
+            variables[one["name"]] = container["resources"]["limits"]["cpu"]
+        else:
+            variables[one["name"]] = "redis://redis.example:6379"
+    return variables
+
+
+@pytest.mark.parametrize("folder", MANIFESTS)
+def test_a_cluster_accepts_them(folder: str) -> None:
+    for one in render(folder):
+        kubernetes_validate.validate(one, NEWEST, strict=True)
+
+
+@pytest.mark.parametrize("folder", MANIFESTS)
+def test_every_container_is_locked_down(folder: str) -> None:
+    user, group = re.search(r"^USER (\d+):(\d+)$", read_stage("serve"), re.MULTILINE).groups()
+    for pod in list_pods(folder):
+        assert pod["spec"]["automountServiceAccountToken"] is False
+        assert pod["spec"]["securityContext"] == {
+            "runAsNonRoot": True,
+            "runAsUser": int(user),
+            "runAsGroup": int(group),
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+    for container in list_containers(folder):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["resources"]["limits"]["memory"]
+
+
+@pytest.mark.parametrize("folder", MANIFESTS)
+def test_their_variables_are_settings_with_accepted_values(
+    folder: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = [setting for feature in find_features() for setting in feature.settings]
+    for container in list_containers(folder):
+        given = read_environment(folder, container)
+        read_settings(settings, given, {})
+        assert not caplog.messages
+        if cache_folder := given.get("TUMORAPP_MODELS_CACHE"):
+            assert cache_folder in [mount["mountPath"] for mount in container["volumeMounts"]]
+    limits = find_server(folder)["resources"]["limits"]
+    assert int(given["THREADS"]) == int(limits["cpu"]) + 2
+
+
+@pytest.mark.parametrize("folder", MANIFESTS)
+def test_their_commands_exist(folder: str) -> None:
+    app = create_app({"MODELS_DIR": "/none"})
+    for container in list_containers(folder):
+        if "command" not in container:
+            continue
+        program, *words = container["command"]
+        assert program == "flask"
+        command: Any = app.cli
+        while isinstance(command, Group):
+            command = command.commands[words.pop(0)]
+        assert command.make_context(command.name, words)
+
+
+@pytest.mark.parametrize("folder", MANIFESTS)
+def test_what_selects_pods_selects_the_servers_alone(folder: str) -> None:
+    deployment = find(folder, "Deployment")
+    server, *others = [pod["metadata"]["labels"].items() for pod in list_pods(folder)]
+    for kind in ("Deployment", "Service", "PodDisruptionBudget"):
+        selector = find(folder, kind)["spec"]["selector"]
+        selector = selector.get("matchLabels", selector).items()
+        assert selector <= server
+        assert not any(selector <= other for other in others)
+    for one in render(folder):
+        if one["kind"] == "NetworkPolicy":
+            selector = one["spec"]["podSelector"]["matchLabels"].items()
+            assert selector <= server
+        if one["kind"] == "HorizontalPodAutoscaler":
+            assert one["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+
+
+def test_the_ingress_passes_on_every_route_but_the_private_ones() -> None:
+    [rule] = find("base", "Ingress")["spec"]["rules"]
+    [port] = find("base", "Service")["spec"]["ports"]
+    exact, prefixes = set(), []
+    for one in rule["http"]["paths"]:
+        assert one["backend"]["service"] == {"name": "tumorapp", "port": {"name": port["name"]}}
+        if one["pathType"] == "Exact":
+            exact.add(one["path"])
+        else:
+            prefixes.append(f"{one['path']}/")
+    for known in create_app({"MODELS_DIR": "/none"}).url_map.iter_rules():
+        passed_on = known.rule in exact or f"{known.rule}/".startswith(tuple(prefixes))
+        assert passed_on == (known.rule not in PRIVATE), known.rule
+
+
+def test_the_autoscaler_asks_for_a_metric_that_the_adapter_shows() -> None:
+    [pods, _] = find("base", "HorizontalPodAutoscaler")["spec"]["metrics"]
+    adapter = yaml.safe_load((FOLDER / "prometheus-adapter.yaml").read_text())
+    [rule] = adapter["rules"]["custom"]
+    assert rule["seriesQuery"].startswith(f"{pods['pods']['metric']['name']}{{")
+
+
+@pytest.fixture(scope="module")
+def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
+    """Run what the image holds, without rights, where only the volumes can be written."""
+    allowed = ["unshare", "--mount", "true"]
+    if not shutil.which("unshare") or subprocess.run(allowed, check=False).returncode:
+        pytest.skip("unshare --mount needs Linux, and root's rights")
+    server, root = find_server("overlays/development"), tmp_path_factory.mktemp("root")
+    (root / "app").mkdir()
+    copy_stage("serve", root / "app")
+    volumes = [root / mount["mountPath"][1:] for mount in server["volumeMounts"]]
+    for volume in volumes:
+        volume.mkdir(parents=True, exist_ok=True)
+    [entry] = re.findall(r"^ENTRYPOINT (.+)$", read_stage("serve"), flags=re.MULTILINE)
+    _, *arguments = json.loads(entry)
+    variables = read_environment("overlays/development", server)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        variables["PORT"] = str(free.getsockname()[1])
+    process = subprocess.Popen(
+        [
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            ISOLATE,
+            "sh",
+            *volumes,
+            "--",
+            sys.executable,
+            *arguments,
+        ],
+        cwd=root / "app",
+        env={"PATH": os.environ["PATH"], "TMPDIR": str(root / "tmp"), **variables},
+    )
+    yield Pod(process, f"http://127.0.0.1:{variables['PORT']}")
+    process.terminate()
+    assert process.wait(30) == 0
+
+
+def test_it_predicts_and_runs_a_job_on_a_read_only_root(pod: Pod) -> None:
+    prove(pod.process, pod.url)
+
+
+def test_what_the_probes_and_prometheus_ask_for(pod: Pod) -> None:
+    server = find_server("overlays/development")
+    [port] = server["ports"]
+    assert f"PORT={port['containerPort']}" in read_stage("serve")
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        asked = server[probe]["httpGet"]
+        assert asked["port"] == port["name"]
+        assert requests.get(pod.url + asked["path"], timeout=5).status_code == 200
+    [pods, _] = find("base", "HorizontalPodAutoscaler")["spec"]["metrics"]
+    shown = requests.get(f"{pod.url}/metrics", timeout=5).text
+    assert f"\n{pods['pods']['metric']['name']} " in shown

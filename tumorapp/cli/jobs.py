@@ -1,0 +1,24 @@
+"""`flask jobs`: what a running service does about old jobs, for when none runs."""
+
+from typing import TYPE_CHECKING
+
+import click
+from flask import current_app
+from flask.cli import AppGroup
+
+if TYPE_CHECKING:
+    from tumorapp.jobs.runner import Jobs
+
+jobs_commands = AppGroup("jobs", help="Erase old jobs of the API.")
+
+
+@jobs_commands.command("clean-up")
+def clean_up_command() -> None:
+    """Erase jobs that were kept for TUMORAPP_JOB_HOURS.
+
+    A service does so every minute; this is for a schedule that does not depend on one.
+    """
+    jobs: Jobs | None = current_app.extensions.get("jobs")
+    if jobs is None:
+        raise click.ClickException("There are no jobs: TUMORAPP_JOBS is off. Set it to on.")
+    jobs.sweep()
