@@ -15,6 +15,7 @@ from tumorapp.cli.models import models_commands
 from tumorapp.cli.pacs import dicom_commands, dicomweb_commands
 from tumorapp.cli.predict import predict_command
 from tumorapp.cli.quantize import quantize_command
+from tumorapp.cli.remote import pull_command, push_command
 from tumorapp.cli.study import study_command
 from tumorapp.cli.train import train_command
 from tumorapp.feature import Feature
@@ -43,20 +44,21 @@ def _explained(callback: Callable[..., Any]) -> Callable[..., Any]:
                 f"This command needs the packages of requirements.txt (missing: {error.name}). "
                 "`make dev` installs them, and more, into .venv/dev: use .venv/dev/bin/flask."
             ) from error
-        except OSError as error:
-            raise click.ClickException(
-                f"{error}. Make room or change the folder, then run the same command again."
-            ) from error
         except Exception as error:
             ours = type(error).__module__.partition(".")[0] in _OUR_PACKAGES
             if ours or isinstance(error, ValueError):
                 raise click.ClickException(str(error)) from error
+            if isinstance(error, OSError):
+                raise click.ClickException(
+                    f"{error}. Make room or change the folder, then run the same command again."
+                ) from error
             raise
 
     return run
 
 
-models_commands.add_command(quantize_command)
+for _command in (quantize_command, pull_command, push_command):
+    models_commands.add_command(_command)
 _COMMANDS: tuple[click.Command, ...] = (
     data_commands,
     train_command,

@@ -15,6 +15,7 @@ from tumorapp.cli.backend import Weights, check_backend, load_backend, stoppable
 from tumorapp.cli.configuration_file import config_option
 from tumorapp.cli.installed import describe_change
 from tumorapp.cli.own_classes import own_classes_options
+from tumorapp.cli.remote import publishing_root
 
 if TYPE_CHECKING:
     from training.data.folders import ScanTree
@@ -230,7 +231,7 @@ def _build_request(
     return TrainingRequest(
         model=network.name,
         instance=Path(current_app.instance_path),
-        models=Path(current_app.config["MODELS_DIR"]),
+        models=publishing_root() if options["publish"] is not False else Path(),
         recipe=replace(network.recipe, **recipe),
         size=options["size"] or network.size,
         command=shlex.join(["flask", *sys.argv[1:]]),
