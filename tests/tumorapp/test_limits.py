@@ -10,7 +10,6 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tumorapp import create_app
-from tumorapp.errors import ConfigurationError
 from tumorapp.keys import KeyFile
 from tumorapp.limits import name_client
 
@@ -136,19 +135,6 @@ def test_behind_a_proxy_its_clients_are_told_apart(limited: Limited) -> None:
 def test_a_client_without_an_address(app: Flask) -> None:
     with app.test_request_context("/", environ_overrides={"REMOTE_ADDR": ""}):
         assert name_client() == "unknown"
-
-
-def test_a_storage_that_cannot_be_used_stops_the_start(
-    limited: Limited, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import sys
-
-    monkeypatch.setitem(sys.modules, "redis", None)  # as where it is not installed
-    with pytest.raises(ConfigurationError, match="needs the package redis") as caught:
-        limited(RATE_LIMIT_STORAGE="redis://127.0.0.1:1")
-    assert "TUMORAPP_RATE_LIMIT_STORAGE" in str(caught.value)
-    assert "127.0.0.1" not in str(caught.value)  # an address may hold a password
-    assert ".." not in str(caught.value)
 
 
 def test_a_storage_that_fails_is_told_and_no_client_is_named(

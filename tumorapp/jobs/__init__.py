@@ -4,6 +4,8 @@ A job's images are on disk while it waits and runs; its results stay some hours 
 process answers for every job. Nothing is opened or started before the first job.
 """
 
+from pathlib import Path
+
 from flask import Flask
 
 from tumorapp.config import FOLDER, ON_OFF, ROOT, Setting, whole_number
@@ -17,10 +19,11 @@ def _init_app(app: Flask) -> None:
 
 
 def _start(app: Flask) -> None:
-    """Continue the jobs that an earlier process left."""
-    jobs: Jobs = app.extensions["jobs"]
-    if any(jobs.folder.glob("jobs.db")):  # `exists` would raise where it may not be entered
-        jobs.start()
+    """Continue the jobs that an earlier process left, and run those that other replicas accept."""
+    folder: Path = app.config["JOBS_DIR"]
+    # `exists` would raise where it may not be entered.
+    if app.config["REDIS"] is not None or any(folder.glob("jobs.db")):
+        app.extensions["jobs"].start()
 
 
 FEATURE = Feature(
