@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -131,8 +132,6 @@ def test_their_variables_are_settings_with_accepted_values(
         given = read_environment(folder, container)
         read_settings(settings, given, {})
         assert not caplog.messages
-        if cache_folder := given.get("TUMORAPP_MODELS_CACHE"):
-            assert cache_folder in [mount["mountPath"] for mount in container["volumeMounts"]]
     limits = find_server(folder)["resources"]["limits"]
     assert int(given["THREADS"]) == int(limits["cpu"]) + 2
 
@@ -190,47 +189,74 @@ def test_the_autoscaler_asks_for_a_metric_that_the_adapter_shows() -> None:
     assert rule["seriesQuery"].startswith(f"{pods['pods']['metric']['name']}{{")
 
 
-@pytest.fixture(scope="module")
-def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
-    """Run what the image holds, without rights, where only the volumes can be written."""
-    allowed = ["unshare", "--mount", "true"]
-    if not shutil.which("unshare") or subprocess.run(allowed, check=False).returncode:
-        pytest.skip("unshare --mount needs Linux, and root's rights")
-    server, root = find_server("overlays/development"), tmp_path_factory.mktemp("root")
-    (root / "app").mkdir()
-    copy_stage("serve", root / "app")
-    volumes = [root / mount["mountPath"][1:] for mount in server["volumeMounts"]]
+def start(container: Resource, root: Path, variables: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start a container of the image, without rights; only its volumes can be written."""
+    [entry] = re.findall(r"^ENTRYPOINT (.+)$", read_stage("serve"), flags=re.MULTILINE)
+    program, *arguments = container.get("command") or json.loads(entry)
+    module = ["-m", "flask"] if program == "flask" else []
+    volumes = [root / mount["mountPath"][1:] for mount in container["volumeMounts"]]
     for volume in volumes:
         volume.mkdir(parents=True, exist_ok=True)
-    [entry] = re.findall(r"^ENTRYPOINT (.+)$", read_stage("serve"), flags=re.MULTILINE)
-    _, *arguments = json.loads(entry)
-    variables = read_environment("overlays/development", server)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        variables["PORT"] = str(free.getsockname()[1])
-    process = subprocess.Popen(
-        [
-            "unshare",
-            "--mount",
-            "sh",
-            "-c",
-            ISOLATE,
-            "sh",
-            *volumes,
-            "--",
-            sys.executable,
-            *arguments,
-        ],
+    isolated = ["sh", "-c", ISOLATE, "sh", *volumes, "--", sys.executable, *module, *arguments]
+    return subprocess.Popen(
+        ["unshare", "--mount", *isolated],
         cwd=root / "app",
         env={"PATH": os.environ["PATH"], "TMPDIR": str(root / "tmp"), **variables},
     )
-    yield Pod(process, f"http://127.0.0.1:{variables['PORT']}")
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[str]:
+    process = subprocess.Popen(["redis-server", "--port", "6399", "--save", "", "--dir", tmp_path])
+    yield "redis://127.0.0.1:6399"
     process.terminate()
-    assert process.wait(30) == 0
+    process.wait(10)
+
+
+@contextmanager
+def run(folder: str, root: Path, **others: str) -> Iterator[Pod]:
+    """Run the Deployment's pod in a folder that stands for `/`."""
+    allowed = ["unshare", "--mount", "true"]
+    if not shutil.which("unshare") or subprocess.run(allowed, check=False).returncode:
+        pytest.skip("unshare --mount needs Linux, and root's rights")
+    (root / "app").mkdir()
+    copy_stage("serve", root / "app")
+    pod = find(folder, "Deployment")["spec"]["template"]["spec"]
+    [server] = pod["containers"]
+    variables = {**read_environment(folder, server), **others}
+    if cache_folder := variables.get("TUMORAPP_MODELS_CACHE"):
+        variables["TUMORAPP_MODELS_CACHE"] = str(root / cache_folder[1:])
+    for container in pod.get("initContainers", []):
+        assert start(container, root, variables).wait(60) == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        variables["PORT"] = str(free.getsockname()[1])
+    process = start(server, root, variables)
+    try:
+        yield Pod(process, f"http://127.0.0.1:{variables['PORT']}")
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+@pytest.fixture(scope="module")
+def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
+    with run("overlays/development", tmp_path_factory.mktemp("root")) as running:
+        yield running
 
 
 def test_it_predicts_and_runs_a_job_on_a_read_only_root(pod: Pod) -> None:
     prove(pod.process, pod.url)
+
+
+def test_so_it_does_with_a_bucket_and_redis(tmp_path: Path, bucket: str, redis_server: str) -> None:
+    push = ["models", "push", "binary-cnn", "--to", bucket]
+    assert create_app().test_cli_runner().invoke(args=push).exit_code == 0
+    keys = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    names = {"TUMORAPP_MODELS_DIR": bucket, "TUMORAPP_REDIS": redis_server}
+    with run("overlays/production", tmp_path, **keys, **names) as pod:
+        prove(pod.process, pod.url)
+        assert requests.get(f"{pod.url}/readyz", timeout=5).json()["models"] == ["binary-cnn"]
 
 
 def test_what_the_probes_and_prometheus_ask_for(pod: Pod) -> None:

@@ -18,7 +18,9 @@ def clean_up_command() -> None:
 
     A service does so every minute; this is for a schedule that does not depend on one.
     """
+    from tumorapp.jobs.runner import MOST_KEPT
+
     jobs: Jobs | None = current_app.extensions.get("jobs")
     if jobs is None:
         raise click.ClickException("There are no jobs: TUMORAPP_JOBS is off. Set it to on.")
-    jobs.sweep()
+    jobs.store.sweep(MOST_KEPT)
