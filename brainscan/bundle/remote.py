@@ -112,7 +112,7 @@ class RemoteBundles:
         path = f"{self._root}/{name}/{ACTIVE_FILE}"
         with explained(self.url):
             if version is None:
-                self._system.rm_file(path)
+                self._delete(path)
             else:
                 self._system.pipe_file(path, f"{version}\n".encode())
 
@@ -121,9 +121,13 @@ class RemoteBundles:
         if pinned:
             self.pin(version[0], None)
         with explained(self.url):
-            self._system.rm_file(f"{self._path(version)}/{MANIFEST_FILE}")
+            self._delete(f"{self._path(version)}/{MANIFEST_FILE}")
             for path in self._system.find(self._path(version)):
-                self._system.rm_file(path)
+                self._delete(path)
+
+    def _delete(self, path: str) -> None:
+        with suppress(FileNotFoundError):  # S3 does not mind, Google's store does
+            self._system.rm_file(path)
 
     def _path(self, version: Version) -> str:
         name, number = version
