@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -39,13 +39,6 @@ exec setpriv --no-new-privs --bounding-set=-all "$@"
 """
 
 Resource = dict[str, Any]
-
-
-class Pod(NamedTuple):
-    """A running container."""
-
-    process: subprocess.Popen[bytes]
-    url: str
 
 
 @cache
@@ -205,68 +198,45 @@ def start(container: Resource, root: Path, variables: dict[str, str]) -> subproc
     )
 
 
-@pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[str]:
-    process = subprocess.Popen(["redis-server", "--port", "6399", "--save", "", "--dir", tmp_path])
-    yield "redis://127.0.0.1:6399"
-    process.terminate()
-    process.wait(10)
-
-
 @contextmanager
-def run(folder: str, root: Path, **others: str) -> Iterator[Pod]:
-    """Run the Deployment's pod in a folder that stands for `/`."""
+def run_replica(root: Path, **others: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Run the pod of production in a folder that stands for `/`; give its process and its URL."""
     allowed = ["unshare", "--mount", "true"]
     if not shutil.which("unshare") or subprocess.run(allowed, check=False).returncode:
         pytest.skip("unshare --mount needs Linux, and root's rights")
     (root / "app").mkdir()
     copy_stage("serve", root / "app")
-    pod = find(folder, "Deployment")["spec"]["template"]["spec"]
-    [server] = pod["containers"]
-    variables = {**read_environment(folder, server), **others}
-    if cache_folder := variables.get("TUMORAPP_MODELS_CACHE"):
-        variables["TUMORAPP_MODELS_CACHE"] = str(root / cache_folder[1:])
-    for container in pod.get("initContainers", []):
-        assert start(container, root, variables).wait(60) == 0
+    pod = find("overlays/production", "Deployment")["spec"]["template"]["spec"]
+    [first], [server] = pod["initContainers"], pod["containers"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        variables["PORT"] = str(free.getsockname()[1])
+        port = free.getsockname()[1]
+    variables = {**read_environment("overlays/production", server), **others, "PORT": str(port)}
+    assert start(first, root, variables).wait(60) == 0
     process = start(server, root, variables)
     try:
-        yield Pod(process, f"http://127.0.0.1:{variables['PORT']}")
+        yield process, f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         assert process.wait(30) == 0
 
 
-@pytest.fixture(scope="module")
-def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
-    with run("overlays/development", tmp_path_factory.mktemp("root")) as running:
-        yield running
-
-
-def test_it_predicts_and_runs_a_job_on_a_read_only_root(pod: Pod) -> None:
-    prove(pod.process, pod.url)
-
-
-def test_so_it_does_with_a_bucket_and_redis(tmp_path: Path, bucket: str, redis_server: str) -> None:
+@pytest.mark.slow
+def test_a_replica_works_as_it_is_told_to(tmp_path: Path, bucket: str, redis: Any) -> None:
     push = ["models", "push", "binary-cnn", "--to", bucket]
     assert create_app().test_cli_runner().invoke(args=push).exit_code == 0
-    keys = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    names = {"TUMORAPP_MODELS_DIR": bucket, "TUMORAPP_REDIS": redis_server}
-    with run("overlays/production", tmp_path, **keys, **names) as pod:
-        prove(pod.process, pod.url)
-        assert requests.get(f"{pod.url}/readyz", timeout=5).json()["models"] == ["binary-cnn"]
-
-
-def test_what_the_probes_and_prometheus_ask_for(pod: Pod) -> None:
-    server = find_server("overlays/development")
+    others = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    others |= {"TUMORAPP_MODELS_DIR": bucket, "TUMORAPP_REDIS": redis.url}
+    server = find_server("overlays/production")
     [port] = server["ports"]
     assert f"PORT={port['containerPort']}" in read_stage("serve")
-    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-        asked = server[probe]["httpGet"]
-        assert asked["port"] == port["name"]
-        assert requests.get(pod.url + asked["path"], timeout=5).status_code == 200
-    [pods, _] = find("base", "HorizontalPodAutoscaler")["spec"]["metrics"]
-    shown = requests.get(f"{pod.url}/metrics", timeout=5).text
-    assert f"\n{pods['pods']['metric']['name']} " in shown
+    with run_replica(tmp_path, **others) as (process, url):
+        prove(process, url)  # it predicts, shows the page and runs a job
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            asked = server[probe]["httpGet"]
+            assert asked["port"] == port["name"]
+            assert requests.get(url + asked["path"], timeout=5).status_code == 200
+        assert requests.get(f"{url}/readyz", timeout=5).json()["models"] == ["binary-cnn"]
+        [pods, _] = find("base", "HorizontalPodAutoscaler")["spec"]["metrics"]
+        shown = requests.get(f"{url}/metrics", timeout=5).text
+        assert f"\n{pods['pods']['metric']['name']} " in shown

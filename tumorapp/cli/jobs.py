@@ -1,4 +1,4 @@
-"""`flask jobs`: what a running service does about old jobs, for when none runs."""
+"""`flask jobs`: erase old jobs while no service runs."""
 
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,7 @@ jobs_commands = AppGroup("jobs", help="Erase old jobs of the API.")
 
 @jobs_commands.command("clean-up")
 def clean_up_command() -> None:
-    """Erase jobs that were kept for TUMORAPP_JOB_HOURS.
-
-    A service does so every minute; this is for a schedule that does not depend on one.
-    """
+    """Erase jobs that ended TUMORAPP_JOB_HOURS ago, as a running service does every minute."""
     from tumorapp.jobs.runner import MOST_KEPT
 
     jobs: Jobs | None = current_app.extensions.get("jobs")
