@@ -19,6 +19,7 @@ import requests
 import yaml
 from click import Group
 
+from benchmarks import capacity
 from deploy.verify_serve_image import copy_stage, prove, read_stage
 from tumorapp import create_app
 from tumorapp.config import read_settings
@@ -180,6 +181,12 @@ def test_the_autoscaler_asks_for_a_metric_that_the_adapter_shows() -> None:
     adapter = yaml.safe_load((FOLDER / "prometheus-adapter.yaml").read_text())
     [rule] = adapter["rules"]["custom"]
     assert rule["seriesQuery"].startswith(f"{pods['pods']['metric']['name']}{{")
+
+
+def test_the_capacity_is_counted_for_these_replicas() -> None:
+    [_, processor] = find("base", "HorizontalPodAutoscaler")["spec"]["metrics"]
+    assert processor["resource"]["target"]["averageUtilization"] == 100 * capacity.UTILISATION
+    assert find_server("base")["resources"]["limits"]["cpu"] == str(capacity.REPLICA)
 
 
 def start(container: Resource, root: Path, variables: dict[str, str]) -> subprocess.Popen[bytes]:
