@@ -632,6 +632,38 @@ def test_it_survives_its_workers_and_others_are_answered_meanwhile(
 
 
 @pytest.mark.slow
+def test_another_replica_takes_it_over_and_redis_may_be_away(
+    models_dir: Path, tmp_path: Path, serve: Serve, redis: Any, archive: Path
+) -> None:
+    config = tmp_path / "hasty.conf.py"
+    config.write_text(
+        "from pathlib import Path\n"
+        "from tumorapp.jobs import redis_store, runner\n"
+        "redis_store.SECONDS_OF_LOCK = runner._SECONDS_AFTER_A_FAULT = 1.0\n"
+        'exec(Path("gunicorn.conf.py").read_text())\n'
+    )
+
+    def start(name: str) -> AbstractContextManager[Any]:
+        (folder := tmp_path / name).mkdir()
+        return serve(models_dir, folder, str(config), TUMORAPP_REDIS=redis.url)
+
+    with start("a") as first, start("b") as second:
+        with Client(first.url) as client:
+            job = client.submit_archive(archive).id
+        wait_until(second, job, 8)
+        survivor, runs = sorted((first, second), key=count_predictions)
+        for process in (runs.process.pid, *runs.workers()):
+            os.kill(process, signal.SIGKILL)
+        before = ask(survivor, f"/api/jobs/{job}")["done"]
+        redis.kill()
+        answer = survivor.ask(f"/api/jobs/{job}")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        redis.start()
+        check_results(survivor, job)
+        assert count_predictions(survivor) <= SCANS - before
+
+
+@pytest.mark.slow
 def test_it_goes_on_after_a_restart(
     models_dir: Path, tmp_path: Path, serve: Serve, archive: Path
 ) -> None:

@@ -153,6 +153,20 @@ def test_a_storage_that_fails_is_told_and_no_client_is_named(
     assert "192.0.2" not in caplog.text
 
 
+def test_replicas_count_together_in_redis_and_alone_while_it_is_away(
+    limited: Limited, redis: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = (limited(REDIS=redis.url, JOBS="off").test_client() for _ in range(2))
+    assert [ask(client, "192.0.2.1") for client in (first, second, first)] == [200] * 3
+    assert [ask(client, "192.0.2.1") for client in (first, second)] == [429] * 2
+    redis.kill()
+    answers = [ask(first, "192.0.2.1") for _ in range(5)]
+    redis.start()
+    assert answers == [200, 200, 200, 429, 429]
+    assert [record.name for record in caplog.records].count("flask-limiter") == 1
+    assert ask(second, "192.0.2.1") == 429
+
+
 def test_a_storage_that_fails_fails_no_request(
     limited: Limited, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,7 +1,8 @@
 """Jobs: many scans in one request, predicted in the background.
 
-A job's images are on disk while it waits and runs; its results stay some hours longer. Every worker
-process answers for every job. Nothing is opened or started before the first job.
+A job's images are kept while it waits and runs; its results stay some hours longer. Every worker
+process answers for every job: those of one machine share a folder, those of many a Redis. Without
+Redis, nothing is opened or started before the first job.
 """
 
 from pathlib import Path

@@ -21,9 +21,7 @@ from tempfile import TemporaryFile
 from typing import Any, BinaryIO, cast
 
 from redis import Redis, RedisError
-from redis.backoff import NoBackoff
 from redis.lock import Lock
-from redis.retry import Retry
 
 from brainscan import Problem
 from brainscan.files import LockedError
@@ -53,9 +51,11 @@ class RedisStore:
     place = "Redis"
 
     def __init__(self, url: str, folder: Path, hours: int) -> None:
-        # What is sent again after its answer was lost would count twice.
-        options = {"socket_timeout": _SECONDS_TO_ANSWER, "retry": Retry(NoBackoff(), 0)}
-        self._redis: Any = Redis.from_url(url, **options)  # its types are also of its async twin's
+        # What is sent again because its answer was lost would count twice.
+        options: Any = {"socket_timeout": _SECONDS_TO_ANSWER, "retry": None}
+        self._redis: Any = Redis.from_url(
+            url, **options
+        )  # its types are its asynchronous twin's too
         self._folder = folder
         self._seconds = hours * 3600
         self._lock: Lock | None = None  # of the job that this process runs
