@@ -1,5 +1,6 @@
 """`flask jobs`: erase old jobs while no service runs."""
 
+import sqlite3
 from typing import TYPE_CHECKING
 
 import click
@@ -20,4 +21,10 @@ def clean_up_command() -> None:
     jobs: Jobs | None = current_app.extensions.get("jobs")
     if jobs is None:
         raise click.ClickException("There are no jobs: TUMORAPP_JOBS is off. Set it to on.")
-    jobs.store.sweep(MOST_KEPT)
+    try:
+        jobs.store.sweep(MOST_KEPT)
+    except (OSError, sqlite3.Error) as error:
+        raise click.ClickException(
+            f"The jobs in {jobs.store.place} cannot be reached: {str(error).rstrip('.')}. "
+            "Run the same command again once they can."
+        ) from error
