@@ -2,8 +2,8 @@
 
     python -m benchmarks.capacity --scan scan.jpg
 
-The server is set up as in deploy/kubernetes and bound to the machine's first cores; wrk runs on the
-others, or shares them where there are none. The best round counts. Prints the tables of
+The server is bound to the machine's first cores; wrk runs on the others, or shares them where there
+are none. The best round counts. Prints the tables of
 docs/capacity.md.
 """
 
@@ -26,10 +26,9 @@ def measure(cores: int, arguments: argparse.Namespace) -> dict[int, Load]:
     """Load a server on so many cores; give the best round of one client and of many."""
     every = os.sched_getaffinity(0)
     own = set(sorted(every)[:cores])
-    settings = {"THREADS": str(cores + 2), "TUMORAPP_INFERENCE_THREADS": str(cores)}
     os.sched_setaffinity(0, own)  # what is started now inherits it
     try:
-        with run_tumorapp(settings) as server:
+        with run_tumorapp({"TUMORAPP_INFERENCE_THREADS": str(cores)}) as server:
             os.sched_setaffinity(0, every - own or every)
             url = f"http://127.0.0.1:{server.port}/api/predict"
             load(url, arguments.scan, 2, 2)  # the first requests pay for what is set up once

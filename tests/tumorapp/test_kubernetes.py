@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import shutil
 import socket
 import subprocess
@@ -126,8 +127,6 @@ def test_their_variables_are_settings_with_accepted_values(
         given = read_environment(folder, container)
         read_settings(settings, given, {})
         assert not caplog.messages
-    limits = find_server(folder)["resources"]["limits"]
-    assert int(given["THREADS"]) == int(limits["cpu"]) + 2
 
 
 @pytest.mark.parametrize("folder", MANIFESTS)
@@ -181,6 +180,14 @@ def test_the_autoscaler_asks_for_a_metric_that_the_adapter_shows() -> None:
     adapter = yaml.safe_load((FOLDER / "prometheus-adapter.yaml").read_text())
     [rule] = adapter["rules"]["custom"]
     assert rule["seriesQuery"].startswith(f"{pods['pods']['metric']['name']}{{")
+
+
+def test_a_replica_has_the_threads_that_its_cores_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = find_server("base")
+    monkeypatch.setattr(os, "cpu_count", lambda: int(server["resources"]["limits"]["cpu"]))
+    monkeypatch.delenv("THREADS", raising=False)
+    chosen = runpy.run_path(str(PROJECT / "gunicorn.conf.py"))["threads"]
+    assert read_environment("base", server)["THREADS"] == str(chosen)
 
 
 def test_the_capacity_is_counted_for_these_replicas() -> None:
