@@ -3,8 +3,7 @@
     python -m benchmarks.capacity --scan scan.jpg
 
 The server is bound to the machine's first cores; wrk runs on the others, or shares them where there
-are none. The best round counts. Prints the tables of
-docs/capacity.md.
+are none. The best round counts. Prints the tables of docs/capacity.md.
 """
 
 import argparse

@@ -29,7 +29,7 @@ from tumorapp.feature import find_features
 PROJECT = Path(__file__).parents[2]
 FOLDER = PROJECT / "deploy" / "kubernetes"
 MANIFESTS = ("base", "overlays/development", "overlays/production")
-NEWEST = "1.37"
+VERSIONS = ("1.30", "1.37")  # the oldest that the README names, and the newest
 PRIVATE = {"/metrics", "/healthz", "/readyz"}  # for Prometheus and the probes
 
 # What a container runtime does: the arguments are the folders that stay writable, -- and a command.
@@ -95,7 +95,8 @@ def read_environment(folder: str, container: Resource) -> dict[str, str]:
 @pytest.mark.parametrize("folder", MANIFESTS)
 def test_a_cluster_accepts_them(folder: str) -> None:
     for one in render(folder):
-        kubernetes_validate.validate(one, NEWEST, strict=True)
+        for version in VERSIONS:
+            kubernetes_validate.validate(one, version, strict=True)
 
 
 @pytest.mark.parametrize("folder", MANIFESTS)
