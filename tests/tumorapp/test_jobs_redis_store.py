@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,28 +19,34 @@ from tumorapp.jobs.runner import Jobs
 Replica = tuple[FlaskClient, Jobs]
 
 
-@pytest.fixture
-def make(models_dir: Path, tmp_path: Path, redis: Any) -> Iterator[Callable[..., Flask]]:
-    """Make a replica; its jobs wait for `run_next()` unless it is started."""
-    made = []
+@pytest.fixture(scope="module")
+def make(
+    app: Flask, tmp_path_factory: pytest.TempPathFactory, redis_server: Any
+) -> Callable[..., Replica]:
+    """Make a replica."""
 
-    def make(name: str, **settings: object) -> Flask:
-        own = {"JOBS_DIR": tmp_path / name, "MAX_JOBS": 2, "REDIS": redis.url, **settings}
-        made.append(create_app({"MODELS_DIR": models_dir, **own}))
-        return made[-1]
+    def make(redis: str | None = redis_server.url) -> Replica:
+        own = {"JOBS_DIR": tmp_path_factory.mktemp("jobs"), "MAX_JOBS": 2, "REDIS": redis}
+        made = create_app({"MODELS_DIR": app.config["MODELS_DIR"], **own})
+        return made.test_client(), made.extensions["jobs"]
 
-    yield make
-    for app in made:
-        app.extensions["jobs"].close()
+    return make
+
+
+@pytest.fixture(scope="module")
+def both(make: Callable[..., Replica]) -> tuple[Replica, Replica]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Jobs, "start", lambda _: None)
+        return make(), make()
 
 
 @pytest.fixture
 def replicas(
-    make: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+    both: tuple[Replica, Replica], redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Replica, Replica]:
+    """Two replicas whose jobs wait for `run_next()`."""
     monkeypatch.setattr(Jobs, "start", lambda _: None)
-    first, second = ((app.test_client(), app.extensions["jobs"]) for app in map(make, "ab"))
-    return first, second
+    return both
 
 
 @pytest.fixture
@@ -82,7 +87,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]
 
 
 def test_any_replica_answers_for_any_job_as_one_alone_does(
-    replicas: tuple[Replica, Replica], make: Callable[..., Flask], known: Any, scan: bytes
+    replicas: tuple[Replica, Replica], make: Callable[..., Replica], known: Any, scan: bytes
 ) -> None:
     (first, jobs), (second, others) = replicas
     slices = [(f"head/{number}", data) for number, data in enumerate(write_slices([2, 1, 3]))]
@@ -92,11 +97,11 @@ def test_any_replica_answers_for_any_job_as_one_alone_does(
     assert others.run_next()
     done = show(first, job)
     assert (done["state"], done["total"], done["done"], done["failed"]) == ("done", 6, 6, 1)
-    alone = make("alone", REDIS=None)
-    expected = send(alone.test_client(), *entries)
-    assert alone.extensions["jobs"].run_next()
+    third, alone = make(None)
+    expected = send(third, *entries)
+    assert alone.run_next()
     for query in ("", "?format=csv", "?format=ndjson"):
-        assert results(first, job, query) == results(alone.test_client(), expected, query)
+        assert results(first, job, query) == results(third, expected, query)
     assert not jobs.run_next()
     # Nobody erases it, and Redis still does.
     assert known.keys("tumorapp:*:*") == [f"tumorapp:job:{job['id']}"]
@@ -222,7 +227,7 @@ def test_a_full_redis(
 
 
 def test_redis_goes_away_while_a_job_runs_and_comes_back(
-    make: Callable[..., Flask],
+    make: Callable[..., Replica],
     redis: Any,
     scan: bytes,
     meanwhile: Any,
@@ -231,7 +236,7 @@ def test_redis_goes_away_while_a_job_runs_and_comes_back(
 ) -> None:
     monkeypatch.setattr(runner, "_SECONDS_AFTER_A_FAULT", 0.01)
     monkeypatch.setattr(redis_store, "SECONDS_OF_LOCK", 0.5)
-    client = make("a").test_client()
+    client, jobs = make()
     gone = threading.Event()
     meanwhile(lambda: (redis.kill(), gone.set()))
     job = send(client, *((f"{number}.jpg", scan) for number in range(5)))
@@ -249,3 +254,4 @@ def test_redis_goes_away_while_a_job_runs_and_comes_back(
     assert (found["done"], found["failed"]) == (5, 0)
     found = client.get(job["links"]["results"]).get_json()["predictions"]
     assert [one["filename"] for one in found] == [f"{number}.jpg" for number in range(5)]
+    jobs.close()

@@ -29,7 +29,7 @@ from tumorapp.jobs.job import Job, Outcome, Scan
 
 SECONDS_OF_LOCK = 10.0
 _SECONDS_TO_ANSWER = 5
-_SECONDS_TO_ADD = 60  # a job, after the last piece of its images
+_SECONDS_TO_ADD = 60  # to add a job, after the last piece of its images
 _BYTES_OF_PIECE = 2**20
 
 _QUEUE, _ENDED = "tumorapp:queue", "tumorapp:ended"
@@ -46,16 +46,16 @@ class RedisStore:
         url: of the Redis.
         folder: for the images of jobs that this process receives or runs, in files without names.
         hours: how long a job is kept after its end.
+
+    Attributes:
+        place: where jobs are kept, in words.
     """
 
-    place = "Redis"
-
     def __init__(self, url: str, folder: Path, hours: int) -> None:
-        # What is sent again because its answer was lost would count twice.
-        options: Any = {"socket_timeout": _SECONDS_TO_ANSWER, "retry": None}
-        self._redis: Any = Redis.from_url(
-            url, **options
-        )  # its types are its asynchronous twin's too
+        # No retry: what is sent again because its answer was lost would count twice.
+        # Any: what redis-py says of its methods holds for their asynchronous twins as well.
+        self._redis: Any = Redis.from_url(url, socket_timeout=_SECONDS_TO_ANSWER, retry=None)
+        self.place = f"Redis and {folder}"
         self._folder = folder
         self._seconds = hours * 3600
         self._lock: Lock | None = None  # of the job that this process runs
@@ -130,7 +130,7 @@ class RedisStore:
         with self._use() as redis:
             lock = redis.lock(_LOCK + job, timeout=SECONDS_OF_LOCK, thread_local=False)
             if not lock.acquire(blocking=False):
-                raise LockedError(f"Job {job} is held by another process.")
+                raise LockedError("The job is held by another process.")
         ended = threading.Event()
 
         def renew() -> None:
@@ -237,11 +237,11 @@ class RedisStore:
     def sweep(self, most: int) -> None:
         """Forget the jobs that have expired, and erase ended ones beyond the newest."""
         with self._use() as redis:
-            ended = redis.zrange(_ENDED, 0, -1)
-            known = [*redis.lrange(_QUEUE, 0, -1), *ended]
-            over = [job for job in known if not redis.exists(_JOB + job.decode())]
-        for job in {*over, *ended[:-most]}:
-            self.erase(job.decode())
+            redis.zremrangebyscore(_ENDED, 0, time.time() - self._seconds)
+            over = [one for one in self.list_unfinished() if not redis.exists(_JOB + one)]
+            over += [one.decode() for one in redis.zrange(_ENDED, 0, -most - 1)]
+        for job in over:
+            self.erase(job)
 
     def _change(self, job: str, note: Callable[[Any], object]) -> bool:
         """Do what `note` adds to a pipeline at once; not where this process has lost the job."""
