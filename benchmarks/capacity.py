@@ -49,11 +49,11 @@ def plan(scans: int, hours: int, rate: float) -> str:
     Args:
         scans: how many.
         hours: in which they come, evenly.
-        rate: scans a second that a core serves.
+        rate: scans a second that a replica serves.
     """
     wanted = scans / hours / 3600
-    cores = wanted / rate / UTILISATION
-    return f"{wanted:.2f} | {math.ceil(cores)} | {max(2, math.ceil(cores / REPLICA))}"
+    replicas = wanted / rate / UTILISATION
+    return f"{wanted:.2f} | {math.ceil(REPLICA * replicas)} | {max(2, math.ceil(replicas))}"
 
 
 def main() -> None:
@@ -75,7 +75,7 @@ def main() -> None:
     heads = [f"in {hours} hours: scans/s | cores | replicas" for hours in HOURS]
     print(f"\n| scans a day | {' | '.join(heads)} |\n|---|{'---|' * 3 * len(HOURS)}")
     for scans in SCANS_A_DAY:
-        cells = [plan(scans, hours, found[1][CLIENTS].rate) for hours in HOURS]
+        cells = [plan(scans, hours, found[REPLICA][CLIENTS].rate) for hours in HOURS]
         print(f"| {scans:,} | {' | '.join(cells)} |")
 
 
