@@ -9,6 +9,7 @@ import click
 from tumorapp.cli.data import data_commands
 from tumorapp.cli.deidentify import deidentify_command
 from tumorapp.cli.evaluate import evaluate_command
+from tumorapp.cli.jobs import jobs_commands
 from tumorapp.cli.keys import keys_commands
 from tumorapp.cli.models import models_commands
 from tumorapp.cli.pacs import dicom_commands, dicomweb_commands
@@ -67,6 +68,7 @@ _COMMANDS: tuple[click.Command, ...] = (
     deidentify_command,
     study_command,
     keys_commands,
+    jobs_commands,
     dicomweb_commands,
     dicom_commands,
 )
