@@ -117,7 +117,7 @@ def train(
         DeviceMemoryError: the device has too little memory for the model.
         ValueError: the model is not known, or cannot be trained by this method and head.
     """
-    request = _settle(request)
+    request = settle(request)
     dataset = load(request)
     split = split_scans(dataset, request.protocol, request.seed)
     run = find_run(request, split)
@@ -171,8 +171,16 @@ def load(request: TrainingRequest) -> Dataset:
     )
 
 
-def fit_split(split: Split, run: Run) -> Fitted:
-    """Train on the training part, or go on with the run; the validation part steers."""
+def fit_split(
+    split: Split, run: Run, report: Callable[[int, float], None] = lambda _epoch, _accuracy: None
+) -> Fitted:
+    """Train on the training part, or go on with the run; the validation part steers.
+
+    Args:
+        split: the scans.
+        run: what is trained, and its folder.
+        report: as `FitSettings` has it.
+    """
     request, head = run.request, HEADS[run.request.head]
     settings = FitSettings(
         architecture(request.model),
@@ -183,6 +191,7 @@ def fit_split(split: Split, run: Run) -> Fitted:
         request.seed,
         request.weights,
         request.precision,
+        report,
     )
     unnamed = split.unnamed_train if head.learns_unnamed else split.unnamed_train[:0]
     training, validation = split.take(split.train, unnamed), split.take(split.validation)
@@ -317,7 +326,7 @@ def publish_measured(
     return bundle
 
 
-def _settle(request: TrainingRequest) -> TrainingRequest:
+def settle(request: TrainingRequest) -> TrainingRequest:
     """Refuse what cannot be trained; leave out of a request what would have no effect."""
     network = architecture(request.model)
     if request.refit and (request.recipe.schedule != "cosine" or request.method == "frozen"):

@@ -16,6 +16,7 @@ from tumorapp.cli.predict import predict_command
 from tumorapp.cli.quantize import quantize_command
 from tumorapp.cli.study import study_command
 from tumorapp.cli.train import train_command
+from tumorapp.cli.tune import tune_command
 from tumorapp.feature import Feature
 
 _OUR_PACKAGES = ("brainscan", "training", "tumorapp")
@@ -59,6 +60,7 @@ models_commands.add_command(quantize_command)
 _COMMANDS: tuple[click.Command, ...] = (
     data_commands,
     train_command,
+    tune_command,
     models_commands,
     predict_command,
     evaluate_command,
