@@ -37,6 +37,8 @@ from training.refuse import Pictures, fit_refusal, gather_pictures, measure_refu
 from training.report import TestResults, write_plots, write_report
 from training.run import Run, TrainingRequest, find_run
 
+CACHE = "cache"  # of the instance: prepared scans, and features
+
 
 @dataclass(frozen=True, eq=False)
 class Calibrated:
@@ -164,7 +166,7 @@ def load(request: TrainingRequest) -> Dataset:
     return load_dataset(
         request.data,
         ScanSpecification(request.size),
-        request.instance / "cache",
+        request.instance / CACHE,
         binary=architecture(request.model).binary,
         exclude=request.exclude,
         manifest=request.manifest,
@@ -196,7 +198,7 @@ def fit_split(
     unnamed = split.unnamed_train if head.learns_unnamed else split.unnamed_train[:0]
     training, validation = split.take(split.train, unnamed), split.take(split.validation)
     if request.method == "frozen":
-        return fit_frozen(training, validation, settings, head)
+        return fit_frozen(training, validation, settings, head, request.instance / CACHE)
     return fit(training, validation, settings)
 
 

@@ -114,6 +114,7 @@ def _work_apart(work: bytes, log: Path, sender: Connection, reports: bool) -> No
     """Send whether the work is finished, and what there is to report or what came of it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's: it ends this process
     end_with_parent()
+    tqdm.set_lock(threading.RLock())  # its usual one outlives a process that is killed
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for stream in (1, 2):
         os.dup2(output, stream)
