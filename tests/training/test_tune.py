@@ -163,6 +163,16 @@ def kill_children() -> None:
         process.kill()
 
 
+def test_trials_that_cannot_be_read(tmp_path: Path) -> None:
+    request = ask(ANN, tmp_path)
+    (tmp_path / "trials.db").write_text("no database")
+    with (
+        pytest.raises(OSError, match=r"trials\.db cannot be used: .*not a database$"),
+        open_study(Search(request, choose_space(request)), tmp_path),
+    ):
+        pass
+
+
 def test_a_search_without_a_finished_trial(tmp_path: Path) -> None:
     study = optuna.create_study()
     study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={REASON: "No <memory>."}))

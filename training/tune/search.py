@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 
 from brainscan.files import lock
@@ -46,25 +48,31 @@ def open_study(search: Search, folder: Path) -> Iterator[optuna.Study]:
 
     Raises:
         LockedError: another process holds it.
+        OSError: the trials cannot be read or written.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
-    request = search.request
-    with lock(folder / "lock", wait=False):
-        study = optuna.create_study(
-            storage=f"sqlite:///{folder / 'trials.db'}",
-            study_name=_NAME,
-            load_if_exists=True,
-            direction="maximize",
-            # A quarter of the epochs pass before a trial can be worse than the others.
-            pruner=optuna.pruners.MedianPruner(_FEWEST, n_warmup_steps=request.recipe.epochs // 4),
-        )
-        trials = study.get_trials(deepcopy=False)
-        # A search that goes on must not draw again what it drew first.
-        study.sampler = optuna.samplers.TPESampler(seed=request.seed + len(trials))
-        if not trials:
-            study.enqueue_trial(take_own(request, search.space))
-        yield study
+    path, request = folder / "trials.db", search.request
+    # A quarter of the epochs pass before a trial can be worse than the others.
+    pruner = optuna.pruners.MedianPruner(_FEWEST, n_warmup_steps=request.recipe.epochs // 4)
+    try:
+        with lock(folder / "lock", wait=False):
+            study = optuna.create_study(
+                storage=f"sqlite:///{path}",
+                study_name=_NAME,
+                load_if_exists=True,
+                direction="maximize",
+                pruner=pruner,
+            )
+            trials = study.get_trials(deepcopy=False)
+            # A search that goes on must not draw again what it drew first.
+            study.sampler = optuna.samplers.TPESampler(seed=request.seed + len(trials))
+            if not trials:
+                study.enqueue_trial(take_own(request, search.space))
+            yield study
+    except (StorageInternalError, SQLAlchemyError) as error:
+        reason, _, _ = str(error.__cause__ or error).partition("\n")
+        raise OSError(f"{path} cannot be used: {reason}") from error
 
 
 def next_trials(study: optuna.Study, search: Search, trials: int) -> Iterator[Trial]:

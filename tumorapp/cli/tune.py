@@ -39,6 +39,7 @@ Examples:
 @click.pass_context
 def tune_command(
     context: click.Context,
+    /,
     model: str,
     data: tuple[Path, ...],
     exclude: tuple[str, ...],
