@@ -18,6 +18,7 @@ from tumorapp.cli.quantize import quantize_command
 from tumorapp.cli.remote import pull_command, push_command
 from tumorapp.cli.study import study_command
 from tumorapp.cli.train import train_command
+from tumorapp.cli.tune import tune_command
 from tumorapp.feature import Feature
 
 _OUR_PACKAGES = ("brainscan", "training", "tumorapp")
@@ -62,6 +63,7 @@ for _command in (quantize_command, pull_command, push_command):
 _COMMANDS: tuple[click.Command, ...] = (
     data_commands,
     train_command,
+    tune_command,
     models_commands,
     predict_command,
     evaluate_command,
