@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 SECONDS = 2  # between two looks
 STORE_SECONDS = 30  # where each look costs requests to an object store
+_SECONDS_TO_END = 10
 
 
 def watch(catalog: "Catalog", seconds: float = SECONDS) -> None:
@@ -46,4 +47,4 @@ def _look_again(held: "weakref.ref[Catalog]", seconds: float, ended: threading.E
 def _end(thread: threading.Thread, ended: threading.Event) -> None:
     ended.set()
     if thread is not threading.current_thread():
-        thread.join()
+        thread.join(_SECONDS_TO_END)  # longer, it can only be waiting for a store
