@@ -116,6 +116,15 @@ def test_a_wrong_url_takes_nothing_away(remote: RemoteBundles, copy: Path) -> No
     assert installed_versions(copy) == {"binary-cnn": [1], "mobilenet-v2": [1]}
 
 
+def test_models_that_are_not_from_a_store_are_not_deleted(
+    remote: RemoteBundles, models_dir: Path, publish_model: Publish
+) -> None:
+    publish_model(models_dir, "binary-cnn")
+    with pytest.raises(OSError, match="are not from a store"):
+        Mirror(remote.url, models_dir).follow()
+    assert installed_versions(models_dir)["binary-cnn"] == [1, 2]
+
+
 def test_what_was_damaged_here_is_fetched_again(remote: RemoteBundles, copy: Path) -> None:
     Mirror(remote.url, copy).follow()
     (copy / "binary-cnn" / "1" / "graph.bin").write_bytes(b"spoilt")
