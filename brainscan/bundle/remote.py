@@ -19,7 +19,7 @@ from brainscan.bundle.store import (
 )
 from brainscan.bundle.versions import ACTIVE_FILE, remove_version
 from brainscan.files import lock, move_into_place, read_file, staging_folder, sweep, write_text
-from brainscan.storage import explained, open_storage
+from brainscan.storage import StorageError, explained, open_storage
 
 Version = tuple[str, int]  # a model's name and the number
 _MARK = ".fetched"  # is in a folder that follows a store
@@ -164,7 +164,7 @@ class Mirror:
         self._folder.mkdir(parents=True, exist_ok=True)
         mark = self._folder / _MARK
         if not mark.exists() and installed_versions(self._folder):
-            raise FileExistsError(
+            raise StorageError(
                 f"{self._folder} has models that are not from a store, and would be deleted. "
                 "Set TUMORAPP_MODELS_CACHE to an empty folder."
             )

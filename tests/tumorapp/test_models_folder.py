@@ -25,9 +25,15 @@ def remote(bucket: str, models_dir: Path) -> RemoteBundles:
 
 @pytest.fixture
 def start(remote: RemoteBundles, tmp_path: Path) -> Callable[[], Flask]:
-    """Start a service that has its models there."""
-    settings = {"MODELS_CACHE": tmp_path / "cache", "JOBS_DIR": tmp_path / "jobs"}
-    return lambda: create_app({"MODELS_DIR": remote.url, **settings})
+    """Start a service that has its models there, and let it look there once."""
+
+    def start() -> Flask:
+        settings = {"MODELS_CACHE": tmp_path / "cache", "JOBS_DIR": tmp_path / "jobs"}
+        app = create_app({"MODELS_DIR": remote.url, **settings})
+        look_again(app)
+        return app
+
+    return start
 
 
 def served(app: Flask) -> dict[str, str]:
