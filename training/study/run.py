@@ -17,7 +17,7 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 
 from brainscan.bundle.study import REPORT_FOLDER, Result, keep_result, read_study
-from training.processes import end_with_parent
+from brainscan.processes import end_with_parent
 from training.study.plan import Plan, build_request
 from training.study.table import write_tables
 
