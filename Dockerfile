@@ -40,8 +40,9 @@ COPY instance/models instance/models
 COPY instance/study instance/study
 COPY wsgi.py gunicorn.conf.py LICENSE ./
 # Compiled here, for the user below may not write; readable also after a checkout with a strict umask.
-# Jobs, and what is known of a PACS (`flask dicomweb`), are all it writes; mount volumes there.
-RUN python -m compileall -q . && chmod -R a+rX . && mkdir -p instance/jobs instance/pacs && chmod 1777 instance/jobs instance/pacs
+# Jobs, what is known of a PACS (`flask dicomweb`), and the models of an object store are all it
+# writes; mount volumes there.
+RUN python -m compileall -q . && chmod -R a+rX . && mkdir -p instance/jobs instance/pacs instance/cache && chmod 1777 instance/jobs instance/pacs instance/cache
 ENV HOST=0.0.0.0 PORT=8000
 EXPOSE 8000
 USER 10001:10001

@@ -472,6 +472,7 @@ _add(
         "jobs-unavailable": "Jobs cannot be stored at the moment. Send the images to "
         "/api/predict, a few at a time; the service's log has the reason.",
     },
+    Retry_After="5",
 )
 _add(
     HTTPStatus.SERVICE_UNAVAILABLE,

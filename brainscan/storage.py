@@ -33,6 +33,10 @@ class StorageError(OSError):
     """A store cannot be used; the message names the URL, and says why and what to check."""
 
 
+class MissingFileError(StorageError, FileNotFoundError):
+    """A store has no such file."""
+
+
 def is_url(place: str) -> bool:
     """Tell whether a place is a URL that `open_storage` takes, rather than a path."""
     return place.startswith(tuple(f"{scheme}://" for scheme in _SCHEMES))
@@ -82,7 +86,7 @@ def explained(url: str) -> Iterator[None]:
         url: what the message names.
 
     Raises:
-        FileNotFoundError: the store has no such file.
+        MissingFileError: the store has no such file.
         StorageError: it has no such bucket, grants no right to it, or does not answer.
     """
     try:
@@ -92,7 +96,7 @@ def explained(url: str) -> Iterator[None]:
             raise  # a file system's own
         reason = _find_reason(str(error))
         if isinstance(error, FileNotFoundError) and "(NoSuchBucket)" not in reason:
-            raise FileNotFoundError(f"{url} does not exist.") from None
+            raise MissingFileError(f"{url} does not exist.") from None
         raise StorageError(
             f"{url} cannot be used: {reason}. Check the URL, the keys and the endpoint "
             "(docs/storage.md)."

@@ -139,11 +139,11 @@ def main() -> None:
         if found := subprocess.check_output(command, cwd=app, text=True).strip():
             sys.exit(f"FAILED: these packages must not be in the image: {found}")
         files, jobs = list_files(Path(name)), app / "instance" / "jobs"
-        pacs = app / "instance" / "pacs"
+        pacs, cache = app / "instance" / "pacs", app / "instance" / "cache"
         if user:
             command = ["find", name, "-writable", "-not", "-type", "l"]
             can_write = subprocess.check_output(command, text=True, **user).split()
-            if sorted(can_write) != sorted(map(str, (jobs, pacs, temporary))):
+            if sorted(can_write) != sorted(map(str, (jobs, pacs, cache, temporary))):
                 sys.exit(f"FAILED: the image's user can write: {can_write}")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

@@ -23,7 +23,7 @@ class DivergenceError(ValueError):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the run after every epoch and brings it back; the last of a model's callbacks.
+    """Saves the run after every epoch and brings it back; after all callbacks that it replays.
 
     `BackupAndRestore` of Keras keeps weights, optimizer and epoch, but neither the waiting counts
     of early stopping and of the learning-rate cuts nor the best epoch so far, and a kill while it

@@ -4,7 +4,7 @@ import gc
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class FitSettings:
         seed: of the weights, the order of the scans and the augmentation.
         weights: what a pretrained network starts from: "imagenet", a file, or None.
         precision: a Keras dtype policy, or "auto": mixed_float16 on a GPU, else float32.
+        report: is told the number of each epoch once it is kept, and its validation accuracy.
     """
 
     network: Architecture
@@ -54,6 +55,7 @@ class FitSettings:
     seed: int = 0
     weights: str | Path | None = None
     precision: str = "auto"
+    report: Callable[[int, float], None] = lambda _epoch, _accuracy: None
 
     def build(self, weights: str | Path | None) -> keras.Model:
         """Build the network; see `Architecture.build`."""
@@ -176,6 +178,9 @@ def _train(training: Part, validation: Part, settings: FitSettings) -> Checkpoin
     checkpoint = Checkpoint(
         settings.folder, recipe.batch, average, steering, keep_last=recipe.schedule == "cosine"
     )
+    reporter = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: settings.report(epoch + 1, logs["val_accuracy"])
+    )
     restored = checkpoint.restore()
     if checkpoint.finished:
         return checkpoint
@@ -190,7 +195,7 @@ def _train(training: Part, validation: Part, settings: FitSettings) -> Checkpoin
             epochs=recipe.epochs,
             initial_epoch=start,
             shuffle=False,  # ScanBatches draws the order
-            callbacks=[average, _Stopwatch(), logs, *steering, checkpoint],
+            callbacks=[average, _Stopwatch(), logs, *steering, checkpoint, reporter],
             verbose=1 if sys.stdout.isatty() else 2,
         )
     except Exception as error:

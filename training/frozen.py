@@ -14,12 +14,11 @@ from keras import layers
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from brainscan.files import move_into_place, staging_folder, sweep
+from brainscan.files import lock, move_into_place, staging_folder, sweep
 from training.device import DeviceMemoryError, is_out_of_memory
 
 FEATURES = "pool"
 BATCH = 64  # scans a step through the backbone
-_STAGING_PREFIX = ".features-"
 
 
 def get_backbone(network: keras.Model) -> keras.Model:
@@ -78,22 +77,23 @@ def compute_features(
 
 
 def keep_features(
-    network: keras.Model, pixels: NDArray[np.uint8], part: str, folder: Path
+    network: keras.Model, pixels: NDArray[np.uint8], part: str, cache: Path
 ) -> NDArray[np.float32]:
-    """Give what `compute_features` does; what a run has computed before is read back.
+    """Give what `compute_features` does; what was computed before, in any run, is read back.
 
-    The folder is of a run on these very scans; the file's name has a digest of the backbone's
-    weights.
+    The file's name in the cache is a digest of the scans and of the backbone's weights.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(np.ascontiguousarray(pixels).tobytes())
     for weights in get_backbone(network).get_weights():
         digest.update(np.ascontiguousarray(weights).tobytes())
-    path = folder / f"features-{part}-{digest.hexdigest()[:12]}.npy"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        sweep(folder, _STAGING_PREFIX)
-        with staging_folder(path, _STAGING_PREFIX) as staging:
-            np.save(staging / path.name, compute_features(network, pixels, part))
-            move_into_place(staging / path.name, path)
+    path = cache / f"features-{digest.hexdigest()[:32]}.npy"
+    prefix = f".{path.stem}-"
+    cache.mkdir(parents=True, exist_ok=True)
+    with lock(path.with_suffix(".lock")):  # another process may be computing the same
+        if not path.exists():
+            sweep(cache, prefix)
+            with staging_folder(path, prefix) as staging:
+                np.save(staging / path.name, compute_features(network, pixels, part))
+                move_into_place(staging / path.name, path)
     kept: NDArray[np.float32] = np.load(path)
     return kept

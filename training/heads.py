@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -107,7 +108,9 @@ HEADS = {
 }
 
 
-def fit_frozen(training: Part, validation: Part, settings: FitSettings, head: Head) -> Fitted:
+def fit_frozen(
+    training: Part, validation: Part, settings: FitSettings, head: Head, cache: Path
+) -> Fitted:
     """Train a head on the features of a pretrained model, or go on with the folder's run.
 
     Args:
@@ -116,6 +119,7 @@ def fit_frozen(training: Part, validation: Part, settings: FitSettings, head: He
         settings: what and how; its network is pretrained, and its augmentation, variants,
             normalisation and precision are not used.
         head: what is trained.
+        cache: folder that keeps the features.
 
     Returns:
         The whole model, its backbone as it was.
@@ -127,7 +131,7 @@ def fit_frozen(training: Part, validation: Part, settings: FitSettings, head: He
     keras.utils.set_random_seed(settings.seed)  # random weights are the same for the same seed
     network = settings.build(settings.weights)
     known, unseen = (
-        replace(part, inputs=keep_features(network, part.inputs, name, settings.folder))
+        replace(part, inputs=keep_features(network, part.inputs, name, cache))
         for name, part in (("training", training), ("validation", validation))
     )
     fitted = head.fit(network, known, unseen, settings)

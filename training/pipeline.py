@@ -37,6 +37,8 @@ from training.refuse import Pictures, fit_refusal, gather_pictures, measure_refu
 from training.report import TestResults, write_plots, write_report
 from training.run import Run, TrainingRequest, find_run
 
+CACHE = "cache"  # of the instance: prepared scans, and features
+
 
 @dataclass(frozen=True, eq=False)
 class Calibrated:
@@ -117,7 +119,7 @@ def train(
         DeviceMemoryError: the device has too little memory for the model.
         ValueError: the model is not known, or cannot be trained by this method and head.
     """
-    request = _settle(request)
+    request = settle(request)
     dataset = load(request)
     split = split_scans(dataset, request.protocol, request.seed)
     run = find_run(request, split)
@@ -164,15 +166,23 @@ def load(request: TrainingRequest) -> Dataset:
     return load_dataset(
         request.data,
         ScanSpecification(request.size),
-        request.instance / "cache",
+        request.instance / CACHE,
         binary=architecture(request.model).binary,
         exclude=request.exclude,
         manifest=request.manifest,
     )
 
 
-def fit_split(split: Split, run: Run) -> Fitted:
-    """Train on the training part, or go on with the run; the validation part steers."""
+def fit_split(
+    split: Split, run: Run, report: Callable[[int, float], None] = lambda _epoch, _accuracy: None
+) -> Fitted:
+    """Train on the training part, or go on with the run; the validation part steers.
+
+    Args:
+        split: the scans.
+        run: what is trained, and its folder.
+        report: as `FitSettings` has it.
+    """
     request, head = run.request, HEADS[run.request.head]
     settings = FitSettings(
         architecture(request.model),
@@ -183,11 +193,12 @@ def fit_split(split: Split, run: Run) -> Fitted:
         request.seed,
         request.weights,
         request.precision,
+        report,
     )
     unnamed = split.unnamed_train if head.learns_unnamed else split.unnamed_train[:0]
     training, validation = split.take(split.train, unnamed), split.take(split.validation)
     if request.method == "frozen":
-        return fit_frozen(training, validation, settings, head)
+        return fit_frozen(training, validation, settings, head, request.instance / CACHE)
     return fit(training, validation, settings)
 
 
@@ -317,7 +328,7 @@ def publish_measured(
     return bundle
 
 
-def _settle(request: TrainingRequest) -> TrainingRequest:
+def settle(request: TrainingRequest) -> TrainingRequest:
     """Refuse what cannot be trained; leave out of a request what would have no effect."""
     network = architecture(request.model)
     if request.refit and (request.recipe.schedule != "cosine" or request.method == "frozen"):

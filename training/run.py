@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -96,6 +96,11 @@ class TrainingRequest:
     fresh: bool = False
     command: str = ""
 
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """Give what decides a result, next to the model's name and the scans."""
+        return {name: value for name, value in asdict(self).items() if name not in _WITHOUT_EFFECT}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -176,7 +181,7 @@ def _identify(request: TrainingRequest, split: Split) -> str:
         weights = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
     dataset = split.dataset
     decisive = {
-        **{name: value for name, value in asdict(request).items() if name not in _WITHOUT_EFFECT},
+        **request.decisive,
         "weights": weights,
         "classes": dataset.classes,
         "names": dataset.names,

@@ -7,34 +7,35 @@ from functools import partial
 from pathlib import Path
 from threading import RLock
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 from flask import Flask, current_app
 
 from brainscan import Answer, Model, Problem
-from brainscan.bundle import BundleError, Installed, survey_bundles
+from brainscan.bundle import BundleError, Installed
 from brainscan.bundle.versions import Stamp
 from brainscan.engine import EngineError, EngineUnavailableError, OpenBundle, choose_engine
 from brainscan.examine import Observer, open_version
-from tumorapp.config import FOLDER, ROOT, Kind, Setting, choice, whole_number
+from tumorapp.config import Kind, Setting, choice, whole_number
 from tumorapp.errors import ConfigurationError
 from tumorapp.feature import Feature
-from tumorapp.reload import watch
+from tumorapp.models_folder import (
+    SETTINGS,
+    ModelsFolder,
+    Refusal,
+    make_mirror,
+    settle_models_folder,
+)
+from tumorapp.reload import SECONDS, STORE_SECONDS, watch
 from tumorapp.signals import scans_predicted
+
+if TYPE_CHECKING:
+    from brainscan.bundle.remote import Mirror
 
 PREFERRED_MODELS = ("lesion-lite0", "mobilenet-v2")
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A bundle that is installed and not served, and why."""
-
-    name: str
-    version: str
-    reason: str
 
 
 _Key = tuple[str, int, Stamp]  # a bundle's name, version and files
@@ -66,6 +67,7 @@ class Catalog:
         models_dir: folder of `<name>/<version>/`.
         engine, threads, graph: see `choose_engine`.
         default: the model for requests that name none; None chooses one.
+        mirror: makes that folder follow one in an object store.
 
     Attributes:
         observers: are called with what was predicted, before it is answered.
@@ -78,15 +80,15 @@ class Catalog:
         threads: int = 0,
         default: str | None = None,
         graph: str = "auto",
+        mirror: "Mirror | None" = None,
     ) -> None:
-        self._models_dir = models_dir
+        self._folder = ModelsFolder(models_dir, mirror)
         self._engine = engine
         self._threads = threads
         self._default = default
         self._graph = graph
         self.observers: list[Observer] = [_announce]
         self._served: _Served | None = None
-        self._unreadable = ""
         self._loading = RLock()
 
     def load(self) -> None:
@@ -100,7 +102,7 @@ class Catalog:
         """
         cv2.setNumThreads(1)  # its own threads take twice the time on small pictures like these
         with self._loading:
-            self._take_up(_Served(), self._survey() or {})
+            self._take_up(_Served(), self._folder.survey() or {})
 
     def refresh(self) -> None:
         """Take up what was published, chosen or removed since; opens only what is new.
@@ -110,9 +112,9 @@ class Catalog:
         model that was served stays; so do all of them while the folder cannot be read.
         """
         with self._loading:
-            before, installed = self._read(), self._survey()
+            before, installed = self._read(), self._folder.survey()
             # A folder that does not exist is being replaced by another.
-            if installed not in (None, before.installed) and self._models_dir.is_dir():
+            if installed not in (None, before.installed) and self._folder.path.is_dir():
                 self._take_up(before, installed or {})
 
     def _take_up(self, before: _Served, installed: Mapping[str, Installed]) -> None:
@@ -146,21 +148,9 @@ class Catalog:
         # Of the list alone: a model that held the catalog would keep it alive until a collection.
         observe = partial(_tell, self.observers)
         try:
-            return open_version(self._models_dir / name / str(version), open_bundle, observe)
+            return open_version(self._folder.path / name / str(version), open_bundle, observe)
         except (BundleError, EngineError) as error:
             return Refusal(name, str(version), str(error))
-
-    def _survey(self) -> dict[str, Installed] | None:
-        """Look at what is installed; None where the folder cannot be read."""
-        try:
-            found = survey_bundles(self._models_dir)
-        except OSError as error:
-            if str(error) != self._unreadable:  # said once, not at every look
-                logger.error("The bundles in %s cannot be listed: %s", self._models_dir, error)
-            self._unreadable = str(error)
-            return None
-        self._unreadable = ""
-        return found
 
     def _report(self, before: _Served, served: _Served) -> None:
         """Log what is new."""
@@ -173,7 +163,7 @@ class Catalog:
         for name in before.models.keys() - served.models.keys():
             logger.info("No longer serving %s: it was removed.", name)
         if not served.models:
-            logger.error("No model is served: there is no good bundle in %s.", self._models_dir)
+            logger.error("No model is served: there is no good bundle in %s.", self._folder.path)
         elif self._default is not None and self._default not in served.models:
             logger.error("The default model %s is not served.", self._default)
 
@@ -191,8 +181,8 @@ class Catalog:
 
     @property
     def refused(self) -> tuple[Refusal, ...]:
-        """The bundles that are installed and not served."""
-        return self._read().refused
+        """The bundles that are installed and not served, and those that could not be fetched."""
+        return (*self._read().refused, *self._folder.not_fetched)
 
     @property
     def default_name(self) -> str | None:
@@ -244,6 +234,7 @@ def _announce(found: Sequence[Answer], seconds: Mapping[str, float]) -> None:
 
 
 def _init_app(app: Flask) -> None:
+    settle_models_folder(app)
     config = app.config
     app.extensions["catalog"] = Catalog(
         config["MODELS_DIR"],
@@ -251,13 +242,14 @@ def _init_app(app: Flask) -> None:
         config["INFERENCE_THREADS"],
         config["DEFAULT_MODEL"],
         config["GRAPH"],
+        make_mirror(app),
     )
 
 
 def _start(app: Flask) -> None:
     catalog: Catalog = app.extensions["catalog"]
     catalog.load()
-    watch(catalog)
+    watch(catalog, STORE_SECONDS if app.config["MODELS_URL"] else SECONDS)
 
 
 FEATURE = Feature(
@@ -265,7 +257,7 @@ FEATURE = Feature(
     init_app=_init_app,
     start=_start,
     settings=(
-        Setting("MODELS_DIR", ROOT / "instance" / "models", FOLDER),
+        *SETTINGS,
         Setting("DEFAULT_MODEL", None, Kind("the name of an installed model", str)),
         Setting("ENGINE", "openvino", choice("openvino", "tensorflow")),
         Setting("GRAPH", "auto", choice("auto", "fp16", "int8")),

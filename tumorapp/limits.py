@@ -8,43 +8,31 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from flask import Flask, g, request
 from flask.typing import ResponseReturnValue
 from flask_limiter import Limiter, RateLimitExceeded
-from limits.errors import ConfigurationError as StorageError
 
 from brainscan.messages import Problem
 from tumorapp import keys
-from tumorapp.errors import ConfigurationError
 from tumorapp.feature import feature_of
 
 _IPV6_PREFIX = 64  # what one subscriber has, of which any address can be taken
 
 
 def init_app(app: Flask) -> None:
-    """Refuse the requests of an application that come too often from the same client.
-
-    Raises:
-        ConfigurationError: the storage is unknown, or the package that it needs is not installed.
-    """
-    try:
-        limiter = Limiter(
-            name_client,
-            app=app,
-            application_limits=[app.config["RATE_LIMIT"]],
-            storage_uri=app.config["RATE_LIMIT_STORAGE"],
-            # One that answers nothing would hold up every request.
-            storage_options={"socket_timeout": 1, "socket_connect_timeout": 1},
-            strategy="sliding-window-counter",
-            # If the storage fails, the service goes on and counts in memory; requests that waited
-            # for the storage when another found that out are not counted.
-            in_memory_fallback_enabled=True,
-            swallow_errors=True,
-            # Never empty, so that requests to addresses that do not exist count as well.
-            request_identifier=lambda: request.endpoint or "unmatched",
-        )
-    except StorageError as error:
-        raise ConfigurationError(
-            "The storage that TUMORAPP_RATE_LIMIT_STORAGE names cannot be used: "
-            f"{str(error).rstrip(' .')}. A Redis needs the package redis."
-        ) from error
+    """Refuse the requests of an application that come too often from the same client."""
+    limiter = Limiter(
+        name_client,
+        app=app,
+        application_limits=[app.config["RATE_LIMIT"]],
+        storage_uri=app.config["REDIS"] or "memory://",
+        # One that answers nothing would hold up every request.
+        storage_options={"socket_timeout": 1, "socket_connect_timeout": 1},
+        strategy="sliding-window-counter",
+        # If the storage fails, the service goes on and counts in memory; requests that waited
+        # for the storage when another found that out are not counted.
+        in_memory_fallback_enabled=True,
+        swallow_errors=True,
+        # Never empty, so that requests to addresses that do not exist count as well.
+        request_identifier=lambda: request.endpoint or "unmatched",
+    )
 
     # A storage that fails is logged; the lines below that level name clients' addresses.
     limiter.logger.setLevel(logging.WARNING)

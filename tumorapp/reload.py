@@ -1,8 +1,8 @@
 """Loads bundles that are published, chosen or removed while the service runs.
 
 Each worker looks for itself, in a thread of its own: a look costs the sizes and times of the
-bundles' files, and needs neither a signal nor a process that knows of the others. A request never
-waits for it.
+bundles' files, or a few requests to an object store, and needs neither a signal nor a process that
+knows of the others. A request never waits for it.
 """
 
 import logging
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SECONDS = 2  # between two looks
+STORE_SECONDS = 30  # where each look costs requests to an object store
 
 
 def watch(catalog: "Catalog", seconds: float = SECONDS) -> None:

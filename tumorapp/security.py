@@ -175,9 +175,6 @@ def init_app(app: Flask) -> None:
     """Protect an application; keys and limits are imported only where they are configured.
 
     What is refused for its key or its origin counts towards the limit too.
-
-    Raises:
-        ConfigurationError: the limits' storage cannot be used.
     """
     app.wsgi_app = _AddressFix(app.wsgi_app)  # type: ignore[method-assign]
     if proxies := app.config["PROXIES"]:
@@ -223,6 +220,15 @@ def _parse_origins(text: str) -> list[str]:
     return origins
 
 
+def _parse_redis(text: str) -> str:
+    from redis import Redis  # its import takes time
+
+    if not text.startswith(("redis://", "rediss://")):
+        raise ValueError
+    Redis.from_url(text)  # raises ValueError; connects to nothing yet
+    return text
+
+
 FEATURE = Feature(
     "security",
     init_app=init_app,
@@ -238,13 +244,7 @@ FEATURE = Feature(
                 "a number per second, minute, hour or day, such as 60/minute",
             ),
         ),
-        Setting(
-            "RATE_LIMIT_STORAGE",
-            "memory://",
-            matching(
-                "memory://|rediss?://.*", "memory:// or an address such as redis://127.0.0.1:6379"
-            ),
-        ),
+        Setting("REDIS", None, Kind("an address such as redis://127.0.0.1:6379/0", _parse_redis)),
         Setting(
             "TRUSTED_HOSTS",
             None,

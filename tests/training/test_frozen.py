@@ -59,7 +59,7 @@ def parts(draw_phantoms: Callable[..., Scans]) -> Parts:
 @pytest.fixture(scope="module")
 def fitted(parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fitted, Path]:
     folder = tmp_path_factory.mktemp("frozen")
-    return fit_frozen(*parts, replace(SETTINGS, folder=folder), HEADS["softmax"]), folder
+    return fit_frozen(*parts, replace(SETTINGS, folder=folder), HEADS["softmax"], folder), folder
 
 
 class TestFrozen:
@@ -113,11 +113,13 @@ class TestHeads:
         fitted: tuple[Fitted, Path],
         parts: Parts,
         draw_phantoms: Callable[..., Scans],
+        tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """And a run whose folder holds the features computes none."""
+        """And another run on the same scans computes no features."""
         monkeypatch.setattr("training.frozen.compute_features", None)
-        result = fit_frozen(*parts, replace(SETTINGS, folder=fitted[1]), HEADS[head])
+        settings = replace(SETTINGS, folder=tmp_path)
+        result = fit_frozen(*parts, settings, HEADS[head], fitted[1])
         assert isinstance(result.model, NeighboursModel) == (head == "knn")
         assert result.history == ()
         pixels, labels = draw_phantoms(60, seed=3)
@@ -141,7 +143,7 @@ class TestHeads:
 
         settings = replace(SETTINGS, network=replace(SMALL, make=build_faint), folder=tmp_path)
         with pytest.raises(ValueError, match=r"Start from pretrained weights \(--weights imagenet"):
-            fit_frozen(*parts, settings, HEADS["svm"])
+            fit_frozen(*parts, settings, HEADS["svm"], tmp_path)
 
     @pytest.mark.parametrize("classes", [2, 4])
     def test_a_layer_decides_as_the_machine_does(self, classes: int) -> None:

@@ -1,4 +1,4 @@
-"""A real gunicorn and a real browser for the tests that need one."""
+"""A real gunicorn, Redis and browser for the tests that need one."""
 
 import contextlib
 import http.client
@@ -20,6 +20,9 @@ from wsgiref.types import WSGIApplication
 import pytest
 import requests
 from flask import Flask
+from redis import Redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 from werkzeug.serving import make_server
 
 PROJECT = Path(__file__).parents[2]
@@ -96,13 +99,18 @@ class Service:
 Serve = Callable[..., AbstractContextManager[Service]]
 
 
+def find_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 @contextlib.contextmanager
 def _serve(
     models: Path, folder: Path, config: str = "gunicorn.conf.py", **variables: str
 ) -> Iterator[Service]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = find_port()
     own = {
         "HOST": "127.0.0.1",
         "PORT": str(port),
@@ -155,6 +163,50 @@ def service(
         publish_model(folder / "models", name)
     with _serve(folder / "models", folder) as running:
         yield running
+
+
+@dataclass
+class RedisServer:
+    """A redis-server, which keeps what it was told where it is killed and started again."""
+
+    folder: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        options = ["--port", str(self.port), "--dir", str(self.folder)]
+        command = ["redis-server", str(PROJECT / "deploy" / "redis.conf"), *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        client = Redis.from_url(self.url, retry=Retry(ConstantBackoff(0.05), 200))
+        with client:  # it may still be loading
+            client.ping()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    if shutil.which("redis-server") is None:
+        pytest.skip("needs redis-server")
+    server = RedisServer(tmp_path_factory.mktemp("redis"), find_port())
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def redis(redis_server: RedisServer) -> Iterator[RedisServer]:
+    """A redis-server that knows nothing yet."""
+    yield redis_server
+    if redis_server.process.poll() is not None:  # a test that killed it has failed
+        redis_server.start()
+    with Redis.from_url(redis_server.url) as client:
+        client.flushall()
 
 
 @pytest.fixture(scope="module")

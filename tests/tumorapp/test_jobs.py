@@ -29,9 +29,10 @@ from tumorapp import create_app
 from tumorapp.client import Client, Failure, Prediction, ProblemError
 from tumorapp.jobs import api, runner
 from tumorapp.jobs.files import create_images, hold
+from tumorapp.jobs.job import Scan
 from tumorapp.jobs.material import Limits, MaterialReader
 from tumorapp.jobs.runner import Jobs
-from tumorapp.jobs.store import Scan, Store
+from tumorapp.jobs.store import Store
 
 Serve = Callable[..., AbstractContextManager[Any]]
 Form = Callable[..., dict[str, Any]]
@@ -86,7 +87,7 @@ def results(client: FlaskClient, job: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def list_uploads(jobs: Jobs) -> set[str]:
-    return {path.stem for path in jobs.folder.glob("*.upload")}
+    return {path.stem for path in jobs.store.place.glob("*.upload")}
 
 
 def test_a_zip_with_a_bad_file_between(client: FlaskClient, jobs: Jobs, scan: bytes) -> None:
@@ -281,7 +282,7 @@ class TestStream:
         self, client: FlaskClient, jobs: Jobs, scan: bytes, pass_time: Callable[..., None]
     ) -> None:
         job = send(client, ("a.jpg", scan))
-        next(jobs.folder.glob("*.upload")).unlink()
+        next(jobs.store.place.glob("*.upload")).unlink()
         pass_time(jobs.run_next)
         [failed] = self.read(client, job)
         assert failed["error"]["code"] == "job-images-missing"
@@ -311,7 +312,7 @@ class TestStream:
 
 def test_erased_when_its_owner_says_so(client: FlaskClient, jobs: Jobs, scan: bytes) -> None:
     job = send(client, ("a.jpg", scan))
-    [upload] = jobs.folder.glob("*.upload")
+    [upload] = jobs.store.place.glob("*.upload")
     assert upload.stat().st_mode & 0o777 == 0o600
     assert upload.parent.stat().st_mode & 0o777 == 0o700
     early = client.get(job["links"]["results"])
@@ -426,21 +427,21 @@ def test_what_is_old_goes(
 ) -> None:
     old, kept = (send(client, ("a.jpg", scan)) for _ in range(2))
     change(jobs, "update job set created = created - 25 * 3600 where id = ?", old["id"])
-    (jobs.folder / "stray.upload").write_bytes(b"left by a worker that died")
-    (jobs.folder / "stray.lock").touch()
-    with create_images(jobs.folder) as (arriving, _):
-        jobs.sweep()
+    (jobs.store.place / "stray.upload").write_bytes(b"left by a worker that died")
+    (jobs.store.place / "stray.lock").touch()
+    with create_images(jobs.store.place) as (arriving, _):
+        jobs.store.sweep(runner.MOST_KEPT)
         assert list_uploads(jobs) == {kept["id"], arriving}
-    jobs.sweep()  # what arrived was not accepted
+    jobs.store.sweep(runner.MOST_KEPT)  # what arrived was not accepted
     assert list_uploads(jobs) == {kept["id"]}
-    assert list(jobs.folder.glob("*.lock")) == []
+    assert list(jobs.store.place.glob("*.lock")) == []
     assert client.get(old["links"]["self"]).status_code == 404
     # Of those that ended, the newest stay.
     newest = send(client, ("a.jpg", scan))
     assert jobs.run_next()
     assert jobs.run_next()
     monkeypatch.setattr(runner, "MOST_KEPT", 1)
-    jobs.sweep()
+    jobs.store.sweep(runner.MOST_KEPT)
     assert client.get(kept["links"]["self"]).status_code == 404
     assert show(client, newest)["state"] == "done"
 
@@ -449,7 +450,7 @@ def test_a_worker_leaves_the_job_that_another_runs(
     client: FlaskClient, jobs: Jobs, scan: bytes
 ) -> None:
     first, second = (send(client, ("a.jpg", scan)) for _ in range(2))
-    with hold(jobs.folder, first["id"]):
+    with hold(jobs.store.place, first["id"]):
         assert jobs.run_next()
         assert not jobs.run_next()
         assert [show(client, job)["state"] for job in (first, second)] == ["waiting", "done"]
@@ -526,7 +527,7 @@ def test_a_job_fails_whose_model_or_images_are_gone(
     if gone == "model":
         change(jobs, "update job set model = 'gone'")
     else:
-        next(jobs.folder.glob("*.upload")).unlink()
+        next(jobs.store.place.glob("*.upload")).unlink()
     assert jobs.run_next()
     job = show(client, job)
     assert job["state"] == "failed"
@@ -629,6 +630,38 @@ def test_it_survives_its_workers_and_others_are_answered_meanwhile(
         assert list((tmp_path / "jobs").glob("*.upload")) == []
         client.erase(job)
         assert service.ask(f"/api/jobs/{job.id}").status_code == 404
+
+
+@pytest.mark.slow
+def test_another_replica_takes_it_over_and_redis_may_be_away(
+    models_dir: Path, tmp_path: Path, serve: Serve, redis: Any, archive: Path
+) -> None:
+    config = tmp_path / "hasty.conf.py"
+    config.write_text(
+        "from pathlib import Path\n"
+        "from tumorapp.jobs import redis_store, runner\n"
+        "redis_store.SECONDS_OF_LOCK = runner._SECONDS_AFTER_A_FAULT = 1.0\n"
+        'exec(Path("gunicorn.conf.py").read_text())\n'
+    )
+
+    def start(name: str) -> AbstractContextManager[Any]:
+        (folder := tmp_path / name).mkdir()
+        return serve(models_dir, folder, str(config), TUMORAPP_REDIS=redis.url)
+
+    with start("a") as first, start("b") as second:
+        with Client(first.url) as client:
+            job = client.submit_archive(archive).id
+        wait_until(second, job, 8)
+        survivor, runs = sorted((first, second), key=count_predictions)
+        for process in (runs.process.pid, *runs.workers()):
+            os.kill(process, signal.SIGKILL)
+        before = ask(survivor, f"/api/jobs/{job}")["done"]
+        redis.kill()
+        answer = survivor.ask(f"/api/jobs/{job}")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        redis.start()
+        check_results(survivor, job)
+        assert count_predictions(survivor) <= SCANS - before
 
 
 @pytest.mark.slow

@@ -10,7 +10,6 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tumorapp import create_app
-from tumorapp.errors import ConfigurationError
 from tumorapp.keys import KeyFile
 from tumorapp.limits import name_client
 
@@ -138,19 +137,6 @@ def test_a_client_without_an_address(app: Flask) -> None:
         assert name_client() == "unknown"
 
 
-def test_a_storage_that_cannot_be_used_stops_the_start(
-    limited: Limited, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import sys
-
-    monkeypatch.setitem(sys.modules, "redis", None)  # as where it is not installed
-    with pytest.raises(ConfigurationError, match="needs the package redis") as caught:
-        limited(RATE_LIMIT_STORAGE="redis://127.0.0.1:1")
-    assert "TUMORAPP_RATE_LIMIT_STORAGE" in str(caught.value)
-    assert "127.0.0.1" not in str(caught.value)  # an address may hold a password
-    assert ".." not in str(caught.value)
-
-
 def test_a_storage_that_fails_is_told_and_no_client_is_named(
     limited: Limited, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -165,6 +151,20 @@ def test_a_storage_that_fails_is_told_and_no_client_is_named(
     assert answers[-1] == 429  # counted in memory meanwhile
     assert "storage unreachable" in caplog.text
     assert "192.0.2" not in caplog.text
+
+
+def test_replicas_count_together_in_redis_and_alone_while_it_is_away(
+    limited: Limited, redis: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = (limited(REDIS=redis.url, JOBS="off").test_client() for _ in range(2))
+    assert [ask(client, "192.0.2.1") for client in (first, second, first)] == [200] * 3
+    assert [ask(client, "192.0.2.1") for client in (first, second)] == [429] * 2
+    redis.kill()
+    answers = [ask(first, "192.0.2.1") for _ in range(5)]
+    redis.start()
+    assert answers == [200, 200, 200, 429, 429]
+    assert [record.name for record in caplog.records].count("flask-limiter") == 1
+    assert ask(second, "192.0.2.1") == 429
 
 
 def test_a_storage_that_fails_fails_no_request(

@@ -5,27 +5,20 @@ cores. In return nothing of a row stays in memory, on the GPU either, and one ki
 memory does not end the study.
 """
 
-import multiprocessing
-import os
-import signal
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
 from brainscan.bundle.study import REPORT_FOLDER, Result, keep_result, read_study
-from brainscan.processes import end_with_parent
+from training.processes import ApartError, work_apart
 from training.study.plan import Plan, build_request
 from training.study.table import write_tables
 
-_SECONDS_TO_END = 10
-
 
 class RowError(RuntimeError):
-    """A row was not trained; the message says why."""
+    """A row cannot be trained; the message says why."""
 
 
 def run_study(
@@ -61,8 +54,8 @@ def run_study(
         estimate = _estimate(time.monotonic() - started, number - 1, len(waiting))
         tell(f"[{number}/{len(waiting)}] {plan.id}{estimate}")
         try:
-            result = train_apart(plan, context or multiprocessing.get_context("spawn"))
-        except RowError as error:
+            result = train_apart(plan, context)
+        except (RowError, ApartError) as error:
             failures[plan.id] = str(error)
             tell(f"    not run: {error}")
             continue
@@ -89,17 +82,18 @@ def _summarise(result: Result) -> str:
     )
 
 
-def train_apart(plan: Plan, context: BaseContext) -> Result:
+def train_apart(plan: Plan, context: BaseContext | None = None) -> Result:
     """Train a row in a new process, which keeps its result before it ends.
 
     Whatever interrupts the caller ends that process too; its run resumes the next time.
 
     Args:
         plan: what to train.
-        context: starts the process; "spawn" is safe with every backend.
+        context: starts the process, as `work_apart` takes it.
 
     Raises:
-        RowError: there is no data, the row failed, or its process was killed.
+        RowError: there is no data.
+        ApartError: the row failed, or its process was killed.
     """
     for data in plan.data:
         if not data.is_dir():  # before a process is started for nothing
@@ -107,39 +101,7 @@ def train_apart(plan: Plan, context: BaseContext) -> Result:
                 f"There is no folder {data}. `flask data fetch {data.name}` downloads a known set; "
                 "--data names another folder."
             )
-    plan.log.parent.mkdir(parents=True, exist_ok=True)
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(plan, sender))  # type: ignore[attr-defined]
-    process.start()
-    sender.close()
-    try:
-        answer = receiver.recv()
-        process.join(_SECONDS_TO_END)
-    except EOFError:
-        process.join()
-        answer = f"Its process ended with status {process.exitcode} before the row was finished."
-        if process.exitcode == -signal.SIGKILL:
-            answer = "The system killed its process, most likely because memory ran out."
-    finally:
-        process.kill()  # does nothing to one that has ended
-        process.join()
-    if isinstance(answer, Result):
-        return answer
-    raise RowError(str(answer))
-
-
-def _work(plan: Plan, sender: Connection) -> None:
-    """Train the row and send its result, or the reason why it has no result."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's: it ends this process
-    end_with_parent()
-    log = os.open(plan.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    for stream in (1, 2):
-        os.dup2(log, stream)
-    try:
-        sender.send(train_row(plan))
-    except Exception as error:  # noqa: BLE001  whatever ends a row must not end the study
-        traceback.print_exc()
-        sender.send(f"{error}" or type(error).__name__)
+    return work_apart(train_row, plan, log=plan.log, context=context)
 
 
 def train_row(plan: Plan) -> Result:

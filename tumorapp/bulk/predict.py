@@ -14,6 +14,7 @@ from brainscan.series import examine_groups
 from tumorapp.api.schemas import write_failure, write_outcome
 from tumorapp.prediction_table import list_rows
 
+# What became of a scan: its prediction, or its problem.
 Outcome = Mapping[str, Any]
 Row = dict[str, Any]
 _LONGEST = 2**16  # pixels: no picture's side is longer

@@ -9,13 +9,16 @@ import click
 from tumorapp.cli.data import data_commands
 from tumorapp.cli.deidentify import deidentify_command
 from tumorapp.cli.evaluate import evaluate_command
+from tumorapp.cli.jobs import jobs_commands
 from tumorapp.cli.keys import keys_commands
 from tumorapp.cli.models import models_commands
 from tumorapp.cli.pacs import dicom_commands, dicomweb_commands
 from tumorapp.cli.predict import predict_command
 from tumorapp.cli.quantize import quantize_command
+from tumorapp.cli.remote import pull_command, push_command
 from tumorapp.cli.study import study_command
 from tumorapp.cli.train import train_command
+from tumorapp.cli.tune import tune_command
 from tumorapp.feature import Feature
 
 _OUR_PACKAGES = ("brainscan", "training", "tumorapp")
@@ -42,29 +45,32 @@ def _explained(callback: Callable[..., Any]) -> Callable[..., Any]:
                 f"This command needs the packages of requirements.txt (missing: {error.name}). "
                 "`make dev` installs them, and more, into .venv/dev: use .venv/dev/bin/flask."
             ) from error
-        except OSError as error:
-            raise click.ClickException(
-                f"{error}. Make room or change the folder, then run the same command again."
-            ) from error
         except Exception as error:
             ours = type(error).__module__.partition(".")[0] in _OUR_PACKAGES
             if ours or isinstance(error, ValueError):
                 raise click.ClickException(str(error)) from error
+            if isinstance(error, OSError):
+                raise click.ClickException(
+                    f"{error}. Make room or change the folder, then run the same command again."
+                ) from error
             raise
 
     return run
 
 
-models_commands.add_command(quantize_command)
+for _command in (quantize_command, pull_command, push_command):
+    models_commands.add_command(_command)
 _COMMANDS: tuple[click.Command, ...] = (
     data_commands,
     train_command,
+    tune_command,
     models_commands,
     predict_command,
     evaluate_command,
     deidentify_command,
     study_command,
     keys_commands,
+    jobs_commands,
     dicomweb_commands,
     dicom_commands,
 )

@@ -47,9 +47,10 @@ def describe_change(bundle: Path) -> str:
     )
 
 
-def describe_reload() -> str:
-    """Say when a running service loads what has changed."""
-    return "A running service follows within seconds, without a restart."
+def describe_reload(*, remote: bool = False) -> str:
+    """Say when a running service loads what has changed: in its folder, or in a store."""
+    pause = "half a minute" if remote else "seconds"
+    return f"A running service follows within {pause}, without a restart."
 
 
 def _read(root: Path, name: str, version: int) -> Card | str:

@@ -33,6 +33,7 @@ from tumorapp.cli.installed import (
     lay_out,
 )
 from tumorapp.cli.own_classes import own_classes_options
+from tumorapp.cli.remote import models_root, open_store, publishing_root
 
 if TYPE_CHECKING:
     from training.data.folders import ScanTree
@@ -76,10 +77,11 @@ def list_command() -> None:
 
     "verified" means that every file is as it was published; `flask models verify` runs them too.
     """
-    installed = survey_bundles(_root())
-    rows = [row for name, one in installed.items() for row in describe_versions(_root(), name, one)]
+    root = models_root()
+    installed = survey_bundles(root)
+    rows = [row for name, one in installed.items() for row in describe_versions(root, name, one)]
     if not rows:
-        click.echo(f"No model is installed in {_root()}. `flask train` makes one.")
+        click.echo(f"No model is installed in {root}. `flask train` makes one.")
         return
     click.echo(lay_out([COLUMNS, *rows], numbers=(1, 3, 5)))
     for one in installed.values():
@@ -95,9 +97,14 @@ def activate_command(name: str, version: str) -> None:
     number = None if version == "newest" else _read_number(version)
     if number is not None:
         open_version(_find(name, number), _choose_engine())
-    pin_version(_root(), name, number)
+    store = open_store()
+    if store is None:
+        pin_version(models_root(), name, number)
+    else:
+        _check_installed(name, number)
+        store.pin(name, number)
     chosen = f"{name}/{number} is active." if number else f"The newest {name} is active."
-    click.echo(f"{chosen} {describe_reload()}")
+    click.echo(f"{chosen} {describe_reload(remote=store is not None)}")
 
 
 @models_commands.command("remove")
@@ -105,18 +112,22 @@ def activate_command(name: str, version: str) -> None:
 @click.argument("version", type=int)
 @click.option("--yes", is_flag=True, help="Even if it is the one that is served.")
 def remove_command(name: str, version: int, *, yes: bool) -> None:
-    """Delete VERSION of model NAME from the disk."""
-    folder = _find(name, version)
-    found = survey_bundles(_root())[name]
-    served = read_served(_root(), name)
+    """Delete VERSION of model NAME, from the disk or the store."""
+    _check_installed(name, version)
+    found = survey_bundles(models_root())[name]
+    served = read_served(models_root(), name)
     if not yes and (len(found.stamps) == 1 or (served and version == served.version)):
         which = "only version" if len(found.stamps) == 1 else "version that is served"
         raise click.ClickException(
             f"{name}/{version} is the {which} of its model. Nothing was removed; --yes removes it "
             "anyway."
         )
-    remove_version(_root(), name, version)
-    click.echo(f"Removed {folder}. {describe_reload()}")
+    store = open_store()
+    if store is None:
+        remove_version(models_root(), name, version)
+    else:
+        store.remove((name, version), pinned=found.pinned == version)
+    click.echo(f"Removed {name}/{version}. {describe_reload(remote=store is not None)}")
 
 
 @models_commands.command("verify")
@@ -129,7 +140,7 @@ def verify_command(context: click.Context, name: str | None, version: int | None
     Everything that is installed, or model NAME, or one VERSION of it. The exit status is 1 if
     something is wrong.
     """
-    installed = installed_versions(_root())
+    installed = installed_versions(models_root())
     if name is not None:
         _check_installed(name, version)
         installed = {name: installed[name] if version is None else [version]}
@@ -137,7 +148,7 @@ def verify_command(context: click.Context, name: str | None, version: int | None
     for each, versions in installed.items():
         for number in versions:
             try:
-                open_version(_root() / each / str(number), open_bundle)
+                open_version(models_root() / each / str(number), open_bundle)
             except (BundleError, EngineError) as error:
                 wrong += 1
                 click.echo(f"{each}/{number}: {error}")
@@ -222,14 +233,14 @@ def import_command(
     """
     from training.data.dataset import read_trees
 
-    trees = read_trees(data)
+    root, trees = publishing_root(), read_trees(data)
     check_backend()
     load_backend()
     from training.import_model import ImportRequest, import_model
 
     names = tuple(part.strip() for part in classes.split(","))
     healthy = None if tumor_free == "none" else tumor_free
-    request = ImportRequest(file, name, names, models=_root(), tumor_free=healthy, **options)
+    request = ImportRequest(file, name, names, models=root, tumor_free=healthy, **options)
     evaluations: list[Evaluation] = []
 
     def measure(card: Card, folder: Path) -> None:
@@ -310,7 +321,7 @@ def export_command(name: str, version: int | None, kind: str, into: Path) -> Non
     """
     _check_installed(name, version)
     if version is None:
-        served = read_served(_root(), name)
+        served = read_served(models_root(), name)
         if served is None:
             raise click.ClickException(f"No good version of {name} is installed.")
         version = served.version
@@ -330,12 +341,12 @@ def export_command(name: str, version: int | None, kind: str, into: Path) -> Non
 
 def _find(name: str, version: int) -> Path:
     _check_installed(name, version)
-    return _root() / name / str(version)
+    return models_root() / name / str(version)
 
 
 def _check_installed(name: str, version: int | None) -> None:
     """Refuse a version that is not installed; without one, a name of which there is none."""
-    installed = installed_versions(_root())
+    installed = installed_versions(models_root())
     if name not in installed or version not in (None, *installed[name]):
         asked = name if version is None else f"{name}/{version}"
         known = ", ".join(f"{one}/{n}" for one, versions in installed.items() for n in versions)
@@ -346,10 +357,6 @@ def _read_number(text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
         raise click.ClickException(f'The version is {text!r}. Give its number, or "newest".')
     return int(text)
-
-
-def _root() -> Path:
-    return Path(current_app.config["MODELS_DIR"])
 
 
 def _choose_engine() -> Callable[[Path, Card], Engine]:

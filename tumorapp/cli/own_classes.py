@@ -22,6 +22,12 @@ def _read(
     return found
 
 
+def join_names(classes_of: dict[str, str], tumor_free: str | None) -> dict[str, str]:
+    """Give what names mean by both options, as `training.data.sources.own_classes` takes it."""
+    healthy = {tumor_free: "notumor"} if tumor_free and tumor_free != _NONE else {}
+    return classes_of | healthy
+
+
 def own_classes_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add both options to a command, and let its folders have the names that they give.
 
@@ -32,9 +38,7 @@ def own_classes_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*arguments: Any, classes_of: dict[str, str], **options: Any) -> Any:
         from training.data.sources import own_classes
 
-        healthy = options["tumor_free"]
-        names = classes_of | ({healthy: "notumor"} if healthy and healthy != _NONE else {})
-        with own_classes(names):
+        with own_classes(join_names(classes_of, options["tumor_free"])):
             return command(*arguments, **options)
 
     for option in (

@@ -9,6 +9,7 @@ from flask.cli import with_appcontext
 from brainscan.bundle import installed_versions, read_bundle, read_served
 from tumorapp.cli.installed import describe_change
 from tumorapp.cli.own_classes import own_classes_options
+from tumorapp.cli.remote import publishing_root
 
 
 @click.command(
@@ -59,7 +60,7 @@ def quantize_command(
         exclude = exclude or tuple(settings.get("exclude", ()))
     if not data:
         raise click.UsageError("Missing option '--data' or '--config'.")
-    root = Path(current_app.config["MODELS_DIR"])
+    root = publishing_root()
     served = read_served(root, name)
     if served is None:
         known = ", ".join(installed_versions(root)) or "none"

@@ -15,6 +15,7 @@ from tumorapp.cli.backend import Weights, check_backend, load_backend, stoppable
 from tumorapp.cli.configuration_file import config_option
 from tumorapp.cli.installed import describe_change
 from tumorapp.cli.own_classes import own_classes_options
+from tumorapp.cli.remote import publishing_root
 
 if TYPE_CHECKING:
     from training.data.folders import ScanTree
@@ -132,6 +133,12 @@ class _FiniteRange(click.FloatRange):
 )
 @click.option("--batch", type=click.IntRange(1), help="Scans in a step.")
 @click.option("--learning-rate", type=_FiniteRange(0, min_open=True), help="At the start.")
+@click.option("--weight-decay", type=_FiniteRange(0), help="Of AdamW.")
+@click.option(
+    "--label-smoothing",
+    type=_FiniteRange(0, 1, max_open=True),
+    help="How much of the target's certainty is spread over all classes.",
+)
 @click.option("--patience", type=click.IntRange(1), help="Epochs without progress before the end.")
 @click.option("--augmentation", type=_FiniteRange(0, 3), help="Strength, 0 to 3; 1 is usual.")
 @click.option(
@@ -200,39 +207,39 @@ def train_command(
     architecture's own.
     """
     check_backend()
-    trees = _read_data(data, exclude, options["manifest"])
+    trees = read_data(data, exclude, options["manifest"])
     load_backend()  # here, so that no other command waits for TensorFlow and scikit-learn
     from training.pipeline import train
 
-    network = _find_architecture(model)
-    if weights not in ("imagenet", "none") and not network.pretrained:
-        raise click.ClickException(
-            f"{model} is trained from scratch, so it takes no weights file. Leave out "
-            f"--weights {weights}, or choose a pretrained model of `flask models architectures`."
-        )
+    network = find_architecture(model)
     if options["publish"] is not False and not options["tumor_free"]:
         _check_healthy(trees, network)
-    start = weights if weights != "none" and network.pretrained else None
-    request = _build_request(network, options, data=data, exclude=exclude, weights=start)
+    request = build_request(network, options, data=data, exclude=exclude, weights=weights)
     with stoppable("The same command, without --fresh, continues after the last finished epoch."):
         outcome = train(request, tell=click.echo)
     _describe_outcome(outcome, request)
 
 
-def _build_request(
-    network: "Architecture", options: dict[str, Any], **settled: Any
+def build_request(
+    network: "Architecture", options: dict[str, Any], *, weights: str, **settled: Any
 ) -> "TrainingRequest":
     """Turn the command's options into a request; those of the recipe replace the network's own."""
     from training.run import TrainingRequest
 
+    if weights not in ("imagenet", "none") and not network.pretrained:
+        raise click.ClickException(
+            f"{network.name} is trained from scratch, so it takes no weights file. Leave out "
+            f"--weights {weights}, or choose a pretrained model of `flask models architectures`."
+        )
     own = {field.name for field in fields(network.recipe)}
     recipe = {name: value for name, value in options.items() if name in own and value is not None}
     return TrainingRequest(
         model=network.name,
         instance=Path(current_app.instance_path),
-        models=Path(current_app.config["MODELS_DIR"]),
+        models=publishing_root() if options["publish"] is not False else Path(),
         recipe=replace(network.recipe, **recipe),
         size=options["size"] or network.size,
+        weights=weights if weights != "none" and network.pretrained else None,
         command=shlex.join(["flask", *sys.argv[1:]]),
         **{name: options[name] for name in _PASSED_ON},
         **settled,
@@ -273,7 +280,7 @@ def _describe_outcome(outcome: "TrainingOutcome", request: "TrainingRequest") ->
         click.echo(f"For a faster int8 graph next to it: {again}")
 
 
-def _find_architecture(name: str) -> "Architecture":
+def find_architecture(name: str) -> "Architecture":
     """Give an architecture; of an unknown name, say which names it may have been meant for."""
     from training.models import architectures
 
@@ -287,7 +294,7 @@ def _find_architecture(name: str) -> "Architecture":
     return known[name]
 
 
-def _read_data(
+def read_data(
     folders: tuple[Path, ...], exclude: tuple[str, ...], manifest: Path | None
 ) -> "list[ScanTree]":
     """Refuse folders and manifests without scans before anything heavy is loaded."""

@@ -1,8 +1,11 @@
 """Jobs: many scans in one request, predicted in the background.
 
-A job's images are on disk while it waits and runs; its results stay some hours longer. Every worker
-process answers for every job. Nothing is opened or started before the first job.
+A job's images are kept while it waits and runs; its results stay some hours longer. Every worker
+process answers for every job: those of one machine share a folder, those of many a Redis. Without
+Redis, nothing is opened or started before the first job.
 """
+
+from pathlib import Path
 
 from flask import Flask
 
@@ -17,10 +20,11 @@ def _init_app(app: Flask) -> None:
 
 
 def _start(app: Flask) -> None:
-    """Continue the jobs that an earlier process left."""
-    jobs: Jobs = app.extensions["jobs"]
-    if any(jobs.folder.glob("jobs.db")):  # `exists` would raise where it may not be entered
-        jobs.start()
+    """Continue the jobs that an earlier process left, and run those that other replicas accept."""
+    folder: Path = app.config["JOBS_DIR"]
+    # `exists` would raise where it may not be entered.
+    if app.config["REDIS"] is not None or any(folder.glob("jobs.db")):
+        app.extensions["jobs"].start()
 
 
 FEATURE = Feature(

@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -26,10 +25,9 @@ from tumorapp.api.schemas import (
 )
 from tumorapp.catalog import get_catalog
 from tumorapp.jobs import schemas
-from tumorapp.jobs.files import create_images, find_images
+from tumorapp.jobs.job import Job
 from tumorapp.jobs.material import receive
-from tumorapp.jobs.runner import Jobs, describe_fault
-from tumorapp.jobs.store import Job
+from tumorapp.jobs.runner import Jobs
 from tumorapp.logs import get_fields
 from tumorapp.prediction_table import list_rows, open_table
 from tumorapp.problems import answer_problem
@@ -40,7 +38,6 @@ _SHORTEST_LOOK, _LONGEST_LOOK = 0.1, 1.0  # seconds between two looks for result
 # After which an empty line is sent: proxies and clients give up a connection that says nothing.
 SECONDS_OF_SILENCE = 10.0
 
-logger = logging.getLogger(__name__)
 blueprint = Blueprint("jobs", __name__, url_prefix="/api/jobs")
 
 
@@ -77,15 +74,14 @@ def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
     kept some hours longer.
     """
     jobs = _jobs()
-    with create_images(jobs.folder) as (job_id, file):
+    with jobs.store.create() as (job_id, file):
         material = receive(request, file, jobs.limits)
-        file.flush()  # so that a full disk shows before the job is accepted
         options = read_options(material.options, ModelOptionSchema)
         card = get_catalog().get(options.model).card
         fields = {"archive": material.archive, "model": card.name, "version": str(card.version)}
         known = get_fields()
         sender = known.get("request_id"), known.get("key")
-        if not jobs.store.add(job_id, material.scans, jobs.most, sender, **fields):
+        if not jobs.store.add(job_id, file, material.scans, jobs.most, sender, **fields):
             raise Problem("too-many-jobs", accepted=[f"jobs: at most {jobs.most}"], most=jobs.most)
     jobs.start()
     described = _describe(_find(job_id))
@@ -145,22 +141,16 @@ def erase(job: str) -> Response:
 
     Its images and results are erased. If it is not done, it is cancelled.
     """
-    jobs = _jobs()
-    find_images(jobs.folder, _find(job).id).unlink(missing_ok=True)
-    jobs.store.erase(job)
+    _jobs().store.erase(_find(job).id)
     return Response(status=204)
 
 
 @blueprint.errorhandler(OSError)
 @blueprint.errorhandler(sqlite3.Error)
 def answer_unavailable(error: OSError | sqlite3.Error) -> Response | HTTPException:
-    """Answer where the jobs' folder is full or broken, and log why."""
-    return answer_problem(_note_fault(_jobs(), error))
-
-
-def _note_fault(jobs: Jobs, error: OSError | sqlite3.Error) -> Problem:
-    logger.error("Jobs cannot be kept in %s: %s", jobs.folder, describe_fault(error))
-    return Problem("jobs-unavailable")
+    """Answer where the jobs' folder is full or broken or Redis is gone, and log why."""
+    _jobs().note_fault(error)
+    return answer_problem(Problem("jobs-unavailable"))
 
 
 def _jobs() -> Jobs:
@@ -213,9 +203,8 @@ def _stream(jobs: Jobs, job: Job | None, gone: dict[str, str]) -> Iterator[str]:
             job = jobs.store.find(job.id)
         yield _write_line({"error": gone})
     except (OSError, sqlite3.Error) as error:
-        yield _write_line(
-            {"error": {"code": "jobs-unavailable", "detail": str(_note_fault(jobs, error))}}
-        )
+        jobs.note_fault(error)
+        yield _write_line({"error": describe_message(Problem("jobs-unavailable").message)})
 
 
 def _write_line(fields: dict[str, Any]) -> str:

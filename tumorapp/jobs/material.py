@@ -13,7 +13,7 @@ from werkzeug.wsgi import get_input_stream
 from brainscan import Archive, ImageFile, Problem, ScanError
 from brainscan.archive import check_size
 from brainscan.series import find_series
-from tumorapp.jobs.store import Scan
+from tumorapp.jobs.job import Scan
 from tumorapp.uploads import (
     FIELD,
     FIELDS,

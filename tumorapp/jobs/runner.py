@@ -1,4 +1,4 @@
-"""How jobs are run: hold one, predict and store batch by batch, erase its images."""
+"""How jobs are run: hold one, predict and store batch by batch, finish it."""
 
 import atexit
 import logging
@@ -7,18 +7,20 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brainscan import ImageFile, Message, Model, Problem, ScanError
 from brainscan.files import LockedError
 from tumorapp.api.schemas import describe_message
 from tumorapp.bulk.predict import Outcome, predict_groups, refuse
 from tumorapp.catalog import Catalog
-from tumorapp.jobs.files import find_images, hold, list_jobs
+from tumorapp.jobs.job import Job, Scan
 from tumorapp.jobs.material import Limits, MaterialReader
-from tumorapp.jobs.store import Job, Scan, Store
+from tumorapp.jobs.store import Store
 from tumorapp.logs import note_sender
+
+if TYPE_CHECKING:
+    from tumorapp.jobs.redis_store import RedisStore
 
 logger = logging.getLogger(__name__)
 
@@ -40,18 +42,16 @@ class _StoppedError(BaseException):
 
 
 class Jobs:
-    """The jobs in a folder, and the thread of this process that runs them one at a time.
+    """The jobs, and the thread of this process that runs them one at a time.
 
     Attributes:
-        folder: where they are kept.
         limits: of one job.
         most: how many may be unfinished at once.
         hours: how long one is kept after its end.
-        store: what is known of them.
+        store: where they are kept: a folder, or Redis.
     """
 
     def __init__(self, config: Mapping[str, Any], catalog: Catalog) -> None:
-        self.folder: Path = config["JOBS_DIR"]
         self.limits = Limits(
             bytes=config["MAX_JOB_MB"] * 2**20,
             images=config["MAX_JOB_IMAGES"],
@@ -59,7 +59,7 @@ class Jobs:
         )
         self.most: int = config["MAX_JOBS"]
         self.hours: int = config["JOB_HOURS"]
-        self.store = Store(self.folder)
+        self.store = _open_store(config)
         self._max_pixels: int = config["MAX_PIXELS"]
         self._max_slices: int = config["MAX_SLICES"]
         self._catalog = catalog
@@ -67,6 +67,7 @@ class Jobs:
         self._starting = threading.Lock()
         self._stopping = threading.Event()
         self._started: str | None = None  # the job that this process started last
+        self._faults: set[str] = set()  # that were logged since the store could last be used
 
     def start(self) -> None:
         """Start the thread, unless it runs already."""
@@ -83,39 +84,36 @@ class Jobs:
         if self._thread is not None:
             self._thread.join(_SECONDS_TO_STOP)
 
+    def note_fault(self, error: OSError | sqlite3.Error) -> None:
+        """Log why jobs cannot be stored: once, until they can be again."""
+        # Without a path: it may hold a job's id.
+        fault = (isinstance(error, OSError) and error.strerror) or str(error)
+        if fault not in self._faults:
+            self._faults.add(fault)
+            logger.error("Jobs cannot be kept in %s: %s", self.store.place, fault)
+
     def _work(self) -> None:
-        fault, next_sweep = "", 0.0
+        next_sweep = 0.0
         while not self._stopping.is_set():
             try:
                 due = time.monotonic() >= next_sweep
                 if due:
-                    self.sweep()
+                    self.store.sweep(MOST_KEPT)
                     next_sweep = time.monotonic() + _SECONDS_BETWEEN_SWEEPS
-                # An idle service opens the store with each sweep only.
-                ran = (due or list_jobs(self.folder)) and self.run_next()
+                idle = not due and self.store.is_idle()
+                ran = not idle and self.run_next()
                 pause = 0.0 if ran else _SECONDS_BETWEEN_LOOKS
-                if ran:  # and not where another worker holds the job that failed here
-                    fault = ""
+                if ran or idle:  # and not where another worker holds the job that failed here
+                    self._faults.clear()
             except (OSError, sqlite3.Error) as error:
                 pause = _SECONDS_AFTER_A_FAULT
-                last, fault = fault, describe_fault(error)
-                if fault != last:  # logged once, not each time
-                    logger.error("Jobs in %s cannot go on: %s", self.folder, fault)
+                self.note_fault(error)
             self._stopping.wait(pause)
-
-    def sweep(self) -> None:
-        """Erase jobs that were kept long enough, and the images of jobs that are over."""
-        self.store.erase_old(time.time() - self.hours * 3600, MOST_KEPT)
-        for job_id in list_jobs(self.folder) - set(self.store.list_unfinished()):
-            with suppress(LockedError), hold(self.folder, job_id):
-                job = self.store.find(job_id)  # it may have been added meanwhile
-                if job is None or job.finished is not None:
-                    find_images(self.folder, job_id).unlink(missing_ok=True)
 
     def run_next(self) -> bool:
         """Run the oldest job that no other process runs; False where there is none."""
         for job_id in self.store.list_unfinished():
-            with suppress(LockedError), hold(self.folder, job_id):
+            with suppress(LockedError), self.store.hold(job_id):
                 job = self.store.find(job_id)
                 if job is not None and job.finished is None:
                     self._run(job)
@@ -124,14 +122,11 @@ class Jobs:
 
     def _run(self, job: Job) -> None:
         error: Message | None = None
-        images = find_images(self.folder, job.id)
         try:
-            with images.open("rb") as file:
+            with self.store.open_images(job.id) as file:
                 reader = MaterialReader(file, archive=job.archive, limits=self.limits)
                 if not self._predict(job, reader):
                     return
-        except (FileNotFoundError, PermissionError):
-            error = Message("job-images-missing")
         except Problem as problem:
             error = problem.message
         except (OSError, sqlite3.Error):
@@ -140,7 +135,6 @@ class Jobs:
             logger.exception("A job failed.")
             error = Message("internal-error")
         self.store.finish(job.id, describe_message(error) if error else None)
-        images.unlink(missing_ok=True)
 
     def _predict(self, job: Job, reader: MaterialReader) -> bool:
         """Predict what is left of a job; False where it was erased or this process ends."""
@@ -207,9 +201,12 @@ class Jobs:
             raise OSError(str(problem)) from problem
 
 
-def describe_fault(error: OSError | sqlite3.Error) -> str:
-    """Say what is wrong with the folder, without a path: it may hold a job's id."""
-    return (isinstance(error, OSError) and error.strerror) or str(error)
+def _open_store(config: Mapping[str, Any]) -> "Store | RedisStore":
+    if config["REDIS"] is None:
+        return Store(config["JOBS_DIR"], config["JOB_HOURS"])
+    from tumorapp.jobs.redis_store import RedisStore  # its import takes time
+
+    return RedisStore(config["REDIS"], config["JOBS_DIR"], config["JOB_HOURS"])
 
 
 def _share(scans: Mapping[int, Scan], found: list[Outcome]) -> dict[int, list[Outcome]]:

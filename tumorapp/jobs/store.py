@@ -1,4 +1,6 @@
-"""The queue of jobs and the outcomes of their scans: one SQLite file for all workers.
+"""The queue of jobs, their images and the outcomes of their scans: a folder for all workers.
+
+The queue and the outcomes are one SQLite file; the images of a job are a file of their own.
 
 What became of a scan is a list: its prediction or its problem. The scans of a series have one
 prediction together, which is the first one's; the lists of the others are empty. They are stored in
@@ -10,13 +12,16 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO
 
+from brainscan import Problem
+from brainscan.files import LockedError
 from tumorapp.bulk.predict import Outcome
+from tumorapp.jobs import files
+from tumorapp.jobs.job import Job, Scan
 
 _SECONDS_TO_WAIT = 10  # for another's transaction
 _SETUP = """
@@ -62,9 +67,7 @@ where (select count(*) from job where finished is null) < :most
 _ADD_SCAN = "insert into scan (job, number, name, position, size) values (?, ?, ?, ?, ?)"
 _FIND = """
 select job.*, sender.request_id, sender.key,
-    count(*) as total, count(outcome) as done, sum(scan.failed) as failed,
-    case when error is not null then 'failed' when finished is not null then 'done'
-        when starts or count(outcome) then 'running' else 'waiting' end as state
+    count(*) as total, count(outcome) as done, sum(scan.failed) as failed
 from job join scan on scan.job = job.id left join sender on sender.job = job.id
 where job.id = ? group by job.id
 """
@@ -93,77 +96,48 @@ delete from job where coalesce(finished, created) < ? or id in
 """
 
 
-@dataclass(frozen=True)
-class Job:
-    """A job and its progress.
-
-    Attributes:
-        id: cannot be guessed; it gives access to the job.
-        request_id: of the request that sent it; None of an older version's job.
-        key: the name of that request's key; None where there was none.
-        archive: whether its images are a ZIP; else they follow one another in the file.
-        version: of the bundle that predicts the scans; the newest one until the job starts.
-        created: when it was accepted, in seconds since 1970.
-        starts: how many processes have started it since outcomes were last stored.
-        finished: when it ended; None before.
-        error: code and detail of why it failed as a whole; None where it did not.
-        total: how many scans it has.
-        done: how many of them have an outcome.
-        failed: how many of those could not be predicted.
-    """
-
-    id: str
-    request_id: str | None
-    key: str | None
-    state: Literal["waiting", "running", "done", "failed"]
-    archive: bool
-    model: str
-    version: str
-    created: float
-    starts: int
-    finished: float | None
-    error: dict[str, str] | None
-    total: int
-    done: int
-    failed: int
-
-
-@dataclass(frozen=True)
-class Scan:
-    """An image of a job.
-
-    Attributes:
-        name: from the sender; nothing is ever written under it.
-        position: of its first byte in the job's file, or its number in the archive.
-        size: in bytes, unpacked.
-    """
-
-    name: str
-    position: int
-    size: int
-
-
 class Store:
     """The jobs in a folder; it and the file are made on first use.
 
     Every method raises OSError or sqlite3.Error where they cannot be used.
+
+    Args:
+        folder: where they are kept.
+        hours: how long one is kept after its end.
+
+    Attributes:
+        place: where jobs are kept: the folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, hours: int) -> None:
+        self.place = folder
         self.file = folder / "jobs.db"
+        self._seconds = hours * 3600
+
+    def create(self) -> AbstractContextManager[tuple[str, BinaryIO]]:
+        """Make the id of a new job, and the file to write its images to before `add`."""
+        return files.create_images(self.place)
 
     def add(
-        self, job: str, scans: Sequence[Scan], most: int, sender: tuple[Any, Any], **fields: Any
+        self,
+        job: str,
+        file: BinaryIO,
+        scans: Sequence[Scan],
+        most: int,
+        sender: tuple[Any, Any],
+        **fields: Any,
     ) -> bool:
         """Put a job at the end of the queue; False where `most` are unfinished already.
 
         Args:
             job: its id.
+            file: its images.
             scans: its images, at least one.
             most: how many jobs may be unfinished at once.
             sender: the request's id, and the name of its key or None.
             fields: archive, model, version.
         """
+        file.flush()  # so that a full disk shows before the job is accepted
         values = {"id": job, "created": time.time(), "most": most, **fields}
         rows = [(job, n, scan.name, scan.position, scan.size) for n, scan in enumerate(scans)]
         with self._open() as database:
@@ -187,6 +161,21 @@ class Store:
         with self._open() as database:  # by rowid, which unlike `created` follows no clock
             query = "select id from job where finished is null order by rowid"
             return [row["id"] for row in database.execute(query)]
+
+    def is_idle(self) -> bool:
+        """Tell, without opening the SQLite file, whether no job waits or runs."""
+        return not files.list_jobs(self.place)
+
+    def hold(self, job: str) -> AbstractContextManager[None]:
+        """Hold a job, so that no other process runs it; raises LockedError where one does."""
+        return files.hold(self.place, job)
+
+    def open_images(self, job: str) -> BinaryIO:
+        """Open the file of a job's images; raises Problem where there is none."""
+        try:
+            return files.find_images(self.place, job).open("rb")
+        except (FileNotFoundError, PermissionError):
+            raise Problem("job-images-missing") from None
 
     def start(self, job: str, version: str, *, again: bool) -> None:
         """Note that a process starts a job; outcomes of another version are dropped.
@@ -239,10 +228,11 @@ class Store:
         return changed == len(rows)
 
     def finish(self, job: str, error: Mapping[str, str] | None = None) -> None:
-        """Note that a job has ended, and why where it failed."""
+        """Note that a job has ended, and why where it failed; its images are erased."""
         with self._open() as database:
             query = "update job set finished = ?, error = ? where id = ?"
             database.execute(query, (time.time(), error and json.dumps(error), job))
+        files.find_images(self.place, job).unlink(missing_ok=True)
 
     def read_outcomes(self, job: Job, start: int = 0) -> list[list[dict[str, Any]]]:
         """Give what became of a job's scans in their order, by its version.
@@ -257,14 +247,24 @@ class Store:
             return [one if isinstance(one, list) else [one] for one in stored]  # as it once was
 
     def erase(self, job: str) -> None:
-        """Erase a job and its outcomes."""
+        """Erase a job, its images and its outcomes."""
+        files.find_images(self.place, job).unlink(missing_ok=True)
         with self._open() as database:
             database.execute("delete from job where id = ?", (job,))
 
-    def erase_old(self, before: float, most: int) -> None:
-        """Erase jobs that ended, or came, before a time, and ended ones beyond the newest."""
+    def sweep(self, most: int) -> None:
+        """Erase jobs that were kept long enough, and the images of jobs that are over.
+
+        Args:
+            most: ended jobs beyond this number go before their time, the oldest first.
+        """
         with self._open() as database:
-            database.execute(_ERASE_OLD, (before, most))
+            database.execute(_ERASE_OLD, (time.time() - self._seconds, most))
+        for job_id in files.list_jobs(self.place) - set(self.list_unfinished()):
+            with suppress(LockedError), self.hold(job_id):
+                job = self.find(job_id)  # it may have been added meanwhile
+                if job is None or job.finished is not None:
+                    files.find_images(self.place, job_id).unlink(missing_ok=True)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

@@ -1,0 +1,34 @@
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.volumes import pack
+from tumorapp import create_app
+
+
+def test_old_jobs_are_erased(
+    models_dir: Path, tmp_path: Path, scan: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = create_app({"MODELS_DIR": models_dir, "JOBS_DIR": tmp_path, "JOB_HOURS": 2})
+    monkeypatch.setattr(app.extensions["jobs"], "start", lambda: None)  # no thread erases it
+    body = {"data": pack(("a.jpg", scan)), "content_type": "application/zip"}
+    job = app.test_client().post("/api/jobs", **body).get_json()["links"]["self"]
+    sent = time.time()
+    for hours, status in ((1, 200), (3, 404)):
+        monkeypatch.setattr(time, "time", lambda later=hours: sent + later * 3600)
+        assert app.test_cli_runner().invoke(args=["jobs", "clean-up"]).exit_code == 0
+        assert app.test_client().get(job).status_code == status
+
+
+def test_jobs_that_are_off() -> None:
+    result = create_app({"JOBS": "off"}).test_cli_runner().invoke(args=["jobs", "clean-up"])
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: There are no jobs: TUMORAPP_JOBS is off.")
+
+
+def test_a_redis_that_is_away() -> None:
+    runner = create_app({"REDIS": "redis://127.0.0.1:1/0"}).test_cli_runner()
+    result = runner.invoke(args=["jobs", "clean-up"])
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: The jobs in Redis cannot be reached: ")
