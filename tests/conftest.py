@@ -1,16 +1,19 @@
 """What several tests share: scans that are drawn, small real bundles, and the application."""
 
 import io
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import cv2
 import numpy as np
 import pytest
+import requests
 from flask import Flask
 from flask.testing import FlaskClient
 from numpy.typing import NDArray
@@ -226,6 +229,30 @@ def run_program(models_dir: Path) -> Callable[..., Any]:
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """A real S3 server; gives its endpoint. Most tests want `bucket`."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty bucket; the environment has its endpoint and keys."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    name = f"bucket{uuid4().hex}"
+    requests.put(f"{s3_server}/{name}", timeout=10).raise_for_status()
+    return f"s3://{name}"
 
 
 @pytest.fixture(scope="session")

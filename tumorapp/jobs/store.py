@@ -16,7 +16,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
-Outcome = Mapping[str, Any]
+from tumorapp.bulk.predict import Outcome
 
 _SECONDS_TO_WAIT = 10  # for another's transaction
 _SETUP = """

@@ -9,7 +9,7 @@ PROJECT = Path(__file__).parents[2]
 
 PARENT = """
 import multiprocessing, time
-from training.processes import end_with_parent
+from brainscan.processes import end_with_parent
 
 def work(begun):
     end_with_parent()
