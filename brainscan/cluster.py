@@ -83,14 +83,18 @@ def spread(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterato
     Raises:
         ClusterError: the machines that are left cannot do an item.
     """
-    work = ray.remote(num_cpus=1)(function)
+    work = ray.remote(num_cpus=1)(_call)
     under_way: deque[ray.ObjectRef[Result]] = deque()
     for item in items:
-        under_way.append(work.remote(item))
+        under_way.append(work.remote(function, item))
         if len(under_way) > _AHEAD * ray.cluster_resources().get("CPU", 1):
             yield _get(under_way.popleft())
     while under_way:
         yield _get(under_way.popleft())
+
+
+def _call(function: Callable[[Item], Result], item: Item) -> Result:
+    return function(item)
 
 
 def _get(reference: "ray.ObjectRef[Result]") -> Result:

@@ -22,6 +22,7 @@ from tumorapp.bulk.heatmaps import write_heatmaps
 from tumorapp.bulk.predict import Bundle, Row, predict_rows
 from tumorapp.bulk.sources import Listing, Source, make_reader
 from tumorapp.catalog import get_catalog
+from tumorapp.cli.cluster import ray_option
 from tumorapp.uploads import clean_name
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ Examples:
   flask predict scans/ --out predictions.csv --heatmaps heatmaps/
   flask predict s3://bucket/scans/ --out s3://bucket/predictions/ --resume
   flask predict scans/ --server http://127.0.0.1:8000
+  flask predict s3://bucket/scans/ --out s3://bucket/predictions/ --ray 10.0.0.1:6379
 """
 
 
@@ -88,6 +90,7 @@ class _Place(click.Path):
     help="Write each scan, of a series each slice with the tumour, with its heat map over it into "
     "FOLDER, as PNG.",
 )
+@ray_option
 @click.option("--server", metavar="URL", help="Ask the TumorApp at this address.")
 @click.option(
     "--api-key",
@@ -102,6 +105,7 @@ def predict_command(
     out: str | None,
     resume: bool,
     heatmaps: Path | None,
+    cluster: str | None,
     server: str | None,
     api_key: str | None,
 ) -> None:
@@ -113,6 +117,11 @@ def predict_command(
     """
     if resume and not out:
         raise click.UsageError("--resume goes on with the results in --out. Give that, too.")
+    if server and cluster:
+        raise click.UsageError("--server and --ray both say where to predict. Give one of them.")
+    if cluster:  # whose processes have other current folders
+        places = tuple(one if is_url(one) else str(Path(one).absolute()) for one in places)
+        heatmaps = heatmaps and heatmaps.absolute()
     with closing(Listing(places)) as listing:
         others = listing.count_others()
         listed = ", ".join(list_endings())
@@ -122,7 +131,12 @@ def predict_command(
                 f"No images were found. Accepted: names that end in {listed}. {left_out}".rstrip()
             )
         count = listing.count()
-        chosen = _ask(server, model, api_key, heatmaps) if server else _open(model, count, heatmaps)
+        if server:
+            chosen = _ask(server, model, api_key, heatmaps)
+        elif cluster:
+            chosen = _send(model, cluster, heatmaps)
+        else:
+            chosen = _open(model, count, heatmaps)
         listing.find_series()
         results = None
         if out:
@@ -161,6 +175,19 @@ def _open(name: str | None, count: int, heatmaps: Path | None) -> _Predictor:
     bundle = Bundle(model.folder, config["ENGINE"], config["GRAPH"])
     in_process = partial(predict_here, bundle, max_pixels, heatmaps)
     return _Predictor(card.name, str(card.version), card.classes, partial(spread, in_process))
+
+
+def _send(name: str | None, address: str, heatmaps: Path | None) -> _Predictor:
+    """Choose the model of that name, or the default one, and copy it to a cluster's machines."""
+    from brainscan.cluster import connect, spread
+
+    model = get_catalog().get(name)
+    click.get_current_context().with_resource(connect(address, model.folder))
+    config = current_app.config
+    bundle = Bundle(Path(), config["ENGINE"], config["GRAPH"])  # the current folder there
+    there = partial(predict_here, bundle, config["MAX_PIXELS"], heatmaps)
+    card = model.card
+    return _Predictor(card.name, str(card.version), card.classes, partial(spread, there))
 
 
 def predict_here(
