@@ -19,12 +19,12 @@ from optuna.visualization import (
 from brainscan.files import write_text
 from training.tune.search import REASON, describe
 
-_PLOTS = (
-    ("The accuracy on the validation part, trial after trial.", plot_optimization_history),
-    ("After each epoch, of the trials that were stopped too.", plot_intermediate_values),
-    ("How much of the difference each setting explains.", plot_param_importances),
-    ("The settings of each trial, and what came of them.", plot_parallel_coordinate),
-)
+_ACCURACY = "validation accuracy"
+_HEAD = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<body style="font-family: sans-serif">"""
 
 
 def write_report(study: optuna.Study, path: Path, title: str) -> None:
@@ -43,17 +43,30 @@ def write_report(study: optuna.Study, path: Path, title: str) -> None:
             f"<p>The best is trial {best.number}: {best.value:.4f} of the validation scans right. "
             f"{escape(describe(best.params))}.</p>"
         )
-    for number, (explanation, plot) in enumerate(_PLOTS if len(complete) > 1 else ()):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that few trials tell little of importances
-            drawn = plot(study).to_html(full_html=False, include_plotlyjs=number == 0)
-        parts.append(f"<figure>{drawn}<figcaption>{explanation}</figcaption></figure>")
+    parts += _draw_plots(study) if len(complete) > 1 else []
     parts += [
         f"<p>Trial {one.number} failed: {escape(str(one.user_attrs.get(REASON)))}</p>"
         for one in failed
     ]
-    page = "\n".join(parts)
-    write_text(path, f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n{page}\n')
+    write_text(path, "\n".join([_HEAD, *parts, ""]))
+
+
+def _draw_plots(study: optuna.Study) -> list[str]:
+    """Draw each plot as HTML; the first brings the script for all."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that few trials tell little of importances
+        figures = {
+            "Accuracy of each trial": plot_optimization_history(study, target_name=_ACCURACY),
+            "After each epoch, of trials that were stopped early too": plot_intermediate_values(
+                study
+            ).update_layout(xaxis_title="epoch", yaxis_title=_ACCURACY),
+            "How much each setting matters": plot_param_importances(study, target_name=_ACCURACY),
+            "Settings of each trial": plot_parallel_coordinate(study, target_name=_ACCURACY),
+        }
+    return [
+        figure.update_layout(title=title).to_html(full_html=False, include_plotlyjs=not number)
+        for number, (title, figure) in enumerate(figures.items())
+    ]
 
 
 def write_best(study: optuna.Study, path: Path, given: Mapping[str, Any]) -> FrozenTrial | None:
