@@ -5,13 +5,12 @@ What is fitted here was fitted on the volumes of docs/volumes.md, of which one h
 
 import hashlib
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from itertools import islice
+from itertools import islice, takewhile
 from time import perf_counter
 
 import numpy as np
@@ -343,10 +342,12 @@ def _examine_series(model: Model, readings: list[Reading], *, want_heatmaps: boo
 def name_series(names: Iterable[str]) -> str:
     """Name a series after its file or, where it has several, the folder that holds them."""
     first, *others = dict.fromkeys(names)
-    if others:
-        with suppress(ValueError):  # what a sender calls a path may be none
-            return os.path.commonpath([first, *others]) or first
-    return first
+    if not others:
+        return first
+    # `os.path.commonpath` would make s3:/ of s3://.
+    levels = zip(*(one.split("/") for one in (first, *others)), strict=False)
+    common = takewhile(lambda level: len(set(level)) == 1, levels)
+    return "/".join(level[0] for level in common) or first
 
 
 def _put_in_order(readings: list[Reading]) -> tuple[list[Reading], list[Message]]:

@@ -5,14 +5,10 @@ A bad file, and a fault in the code, are outcomes with a code, so that the other
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from brainscan import Answer, ImageFile, Message, Model, Problem, ScanError
-from brainscan.engine import choose_engine
-from brainscan.examine import open_version
 from brainscan.scan import MAX_PIXELS
 from brainscan.series import examine_groups
 from tumorapp.api.schemas import write_failure, write_outcome
@@ -123,26 +119,3 @@ def predict_rows(
         [known | row for outcome in outcomes for row in list_rows(outcome)]
         for outcomes in predicted
     ]
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """A published model as another process opens it, for one inference at a time in one thread.
-
-    Attributes:
-        folder: of its version.
-        engine, graph: see `choose_engine`.
-    """
-
-    folder: Path
-    engine: str = "openvino"
-    graph: str = "auto"
-
-    def open(self) -> Model:
-        """Open it, once in each process; raises as `open_version` does."""
-        return _open(self)
-
-
-@lru_cache(maxsize=1)
-def _open(bundle: Bundle) -> Model:
-    return open_version(bundle.folder, choose_engine(bundle.engine, 1, bundle.graph))

@@ -1,19 +1,13 @@
-"""What is to be predicted: the files of folders, URLs and ZIPs, listed on disk, series together."""
+"""What is to be predicted: the files of folders, stores and ZIPs, and how they are read."""
 
 import io
-import os
 import re
-import sqlite3
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import groupby, islice
-from operator import itemgetter
 from pathlib import Path, PurePath
-from typing import BinaryIO, cast
 from weakref import finalize
 
 import click
@@ -21,48 +15,13 @@ from fsspec.spec import AbstractFileSystem
 
 from brainscan import Archive, ImageFile, ScanError
 from brainscan.archive import Member, is_archive
-from brainscan.processes import WORTH_PROCESSES, spread
+from brainscan.files import open_file
 from brainscan.scan.folders import BEGINNING, is_named_image, walk
-from brainscan.scan.formats import FORMATS
-from brainscan.series import find_series
 from brainscan.storage import explained, is_url, list_files, open_storage
 from tumorapp.uploads import clean_name, shorten
 
 _NO_PART_OF_A_NAME = re.compile(r"[^\w.-]+")
 _READ_AT_ONCE = 16  # files of a store, whose answers take their time
-_STEP = 64
-_SETUP = """
-pragma journal_mode = off;
-pragma cache_size = -32768;
-create table file (
-    place blob, member integer, argument integer, name text, target blob, wanted integer,
-    primary key (place, member)
-) without rowid;
-create table source (
-    number integer primary key, place blob, member integer, name text, target blob, first integer
-);
-create table series (number integer primary key, series text);
-create table done (name text primary key) without rowid;
-"""
-# A file that is named counts whatever its ending, where another argument leaves it out.
-_ADD = """
-insert into file values (?, ?, ?, ?, ?, ?) on conflict (place, member) do update
-set argument = excluded.argument, wanted = 1 where excluded.wanted > wanted
-"""
-_NUMBER = """
-insert into source (place, member, name, target)
-select place, member, name, target from file where wanted order by argument, place, member;
-update source set first = number;
-"""
-_GROUP = """
-update source set first = one.first from series join
-    (select series, min(number) as first from series group by series) as one using (series)
-where series.number = source.number;
-create index in_groups on source (first, number);
-"""
-_LIST = "select number, place, member, name, target from source"
-_LIST_GROUPS = "select first, place, member, name, target from source order by first, number"
-_FORGET = "delete from source where first in (select first from source join done using (name))"
 
 
 @dataclass(frozen=True)
@@ -97,9 +56,6 @@ class Source:
         return ImageFile(self.name, data)
 
 
-_PICTURES = tuple(end for one in FORMATS.values() if one.name != "DICOM" for end in one.endings)
-
-
 def make_reader(sources: Sequence[Source]) -> Callable[[Source], ImageFile | ScanError]:
     """Give what reads these files when asked; those of a store are read before, several at once."""
     if not any(is_url(source.place) for source in sources):
@@ -108,103 +64,7 @@ def make_reader(sources: Sequence[Source]) -> Callable[[Source], ImageFile | Sca
         return dict(zip(sources, pool.map(Source.read, sources), strict=True)).__getitem__
 
 
-class Listing:
-    """The files to be predicted, in the order of the places and by name, none twice.
-
-    They are in a temporary database on disk: of a million, few are in memory.
-
-    Args:
-        places: files, folders, ZIPs, and URLs of any of these.
-
-    Raises:
-        OSError: a URL cannot be read.
-    """
-
-    def __init__(self, places: Sequence[str]) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)
-        self._database.executescript(_SETUP)
-        folders = [_find_folder(place) for place in places]
-        top = os.path.commonpath([one for one in folders if one] or "/")
-        self._database.execute("begin")
-        for argument, (place, folder) in enumerate(zip(places, folders, strict=True)):
-            below = os.path.relpath(folder, top) if folder else ""
-            for source, wanted in _list_url(place) if is_url(place) else _list_path(place, below):
-                path = os.fsencode(source.place).replace(b"/", b"\0")  # so that it sorts by folder
-                target = os.fsencode(source.target)
-                row = path, source.member, argument, source.name, target, wanted
-                self._database.execute(_ADD, row)
-        self._database.execute("commit")
-        self._database.executescript(_NUMBER)
-
-    def close(self) -> None:
-        """Delete the database."""
-        self._database.close()
-
-    def count(self) -> int:
-        """Count the files."""
-        return int(self._database.execute("select count(*) from source").fetchone()[0])
-
-    def measure_names(self) -> int:
-        """Give the length of the longest name; 0 where there is none."""
-        query = "select coalesce(max(length(name)), 0) from source"
-        return int(self._database.execute(query).fetchone()[0])
-
-    def count_others(self) -> Counter[str]:
-        """Count the files of folders that are left out, by their endings."""
-        rows = self._database.execute("select name from file where not wanted")
-        return Counter(PurePath(name).suffix.lower() for (name,) in rows)
-
-    def find_series(self) -> None:
-        """Put the files of each series together, at the place of the first."""
-        count = sum(1 for _ in self._list_candidates())
-        candidates = self._list_candidates()
-        pieces = iter(lambda: list(islice(candidates, _STEP)), [])
-        work = spread if count >= WORTH_PROCESSES else map
-        found = work(_find_series, pieces)
-        self._database.execute("begin")
-        for named in found:
-            self._database.executemany("insert into series values (?, ?)", named)
-        self._database.execute("commit")
-        self._database.executescript(_GROUP)
-
-    def _list_candidates(self) -> Iterator[tuple[int, Source]]:
-        """List what may be of a series: DICOM files, and those whose names do not say."""
-        for number, *rest in self._database.execute(_LIST):
-            source = _restore(*rest)
-            if not source.name.lower().endswith(_PICTURES):
-                yield number, source
-
-    def leave_out(self, names: Iterable[str]) -> None:
-        """Leave out each group of which one of these files is."""
-        self._database.execute("begin")
-        rows = ((name,) for name in names)
-        self._database.executemany("insert or ignore into done values (?)", rows)
-        self._database.execute(_FORGET)
-        self._database.execute("commit")
-
-    def list_groups(self) -> Iterator[list[Source]]:
-        """Give the files of each series, and any other file as a group of its own."""
-        rows = self._database.execute(_LIST_GROUPS)
-        for _, group in groupby(rows, key=itemgetter(0)):
-            yield [_restore(*rest) for _, *rest in group]
-
-
-def _restore(place: bytes, member: int, name: str, target: bytes) -> Source:
-    return Source(name, os.fsdecode(place.replace(b"\0", b"/")), member, os.fsdecode(target))
-
-
-def _find_series(sources: Sequence[tuple[int, Source]]) -> list[tuple[int, str]]:
-    """Give the numbers of those that are of a series, and which."""
-    read, found = make_reader([source for _, source in sources]), []
-    for number, source in sources:
-        file = read(source)
-        series = "" if isinstance(file, ScanError) else find_series(file.data)
-        if series:
-            found.append((number, series))
-    return found
-
-
-def _find_folder(place: str) -> str:
+def find_folder(place: str) -> str:
     """Give the folder that a path is, or is in; "" for a URL."""
     if is_url(place):
         return ""
@@ -212,8 +72,20 @@ def _find_folder(place: str) -> str:
     return str(path if path.is_dir() else path.parent)
 
 
+def list_place(place: str, below: str) -> Iterator[tuple[Source, bool]]:
+    """List the file at a place, or those of a folder, a store's too, or of a ZIP.
+
+    Args:
+        place: a path or a URL.
+        below: where the pictures of a path's files go, below the folder of pictures.
+
+    Yields:
+        Each, in any order, and whether it is an image or was named.
+    """
+    return _list_url(place) if is_url(place) else _list_path(place, below)
+
+
 def _list_path(place: str, below: str) -> Iterator[tuple[Source, bool]]:
-    """List a file, or those of a folder, with pictures below a folder; is each wanted?"""
     top = Path(place)
     for path, wanted in walk(top):
         name = clean_name(click.format_filename(path))
@@ -227,7 +99,6 @@ def _list_path(place: str, below: str) -> Iterator[tuple[Source, bool]]:
 
 
 def _list_url(url: str) -> Iterator[tuple[Source, bool]]:
-    """List the file of a URL, or those below it; is each wanted?"""
     top = url.rstrip("/")
     empty = True
     for found in list_files(top):
@@ -235,7 +106,7 @@ def _list_url(url: str) -> Iterator[tuple[Source, bool]]:
         inner = found.removeprefix(f"{top}/")
         name = PurePath(inner).name
         if not name.startswith("."):
-            wanted = is_named_image(name, partial(_read_beginning, found))
+            wanted = is_named_image(name, partial(_read, found, BEGINNING))
             yield Source(clean_name(found), found, -1, inner), wanted
     if empty:
         for one in _list_members(Source(clean_name(top), top, -1, PurePath(top).name)):
@@ -246,7 +117,7 @@ def _list_members(source: Source) -> Iterator[Source]:
     """Give the files of a ZIP instead of it; any other file as it is."""
     members: Sequence[Member] = ()
     with suppress(OSError, ScanError):  # reading it gives the error
-        if is_archive(_read_beginning(source.place)):
+        if is_archive(_read(source.place, BEGINNING)):
             members = _open_archive(source.place).members
     for member in members:
         inner = shorten(member.name)
@@ -256,32 +127,20 @@ def _list_members(source: Source) -> Iterator[Source]:
         yield source
 
 
-def _read(place: str) -> bytes:
+def _read(place: str, size: int = -1) -> bytes:
+    """Read a file, or so many bytes of its beginning; raises OSError."""
     if not is_url(place):
-        return Path(place).read_bytes()
-    with _open_store(place) as (system, path):
-        data: bytes = system.cat_file(path)
-        return data
-
-
-def _read_beginning(place: str) -> bytes:
-    with _open(place) as file:
-        return file.read(BEGINNING)
-
-
-def _open(place: str) -> BinaryIO:
-    if not is_url(place):
-        return Path(place).open("rb")
-    with _open_store(place) as (system, path):
-        return cast("BinaryIO", system.open(path, "rb"))
-
-
-@contextmanager
-def _open_store(url: str) -> Iterator[tuple[AbstractFileSystem, str]]:
-    """Give the store of a URL, and the path in it; raises OSError as `explained` does."""
-    scheme, _, path = url.partition("://")
-    with explained(url):
-        yield _open_bucket(f"{scheme}://{path.partition('/')[0]}"), path
+        with Path(place).open("rb") as file:
+            return file.read(size)
+    scheme, _, path = place.partition("://")
+    with explained(place):
+        system = _open_bucket(f"{scheme}://{path.partition('/')[0]}")
+        if size < 0:
+            whole: bytes = system.cat_file(path)
+            return whole
+        with system.open(path, "rb") as file:
+            beginning: bytes = file.read(size)
+            return beginning
 
 
 @lru_cache(maxsize=4)
@@ -291,8 +150,8 @@ def _open_bucket(url: str) -> AbstractFileSystem:
 
 @lru_cache(maxsize=1)
 def _open_archive(place: str) -> Archive:
-    """Open a ZIP, once for all its files that follow one another."""
-    file = _open(place)
+    """Open a ZIP, once for all its files that follow one another; one of a store in memory."""
+    file = io.BytesIO(_read(place)) if is_url(place) else open_file(Path(place))
     try:
         archive = Archive(file)
     except ScanError:

@@ -14,13 +14,13 @@ from flask import current_app
 from flask.cli import with_appcontext
 from tqdm import tqdm
 
-from brainscan import Model
 from brainscan.processes import WORTH_PROCESSES, spread
 from brainscan.scan.formats import list_endings
 from brainscan.storage import is_url
-from tumorapp.bulk.heatmaps import write_heatmaps
-from tumorapp.bulk.predict import Bundle, Row, predict_rows
-from tumorapp.bulk.sources import Listing, Source, make_reader
+from tumorapp.bulk.listing import Listing
+from tumorapp.bulk.predict import Row
+from tumorapp.bulk.process import Bundle, predict_sources
+from tumorapp.bulk.sources import Source
 from tumorapp.catalog import get_catalog
 from tumorapp.cli.cluster import ray_option
 from tumorapp.uploads import clean_name
@@ -133,10 +133,8 @@ def predict_command(
         count = listing.count()
         if server:
             chosen = _ask(server, model, api_key, heatmaps)
-        elif cluster:
-            chosen = _send(model, cluster, heatmaps)
         else:
-            chosen = _open(model, count, heatmaps)
+            chosen = _open(model, count, heatmaps, cluster)
         listing.find_series()
         results = None
         if out:
@@ -145,6 +143,9 @@ def predict_command(
             model_of_rows = chosen.name, chosen.version
             results = Results(out, model_of_rows, chosen.classes, resume=resume)
             listing.leave_out(results.list_names())
+        if resume:
+            done = count - listing.count()
+            click.echo(f"{done} of {count} files have rows already.", err=True)
         skipped = _predict(chosen, listing, results)
     if left_out:
         click.echo(f"{left_out} Names of images end in {listed}.", err=True)
@@ -164,51 +165,23 @@ def _ask(url: str, name: str | None, api_key: str | None, heatmaps: Path | None)
     return _Predictor(model.name, model.version, model.classes, partial(map, predict))
 
 
-def _open(name: str | None, count: int, heatmaps: Path | None) -> _Predictor:
+def _open(name: str | None, count: int, heatmaps: Path | None, cluster: str | None) -> _Predictor:
     """Choose the model of that name, or the default one: for many files, in several processes."""
     config = current_app.config
     model = get_catalog().get(name)
-    card, max_pixels = model.card, config["MAX_PIXELS"]
-    if count < WORTH_PROCESSES or model.folder is None or config["ENGINE"] != "openvino":
-        here = partial(predict_here, model, max_pixels, heatmaps)
-        return _Predictor(card.name, str(card.version), card.classes, partial(map, here))
-    bundle = Bundle(model.folder, config["ENGINE"], config["GRAPH"])
-    in_process = partial(predict_here, bundle, max_pixels, heatmaps)
-    return _Predictor(card.name, str(card.version), card.classes, partial(spread, in_process))
+    bundle: Model | Bundle = model
+    work: Callable[..., Iterable[Any]] = map
+    if cluster:
+        from brainscan import cluster as ray
 
-
-def _send(name: str | None, address: str, heatmaps: Path | None) -> _Predictor:
-    """Choose the model of that name, or the default one, and copy it to a cluster's machines."""
-    from brainscan.cluster import connect, spread
-
-    model = get_catalog().get(name)
-    click.get_current_context().with_resource(connect(address, model.folder))
-    config = current_app.config
-    bundle = Bundle(Path(), config["ENGINE"], config["GRAPH"])  # the current folder there
-    there = partial(predict_here, bundle, config["MAX_PIXELS"], heatmaps)
+        click.get_current_context().with_resource(ray.connect(cluster, model.folder))
+        # The folder that is sent is the current one there.
+        bundle, work = Bundle(Path(), config["ENGINE"], config["GRAPH"]), ray.spread
+    elif count >= WORTH_PROCESSES and model.folder and config["ENGINE"] == "openvino":
+        bundle, work = Bundle(model.folder, config["ENGINE"], config["GRAPH"]), spread
+    predict = partial(predict_sources, bundle, config["MAX_PIXELS"], heatmaps)
     card = model.card
-    return _Predictor(card.name, str(card.version), card.classes, partial(spread, there))
-
-
-def predict_here(
-    model: Model | Bundle,
-    max_pixels: int,
-    heatmaps: Path | None,
-    groups: Sequence[Sequence[Source]],
-) -> list[list[Row]]:
-    """Predict groups of files in this process, and give their rows; see `predict_rows`."""
-    sources = [source for group in groups for source in group]
-    draw = None
-    if heatmaps:
-        targets = {source.name: source.target for source in sources}
-        draw = partial(write_heatmaps, heatmaps, targets)
-    return predict_rows(
-        model.open() if isinstance(model, Bundle) else model,
-        groups,
-        make_reader(sources),
-        max_pixels=max_pixels,
-        draw=draw,
-    )
+    return _Predictor(card.name, str(card.version), card.classes, partial(work, predict))
 
 
 def _list_endings(counts: Counter[str]) -> str:
