@@ -5,11 +5,13 @@ Machines need the same Python packages; the code itself is sent to them.
 
 import os
 import re
+import shutil
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import ray
@@ -28,12 +30,13 @@ class ClusterError(RuntimeError):
 
 
 @contextmanager
-def connect(address: str, folder: Path | None = None) -> Iterator[None]:
+def connect(address: str, bundle: Path | None = None) -> Iterator[None]:
     """Use a cluster, which this machine is part of; its work for us ends with the connection.
 
     Args:
         address: of its head, HOST:PORT.
-        folder: is copied to each machine, where it is the current folder of what runs there.
+        bundle: a published model; it is copied to each machine, where it is `NAME/VERSION` below
+            the current folder.
 
     Raises:
         ClusterError: nobody answers at the address, or it is no cluster that can be used.
@@ -44,13 +47,15 @@ def connect(address: str, folder: Path | None = None) -> Iterator[None]:
         "py_modules": [str(project / name) for name in _PACKAGES if (project / name).is_dir()],
         "env_vars": {name: os.environ[name] for name in ("KERAS_BACKEND",) if name in os.environ},
     }
-    if folder:
-        sent["working_dir"] = str(folder)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    try:
-        ray.init(address, runtime_env=sent, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError) as error:
-        raise ClusterError(f"The Ray cluster at {address} cannot be used: {error}") from error
+    with TemporaryDirectory() as folder:
+        if bundle:
+            shutil.copytree(bundle, Path(folder, *bundle.parts[-2:]))
+            sent["working_dir"] = folder
+        try:
+            ray.init(address, runtime_env=sent, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, RuntimeError) as error:
+            raise ClusterError(f"The Ray cluster at {address} cannot be used: {error}") from error
     try:
         yield
     finally:

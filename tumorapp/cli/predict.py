@@ -14,6 +14,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 from tqdm import tqdm
 
+from brainscan import Model
 from brainscan.processes import WORTH_PROCESSES, spread
 from brainscan.scan.formats import list_endings
 from brainscan.storage import is_url
@@ -171,12 +172,12 @@ def _open(name: str | None, count: int, heatmaps: Path | None, cluster: str | No
     model = get_catalog().get(name)
     bundle: Model | Bundle = model
     work: Callable[..., Iterable[Any]] = map
-    if cluster:
+    if cluster and model.folder:
         from brainscan import cluster as ray
 
         click.get_current_context().with_resource(ray.connect(cluster, model.folder))
-        # The folder that is sent is the current one there.
-        bundle, work = Bundle(Path(), config["ENGINE"], config["GRAPH"]), ray.spread
+        sent = Path(*model.folder.parts[-2:])
+        bundle, work = Bundle(sent, config["ENGINE"], config["GRAPH"]), ray.spread
     elif count >= WORTH_PROCESSES and model.folder and config["ENGINE"] == "openvino":
         bundle, work = Bundle(model.folder, config["ENGINE"], config["GRAPH"]), spread
     predict = partial(predict_sources, bundle, config["MAX_PIXELS"], heatmaps)
