@@ -3,6 +3,7 @@
 Machines need the same Python packages; the code itself is sent to them.
 """
 
+import logging
 import os
 import re
 import shutil
@@ -53,9 +54,12 @@ def connect(address: str, bundle: Path | None = None) -> Iterator[None]:
             shutil.copytree(bundle, Path(folder, *bundle.parts[-2:]))
             sent["working_dir"] = folder
         try:
-            ray.init(address, runtime_env=sent, log_to_driver=False, logging_level="ERROR")
+            ray.init(address, runtime_env=sent, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError) as error:
-            raise ClusterError(f"The Ray cluster at {address} cannot be used: {error}") from error
+            raise ClusterError(
+                f"The Ray cluster at {address} cannot be used: {error}. Run the command on one of "
+                "its machines; where it asks for a token, set RAY_AUTH_MODE=token."
+            ) from error
     try:
         yield
     finally:
@@ -88,7 +92,7 @@ def spread(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterato
     Raises:
         ClusterError: the machines that are left cannot do an item.
     """
-    work = ray.remote(num_cpus=1)(_call)
+    work: Any = ray.remote(_call)
     under_way: deque[ray.ObjectRef[Result]] = deque()
     for item in items:
         under_way.append(work.remote(function, item))

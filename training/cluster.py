@@ -38,7 +38,7 @@ def work_on_cluster(
             under_way[_start(call, share)] = call, 1
         if not under_way:
             return
-        (messages, *_), _ = ray.wait([*under_way], num_returns=1)
+        messages: Any = ray.wait([*under_way], num_returns=1)[0][0]
         call, attempt = under_way.pop(messages)
         outcome: Future[Result] = Future()
         try:
@@ -76,7 +76,8 @@ def _divide() -> tuple[int, dict[str, float]]:
 
 def _start(call: Call[Subject, Result], share: dict[str, float]) -> Any:
     # Ray would repeat a call that ran out of memory for ever, and messages that were read.
-    work = ray.remote(num_returns="streaming", max_retries=0, **share)(_work)
+    work: Any = ray.remote(_work)
+    work = work.options(num_returns="streaming", max_retries=0, **share)
     reports = call.listen is not None
     return work.remote(Path.cwd(), call.function, call.arguments, call.log, reports)
 

@@ -6,7 +6,7 @@ import pickle
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -78,7 +78,8 @@ def _follow(call: Call[Subject, Result], context: BaseContext | None) -> Result:
         for is_last, message in messages:
             if call.listen and not is_last:
                 call.listen(*message)
-    return take_result(message)
+    result: Result = take_result(message)
+    return result
 
 
 def take_result(message: Any) -> Any:
@@ -94,7 +95,7 @@ def work_apart(
     log: Path,
     reports: bool,
     context: BaseContext | None = None,
-) -> Iterator[tuple[bool, Any]]:
+) -> Generator[tuple[bool, Any], None, None]:
     """Make a call in a new process, so that nothing of it stays in memory, on the GPU either.
 
     Args:
