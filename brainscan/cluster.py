@@ -44,9 +44,10 @@ def connect(address: str, bundle: Path | None = None) -> Iterator[None]:
     """
     _check(address)
     project = Path(__file__).parents[1]
+    backend = os.environ.get("KERAS_BACKEND")
     sent: dict[str, Any] = {
         "py_modules": [str(project / name) for name in _PACKAGES if (project / name).is_dir()],
-        "env_vars": {name: os.environ[name] for name in ("KERAS_BACKEND",) if name in os.environ},
+        "env_vars": {"KERAS_BACKEND": backend} if backend else {},
     }
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     with TemporaryDirectory() as folder:
@@ -55,7 +56,7 @@ def connect(address: str, bundle: Path | None = None) -> Iterator[None]:
             sent["working_dir"] = folder
         try:
             ray.init(address, runtime_env=sent, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError) as error:
+        except (ConnectionError, RuntimeError, RayError) as error:
             raise ClusterError(
                 f"The Ray cluster at {address} cannot be used: {error}. Run the command on one of "
                 "its machines; where it asks for a token, set RAY_AUTH_MODE=token."

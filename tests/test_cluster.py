@@ -16,7 +16,7 @@ from optuna.trial import Trial, TrialState
 from pyarrow import parquet
 
 import training.tune.search
-from brainscan.bundle.study import read_study
+from brainscan.bundle.study import BUDGETS, read_study
 from brainscan.storage import open_storage
 from training.models import architecture
 from training.run import TrainingRequest
@@ -42,6 +42,7 @@ SCANS = 600
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """Two machines with a core each, whose environment is that of the test."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_worker_niceness", "0")
     machine = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
     cluster = Cluster(initialize_head=True, head_node_args={**machine, "include_dashboard": False})
@@ -74,8 +75,9 @@ def test_a_study_goes_on_when_a_machine_is_lost(
 ) -> None:
     rows = choose_rows("000", ["ann-32-nodes-0-dense", "ann-64-nodes-0-dense"])
     monkeypatch.chdir(phantom_tree.parent)
+    data = Path(phantom_tree.name)
     plans = [
-        Plan(row, "quick", tmp_path / "i", tmp_path, data=(Path(phantom_tree.name),))
+        Plan(replace(row, epochs=12), BUDGETS[0], tmp_path / "i", tmp_path, data=(data,))
         for row in rows
     ]
 
