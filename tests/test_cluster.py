@@ -1,11 +1,15 @@
 """A Ray cluster of two machines, one of which is lost half-way: nothing is lost or doubled."""
 
+import operator
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pyarrow as pa
@@ -18,7 +22,9 @@ from pyarrow import parquet
 import training.tune.search
 from brainscan.bundle.study import BUDGETS, read_study
 from brainscan.storage import open_storage
+from tests.conftest import set_keys
 from training.models import architecture
+from training.processes import ApartError, Call
 from training.run import TrainingRequest
 from training.study.plan import Plan
 from training.study.rows import choose_rows
@@ -37,18 +43,28 @@ from training.cluster import work_on_cluster
 
 ANN = "ann-32-nodes-0-dense"
 SCANS = 600
+MACHINE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+
+
+@pytest.fixture(scope="module")
+def head(s3_server: str) -> Iterator[Cluster]:
+    """A machine with a core, and with what a bucket's keys are in the environment of tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")
+        set_keys(patch, s3_server)
+        cluster = Cluster(True, head_node_args={**MACHINE, "include_dashboard": False})
+        yield cluster
+        cluster.shutdown()
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """Two machines with a core each, whose environment is that of the test."""
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_worker_niceness", "0")
-    machine = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args={**machine, "include_dashboard": False})
-    cluster.add_node(**machine)
-    yield cluster
-    cluster.shutdown()
+def cluster(head: Cluster) -> Iterator[Cluster]:
+    """Two machines with a core each."""
+    machine = head.add_node(**MACHINE)
+    yield head
+    if machine in head.worker_nodes:
+        head.remove_node(machine)
 
 
 @contextmanager
@@ -91,6 +107,27 @@ def test_a_study_goes_on_when_a_machine_is_lost(
     assert {result.id for result in read_study(tmp_path).results} == {plan.id for plan in plans}
     begun = ["Epoch 1/12" in plan.log.read_text() for plan in plans]
     assert sorted(begun) == [False, True]  # one went on where it was
+
+
+@pytest.mark.slow
+def test_calls_have_a_gpu_each_where_there_are_any_and_fail_alone(
+    head: Cluster, tmp_path: Path
+) -> None:
+    machine = head.add_node(**MACHINE | {"num_cpus": 2}, num_gpus=2)
+    calls: list[Call[str, Any]] = [
+        Call("first", os.getenv, ("CUDA_VISIBLE_DEVICES",), tmp_path / "first.log"),
+        Call("second", os.getenv, ("CUDA_VISIBLE_DEVICES",), tmp_path / "second.log"),
+        Call("fails", operator.truediv, (1, 0), tmp_path / "fails.log"),
+        Call("killed", signal.raise_signal, (signal.SIGKILL,), tmp_path / "killed.log"),
+    ]
+    with connect(head.address):
+        outcomes = {call.subject: outcome for call, outcome in work_on_cluster(iter(calls))}
+    head.remove_node(machine)
+    assert {outcomes["first"](), outcomes["second"]()} == {"0", "1"}
+    with pytest.raises(ApartError, match="division by zero"):
+        outcomes["fails"]()
+    with pytest.raises(ApartError, match="memory ran out"):
+        outcomes["killed"]()
 
 
 @pytest.mark.slow
