@@ -55,7 +55,7 @@ lock: $(dev)/installed ## compile requirements*.txt from requirements*.in; ARGS=
 	$(compile) -c requirements-dev.txt requirements-serve.in -o requirements-serve.txt
 
 audit: $(dev)/installed ## check every pinned package against PyPI's advisories
-	@$(dev)/bin/python -m deploy.audit requirements-serve.txt requirements.txt
+	@$(dev)/bin/python -m deploy.audit requirements-serve.txt requirements-ray.txt
 
 bench: $(dev)/installed ## measure scan preparation and serving; ARGS= goes to the benchmarks
 	@$(dev)/bin/python -m benchmarks $(ARGS)

@@ -111,12 +111,12 @@ def _get(reference: "ray.ObjectRef[Result]") -> Result:
     try:
         return ray.get(reference)
     except RayTaskError as error:
-        raise error.cause from None
+        raise error.cause or ClusterError(describe(error)) from None
     except RayError as error:
         raise ClusterError(describe(error)) from error
 
 
 def describe(error: RayError) -> str:
     """Say in a line what Ray says in twenty."""
-    reason = error.cause if isinstance(error, RayTaskError) else error
+    reason = getattr(error, "cause", None) or error
     return f"Ray: {str(reason).strip().partition(chr(10))[0]}"
