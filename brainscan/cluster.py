@@ -49,7 +49,8 @@ def connect(address: str, bundle: Path | None = None) -> Iterator[None]:
         "py_modules": [str(project / name) for name in _PACKAGES if (project / name).is_dir()],
         "env_vars": {"KERAS_BACKEND": backend} if backend else {},
     }
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Ray would try what runs out of memory again for ever.
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_task_oom_retries": "3"}
     with TemporaryDirectory() as folder:
         if bundle:
             shutil.copytree(bundle, Path(folder, *bundle.parts[-2:]))
