@@ -1,11 +1,13 @@
 """`flask predict` compared with a bare loop over the same scans, on all cores.
 
     python -m benchmarks.bulk --data instance/data/nickparvar
+    python -m benchmarks.bulk --data instance/data/nickparvar --ray 127.0.0.1:6379
 
 The bare loop is what one would write by hand: one process per core, which reads files, prepares
 them, runs the same graph on them and keeps nothing. `flask predict` also lists the files, refuses
 damaged ones, judges, measures lesions, and writes rows. Both are timed from the start of the first
-process to the end of the last. They take turns.
+process to the end of the last. They take turns, with the command on a Ray cluster where one is
+named.
 """
 
 import argparse
@@ -62,13 +64,13 @@ def time_bare(files: Sequence[Path], bundle: Path, batch: int) -> float:
     return time.perf_counter() - start
 
 
-def time_command(data: Path, model: str) -> float:
+def time_command(data: Path, model: str, *options: str) -> float:
     """Seconds of `flask predict` into a Parquet file."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "flask", "predict", str(data), "--model", model]
         start = time.perf_counter()
         subprocess.run(
-            [*command, "--out", f"{folder}/rows.parquet"],
+            [*command, "--out", f"{folder}/rows.parquet", *options],
             check=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -83,6 +85,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="a folder of scans")
     parser.add_argument("--model", default="lesion-lite0")
+    parser.add_argument("--ray", metavar="HOST:PORT", help="also time `flask predict --ray`")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     files = find_images([arguments.data]).images
@@ -97,6 +100,10 @@ def main() -> None:
         seconds.setdefault("flask predict", []).append(
             time_command(arguments.data, arguments.model)
         )
+        if arguments.ray:
+            seconds.setdefault("flask predict --ray", []).append(
+                time_command(arguments.data, arguments.model, "--ray", arguments.ray)
+            )
     own = seconds["flask predict"]
     print(f"{arguments.model}, {len(files):,} scans, {os.cpu_count()} cores")
     for name, taken in seconds.items():

@@ -14,6 +14,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 from tqdm import tqdm
 
+from brainscan import Model
 from brainscan.processes import WORTH_PROCESSES, spread
 from brainscan.scan.formats import list_endings
 from brainscan.storage import is_url
@@ -22,6 +23,7 @@ from tumorapp.bulk.predict import Row
 from tumorapp.bulk.process import Bundle, predict_sources
 from tumorapp.bulk.sources import Source
 from tumorapp.catalog import get_catalog
+from tumorapp.cli.cluster import ray_option
 from tumorapp.uploads import clean_name
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ Examples:
   flask predict scans/ --out predictions.csv --heatmaps heatmaps/
   flask predict s3://bucket/scans/ --out s3://bucket/predictions/ --resume
   flask predict scans/ --server http://127.0.0.1:8000
+  flask predict s3://bucket/scans/ --out s3://bucket/predictions/ --ray 10.0.0.1:6379
 """
 
 
@@ -88,6 +91,7 @@ class _Place(click.Path):
     help="Write each scan, of a series each slice with the tumour, with its heat map over it into "
     "FOLDER, as PNG.",
 )
+@ray_option
 @click.option("--server", metavar="URL", help="Ask the TumorApp at this address.")
 @click.option(
     "--api-key",
@@ -102,6 +106,7 @@ def predict_command(
     out: str | None,
     resume: bool,
     heatmaps: Path | None,
+    cluster: str | None,
     server: str | None,
     api_key: str | None,
 ) -> None:
@@ -113,6 +118,11 @@ def predict_command(
     """
     if resume and not out:
         raise click.UsageError("--resume goes on with the results in --out. Give that, too.")
+    if server and cluster:
+        raise click.UsageError("--server and --ray both say where to predict. Give one of them.")
+    if cluster:  # whose processes have other current folders
+        places = tuple(one if is_url(one) else str(Path(one).absolute()) for one in places)
+        heatmaps = heatmaps and heatmaps.absolute()
     with closing(Listing(places)) as listing:
         others = listing.count_others()
         listed = ", ".join(list_endings())
@@ -122,7 +132,10 @@ def predict_command(
                 f"No images were found. Accepted: names that end in {listed}. {left_out}".rstrip()
             )
         count = listing.count()
-        chosen = _ask(server, model, api_key, heatmaps) if server else _open(model, count, heatmaps)
+        if server:
+            chosen = _ask(server, model, api_key, heatmaps)
+        else:
+            chosen = _open(model, count, heatmaps, cluster)
         listing.find_series()
         results = None
         if out:
@@ -153,17 +166,23 @@ def _ask(url: str, name: str | None, api_key: str | None, heatmaps: Path | None)
     return _Predictor(model.name, model.version, model.classes, partial(map, predict))
 
 
-def _open(name: str | None, count: int, heatmaps: Path | None) -> _Predictor:
+def _open(name: str | None, count: int, heatmaps: Path | None, cluster: str | None) -> _Predictor:
     """Choose the model of that name, or the default one: for many files, in several processes."""
     config = current_app.config
     model = get_catalog().get(name)
-    card, max_pixels = model.card, config["MAX_PIXELS"]
-    if count < WORTH_PROCESSES or model.folder is None or config["ENGINE"] != "openvino":
-        here = partial(predict_sources, model, max_pixels, heatmaps)
-        return _Predictor(card.name, str(card.version), card.classes, partial(map, here))
-    bundle = Bundle(model.folder, config["ENGINE"], config["GRAPH"])
-    in_process = partial(predict_sources, bundle, max_pixels, heatmaps)
-    return _Predictor(card.name, str(card.version), card.classes, partial(spread, in_process))
+    bundle: Model | Bundle = model
+    work: Callable[..., Iterable[Any]] = map
+    if cluster and model.folder:
+        from brainscan import cluster as ray
+
+        click.get_current_context().with_resource(ray.connect(cluster, model.folder))
+        sent = Path(*model.folder.parts[-2:])
+        bundle, work = Bundle(sent, config["ENGINE"], config["GRAPH"]), ray.spread
+    elif count >= WORTH_PROCESSES and model.folder and config["ENGINE"] == "openvino":
+        bundle, work = Bundle(model.folder, config["ENGINE"], config["GRAPH"]), spread
+    predict = partial(predict_sources, bundle, config["MAX_PIXELS"], heatmaps)
+    card = model.card
+    return _Predictor(card.name, str(card.version), card.classes, partial(work, predict))
 
 
 def _list_endings(counts: Counter[str]) -> str:
