@@ -1,7 +1,7 @@
 """What runs a bundle's graph: prepared scans in, probabilities and heat maps out."""
 
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -48,6 +48,14 @@ class Outputs:
     lesions: NDArray[np.float32] | None = None
     features: NDArray[np.float32] | None = None
 
+    def select(self, place: int) -> "Outputs":
+        """Give what it says of the scan at that place, as a batch of one."""
+        heatmaps, lesions, features = (
+            None if values is None else values[place : place + 1]
+            for values in (self.heatmaps, self.lesions, self.features)
+        )
+        return Outputs(self.probabilities[place : place + 1], heatmaps, lesions, features)
+
 
 class Engine(Protocol):
     """A loaded model. Several threads may call it at once.
@@ -70,17 +78,21 @@ def predict_in_steps(
     """Run a model on any number of scans, at most `largest` at once, so that memory is bounded."""
     if len(pixels) <= largest:
         return run(pixels)
-    parts = [run(pixels[start : start + largest]) for start in range(0, len(pixels), largest)]
+    return join([run(pixels[start : start + largest]) for start in range(0, len(pixels), largest)])
 
-    def join(arrays: list[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
+
+def join(parts: Sequence[Outputs]) -> Outputs:
+    """Put together what one model says of several batches, at least one."""
+
+    def concatenate(arrays: list[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
         found = [array for array in arrays if array is not None]
         return np.concatenate(found) if found else None
 
     return Outputs(
         np.concatenate([part.probabilities for part in parts]),
-        join([part.heatmaps for part in parts]),
-        join([part.lesions for part in parts]),
-        join([part.features for part in parts]),
+        concatenate([part.heatmaps for part in parts]),
+        concatenate([part.lesions for part in parts]),
+        concatenate([part.features for part in parts]),
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from brainscan.bundle import BundleError, Card, publish_bundle, read_bundle
 from brainscan.engine import EngineError, EngineUnavailableError, choose_engine
-from brainscan.engine.openvino import LARGEST_BATCH, OpenVINOEngine, choose_precision
+from brainscan.engine.openvino import BATCH, OpenVINOEngine, choose_precision
 from tests.cards import GRAPHS, draw_up_card
 from tests.conftest import write_graph
 from tumorapp import create_app
@@ -34,7 +34,7 @@ def scans(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, 64, 64, 1), np.uint8)
 
 
-@pytest.mark.parametrize("count", [1, LARGEST_BATCH, LARGEST_BATCH + 1, 3 * LARGEST_BATCH - 1])
+@pytest.mark.parametrize("count", [1, BATCH, BATCH + 1, 3 * BATCH - 1])
 def test_a_batch_of_any_size(engine: OpenVINOEngine, count: int) -> None:
     pixels = scans(count)
     outputs = engine.predict(pixels)
