@@ -51,9 +51,12 @@ class Batcher:
         return join([answer.result() for answer in answers])
 
     def _start(self) -> None:
-        """Start batches of what waits, and a single scan only where nothing else runs."""
+        """Start what is worth it: a single scan alone, a further batch before many that wait.
+
+        Fewer leave the other cores to those who prepare the next scans.
+        """
         while self._waiting and self._running < self._most_running:
-            if self._running and len(self._waiting) < self._size:
+            if self._running and len(self._waiting) < self._size * (self._running + 1):
                 return
             count = self._size if len(self._waiting) >= self._size else 1
             self._running += 1
