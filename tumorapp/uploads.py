@@ -95,7 +95,7 @@ class _FormParser(FormDataParser):
                 if isinstance(event, MultipartSegment):
                     headers, body = Headers(event.headerlist), io.BytesIO()
                     said = parse_options_header(headers["Content-Disposition"])[1]
-                    name, filename = said.get("name"), said.get("filename")
+                    name, filename = said.get("name", ""), said.get("filename")
                 elif event is None and filename is None:
                     fields.add(name, body.getvalue().decode(errors="replace"))
                 elif event is None:
