@@ -55,13 +55,13 @@ def _read_number(name: str, default: int, most: int) -> int:
 
 bind = f"{os.environ.get('HOST') or '127.0.0.1'}:{_read_number('PORT', 8000, 65535)}"
 
-# One worker, several threads: OpenVINO computes on all cores and releases the interpreter's lock,
-# so a second worker costs its memory again and gains little. Four requests for each core can wait
-# for their inferences together, which then cost less, while two more are prepared; many more only
-# wait for each other (a container may see far more cores than it has a share of).
+# One worker, several threads: OpenVINO spreads one inference over the cores and releases the
+# interpreter's lock, so that a second worker costs its memory again and gains little. A thread
+# prepares a scan and waits for its inference: two more than cores keep all of them busy, and many
+# more only wait for each other (a container may see far more cores than it has a share of).
 workers = _read_number("WEB_CONCURRENCY", 1, 256)
 worker_class = "tumorapp.server.worker.Worker"
-threads = _read_number("THREADS", min(4 * (os.cpu_count() or 1) + 2, 16), 1024)
+threads = _read_number("THREADS", min((os.cpu_count() or 1) + 2, 16), 1024)
 
 # A worker's connections: those that are answered, at most 400 that wait (TUMORAPP_MAX_WAITING), and
 # some that wait for their clients, of which the one that takes longest makes room for the next:

@@ -172,7 +172,7 @@ class TestGunicornSettings:
         assert (settings["bind"], settings["workers"], settings["threads"]) == (
             "127.0.0.1:8000",
             1,
-            min(4 * (os.cpu_count() or 1) + 2, 16),
+            min((os.cpu_count() or 1) + 2, 16),
         )
         monkeypatch.setattr(os, "cpu_count", lambda: 64)
         assert self.read()["threads"] == 16

@@ -48,14 +48,6 @@ class Outputs:
     lesions: NDArray[np.float32] | None = None
     features: NDArray[np.float32] | None = None
 
-    def select(self, place: int) -> "Outputs":
-        """Give what it says of the scan at that place, as a batch of one."""
-        heatmaps, lesions, features = (
-            None if values is None else values[place : place + 1]
-            for values in (self.heatmaps, self.lesions, self.features)
-        )
-        return Outputs(self.probabilities[place : place + 1], heatmaps, lesions, features)
-
 
 class Engine(Protocol):
     """A loaded model. Several threads may call it at once.
@@ -76,13 +68,13 @@ def predict_in_steps(
     run: Callable[[NDArray[np.uint8]], Outputs], pixels: NDArray[np.uint8], largest: int
 ) -> Outputs:
     """Run a model on any number of scans, at most `largest` at once, so that memory is bounded."""
-    if len(pixels) <= largest:
-        return run(pixels)
     return join([run(pixels[start : start + largest]) for start in range(0, len(pixels), largest)])
 
 
 def join(parts: Sequence[Outputs]) -> Outputs:
     """Put together what one model says of several batches, at least one."""
+    if len(parts) == 1:
+        return parts[0]
 
     def concatenate(arrays: list[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
         found = [array for array in arrays if array is not None]

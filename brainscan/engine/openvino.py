@@ -1,6 +1,8 @@
 """The default engine: a bundle's graph on the processor, with OpenVINO."""
 
-from functools import partial
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from queue import LifoQueue
 from typing import Any
@@ -11,10 +13,9 @@ from numpy.typing import NDArray
 
 from brainscan.bundle import Card
 from brainscan.bundle.store import GRAPH_FILE, INT8_GRAPH_FILE
-from brainscan.engine.base import EngineError, OpenBundle, Outputs
-from brainscan.engine.batcher import Batcher
+from brainscan.engine.base import EngineError, OpenBundle, Outputs, join
 
-# A scan of four takes a fifth less than one alone; more would only hold more memory.
+# Each of four takes a fifth less time than alone; more would only hold more memory.
 BATCH = 4
 
 # Of the test scans, above which int8 is not the default: an accuracy can hide changed answers.
@@ -54,10 +55,57 @@ def use_openvino(threads: int, graph: str) -> OpenBundle:
     return lambda folder, card: OpenVINOEngine(folder, threads, choose_precision(card, graph))
 
 
-class OpenVINOEngine:
-    """A graph, compiled for one scan on all processor threads, and for batches on one each.
+class _Graph:
+    """A graph that is compiled for batches of one size, and the requests that run it.
 
-    The first is fastest; the second takes least processor time.
+    OpenVINO would set up again one that takes any size, whenever the size changes.
+    """
+
+    def __init__(self, file: Path, batch: int, threads: int, at_once: int) -> None:
+        settings: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": at_once,
+            # A thread that is bound to a core waits for it while another core is free.
+            "ENABLE_CPU_PINNING": False,
+        }
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        try:
+            graph = openvino.Core().read_model(file)
+            graph.reshape([batch, *list(graph.inputs[0].partial_shape)[1:]])
+            self.compiled = openvino.compile_model(graph, "CPU", settings)
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO cannot run {file.name}: {error}") from error
+        self.names = {name for output in self.compiled.outputs for name in output.names}
+        # Those that no thread is using; None stands for one that has not been needed yet.
+        self._requests: LifoQueue[Any] = LifoQueue()
+        for _ in range(at_once):
+            self._requests.put(None)
+
+    def infer(self, pixels: NDArray[np.uint8]) -> Outputs:
+        request = self._requests.get()
+        try:
+            request = request or self.compiled.create_infer_request()
+            # Started rather than called: OpenVINO then computes in a thread of its own. Called from
+            # one request thread after another, it sets up its workers again for each.
+            request.start_async(pixels, share_inputs=True)
+            request.wait()
+            found = request.results  # in its own memory, which the next inference overwrites
+            maps, lesions, features = (
+                found[name].copy() if name in self.names else None
+                for name in ("heatmap", "lesion", "features")
+            )
+            return Outputs(found["probabilities"].copy(), maps, lesions, features)
+        finally:
+            self._requests.put(request)
+
+
+class OpenVINOEngine:
+    """A bundle's graph, compiled for what it has to do.
+
+    A scan that comes alone has all processor threads. Scans that come together have one each, which
+    takes less processor time in all.
 
     Args:
         folder: the bundle's.
@@ -70,58 +118,39 @@ class OpenVINOEngine:
 
     def __init__(self, folder: Path, threads: int = 0, precision: str = "fp16") -> None:
         self.precision = precision
-        file = _FILES[precision]
-        settings: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": "f32",
-            # A thread that is bound to a core waits for it while another core is free.
-            "ENABLE_CPU_PINNING": False,
-        }
-        if threads:
-            settings["INFERENCE_NUM_THREADS"] = threads
-        try:
-            graph = openvino.Core().read_model(folder / file)
-            _, *shape = graph.inputs[0].partial_shape
-            # Each of one shape: where the size of its batches changes, a graph is set up again.
-            graph.reshape([1, *shape])
-            settings["PERFORMANCE_HINT"] = "LATENCY"
-            self.compiled = openvino.compile_model(graph, "CPU", settings)
-            threads = self.compiled.get_property("INFERENCE_NUM_THREADS")
-            settings |= {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
-            graph.reshape([BATCH, *shape])
-            self._many = openvino.compile_model(graph, "CPU", settings)
-        except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot run {file}: {error}") from error
-        names = {name for output in self.compiled.outputs for name in output.names}
-        if "probabilities" not in names:
-            raise EngineError(f"{file} has no output named probabilities.")
-        self._names = names
-        # Those that no thread is using; None stands for one that has not been needed yet.
-        self._requests: LifoQueue[Any] = LifoQueue()
-        for _ in range(threads):
-            self._requests.put(None)
-        alone = self.compiled.create_infer_request()
-        self._batcher = Batcher(partial(self._infer, alone), self._infer_batch, BATCH, threads)
+        self._file = folder / _FILES[precision]
+        self._alone = _Graph(self._file, 1, threads, 1)
+        if "probabilities" not in self._alone.names:
+            raise EngineError(f"{self._file.name} has no output named probabilities.")
+        self.threads: int = self._alone.compiled.get_property("INFERENCE_NUM_THREADS")
+        self._each = self._compile(1) if self.threads > 1 else self._alone
+        self._workers = ThreadPoolExecutor(self.threads, "inference")
+        self._callers, self._lock = 0, threading.Lock()
+
+    def _compile(self, batch: int) -> _Graph:
+        return _Graph(self._file, batch, self.threads, self.threads)
+
+    @cached_property
+    def _batches(self) -> _Graph:  # not needed by a service that gets single scans
+        return self._compile(BATCH)
 
     def predict(self, pixels: NDArray[np.uint8]) -> Outputs:
         """Run the graph; see `Engine`."""
-        return self._batcher.predict(pixels)
-
-    def _infer_batch(self, pixels: NDArray[np.uint8]) -> Outputs:
-        request = self._requests.get()
+        with self._lock:
+            self._callers += 1
+            is_alone = self._callers == 1
         try:
-            request = request or self._many.create_infer_request()
-            return self._infer(request, pixels)
+            if len(pixels) == 1:
+                return (self._alone if is_alone else self._each).infer(pixels)
+            return self._infer_many(pixels)
         finally:
-            self._requests.put(request)
+            with self._lock:
+                self._callers -= 1
 
-    def _infer(self, request: Any, pixels: NDArray[np.uint8]) -> Outputs:
-        # Started rather than called: OpenVINO then computes in a thread of its own. Called from one
-        # request thread after another, it sets up its workers again for each.
-        request.start_async(pixels, share_inputs=True)
-        request.wait()
-        found = request.results  # in its own memory, which the next inference overwrites
-        maps, lesions, features = (
-            found[name].copy() if name in self._names else None
-            for name in ("heatmap", "lesion", "features")
-        )
-        return Outputs(found["probabilities"].copy(), maps, lesions, features)
+    def _infer_many(self, pixels: NDArray[np.uint8]) -> Outputs:
+        """Run the graph on batches and, one by one, on what remains; all threads take part."""
+        whole = len(pixels) - len(pixels) % BATCH
+        parts = [pixels[start : start + BATCH] for start in range(0, whole, BATCH)]
+        parts += [pixels[start : start + 1] for start in range(whole, len(pixels))]
+        graphs = [self._batches if len(part) == BATCH else self._each for part in parts]
+        return join(list(self._workers.map(_Graph.infer, graphs, parts)))

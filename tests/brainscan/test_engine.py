@@ -68,8 +68,9 @@ def test_several_threads_at_once(engine: OpenVINOEngine) -> None:
 
 
 def test_its_settings_are_applied(bundle: Path) -> None:
-    compiled = OpenVINOEngine(bundle, 1).compiled
-    assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
+    engine = OpenVINOEngine(bundle, 1)
+    compiled = engine._alone.compiled
+    assert engine.threads == compiled.get_property("INFERENCE_NUM_THREADS") == 1
     assert str(compiled.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
 
 
