@@ -61,7 +61,7 @@ class _Graph:
     OpenVINO would set up again one that takes any size, whenever the size changes.
     """
 
-    def __init__(self, file: Path, batch: int, threads: int, at_once: int) -> None:
+    def __init__(self, graph: Any, batch: int, threads: int, at_once: int) -> None:
         settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
@@ -71,12 +71,9 @@ class _Graph:
         }
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
-        try:
-            graph = openvino.Core().read_model(file)
-            graph.reshape([batch, *list(graph.inputs[0].partial_shape)[1:]])
-            self.compiled = openvino.compile_model(graph, "CPU", settings)
-        except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot run {file.name}: {error}") from error
+        graph = graph.clone()
+        graph.reshape([batch, *list(graph.inputs[0].partial_shape)[1:]])
+        self.compiled = openvino.compile_model(graph, "CPU", settings)
         self.names = {name for output in self.compiled.outputs for name in output.names}
         # Those that no thread is using; None stands for one that has not been needed yet.
         self._requests: LifoQueue[Any] = LifoQueue()
@@ -118,17 +115,21 @@ class OpenVINOEngine:
 
     def __init__(self, folder: Path, threads: int = 0, precision: str = "fp16") -> None:
         self.precision = precision
-        self._file = folder / _FILES[precision]
-        self._alone = _Graph(self._file, 1, threads, 1)
+        file = folder / _FILES[precision]
+        try:
+            self._graph = openvino.Core().read_model(file)
+            self._alone = _Graph(self._graph, 1, threads, 1)
+            self.threads: int = self._alone.compiled.get_property("INFERENCE_NUM_THREADS")
+            self._each = self._compile(1) if self.threads > 1 else self._alone
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO cannot run {file.name}: {error}") from error
         if "probabilities" not in self._alone.names:
-            raise EngineError(f"{self._file.name} has no output named probabilities.")
-        self.threads: int = self._alone.compiled.get_property("INFERENCE_NUM_THREADS")
-        self._each = self._compile(1) if self.threads > 1 else self._alone
+            raise EngineError(f"{file.name} has no output named probabilities.")
         self._workers = ThreadPoolExecutor(self.threads, "inference")
         self._callers, self._lock = 0, threading.Lock()
 
     def _compile(self, batch: int) -> _Graph:
-        return _Graph(self._file, batch, self.threads, self.threads)
+        return _Graph(self._graph, batch, self.threads, self.threads)
 
     @cached_property
     def _batches(self) -> _Graph:  # not needed by a service that gets single scans
