@@ -67,6 +67,16 @@ def test_several_threads_at_once(engine: OpenVINOEngine) -> None:
         np.testing.assert_allclose(one.probabilities, other, atol=1e-5)
 
 
+def test_a_bundle_that_is_removed_goes_on_until_it_is_no_longer_served(
+    bundle: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(bundle, tmp_path / "copy")
+    engine = OpenVINOEngine(folder)
+    shutil.rmtree(folder)
+    for count in (1, BATCH):
+        assert len(engine.predict(scans(count)).probabilities) == count
+
+
 def test_its_settings_are_applied(bundle: Path) -> None:
     engine = OpenVINOEngine(bundle, 1)
     compiled = engine._alone.compiled
