@@ -10,7 +10,7 @@ ARGS ?=
 serve := .venv/serve
 dev := .venv/dev
 
-# One argument order for all four compiled files; the widest is compiled first and constrains the rest,
+# One argument order for all compiled files; the widest is compiled first and constrains the rest,
 # so that a package has the same version wherever it appears.
 compile := $(dev)/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(ARGS)
@@ -50,11 +50,12 @@ format: $(dev)/installed ## fix style and formatting
 lock: $(dev)/installed ## compile requirements*.txt from requirements*.in; ARGS=--upgrade takes newer versions
 	$(compile) requirements-dev.in -o requirements-dev.txt
 	$(compile) -c requirements-dev.txt requirements-gpu.in -o requirements-gpu.txt
-	$(compile) -c requirements-dev.txt requirements.in -o requirements.txt
+	$(compile) -c requirements-dev.txt requirements-serve.in requirements.in -o requirements.txt
+	$(compile) -c requirements-dev.txt requirements-serve.in requirements.in requirements-ray.in -o requirements-ray.txt
 	$(compile) -c requirements-dev.txt requirements-serve.in -o requirements-serve.txt
 
 audit: $(dev)/installed ## check every pinned package against PyPI's advisories
-	@$(dev)/bin/python -m deploy.audit requirements-serve.txt requirements.txt
+	@$(dev)/bin/python -m deploy.audit requirements-serve.txt requirements-ray.txt
 
 bench: $(dev)/installed ## measure scan preparation and serving; ARGS= goes to the benchmarks
 	@$(dev)/bin/python -m benchmarks $(ARGS)

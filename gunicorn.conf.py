@@ -42,6 +42,8 @@ def _keep_memory_flat() -> None:
 
 
 _keep_memory_flat()  # before the workers are forked
+# NumPy reads it when it is imported. Its matrices are small here; more threads only wait for them.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _read_number(name: str, default: int, most: int) -> int:

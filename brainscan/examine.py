@@ -201,12 +201,14 @@ class Model:
         engine: runs its graph.
         observe: is called after each batch.
         familiarity: what the scans that it knows look like; None where its card has no refusal.
+        folder: of its bundle, where it was opened from one.
     """
 
     card: Card
     engine: Engine
     observe: Observer | None = None
     familiarity: Familiarity | None = None
+    folder: Path | None = None
 
     def examine(
         self,
@@ -476,7 +478,7 @@ def open_version(folder: Path, open_bundle: OpenBundle, observe: Observer | None
         raise EngineError("Its card and its graph disagree on whether there is a heat map.")
     if (outputs.lesions is not None) != card.has_lesion_map:
         raise EngineError("Its card and its graph disagree on whether there is a lesion map.")
-    return Model(card, engine, observe, _read_familiarity(folder, card, outputs))
+    return Model(card, engine, observe, _read_familiarity(folder, card, outputs), folder)
 
 
 def _read_familiarity(folder: Path, card: Card, outputs: Outputs) -> Familiarity | None:

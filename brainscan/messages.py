@@ -364,6 +364,8 @@ _add(
         "repeated-instance": "Another file with the same SOP Instance UID was written already. "
         "Compare the two; if you need this one, de-identify it by itself.",
         "not-unpacked": "The file cannot be unpacked: %(reason)s. Create the archive again.",
+        "not-read": "The file cannot be read from where it is: %(reason)s. Check the file and its "
+        "permissions.",
     },
 )
 _add(

@@ -5,12 +5,12 @@ What is fitted here was fitted on the volumes of docs/volumes.md, of which one h
 
 import hashlib
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from itertools import islice, takewhile
 from time import perf_counter
 
 import numpy as np
@@ -177,6 +177,63 @@ def examine_files(
         Problem: there are too many slices.
         ScanError: a file cannot be read, and is not to be skipped; nothing was examined.
     """
+    found = _read(
+        model,
+        files,
+        max_pixels=max_pixels,
+        max_slices=max_slices,
+        longest_kept=longest_kept,
+        skip_bad=skip_bad,
+    )
+    return _examine(model, found, want_heatmaps=want_heatmaps)
+
+
+def examine_groups(
+    model: Model,
+    groups: Iterable[Iterable[ImageFile | ScanError]],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    max_slices: int | None = None,
+    longest_kept: int = 0,
+    want_heatmaps: bool = False,
+) -> list[list[Answer | ScanError] | Problem]:
+    """Examine groups of files, each as `examine_files` does, but the pictures of all in batches.
+
+    Returns:
+        What became of each group, in their order; a problem where it has too many slices.
+    """
+    found: list[list[list[Reading] | ScanError] | Problem] = []
+    for files in groups:
+        try:
+            found.append(
+                _read(
+                    model,
+                    files,
+                    max_pixels=max_pixels,
+                    max_slices=max_slices,
+                    longest_kept=longest_kept,
+                )
+            )
+        except Problem as problem:
+            found.append(problem)
+    read = [one for group in found if not isinstance(group, Problem) for one in group]
+    answers = iter(_examine(model, read, want_heatmaps=want_heatmaps))
+    return [
+        group if isinstance(group, Problem) else list(islice(answers, len(group)))
+        for group in found
+    ]
+
+
+def _read(
+    model: Model,
+    files: Iterable[ImageFile | ScanError],
+    *,
+    max_pixels: int,
+    max_slices: int | None,
+    longest_kept: int,
+    skip_bad: bool = True,
+) -> list[list[Reading] | ScanError]:
+    """Read files, and put together the slices of each head."""
     found: list[list[Reading] | ScanError] = []
     series: dict[str, list[Reading]] = {}
     slices = 0
@@ -207,7 +264,7 @@ def examine_files(
     blank = next((one for one in found if isinstance(one, ScanError)), None)
     if blank and not skip_bad:
         raise blank
-    return _examine(model, found, want_heatmaps=want_heatmaps)
+    return found
 
 
 def _refuse_blank(found: list[Reading] | ScanError) -> list[Reading] | ScanError:
@@ -285,10 +342,12 @@ def _examine_series(model: Model, readings: list[Reading], *, want_heatmaps: boo
 def name_series(names: Iterable[str]) -> str:
     """Name a series after its file or, where it has several, the folder that holds them."""
     first, *others = dict.fromkeys(names)
-    if others:
-        with suppress(ValueError):  # what a sender calls a path may be none
-            return os.path.commonpath([first, *others]) or first
-    return first
+    if not others:
+        return first
+    # `os.path.commonpath` would make s3:/ of s3://.
+    levels = zip(*(one.split("/") for one in (first, *others)), strict=False)
+    common = takewhile(lambda level: len(set(level)) == 1, levels)
+    return "/".join(level[0] for level in common) or first
 
 
 def _put_in_order(readings: list[Reading]) -> tuple[list[Reading], list[Message]]:

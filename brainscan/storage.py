@@ -15,6 +15,7 @@ from fsspec.core import url_to_fs
 from fsspec.spec import AbstractFileSystem
 from obstore.exceptions import BaseError
 from obstore.fsspec import register
+from obstore.store import from_url
 
 _STORES = ("s3", "gs")
 _SCHEMES = (*_STORES, "file")
@@ -70,6 +71,19 @@ def open_storage(url: str) -> tuple[AbstractFileSystem, str]:
     register(_STORES)
     system, path = url_to_fs(url.rstrip("/"), **_OPTIONS)
     return system, path
+
+
+def list_files(url: str) -> Iterator[str]:
+    """Give the URLs of all files below that of a folder, in any order, without holding them.
+
+    Raises:
+        StorageError: as `explained` does.
+    """
+    options = {name: _OPTIONS[name] for name in ("client_options", "retry_config")}
+    with explained(url):
+        for found in from_url(url, **options).list():
+            for one in found:
+                yield f"{url}/{one['path']}"
 
 
 @contextmanager

@@ -244,12 +244,17 @@ def s3_server() -> Iterator[str]:
     server.stop()
 
 
+def set_keys(environment: pytest.MonkeyPatch, endpoint: str) -> None:
+    """Set what opens the buckets of `s3_server`."""
+    environment.setenv("AWS_ENDPOINT_URL", endpoint)
+    environment.setenv("AWS_ACCESS_KEY_ID", "key")
+    environment.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+
+
 @pytest.fixture
 def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of an empty bucket; the environment has its endpoint and keys."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    set_keys(monkeypatch, s3_server)
     name = f"bucket{uuid4().hex}"
     requests.put(f"{s3_server}/{name}", timeout=10).raise_for_status()
     return f"s3://{name}"

@@ -19,7 +19,13 @@ from deploy.verify_serve_image import copy_stage, read_stage
 from tumorapp.cli.pacs import dicomweb_commands
 
 PROJECT = Path(__file__).parents[1]
-COMPILED = ("requirements-serve", "requirements", "requirements-gpu", "requirements-dev")
+COMPILED = (
+    "requirements-serve",
+    "requirements",
+    "requirements-gpu",
+    "requirements-ray",
+    "requirements-dev",
+)
 
 
 def pinned_versions(name: str) -> set[str]:
@@ -57,11 +63,11 @@ class TestRequirements:
 
     def test_one_package_has_one_version_everywhere(self) -> None:
         # Not the conditions: a tool may need a package on more platforms than serving does.
-        serve, everything, gpu, dev = (
+        serve, everything, gpu, ray, dev = (
             {pin.partition(" ;")[0].strip() for pin in pinned_versions(name)} for name in COMPILED
         )
         assert serve < everything < gpu
-        assert everything < dev
+        assert everything < ray < dev
 
     def test_serving_needs_no_training_framework(self) -> None:
         assert not names(pinned_versions("requirements-serve")) & {

@@ -1,4 +1,4 @@
-"""Work in processes of their own, which end with the one that started them."""
+"""Calls in processes of their own, of which nothing stays in memory."""
 
 import multiprocessing
 import os
@@ -6,78 +6,108 @@ import pickle
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
 
-# Starting a process takes a third of a second, which pays from about this many scans on.
-WORTH_PROCESSES = 1000
-_STEP = 32
+from brainscan.processes import end_with_parent
+
 _SECONDS_TO_END = 10
 
-Item = TypeVar("Item")
+Subject = TypeVar("Subject")
 Result = TypeVar("Result")
-
-
-def work_through(
-    function: Callable[[Item], Result], items: Sequence[Item], description: str
-) -> Iterator[Result]:
-    """Yield a function's results for scans in order, under a progress bar with a description.
-
-    Many scans are worked on in as many processes as there are cores. Threads would wait for the
-    interpreter's lock between OpenCV's short calls. Forking is not safe here: the training
-    framework has threads of its own.
-    """
-    with tqdm(desc=description, total=len(items), unit="scan") as bar:
-        if len(items) < WORTH_PROCESSES:
-            for item in items:
-                yield function(item)
-                bar.update()
-            return
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(os.cpu_count(), spawn, _begin_process) as pool:
-            for result in pool.map(function, items, chunksize=_STEP):
-                yield result
-                bar.update()
-
-
-def _begin_process() -> None:
-    import cv2  # here, as nothing else in this module needs it
-
-    cv2.setNumThreads(1)  # the processes use every core already
-    end_with_parent()
 
 
 class ApartError(RuntimeError):
     """What was called in a process of its own came to nothing; the message says why."""
 
 
-def work_apart(
-    function: Callable[..., Result],
-    *arguments: Any,
-    log: Path,
-    context: BaseContext | None = None,
-    listen: Callable[..., None] | None = None,
-) -> Result:
-    """Call a function in a new process, so that nothing of it stays in memory, on the GPU either.
+@dataclass(frozen=True)
+class Call(Generic[Subject, Result]):
+    """A call for a process of its own.
 
-    Whatever interrupts the caller ends that process too, as does an exception of `listen`.
-
-    Args:
+    Attributes:
+        subject: what it is about; stays with the caller.
         function: can be pickled, as can its arguments. Where there is a listener, it gets one
             argument more: a function that calls the listener, here, with what it is called with.
-        *arguments: of the function.
+        arguments: of the function.
         log: the file that takes what the process prints.
-        context: starts the process; "spawn", which is safe with every backend, if none is given.
-        listen: is told what the function reports.
+        listen: is told what the function reports; an exception of it ends the process.
+    """
 
-    Raises:
-        ApartError: the function raised an error, or its process was killed.
+    subject: Subject
+    function: Callable[..., Result]
+    arguments: tuple[Any, ...]
+    log: Path
+    listen: Callable[..., None] | None = None
+
+
+# Gives the result of a call, or raises its ApartError, or what its listener raised.
+Outcome = Callable[[], Result]
+# Takes a call when it has a process for it, and gives each call back with what came of it.
+Workers = Callable[
+    [Iterator[Call[Subject, Result]]], Iterator[tuple[Call[Subject, Result], Outcome[Result]]]
+]
+
+
+def work_here(
+    calls: Iterator[Call[Subject, Result]], context: BaseContext | None = None
+) -> Iterator[tuple[Call[Subject, Result], Outcome[Result]]]:
+    """Make one call after another, each when its outcome is asked for.
+
+    Whatever interrupts the caller ends the call's process too.
+
+    Args:
+        calls: are taken one by one.
+        context: starts the processes; "spawn", which is safe with every backend, if none is given.
+    """
+    for call in calls:
+        yield call, partial(_follow, call, context)
+
+
+def _follow(call: Call[Subject, Result], context: BaseContext | None) -> Result:
+    reports = call.listen is not None
+    with closing(work_apart(call.function, call.arguments, call.log, reports, context)) as messages:
+        for is_last, message in messages:
+            if call.listen and not is_last:
+                call.listen(*message)
+    result: Result = take_result(message)
+    return result
+
+
+def take_result(message: Any) -> Any:
+    """Give the result that a last message is, or raise the error that it is."""
+    if isinstance(message, ApartError):
+        raise message
+    return message
+
+
+def work_apart(
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    log: Path,
+    reports: bool,
+    context: BaseContext | None = None,
+) -> Generator[tuple[bool, Any], None, None]:
+    """Make a call in a new process, so that nothing of it stays in memory, on the GPU either.
+
+    Args:
+        function: of the `Call`.
+        arguments: of the `Call`.
+        log: of the `Call`.
+        reports: whether the `Call` has a listener.
+        context: starts the process, as `work_here` takes it.
+
+    Yields:
+        Whether it is the last message, and the message: what the function reports, and at last its
+        result, or an ApartError: the function raised an error, or its process was killed.
     """
     context = context or multiprocessing.get_context("spawn")
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -85,33 +115,28 @@ def work_apart(
     # Pickled here, so that what it imports there is quiet, as all that it prints.
     work = pickle.dumps((function, arguments))
     process = context.Process(  # type: ignore[attr-defined]
-        target=_work_apart, args=(work, log, sender, listen is not None)
+        target=_work, args=(work, log, sender, reports)
     )
     process.start()
     sender.close()
     try:
         while not (message := receiver.recv())[0]:
-            if listen:
-                listen(*message[1])
+            yield message
         process.join(_SECONDS_TO_END)
+        yield message
     except EOFError:
         process.join()
         reason = f"Its process ended with status {process.exitcode} before it was finished."
         if process.exitcode == -signal.SIGKILL:
             reason = "The system killed its process, most likely because memory ran out."
-        raise ApartError(reason) from None
+        yield True, ApartError(reason)
     finally:
         process.kill()  # does nothing to one that has ended
         process.join()
-    _, result = message
-    if isinstance(result, ApartError):
-        raise result
-    answer: Result = result
-    return answer
 
 
-def _work_apart(work: bytes, log: Path, sender: Connection, reports: bool) -> None:
-    """Send whether the work is finished, and what there is to report or what came of it."""
+def _work(work: bytes, log: Path, sender: Connection, reports: bool) -> None:
+    """Send what there is to report, and then what came of it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's: it ends this process
     end_with_parent()
     tqdm.set_lock(threading.RLock())  # its usual one outlives a process that is killed
@@ -129,19 +154,3 @@ def _work_apart(work: bytes, log: Path, sender: Connection, reports: bool) -> No
         traceback.print_exc()
         result = ApartError(f"{error}" or type(error).__name__)
     sender.send((True, result))
-
-
-def end_with_parent() -> None:
-    """Let this process, which multiprocessing started, end with the one that started it.
-
-    A parent that is killed has no time to end its children, and these would wait for it, or work
-    on, for ever. They get SIGTERM.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_wait, args=(parent,), name="parent", daemon=True).start()
-
-
-def _wait(parent: multiprocessing.process.BaseProcess) -> None:
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Predictions as a CSV file: a row for each scan, series and slice, a column for each class."""
+"""Predictions as a table: a row for each scan, series and slice, a column for each class."""
 
 import csv
 import re
@@ -25,8 +25,9 @@ _ANSWER = (
     "in_distribution",
 )
 _LESION = ("lesion_x", "lesion_y", "lesion_area", "lesion_score")
-# Of the row of a slice, the first three; of that of a whole series, the others.
-_OF_SERIES = ("slice", "position_mm", "shows_tumor", "slices", "strongest", "volume_ml")
+# Of the row of a slice, the first four; of that of a whole series, the others.
+_OF_SLICE = ("slice", "slice_file", "position_mm", "shows_tumor")
+_OF_SERIES = (*_OF_SLICE, "slices", "strongest", "volume_ml")
 
 
 class _Writer(_DictWriter):
@@ -51,12 +52,18 @@ def open_table(
         known: the names of more columns.
         series: whether there may be series, with a row for each slice.
     """
-    probabilities = [_column(label) for label in classes]
-    columns = ["file", *known, "model", "version", *(_OF_SERIES if series else ())]
-    columns += [*_ANSWER, *probabilities, *_LESION]
-    writer = _Writer(file, [*columns, "warnings", "error", "codes"], lineterminator="\n")
+    writer = _Writer(file, list_columns(classes, known, series=series), lineterminator="\n")
     writer.writeheader()
     return writer
+
+
+def list_columns(
+    classes: Sequence[str], known: Sequence[str] = (), *, series: bool = False
+) -> list[str]:
+    """List the columns of such a table; see `open_table`."""
+    of_series = _OF_SERIES if series else ()
+    columns = ["file", *known, "model", "version", *of_series, *_ANSWER]
+    return [*columns, *map(_column, classes), *_LESION, "warnings", "error", "codes"]
 
 
 def fill_row(prediction: Mapping[str, Any]) -> dict[str, object]:
@@ -79,16 +86,17 @@ def fill_row(prediction: Mapping[str, Any]) -> dict[str, object]:
 def list_rows(prediction: Mapping[str, Any]) -> list[dict[str, object]]:
     """Give the cells of a prediction or an error and, of a series, of each of its slices.
 
-    Those of its file are `file`, `model` and `version`.
+    Those of its model are `model` and `version`.
     """
-    whole, slices = fill_row(prediction), prediction.get("slices") or ()
+    file = {"file": prediction["filename"]}
+    whole, slices = file | fill_row(prediction), prediction.get("slices") or ()
     if slices:
         whole |= {"slices": len(slices)}
         whole |= {name: prediction[name] for name in ("strongest", "volume_ml")}
     return [
         whole,
         *(
-            {**fill_row(one), "slice": one["index"]}
+            {**file, **fill_row(one), "slice": one["index"], "slice_file": one["filename"]}
             | {name: one[name] for name in ("position_mm", "shows_tumor")}
             for one in slices
         ),

@@ -1,7 +1,7 @@
 """What runs a bundle's graph: prepared scans in, probabilities and heat maps out."""
 
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -68,19 +68,23 @@ def predict_in_steps(
     run: Callable[[NDArray[np.uint8]], Outputs], pixels: NDArray[np.uint8], largest: int
 ) -> Outputs:
     """Run a model on any number of scans, at most `largest` at once, so that memory is bounded."""
-    if len(pixels) <= largest:
-        return run(pixels)
-    parts = [run(pixels[start : start + largest]) for start in range(0, len(pixels), largest)]
+    return join([run(pixels[start : start + largest]) for start in range(0, len(pixels), largest)])
 
-    def join(arrays: list[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
+
+def join(parts: Sequence[Outputs]) -> Outputs:
+    """Put together what one model says of several batches, at least one."""
+    if len(parts) == 1:
+        return parts[0]
+
+    def concatenate(arrays: list[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
         found = [array for array in arrays if array is not None]
         return np.concatenate(found) if found else None
 
     return Outputs(
         np.concatenate([part.probabilities for part in parts]),
-        join([part.heatmaps for part in parts]),
-        join([part.lesions for part in parts]),
-        join([part.features for part in parts]),
+        concatenate([part.heatmaps for part in parts]),
+        concatenate([part.lesions for part in parts]),
+        concatenate([part.features for part in parts]),
     )
 
 

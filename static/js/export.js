@@ -1,5 +1,5 @@
 // The table of many scans as a file, made in the browser. The columns are those of
-// `flask predict --csv`, and of `flask evaluate --csv` where folders name classes.
+// `flask predict --out`, and of `flask evaluate --csv` where folders name classes.
 
 // Where a formula begins in a spreadsheet; tumorapp/prediction_table.py has the reasons.
 const FORMULA = /(?:^|[;\t\r\n])[\s"]*(?=[=+\-@\uff1d\uff0b\uff0d\uff20])/g;

@@ -10,7 +10,7 @@ import pytest
 
 from brainscan.bundle import BundleError, Card, publish_bundle, read_bundle
 from brainscan.engine import EngineError, EngineUnavailableError, choose_engine
-from brainscan.engine.openvino import LARGEST_BATCH, OpenVINOEngine, choose_precision
+from brainscan.engine.openvino import BATCH, OpenVINOEngine, choose_precision
 from tests.cards import GRAPHS, draw_up_card
 from tests.conftest import write_graph
 from tumorapp import create_app
@@ -34,7 +34,7 @@ def scans(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, 64, 64, 1), np.uint8)
 
 
-@pytest.mark.parametrize("count", [1, LARGEST_BATCH, LARGEST_BATCH + 1, 3 * LARGEST_BATCH - 1])
+@pytest.mark.parametrize("count", [1, BATCH, BATCH + 1, 3 * BATCH - 1])
 def test_a_batch_of_any_size(engine: OpenVINOEngine, count: int) -> None:
     pixels = scans(count)
     outputs = engine.predict(pixels)
@@ -67,9 +67,20 @@ def test_several_threads_at_once(engine: OpenVINOEngine) -> None:
         np.testing.assert_allclose(one.probabilities, other, atol=1e-5)
 
 
+def test_a_bundle_that_is_removed_goes_on_until_it_is_no_longer_served(
+    bundle: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(bundle, tmp_path / "copy")
+    engine = OpenVINOEngine(folder)
+    shutil.rmtree(folder)
+    for count in (1, BATCH):
+        assert len(engine.predict(scans(count)).probabilities) == count
+
+
 def test_its_settings_are_applied(bundle: Path) -> None:
-    compiled = OpenVINOEngine(bundle, 1).compiled
-    assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
+    engine = OpenVINOEngine(bundle, 1)
+    compiled = engine._alone.compiled
+    assert engine.threads == compiled.get_property("INFERENCE_NUM_THREADS") == 1
     assert str(compiled.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
 
 

@@ -5,6 +5,7 @@ import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from brainscan.scan import ScanSpecification, read_scan
 from tests.conftest import draw_phantom
 from tests.conversion import converting_here
+from training.processes import Workers, work_here
 
 SHARED = Path(__file__).parents[2] / "../shared"
 
@@ -49,6 +51,12 @@ def processes() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["training.pipeline"])
     return context
+
+
+@pytest.fixture(scope="session")
+def workers(processes: ForkServerContext) -> Workers[Any, Any]:
+    """Make calls in such processes, one after another."""
+    return partial(work_here, context=processes)
 
 
 @pytest.fixture(scope="session")

@@ -140,7 +140,7 @@ def test_many_scans_are_prepared_alike_by_processes(
     files: list[Path], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = prepare(files, cache / "threads")
-    monkeypatch.setattr("training.processes.WORTH_PROCESSES", 1)
+    monkeypatch.setattr("brainscan.processes.WORTH_PROCESSES", 1)
     processes = prepare(files, cache / "processes")
     assert np.array_equal(threads.pixels, processes.pixels)
     assert np.array_equal(threads.thumbnails, processes.thumbnails)

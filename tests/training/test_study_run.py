@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from brainscan.bundle.study import ROW_FILE, keep_result, read_study
+from brainscan.bundle.study import ROW_FILE, Result, keep_result, read_study
 from tests.cards import RESULT, draw_measurement, draw_up_card
+from training.processes import Workers, work_here
 from training.study.plan import Plan
 from training.study.rows import choose_rows
 from training.study.run import run_study
@@ -47,7 +48,7 @@ class Study:
 
 @pytest.fixture(scope="module")
 def study(
-    tmp_path_factory: pytest.TempPathFactory, phantom_tree: Path, processes: BaseContext
+    tmp_path_factory: pytest.TempPathFactory, phantom_tree: Path, workers: Workers[Plan, Result]
 ) -> Study:
     base = tmp_path_factory.mktemp("study")
     weights = base / "weights"
@@ -57,7 +58,7 @@ def study(
         make_plan(base, ANN, phantom_tree, protocol="grouped"),
     ]
     told: list[str] = []
-    failures = run_study(plans, base / "study", told.append, processes)
+    failures = run_study(plans, base / "study", told.append, workers)
     return Study(base, plans, failures, told)
 
 
@@ -90,11 +91,11 @@ def test_a_row_that_cannot_run_stops_no_other(study: Study) -> None:
     assert "must begin with vgg16," in study.failures[failed]
     assert f"[1/2] {failed}" in study.told
     assert any(
-        line.startswith(f"    not run: {study.base / 'weights'} must hold one")
+        line.startswith(f"    {failed}: not run: {study.base / 'weights'} must hold one")
         for line in study.told
     )
     assert "WeightsError" in study.plans[0].log.read_text()
-    assert study.told[-1].startswith("    accuracy ")
+    assert study.told[-1].startswith(f"    {study.plans[1].id}: accuracy ")
 
 
 @pytest.mark.slow
@@ -113,29 +114,33 @@ def test_the_tables_hold_what_was_measured_and_nothing_else(study: Study) -> Non
 
 
 @pytest.mark.slow
-def test_finished_rows_are_not_trained_again(study: Study, processes: BaseContext) -> None:
+def test_finished_rows_are_not_trained_again(study: Study, workers: Workers[Plan, Result]) -> None:
     row = study.folder / study.plans[1].id / ROW_FILE
     before = row.stat()
     told: list[str] = []
-    assert run_study(study.plans[1:], study.folder, told.append, processes) == {}
+    assert run_study(study.plans[1:], study.folder, told.append, workers) == {}
     assert told == ["Rows: 1, already finished: 1."]
     assert row.stat() == before
 
 
 @pytest.mark.slow
 def test_a_study_that_is_stopped(
-    tmp_path: Path, phantom_tree: Path, processes: BaseContext
+    tmp_path: Path,
+    phantom_tree: Path,
+    processes: BaseContext,
+    workers: Workers[Plan, Result],
 ) -> None:
     """A row that the system kills ends alone, Ctrl-C ends the study; the run goes on after both."""
     (row,) = choose_rows("all", [ANN])
     plan = Plan(row, "quick", tmp_path / "i", tmp_path, data=(phantom_tree,))
 
     with acting_after_epoch(tmp_path, 1, kill_children):
-        failures = run_study([plan], tmp_path, lambda _line: None, processes)
+        failures = run_study([plan], tmp_path, lambda _line: None, workers)
     assert "most likely because memory ran out" in failures[plan.id]
+    fork = multiprocessing.get_context("fork")
     # In a process of its own: an interrupt reaches all that other tests have loaded in this one.
     study = processes.Process(
-        target=run_study, args=([plan], tmp_path, print, multiprocessing.get_context("fork"))
+        target=run_study, args=([plan], tmp_path, print, partial(work_here, context=fork))
     )
     study.start()
     assert study.pid
@@ -145,7 +150,7 @@ def test_a_study_that_is_stopped(
     assert read_study(tmp_path).results == ()
     assert not multiprocessing.active_children()
 
-    assert run_study([plan], tmp_path, lambda _line: None, processes) == {}
+    assert run_study([plan], tmp_path, lambda _line: None, workers) == {}
     (result,) = read_study(tmp_path).results
     assert result.training.epochs == 12
     assert "Epoch 1/12" not in plan.log.read_text()  # it went on where it was

@@ -3,7 +3,6 @@
 import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
-from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from optuna.trial import Trial, TrialState, create_trial
 import training.tune.search
 from training.data.split import Split
 from training.models import architecture, architectures
+from training.processes import Workers
 from training.run import TrainingRequest
 from training.tune.report import write_best, write_report
 from training.tune.search import REASON, find_folder, judge, open_study, run_trials
@@ -99,7 +99,10 @@ def test_a_trial_looks_at_no_scan_of_the_test_part(
 
 @pytest.mark.slow
 def test_a_search_that_is_interrupted_and_trials_that_fail(
-    tmp_path: Path, phantom_tree: Path, processes: BaseContext, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    phantom_tree: Path,
+    workers: Workers[Trial, float],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     request = ask(ANN, tmp_path, phantom_tree)
     # Beyond what a search would declare, so that a trial can diverge.
@@ -114,7 +117,7 @@ def test_a_search_that_is_interrupted_and_trials_that_fail(
 
         monkeypatch.setattr(training.tune.search, "judge", act)
         with open_study(search, folder) as study:
-            run_trials(study, search, trials, folder, told.append, processes)
+            run_trials(study, search, trials, folder, told.append, workers)
         return study
 
     def interrupt() -> None:

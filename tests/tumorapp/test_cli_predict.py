@@ -67,7 +67,7 @@ def test_named_files_count_once_and_whatever_their_endings(run: Run, folder: Pat
 def test_a_table(run: Run, folder: Path, tmp_path: Path) -> None:
     (folder / "bad.jpg").write_bytes(b"no image")
     table = tmp_path / "out.csv"
-    result = run(folder, "--model", "binary-cnn", "--csv", table)
+    result = run(folder, "--model", "binary-cnn", "--out", table)
     assert result.exit_code == 1
     with table.open(encoding="utf-8", newline="") as file:
         rows = {Path(row["file"]).name: row for row in csv.DictReader(file)}
@@ -94,7 +94,7 @@ def test_a_network_that_marks_lesions_and_recognises_scans(
     runner = create_app({"MODELS_DIR": tmp_path / "models"}).test_cli_runner()
     Image.linear_gradient("L").point(lambda level: 200 + level // 8).save(folder / "parrot.png")
     table, files = tmp_path / "out.csv", [str(folder / name) for name in ("a.png", "parrot.png")]
-    result = runner.invoke(args=["predict", *files, "--csv", str(table)])
+    result = runner.invoke(args=["predict", *files, "--out", str(table)])
     assert result.exit_code == 0, result.output
     _, known, unknown = result.stdout.splitlines()
     assert known.split()[1] == "tumor"
@@ -196,7 +196,7 @@ class TestSeries:
 
     def test_mixed_studies_and_a_zip(self, run: Run, study: Path, tmp_path: Path) -> None:
         table = tmp_path / "out.csv"
-        result = run(study, tmp_path / "all.zip", "--csv", table)
+        result = run(study, tmp_path / "all.zip", "--out", table)
         assert result.exit_code == 1
         assert "1 of 9 files were skipped" in result.stderr
         lines = [line.split() for line in result.stdout.splitlines()[1:]]
@@ -235,9 +235,9 @@ def test_a_table_that_is_there_stays_until_there_is_a_new_one(
 ) -> None:
     table = tmp_path / "out.csv"
     table.write_text("of last week")
-    assert run(folder, "--model", "vgg", "--csv", table).exit_code == 1
+    assert run(folder, "--model", "vgg", "--out", table).exit_code == 1
     assert table.read_text() == "of last week"
-    assert run(folder, "--csv", table).exit_code == 0
+    assert run(folder, "--out", table).exit_code == 0
     assert table.read_text().startswith("file,model,version")
 
 
@@ -263,7 +263,7 @@ def test_a_server_gives_the_same(
     for place, source in (("here", []), ("there", ["--server", service.url])):
         pictures = tmp_path / place
         table = tmp_path / f"{place}.csv"
-        result = run(folder, "--csv", table, "--heatmaps", pictures, *options, *source)
+        result = run(folder, "--out", table, "--heatmaps", pictures, *options, *source)
         assert result.exit_code == 1, result.output
         assert "8/8" in result.stderr
         assert "1 of 8 files were skipped" in result.stderr
@@ -290,6 +290,6 @@ def test_a_server_that_is_not_there(run: Run, folder: Path) -> None:
 def test_a_name_that_is_no_text(run: Run, folder: Path, tmp_path: Path) -> None:
     odd = Path(str(folder).encode().decode() + "/odd-\udcff\n\x1b[2J.png")
     shutil.copy(folder / "a.png", odd)
-    result = run(odd, "--csv", tmp_path / "out.csv")
+    result = run(odd, "--out", tmp_path / "out.csv")
     assert result.exit_code == 0, result.output
     assert "odd-\ufffd\ufffd\ufffd[2J.png" in result.stdout  # no terminal is told anything

@@ -67,6 +67,7 @@ def test_a_store_that_goes_away_stops_nothing(
 ) -> None:
     app = start()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    caplog.clear()
     with caplog.at_level(logging.ERROR):
         look_again(app)
         look_again(app)

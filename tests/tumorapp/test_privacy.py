@@ -119,7 +119,7 @@ def test_nothing_of_a_header_leaves_the_application(
     found += [client.post("/many", **form(("image", *file))).data for file in files]
     found += run_job(client, form, files)
     table = tmp_path / "predictions.csv"
-    result = app.test_cli_runner().invoke(args=["predict", str(folder), "--csv", str(table)])
+    result = app.test_cli_runner().invoke(args=["predict", str(folder), "--out", str(table)])
     found += [result.output.encode(), client.get("/metrics").data, log.getvalue().encode()]
     found += [text.encode() for text in capfd.readouterr()]
     kept = [path for path in tmp_path.rglob("*") if path.is_file() and folder not in path.parents]

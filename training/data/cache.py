@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import brainscan.scan
 from brainscan.files import lock, move_into_place, staging_folder, sweep
+from brainscan.processes import work_through
 from brainscan.scan import (
     Picture,
     PreparedScan,
@@ -23,7 +24,6 @@ from brainscan.scan import (
     read_picture,
 )
 from training.data.audit import plane
-from training.processes import work_through
 
 THUMBNAIL_SIDE = 32
 

@@ -1,4 +1,4 @@
-"""A study from start to end: row after row, each kept once finished, the tables after each.
+"""A study from start to end: each row is kept once finished, the tables are written after each.
 
 Each row is trained in a process of its own. Starting it and loading Keras costs about 7 s on two
 cores. In return nothing of a row stays in memory, on the GPU either, and one killed for want of
@@ -6,26 +6,21 @@ memory does not end the study.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from multiprocessing.context import BaseContext
 from pathlib import Path
 
 from brainscan.bundle.study import REPORT_FOLDER, Result, keep_result, read_study
-from training.processes import ApartError, work_apart
+from training.processes import ApartError, Call, Workers, work_here
 from training.study.plan import Plan, build_request
 from training.study.table import write_tables
-
-
-class RowError(RuntimeError):
-    """A row cannot be trained; the message says why."""
 
 
 def run_study(
     plans: Sequence[Plan],
     folder: Path,
     tell: Callable[[str], None],
-    context: BaseContext | None = None,
+    workers: Workers[Plan, Result] = work_here,
 ) -> dict[str, str]:
     """Train the rows that have no result yet; one that fails does not stop the others.
 
@@ -33,13 +28,14 @@ def run_study(
         plans: the rows.
         folder: the study's; takes results, reports and tables.
         tell: takes lines about the progress.
-        context: starts the processes of the rows; "spawn" where none is given.
+        workers: train the rows, each in a process of its own.
 
     Returns:
         Why rows were not trained, by their id.
 
     Raises:
-        KeyboardInterrupt: the caller stopped it; finished rows are kept.
+        KeyboardInterrupt: the caller stopped it; finished rows are kept, and the run of one that
+            was interrupted resumes the next time.
     """
     study = read_study(folder)
     for problem in study.problems:
@@ -49,19 +45,40 @@ def run_study(
     tell(f"Rows: {len(plans)}, already finished: {len(plans) - len(waiting)}.")
     write_tables(folder)
     failures: dict[str, str] = {}
-    started = time.monotonic()
-    for number, plan in enumerate(waiting, 1):
-        estimate = _estimate(time.monotonic() - started, number - 1, len(waiting))
-        tell(f"[{number}/{len(waiting)}] {plan.id}{estimate}")
+    started, trained = time.monotonic(), 0
+
+    def fail(plan: Plan, reason: str) -> None:
+        failures[plan.id] = reason
+        tell(f"    {plan.id}: not run: {reason}")
+
+    def begin() -> Iterator[Call[Plan, Result]]:
+        for number, plan in enumerate(waiting, 1):
+            done = trained + len(failures)
+            estimate = _estimate(time.monotonic() - started, done, len(waiting))
+            tell(f"[{number}/{len(waiting)}] {plan.id}{estimate}")
+            missing = [data for data in plan.data if not data.is_dir()]
+            if missing:  # no process is started for nothing
+                fail(plan, _describe_missing(missing[0]))
+            else:
+                yield Call(plan, train_row, (plan,), plan.log)
+
+    for call, outcome in workers(begin()):
         try:
-            result = train_apart(plan, context)
-        except (RowError, ApartError) as error:
-            failures[plan.id] = str(error)
-            tell(f"    not run: {error}")
-            continue
-        write_tables(folder)
-        tell(f"    {_summarise(result)}")
+            result = outcome()
+        except ApartError as error:
+            fail(call.subject, str(error))
+        else:
+            trained += 1
+            write_tables(folder)
+            tell(f"    {result.id}: {_summarise(result)}")
     return failures
+
+
+def _describe_missing(data: Path) -> str:
+    return (
+        f"There is no folder {data}. `flask data fetch {data.name}` downloads a known set; --data "
+        "names another folder."
+    )
 
 
 def _estimate(so_far: float, done: int, total: int) -> str:
@@ -80,28 +97,6 @@ def _summarise(result: Result) -> str:
         f"accuracy {measured.accuracy:.4f} ({printed}), F1 {measured.f1_macro:.4f}, "
         f"{result.training.epochs} epochs" + ("" if pace is None else f" of {pace:.1f} s")
     )
-
-
-def train_apart(plan: Plan, context: BaseContext | None = None) -> Result:
-    """Train a row in a new process, which keeps its result before it ends.
-
-    Whatever interrupts the caller ends that process too; its run resumes the next time.
-
-    Args:
-        plan: what to train.
-        context: starts the process, as `work_apart` takes it.
-
-    Raises:
-        RowError: there is no data.
-        ApartError: the row failed, or its process was killed.
-    """
-    for data in plan.data:
-        if not data.is_dir():  # before a process is started for nothing
-            raise RowError(
-                f"There is no folder {data}. `flask data fetch {data.name}` downloads a known set; "
-                "--data names another folder."
-            )
-    return work_apart(train_row, plan, log=plan.log, context=context)
 
 
 def train_row(plan: Plan) -> Result:

@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from tqdm import tqdm
 from brainscan.files import lock
 from training.data.dataset import read_trees
 from training.data.sources import own_classes
-from training.processes import ApartError, work_apart
+from training.processes import ApartError, Call, Workers, work_here
 from training.tune.space import take_own
 from training.tune.trial import Search, try_parameters
 
@@ -130,9 +129,9 @@ def run_trials(
     trials: int,
     folder: Path,
     tell: Callable[[str], None],
-    context: BaseContext | None = None,
+    workers: Workers[Trial, float] = work_here,
 ) -> None:
-    """Run trials until there are so many, each in a process of its own.
+    """Run trials until there are so many.
 
     Args:
         study: of `open_study`.
@@ -140,25 +139,26 @@ def run_trials(
         trials: how many there are to be, with those that the study holds.
         folder: takes what each trial prints.
         tell: takes a line for each trial.
-        context: starts the processes, as `work_apart` takes it.
+        workers: run the trials, each in a process of its own.
 
     Raises:
-        KeyboardInterrupt: the caller stopped it; the next call goes on with the trial it was at.
+        KeyboardInterrupt: the caller stopped it; the next call goes on with the trials it was at.
     """
     finished = len(list_begun(study, finished=True))
     tell(f"Trials: {trials}, already finished: {finished}.")
     with tqdm(desc="Trials", initial=finished, total=trials, unit="trial") as bar:
-        for trial in next_trials(study, search, trials):
-            run = partial(
-                work_apart,
+        calls = (
+            Call(
+                trial,
                 try_parameters,
-                search,
-                trial.params,
-                log=folder / f"trial-{trial.number}.log",
-                context=context,
-                listen=partial(_listen, trial, bar),
+                (search, trial.params),
+                folder / f"trial-{trial.number}.log",
+                partial(_listen, trial, bar),
             )
-            tell(conclude(study, trial, run))
+            for trial in next_trials(study, search, trials)
+        )
+        for call, outcome in workers(calls):
+            tell(conclude(study, call.subject, outcome))
             bar.update()
 
 

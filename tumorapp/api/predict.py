@@ -1,5 +1,6 @@
 """The REST API: predictions, and the models that make them."""
 
+from types import SimpleNamespace
 from typing import Any
 
 from flask import Blueprint, Response, current_app, request
@@ -54,7 +55,7 @@ def show_answer() -> dict[str, Any] | None:
     return {
         "model": model.card.name,
         "version": str(model.card.version),
-        "predictions": [_EXAMPLE.dump(prediction)],
+        "predictions": [_EXAMPLE.dump(SimpleNamespace(**prediction))],
     }
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate
@@ -98,6 +99,9 @@ class PredictOptionsSchema(OptionsSchema):
     )
 
 
+_make = cache(lambda schema: schema())  # takes longer than reading with it
+
+
 def read_options(
     values: MultiDict[str, str], schema: type[ModelOptionSchema] = OptionsSchema
 ) -> Options:
@@ -106,7 +110,8 @@ def read_options(
     Raises:
         Problem: an unknown option, one given twice, or a value that is not accepted.
     """
-    known = schema().fields
+    reader = _make(schema)
+    known = reader.fields
     accepted = [f"{name}: {field.metadata['accepted']}" for name, field in known.items()]
     options = {name: value for name, value in values.items() if name not in _OTHER_FIELDS}
     for name in options:
@@ -120,7 +125,7 @@ def read_options(
         if len(set(values.getlist(name))) > 1:
             raise Problem("repeated-option", accepted=accepted, option=name)
     try:
-        chosen = schema().load(options)
+        chosen = reader.load(options)
     except ValidationError as error:
         name = next(iter(error.messages_dict))
         raise refuse_option(name, values[name], accepted) from None
@@ -193,29 +198,39 @@ class WarningSchema(MessageSchema):
     code = fields.String(**about("Names this kind of warning; it does not change.", enum=_WARNINGS))
 
 
-_POINT = {"items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+_POINT = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+_POLYGONS = {"type": "array", "items": {"type": "array", "items": _POINT}}
 
 
-class LesionSchema(Schema):
+class _ObjectSchema(Schema):
+    """Writes what objects hold."""
+
+    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
+        """Ask for it by its name; marshmallow would try first whether the object is a mapping."""
+        if "." in attr:
+            return super().get_attribute(obj, attr, default)
+        return getattr(obj, attr, default)
+
+
+class LesionSchema(_ObjectSchema):
     """The region that a model marks; takes a `brainscan.Lesion`."""
 
-    peak = fields.List(
-        fields.Float(),
+    # Raw, for these are numbers already: to look at each takes longer than all the rest.
+    peak = fields.Raw(
         **about(
             "[x, y] of the point where the model's map is highest: shares of the picture's width "
             "and height from its top left.",
             **_POINT,
         ),
     )
-    outline = fields.List(
-        fields.List(fields.List(fields.Float(), metadata=_POINT)),
-        **about("A polygon of [x, y] for each part of the region, the largest first."),
+    outline = fields.Raw(
+        **about("A polygon of [x, y] for each part of the region, the largest first.", **_POLYGONS)
     )
     area = fields.Float(**about("The region's area as a share of the head's, 0 to 1."))
     score = fields.Float(**about("The map's highest value, 0 to 1."))
 
 
-class SliceSchema(Schema):
+class SliceSchema(_ObjectSchema):
     """The prediction for one slice; takes a `brainscan.Examination`."""
 
     verdict = fields.String(
@@ -263,7 +278,7 @@ class SliceSchema(Schema):
     )
 
 
-class FileSchema(Schema):
+class FileSchema(_ObjectSchema):
     """What was examined."""
 
     filename = fields.String(
@@ -300,11 +315,11 @@ class SliceOfSeriesSchema(SliceSchema, FileSchema):
     shows_tumor = fields.Boolean(
         attribute="shows", **about("Whether it shows the tumour that the series has.")
     )
-    region = fields.List(
-        fields.List(fields.List(fields.Float(), metadata=_POINT)),
+    region = fields.Raw(
         **about(
             "The tumour: the polygons of `lesion` that continue on the slices next to it, or touch "
-            "such ones."
+            "such ones.",
+            **_POLYGONS,
         ),
     )
     heatmap = _add_heatmap()

@@ -11,7 +11,6 @@ from brainscan import Model
 from tumorapp.api.schemas import PredictionSchema
 from tumorapp.catalog import get_catalog
 from tumorapp.cli.own_classes import own_classes_options
-from tumorapp.cli.predict import csv_option
 from tumorapp.prediction_table import fill_row, open_table
 
 if TYPE_CHECKING:
@@ -43,7 +42,14 @@ Examples:
     help="Folder that the model was trained on: near-duplicates of its scans, mirrored ones too, "
     "are counted, and accuracy is given with and without them. Repeat the option for more.",
 )
-@csv_option
+@click.option(
+    "--csv",
+    "table",
+    # Lazily: an old file stays until there is something to write.
+    type=click.File("w", encoding="utf-8", lazy=True),
+    metavar="FILE",
+    help="Write a row for each scan into FILE.",
+)
 @click.option(
     "--report",
     type=click.Path(file_okay=False, path_type=Path),

@@ -9,6 +9,7 @@ from flask import current_app
 
 from brainscan.bundle.study import BUDGETS, Budget, read_study
 from tumorapp.cli.backend import Weights, check_backend, stoppable
+from tumorapp.cli.cluster import find_workers, ray_option
 from tumorapp.cli.installed import lay_out
 from tumorapp.cli.train import PROTOCOLS
 
@@ -22,6 +23,7 @@ Examples:
   flask study 002 --only '*mobilenet-v2*' --weights instance/weights
   flask study 001 --budget full --protocol grouped
   KERAS_BACKEND=jax flask study all --budget full
+  flask study all --budget full --ray 10.0.0.1:6379
   flask study all --tables-only
 """
 
@@ -63,6 +65,7 @@ Examples:
     metavar="imagenet|none|FOLDER",
     help="What pretrained networks start from; a folder is searched for each network's own file.",
 )
+@ray_option
 @click.option("--fresh", is_flag=True, help="Also train finished rows again.")
 @click.option("--tables-only", is_flag=True, help="Train nothing, only write the tables.")
 @click.option(
@@ -78,6 +81,7 @@ def study_command(
     only: tuple[str, ...],
     protocol: str | None,
     weights: str,
+    cluster: str | None,
     fresh: bool,
     tables_only: bool,
     listed: bool,
@@ -123,8 +127,11 @@ def study_command(
         )
         for row in choose_rows(document, only)
     ]
-    with stoppable("Finished rows are kept; the same command continues."):
-        failures = run_study(plans, study, click.echo)
+    with (
+        find_workers(cluster) as workers,
+        stoppable("Finished rows are kept; the same command continues."),
+    ):
+        failures = run_study(plans, study, click.echo, workers)
     click.echo(f"Tables: {study / 'README.md'}")
     if failures:
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in failures.items())

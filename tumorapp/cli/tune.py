@@ -9,6 +9,7 @@ from click.core import ParameterSource
 from tqdm import tqdm
 
 from tumorapp.cli.backend import check_backend, load_backend, stoppable
+from tumorapp.cli.cluster import find_workers, ray_option
 from tumorapp.cli.own_classes import join_names
 from tumorapp.cli.train import build_request, find_architecture, read_data, train_command
 
@@ -20,6 +21,7 @@ Examples:
   flask tune --model mobilenet-v2 --data instance/data/nickparvar --method frozen
   flask tune --model resnet18 --data instance/data/sartaj --epochs 15 --size 160 --batch 32
   flask tune --config docs/models.yaml --trials 10
+  flask tune --model resnet18 --data instance/data/sartaj --trials 40 --ray 10.0.0.1:6379
   flask train --config instance/tuning/binary-cnn-0123456789ab/best.yaml
 """
 
@@ -36,6 +38,7 @@ Examples:
     show_default=True,
     help="How many trials there are to be, with those that are finished already.",
 )
+@ray_option
 @click.pass_context
 def tune_command(
     context: click.Context,
@@ -46,6 +49,7 @@ def tune_command(
     weights: str,
     classes_of: dict[str, str],
     trials: int,
+    cluster: str | None,
     **options: Any,
 ) -> None:
     """Try settings for MODEL, and write the best as a file that `flask train --config` takes.
@@ -77,11 +81,12 @@ def tune_command(
     folder = find_folder(wanted)
     click.echo(f"The search is kept in {folder}.")
     with (
+        find_workers(cluster) as workers,
         stoppable("Finished trials are kept; the same command continues."),
         open_study(wanted, folder) as study,
     ):
         try:
-            run_trials(study, wanted, trials, folder, tqdm.write)
+            run_trials(study, wanted, trials, folder, tqdm.write, workers)
         finally:
             write_report(study, folder / "report.html", f"Search of {model}")
             click.echo(f"Report: {folder / 'report.html'}")

@@ -237,7 +237,7 @@ def _write_table(job: Job, outcomes: list[dict[str, Any]]) -> Response:
     text = io.StringIO()
     writer = open_table(list(classes), text, series=True)
     for found in outcomes:
-        known = {"file": found["filename"], "model": job.model, "version": job.version}
+        known = {"model": job.model, "version": job.version}
         writer.writerows(known | row for row in list_rows(found))
     headers = {"Content-Disposition": "attachment; filename=results.csv"}
     return Response(text.getvalue(), content_type="text/csv; charset=utf-8", headers=headers)

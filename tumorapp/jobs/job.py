@@ -1,11 +1,7 @@
 """What is known of a job, wherever it is kept."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
-
-# What became of a scan: its prediction, or its problem.
-Outcome = Mapping[str, Any]
+from typing import Literal
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from redis.lock import Lock
 
 from brainscan import Problem
 from brainscan.files import LockedError
-from tumorapp.jobs.job import Job, Outcome, Scan
+from tumorapp.bulk.predict import Outcome
+from tumorapp.jobs.job import Job, Scan
 
 SECONDS_OF_LOCK = 10.0
 _SECONDS_TO_ANSWER = 5

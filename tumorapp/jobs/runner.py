@@ -5,16 +5,16 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from brainscan import ImageFile, Message, Model, Problem, ScanError, examine_files
+from brainscan import ImageFile, Message, Model, Problem, ScanError
 from brainscan.files import LockedError
-from tumorapp.api.schemas import describe_message, write_failure, write_outcome
+from tumorapp.api.schemas import describe_message
+from tumorapp.bulk.predict import Outcome, predict_groups, refuse
 from tumorapp.catalog import Catalog
-from tumorapp.jobs.job import Job, Outcome, Scan
+from tumorapp.jobs.job import Job, Scan
 from tumorapp.jobs.material import Limits, MaterialReader
 from tumorapp.jobs.store import Store
 from tumorapp.logs import note_sender
@@ -37,8 +37,8 @@ _SECONDS_BETWEEN_SWEEPS = 60.0
 _SECONDS_TO_STOP = 10.0
 
 
-class _StoppedError(Exception):
-    """This process ends; another does what is left."""
+class _StoppedError(BaseException):
+    """This process ends; another does what is left. No fault, which would be an outcome."""
 
 
 class Jobs:
@@ -147,15 +147,16 @@ class Jobs:
         if job.starts >= MOST_STARTS and not again:
             logger.error("A scan of a job is given up: %d workers have died with it.", job.starts)
             for scans in self.store.next_scans(job.id, 1):  # none, if all are done
-                self.store.save(job.id, _share(scans, [_refuse(scans, Message("given-up"))]))
+                refusal = refuse(list(scans.values()), Message("given-up"))
+                self.store.save(job.id, _share(scans, [refusal]))
         batch = 1 if job.starts else BATCH
         try:
             self._group(job, reader)
             while series := self.store.next_scans(job.id, batch):
                 start = time.monotonic()
                 outcomes: dict[int, list[Outcome]] = {}
-                for scans in series:
-                    outcomes |= _share(scans, self._examine(model, reader, scans))
+                for scans, found in zip(series, self._examine(model, reader, series), strict=True):
+                    outcomes |= _share(scans, found)
                 if not self.store.save(job.id, outcomes):
                     return False
                 # As long again as it took: requests that somebody waits for have half the time.
@@ -182,32 +183,22 @@ class Jobs:
         self.store.group(job.id, grouped)
 
     def _examine(
-        self, model: Model, reader: MaterialReader, scans: Mapping[int, Scan]
-    ) -> list[Outcome]:
+        self, model: Model, reader: MaterialReader, series: Sequence[Mapping[int, Scan]]
+    ) -> list[list[Outcome]]:
+        def read(scan: Scan) -> ImageFile | ScanError:
+            self._rest()
+            return reader.read(scan)
+
         try:
-            found = examine_files(
+            return predict_groups(
                 model,
-                self._read(reader, scans.values()),
+                [list(scans.values()) for scans in series],
+                read,
                 max_pixels=self._max_pixels,
                 max_slices=self._max_slices,
             )
-        except _StoppedError:
-            raise
-        except Problem as problem:
-            if problem.code == "audit-unavailable":  # the job goes on once that can be written
-                raise OSError(str(problem)) from problem
-            return [_refuse(scans, problem.message)]
-        except Exception:
-            logger.exception("A scan of a job could not be predicted.")
-            return [_refuse(scans, Message("internal-error"))]
-        return [write_outcome(one) for one in found]
-
-    def _read(
-        self, reader: MaterialReader, scans: Iterable[Scan]
-    ) -> Iterator[ImageFile | ScanError]:
-        for scan in scans:
-            self._rest()
-            yield reader.read(scan)
+        except Problem as problem:  # the audit log: the job goes on once that can be written
+            raise OSError(str(problem)) from problem
 
 
 def _open_store(config: Mapping[str, Any]) -> "Store | RedisStore":
@@ -216,12 +207,6 @@ def _open_store(config: Mapping[str, Any]) -> "Store | RedisStore":
     from tumorapp.jobs.redis_store import RedisStore  # its import takes time
 
     return RedisStore(config["REDIS"], config["JOBS_DIR"], config["JOB_HOURS"])
-
-
-def _refuse(scans: Mapping[int, Scan], message: Message) -> Outcome:
-    """Say why there is no prediction of scans that are examined together."""
-    name = next(iter(scans.values())).name
-    return write_failure(name, replace(message, subject=name))
 
 
 def _share(scans: Mapping[int, Scan], found: list[Outcome]) -> dict[int, list[Outcome]]:

@@ -19,8 +19,9 @@ from typing import Any, BinaryIO
 
 from brainscan import Problem
 from brainscan.files import LockedError
+from tumorapp.bulk.predict import Outcome
 from tumorapp.jobs import files
-from tumorapp.jobs.job import Job, Outcome, Scan
+from tumorapp.jobs.job import Job, Scan
 
 _SECONDS_TO_WAIT = 10  # for another's transaction
 _SETUP = """

@@ -19,6 +19,7 @@ from flask import (
     Response,
     after_this_request,
     current_app,
+    has_app_context,
     has_request_context,
     request,
     url_for,
@@ -93,7 +94,7 @@ def write_decimal(number: float, digits: int) -> str:
 
 
 def _locale() -> Locale:
-    locale: Locale | None = get_locale()
+    locale: Locale | None = get_locale() if has_app_context() else None
     return locale or Locale(SOURCE)
 
 

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from brainscan.processes import work_through
 from brainscan.scan import Picture, ScanError, ScanSpecification, prepare_scan, read_picture
 from training.data.audit.modality import rate_ct
 from training.data.audit.plane import guess_plane
 from training.data.cache import draw_thumbnail
-from training.processes import work_through
 
 _CROP = ScanSpecification(64)
 _CELLS, _DIRECTIONS = 8, 8

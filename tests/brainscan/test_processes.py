@@ -3,13 +3,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+from brainscan.processes import spread
 
 PROJECT = Path(__file__).parents[2]
 
 PARENT = """
 import multiprocessing, time
-from training.processes import end_with_parent
+from brainscan.processes import end_with_parent
 
 def work(begun):
     end_with_parent()
@@ -45,6 +48,21 @@ def test_a_process_ends_with_one_that_was_killed(tmp_path: Path) -> None:
         while is_running(child) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not is_running(child)
+
+
+def test_few_items_are_held_at_a_time() -> None:
+    count = 20 * (os.cpu_count() or 1)
+    taken = []
+
+    def take() -> Iterator[int]:
+        for number in range(count):
+            taken.append(number)
+            yield -number
+
+    results = spread(abs, take())
+    first = next(results)
+    assert len(taken) < count / 2
+    assert [first, *results] == list(range(count))
 
 
 def is_running(process: int) -> bool:
