@@ -1,6 +1,8 @@
 """A service whose models are in a real S3 server."""
 
 import logging
+import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +78,20 @@ def test_a_store_that_goes_away_stops_nothing(
         assert "http://127.0.0.1:9 does not answer" in line
         assert line.endswith("What was fetched before is served.")
     assert served(start()) == {"binary-cnn": "1"}
+
+
+def test_a_store_that_hangs_does_not_hold_up_the_start(
+    start: Callable[[], Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = start()
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        address = "http://{}:{}".format(*hanging.getsockname())
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        begin = time.monotonic()
+        settings = {"MODELS_DIR": before.config["MODELS_URL"]}
+        app = create_app({**settings, "MODELS_CACHE": before.config["MODELS_DIR"]})
+        assert served(app) == {"binary-cnn": "1"}
+        assert time.monotonic() - begin < 15  # and not until the store's time is up
 
 
 def test_a_half_uploaded_version_is_told_and_the_old_one_serves(
