@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
 import traceback
@@ -111,20 +110,20 @@ def work_apart(
     """
     context = context or multiprocessing.get_context("spawn")
     log.parent.mkdir(parents=True, exist_ok=True)
-    receiver, sender = context.Pipe(duplex=False)
-    # Pickled here, so that what it imports there is quiet, as all that it prints.
-    work = pickle.dumps((function, arguments))
+    ours, theirs = context.Pipe()
     process = context.Process(  # type: ignore[attr-defined]
-        target=_work, args=(work, log, sender, reports)
+        target=_work, args=(theirs, log, reports)
     )
     process.start()
-    sender.close()
+    theirs.close()
     try:
-        while not (message := receiver.recv())[0]:
+        # Sent, not given as arguments: so what it imports there goes to the log as well.
+        ours.send((function, arguments))
+        while not (message := ours.recv())[0]:
             yield message
         process.join(_SECONDS_TO_END)
         yield message
-    except EOFError:
+    except (EOFError, ConnectionError):
         process.join()
         reason = f"Its process ended with status {process.exitcode} before it was finished."
         if process.exitcode == -signal.SIGKILL:
@@ -135,7 +134,7 @@ def work_apart(
         process.join()
 
 
-def _work(work: bytes, log: Path, sender: Connection, reports: bool) -> None:
+def _work(caller: Connection, log: Path, reports: bool) -> None:
     """Send what there is to report, and then what came of it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's: it ends this process
     end_with_parent()
@@ -145,12 +144,12 @@ def _work(work: bytes, log: Path, sender: Connection, reports: bool) -> None:
         os.dup2(output, stream)
 
     def report(*values: Any) -> None:
-        sender.send((False, values))
+        caller.send((False, values))
 
     try:
-        function, arguments = pickle.loads(work)  # noqa: S301  the caller's
+        function, arguments = caller.recv()
         result = function(*arguments, *([report] if reports else []))
     except Exception as error:  # noqa: BLE001  whatever it is, the caller goes on
         traceback.print_exc()
         result = ApartError(f"{error}" or type(error).__name__)
-    sender.send((True, result))
+    caller.send((True, result))
