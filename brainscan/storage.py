@@ -20,7 +20,12 @@ from obstore.store import from_url
 _STORES = ("s3", "gs")
 _SCHEMES = (*_STORES, "file")
 _OPTIONS: dict[str, Any] = {
-    "client_options": {"allow_http": True, "connect_timeout": "3s"},  # MinIO's endpoint is http://
+    "client_options": {
+        "allow_http": True,  # MinIO's endpoint is http://
+        "connect_timeout": "3s",
+        "read_timeout": "30s",  # without an answer; a large file may take longer as a whole
+        "timeout": "1h",
+    },
     "retry_config": {"max_retries": 2, "retry_timeout": timedelta(seconds=10)},
     "skip_instance_cache": True,  # keys and endpoint may have changed
 }
@@ -45,7 +50,7 @@ def is_url(place: str) -> bool:
 def open_storage(url: str) -> tuple[AbstractFileSystem, str]:
     """Give the file system of a URL, and the path in it; open it once for many files.
 
-    Calls on it belong into `with explained(url):`.
+    Wrap calls on it in `with explained(url):`.
 
     Raises:
         StorageError: the URL names no bucket, or the endpoint in the environment is not a URL.
@@ -54,12 +59,15 @@ def open_storage(url: str) -> tuple[AbstractFileSystem, str]:
     if scheme == "file":
         system, path = url_to_fs(url, auto_mkdir=True)
         return system, path
-    if scheme not in _STORES or not bucket:
+    if scheme not in _STORES or not re.fullmatch(r"[\w.-]+", bucket, re.ASCII):
         raise StorageError(f"{url} names no bucket. Give s3://BUCKET/FOLDER or gs://BUCKET/FOLDER.")
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT"):
-        endpoint = os.environ.get(name, "")
-        if scheme == "s3" and endpoint and not re.match("https?://.", endpoint):
-            raise StorageError(f"{name} is {endpoint!r}. Give a URL such as http://minio:9000.")
+        endpoint = os.environ.get(name)
+        # One with a password would be logged whenever it does not answer.
+        if scheme == "s3" and endpoint and not re.fullmatch(r"https?://[^\s@]+", endpoint):
+            raise StorageError(
+                f"{name} cannot be used. Give a URL without a password, such as http://minio:9000."
+            )
     register(_STORES)
     system, path = url_to_fs(url.rstrip("/"), **_OPTIONS)
     return system, path

@@ -83,7 +83,7 @@ def keep_features(
 
     The file's name in the cache is a digest of the scans and of the backbone's weights.
     """
-    digest = hashlib.sha256(np.ascontiguousarray(pixels).tobytes())
+    digest = hashlib.sha256(np.ascontiguousarray(pixels).data)
     for weights in get_backbone(network).get_weights():
         digest.update(np.ascontiguousarray(weights).tobytes())
     path = cache / f"features-{digest.hexdigest()[:32]}.npy"

@@ -91,18 +91,21 @@ class Catalog:
         self._served: _Served | None = None
         self._loading = RLock()
 
-    def load(self) -> None:
+    def load(self, *, follow: bool = True) -> None:
         """Verify, open and warm the bundles; what was served before serves until this is done.
 
         A bundle that is damaged or cannot run is logged by name and left out; an older good
         version takes its place.
+
+        Args:
+            follow: whether to fetch first what is new in the store, if there is one.
 
         Raises:
             ConfigurationError: the engine's packages are not installed.
         """
         cv2.setNumThreads(1)  # its own threads take twice the time on small pictures like these
         with self._loading:
-            self._take_up(_Served(), self._folder.survey() or {})
+            self._take_up(_Served(), self._folder.survey(follow=follow) or {})
 
     def refresh(self) -> None:
         """Take up what was published, chosen or removed since; opens only what is new.
@@ -248,8 +251,10 @@ def _init_app(app: Flask) -> None:
 
 def _start(app: Flask) -> None:
     catalog: Catalog = app.extensions["catalog"]
-    catalog.load()
-    watch(catalog, STORE_SECONDS if app.config["MODELS_URL"] else SECONDS)
+    # A store may be slow, and gunicorn kills a worker that takes a minute to start.
+    catalog.load(follow=False)
+    remote = bool(app.config["MODELS_URL"])
+    watch(catalog, STORE_SECONDS if remote else SECONDS, at_once=remote)
 
 
 FEATURE = Feature(

@@ -149,6 +149,7 @@ def _parse(kind: Kind, source: str, text: str) -> Any:
     try:
         return kind.parse(text.strip())
     except ValueError:
+        text = re.sub("//.*@", "//***@", text)  # an address may hold a password
         raise ConfigurationError(
             f"{source} is {text!r}, which is not accepted. Give {kind.accepted}, "
             "or leave it out for the default."

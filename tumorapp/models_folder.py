@@ -44,9 +44,9 @@ class ModelsFolder:
         self._mirror = mirror
         self._unreadable = self._unreachable = ""
 
-    def survey(self) -> dict[str, Installed] | None:
+    def survey(self, *, follow: bool = True) -> dict[str, Installed] | None:
         """Look at what is installed; None where the folder cannot be read."""
-        if self._mirror is not None:
+        if follow and self._mirror is not None:
             self._follow(self._mirror)
         try:
             found = survey_bundles(self.path)

@@ -17,22 +17,26 @@ logger = logging.getLogger(__name__)
 
 SECONDS = 2  # between two looks
 STORE_SECONDS = 30  # where each look costs requests to an object store
+_SECONDS_TO_END = 10
 
 
-def watch(catalog: "Catalog", seconds: float = SECONDS) -> None:
+def watch(catalog: "Catalog", seconds: float = SECONDS, *, at_once: bool = False) -> None:
     """Let a catalog look for changes every so many seconds, as long as it exists."""
     ended = threading.Event()
     held = weakref.ref(catalog)
     thread = threading.Thread(
-        target=_look_again, args=(held, seconds, ended), name="reload", daemon=True
+        target=_look_again, args=(held, seconds, ended, at_once), name="reload", daemon=True
     )
     # Also called at the exit: a runtime must not be taken down while a thread is using it.
     weakref.finalize(catalog, _end, thread, ended)
     thread.start()
 
 
-def _look_again(held: "weakref.ref[Catalog]", seconds: float, ended: threading.Event) -> None:
-    while not ended.wait(seconds):
+def _look_again(
+    held: "weakref.ref[Catalog]", seconds: float, ended: threading.Event, at_once: bool
+) -> None:
+    while not ended.wait(0 if at_once else seconds):
+        at_once = False
         catalog = held()
         if catalog is None:
             return
@@ -46,4 +50,4 @@ def _look_again(held: "weakref.ref[Catalog]", seconds: float, ended: threading.E
 def _end(thread: threading.Thread, ended: threading.Event) -> None:
     ended.set()
     if thread is not threading.current_thread():
-        thread.join()
+        thread.join(_SECONDS_TO_END)  # longer, it can only be waiting for a store

@@ -19,9 +19,10 @@ from brainscan.bundle.store import (
 )
 from brainscan.bundle.versions import ACTIVE_FILE, remove_version
 from brainscan.files import lock, move_into_place, read_file, staging_folder, sweep, write_text
-from brainscan.storage import explained, open_storage
+from brainscan.storage import StorageError, explained, open_storage
 
 Version = tuple[str, int]  # a model's name and the number
+_MARK = ".fetched"  # is in a folder that follows a store
 _Files = frozenset[tuple[str, int, str]]  # path, size and entity tag of each
 
 
@@ -156,11 +157,18 @@ class Mirror:
 
         Raises:
             OSError: the store cannot be used (StorageError), nothing is there, or the folder cannot
-                be written. What was fetched stays as it is.
+                be written, or has models that were not fetched. Nothing is deleted then.
         """
         remote = RemoteBundles(self.url)
         wanted, pins = remote.survey()
         self._folder.mkdir(parents=True, exist_ok=True)
+        mark = self._folder / _MARK
+        if not mark.exists() and installed_versions(self._folder):
+            raise StorageError(
+                f"{self._folder} has models that are not from a store, and would be deleted. "
+                "Set TUMORAPP_MODELS_CACHE to an empty folder."
+            )
+        mark.touch()
         for name, numbers in installed_versions(self._folder).items():
             for number in numbers:
                 if (name, number) not in wanted or not self._is_whole((name, number)):

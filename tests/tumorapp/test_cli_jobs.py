@@ -31,4 +31,4 @@ def test_a_redis_that_is_away() -> None:
     runner = create_app({"REDIS": "redis://127.0.0.1:1/0"}).test_cli_runner()
     result = runner.invoke(args=["jobs", "clean-up"])
     assert result.exit_code == 1
-    assert result.output.startswith("Error: The jobs in Redis cannot be reached: ")
+    assert result.output.startswith("Error: The jobs in Redis and ")

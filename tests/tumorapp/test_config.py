@@ -89,6 +89,11 @@ def test_a_bad_value_is_refused_at_start(
         create_app({name: value})
 
 
+def test_a_refused_address_shows_no_password() -> None:
+    with pytest.raises(ConfigurationError, match=r"redis://\*\*\*@host:port"):
+        create_app({"REDIS": "redis://user:password@host:port"})
+
+
 def test_messages_name_settings_as_the_environment_does() -> None:
     names = "|".join(setting.name for setting in SETTINGS)
     for file in (ROOT / "tumorapp").rglob("*.py"):

@@ -633,14 +633,14 @@ def test_it_survives_its_workers_and_others_are_answered_meanwhile(
 
 
 @pytest.mark.slow
-def test_another_replica_takes_it_over_and_redis_may_be_away(
+def test_another_replica_takes_it_over(
     models_dir: Path, tmp_path: Path, serve: Serve, redis: Any, archive: Path
 ) -> None:
     config = tmp_path / "hasty.conf.py"
     config.write_text(
         "from pathlib import Path\n"
-        "from tumorapp.jobs import redis_store, runner\n"
-        "redis_store.SECONDS_OF_LOCK = runner._SECONDS_AFTER_A_FAULT = 1.0\n"
+        "from tumorapp.jobs import redis_store\n"
+        "redis_store.SECONDS_OF_LOCK = 1.0\n"
         'exec(Path("gunicorn.conf.py").read_text())\n'
     )
 
@@ -656,10 +656,6 @@ def test_another_replica_takes_it_over_and_redis_may_be_away(
         for process in (runs.process.pid, *runs.workers()):
             os.kill(process, signal.SIGKILL)
         before = ask(survivor, f"/api/jobs/{job}")["done"]
-        redis.kill()
-        answer = survivor.ask(f"/api/jobs/{job}")
-        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
-        redis.start()
         check_results(survivor, job)
         assert count_predictions(survivor) <= SCANS - before
 

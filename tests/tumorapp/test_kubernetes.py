@@ -5,7 +5,6 @@ import os
 import re
 import runpy
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from click import Group
 
 from benchmarks import capacity
 from deploy.verify_serve_image import copy_stage, prove, read_stage
+from tests.tumorapp.conftest import find_port
 from tumorapp import create_app
 from tumorapp.config import read_settings
 from tumorapp.feature import find_features
@@ -228,9 +228,7 @@ def run_replica(root: Path, **others: str) -> Iterator[tuple[subprocess.Popen[by
     copy_stage("serve", root / "app")
     pod = find("overlays/production", "Deployment")["spec"]["template"]["spec"]
     [first], [server] = pod["initContainers"], pod["containers"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = find_port()
     variables = {**read_environment("overlays/production", server), **others, "PORT": str(port)}
     assert start(first, root, variables).wait(60) == 0
     process = start(server, root, variables)

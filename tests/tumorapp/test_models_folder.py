@@ -1,6 +1,8 @@
 """A service whose models are in a real S3 server."""
 
 import logging
+import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,9 +27,15 @@ def remote(bucket: str, models_dir: Path) -> RemoteBundles:
 
 @pytest.fixture
 def start(remote: RemoteBundles, tmp_path: Path) -> Callable[[], Flask]:
-    """Start a service that has its models there."""
-    settings = {"MODELS_CACHE": tmp_path / "cache", "JOBS_DIR": tmp_path / "jobs"}
-    return lambda: create_app({"MODELS_DIR": remote.url, **settings})
+    """Start a service that has its models there, and let it look there once."""
+
+    def start() -> Flask:
+        settings = {"MODELS_CACHE": tmp_path / "cache", "JOBS_DIR": tmp_path / "jobs"}
+        app = create_app({"MODELS_DIR": remote.url, **settings})
+        look_again(app)
+        return app
+
+    return start
 
 
 def served(app: Flask) -> dict[str, str]:
@@ -61,6 +69,7 @@ def test_a_store_that_goes_away_stops_nothing(
 ) -> None:
     app = start()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    caplog.clear()
     with caplog.at_level(logging.ERROR):
         look_again(app)
         look_again(app)
@@ -69,6 +78,20 @@ def test_a_store_that_goes_away_stops_nothing(
         assert "http://127.0.0.1:9 does not answer" in line
         assert line.endswith("What was fetched before is served.")
     assert served(start()) == {"binary-cnn": "1"}
+
+
+def test_a_store_that_hangs_does_not_hold_up_the_start(
+    start: Callable[[], Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = start()
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        address = "http://{}:{}".format(*hanging.getsockname())
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        begin = time.monotonic()
+        settings = {"MODELS_DIR": before.config["MODELS_URL"]}
+        app = create_app({**settings, "MODELS_CACHE": before.config["MODELS_DIR"]})
+        assert served(app) == {"binary-cnn": "1"}
+        assert time.monotonic() - begin < 15  # and not until the store's time is up
 
 
 def test_a_half_uploaded_version_is_told_and_the_old_one_serves(

@@ -40,7 +40,7 @@ def write_report(study: optuna.Study, path: Path, title: str) -> None:
     if complete:
         best = study.best_trial
         parts.append(
-            f"<p>The best is trial {best.number}: {best.value:.4f} of the validation scans right. "
+            f"<p>The best is trial {best.number}: {_ACCURACY} {best.value:.4f}, with "
             f"{escape(describe(best.params))}.</p>"
         )
     parts += _draw_plots(study) if len(complete) > 1 else []
@@ -80,6 +80,6 @@ def write_best(study: optuna.Study, path: Path, given: Mapping[str, Any]) -> Fro
     best = study.best_trial
     settings = {name.replace("_", "-"): value for name, value in best.params.items()}
     text = yaml.safe_dump({**given, **settings}, sort_keys=False, allow_unicode=True)
-    head = f"# Trial {best.number}: {best.value:.4f} of the validation scans right.\n"
+    head = f"# Trial {best.number}: {_ACCURACY} {best.value:.4f}.\n"
     write_text(path, head + text)
     return best

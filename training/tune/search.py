@@ -102,7 +102,7 @@ def judge(trial: Trial, epoch: int, accuracy: float) -> None:
 def conclude(study: optuna.Study, trial: Trial, run: Callable[[], float]) -> str:
     """Run a trial, keep what comes of it, and give a line that says so; failing is no error."""
     try:
-        found = f"{study.tell(trial, run()).value:.4f} of the validation scans right"
+        found = f"validation accuracy {study.tell(trial, run()).value:.4f}"
         if study.best_trial.number == trial.number:
             found += ", the best so far"
     except optuna.TrialPruned as pruned:

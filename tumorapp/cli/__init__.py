@@ -49,7 +49,7 @@ def _explained(callback: Callable[..., Any]) -> Callable[..., Any]:
             ours = type(error).__module__.partition(".")[0] in _OUR_PACKAGES
             if ours or isinstance(error, ValueError):
                 raise click.ClickException(str(error)) from error
-            if isinstance(error, OSError):
+            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
                 raise click.ClickException(
                     f"{error}. Make room or change the folder, then run the same command again."
                 ) from error

@@ -15,7 +15,7 @@ jobs_commands = AppGroup("jobs", help="Erase old jobs of the API.")
 
 @jobs_commands.command("clean-up")
 def clean_up_command() -> None:
-    """Erase jobs that ended TUMORAPP_JOB_HOURS ago, as a running service does every minute."""
+    """Erase jobs older than TUMORAPP_JOB_HOURS, as a running service does every minute."""
     from tumorapp.jobs.runner import MOST_KEPT
 
     jobs: Jobs | None = current_app.extensions.get("jobs")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def models_root() -> Path:
-    """Give the folder of the installed models; of a store, once what is new there was fetched."""
+    """Give the folder of the installed models, after fetching what is new in a store."""
     root: Path = current_app.config["MODELS_DIR"]
     mirror = make_mirror(current_app)
     if mirror is not None and "followed" not in g:
@@ -38,8 +38,8 @@ def publishing_root() -> Path:
     """Give the folder in which models are published; refuse to publish straight into a store."""
     if url := current_app.config["MODELS_URL"]:
         raise click.ClickException(
-            f"TUMORAPP_MODELS_DIR is {url}, and models are published in a folder. Set it to a "
-            f"folder, run the same command again, and then: flask models push NAME --to {url}"
+            f"TUMORAPP_MODELS_DIR is {url}, but models are published in a folder. Set it to a "
+            f"folder, run the same command again, then: flask models push NAME --to {url}"
         )
     return models_root()
 
@@ -47,9 +47,9 @@ def publishing_root() -> Path:
 @click.command("pull")
 @with_appcontext
 def pull_command() -> None:
-    """Fetch and verify the models of the store, as the service does when it starts.
+    """Fetch and verify the models of a store, as the service does when it starts.
 
-    TUMORAPP_MODELS_DIR is the store's URL, and TUMORAPP_MODELS_CACHE the folder that is filled.
+    TUMORAPP_MODELS_DIR is the store's URL, TUMORAPP_MODELS_CACHE the folder to fill.
     """
     if not current_app.config["MODELS_URL"]:
         raise click.ClickException(
@@ -57,7 +57,7 @@ def pull_command() -> None:
         )
     found = installed_versions(models_root())
     if not found:
-        raise click.ClickException(f"No model of {current_app.config['MODELS_URL']} is whole.")
+        raise click.ClickException(f"{current_app.config['MODELS_URL']} has no intact model.")
     names = ", ".join(f"{name}/{one}" for name, versions in found.items() for one in versions)
     click.echo(f"{models_root()} has {names}.")
 
@@ -73,10 +73,10 @@ Examples:
 )
 @click.argument("name")
 @click.argument("version", type=int, required=False)
-@click.option("--to", "url", required=True, metavar="URL", help="The store: s3:// or gs://.")
+@click.option("--to", "url", required=True, metavar="URL", help="The store: s3://… or gs://…")
 @with_appcontext
 def push_command(name: str, version: int | None, url: str) -> None:
-    """Copy model NAME into an object store: the VERSION that is served here, or another one."""
+    """Copy VERSION of model NAME into an object store; by default, the one that is served here."""
     from brainscan.bundle.remote import RemoteBundles
 
     if version is None:

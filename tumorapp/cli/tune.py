@@ -36,7 +36,7 @@ Examples:
     type=click.IntRange(1),
     default=20,
     show_default=True,
-    help="How many trials there are to be, with those that are finished already.",
+    help="Total number of trials, including those already finished.",
 )
 @ray_option
 @click.pass_context
@@ -55,10 +55,10 @@ def tune_command(
     """Try settings for MODEL, and write the best as a file that `flask train --config` takes.
 
     A search varies learning rate, weight decay, label smoothing, batch, size, augmentation and
-    mixup, as far as the model has a use for them. What you pass as an option stays as it is. The
-    validation part decides; no trial looks at the test part. A trial that is worse than the others
-    after as many epochs is stopped, and one that fails does not end the search. The same command
-    continues where it was stopped, and adds trials where --trials is higher.
+    mixup, those of them that the model uses. What you pass as an option stays as it is. The
+    validation part decides; no trial looks at the test part. A trial that falls behind the others
+    is stopped early, and one that fails does not end the search. The same command resumes it, and
+    adds trials if --trials is higher.
     """
     check_backend()
     from training.data.sources import own_classes
@@ -95,9 +95,7 @@ def tune_command(
         raise click.ClickException(
             "No trial was finished. The lines above, and the report, say why."
         )
-    click.echo(
-        f"Best: {best.value:.4f} of the validation scans right, with {describe(best.params)}."
-    )
+    click.echo(f"Best: validation accuracy {best.value:.4f}, with {describe(best.params)}.")
     click.echo(
         f"To train it: {shlex.join(['flask', 'train', '--config', str(folder / 'best.yaml')])}"
     )

@@ -15,10 +15,10 @@ class Job:
         archive: whether its images are a ZIP; else they follow one another in the file.
         version: of the bundle that predicts the scans; the newest one until the job starts.
         created: when it was accepted, in seconds since 1970.
+        total: how many scans it has.
         starts: how many processes have started it since outcomes were last stored.
         finished: when it ended; None before.
         error: code and detail of why it failed as a whole; None where it did not.
-        total: how many scans it has.
         done: how many of them have an outcome.
         failed: how many of those could not be predicted.
     """
@@ -30,12 +30,12 @@ class Job:
     model: str
     version: str
     created: float
-    starts: int
-    finished: float | None
-    error: dict[str, str] | None
     total: int
-    done: int
-    failed: int
+    starts: int = 0
+    finished: float | None = None
+    error: dict[str, str] | None = None
+    done: int = 0
+    failed: int = 0
 
     @property
     def state(self) -> Literal["waiting", "running", "done", "failed"]:

@@ -3,9 +3,9 @@
 A job is a hash of its fields, as JSON, with the outcomes of its scans by their numbers; its images
 are a list of pieces. Redis erases both in time.
 
-Who runs a job holds a lock that expires unless it is renewed, so that another replica goes on with
-the job of one that has died. Whatever a run stores is a transaction that does nothing once the lock
-is not its own any more, so that nothing is stored twice.
+The replica that runs a job holds a lock, which expires unless it is renewed: if the replica dies,
+another one goes on. Each write of a run is a transaction that does nothing once the lock is lost,
+so that nothing is stored twice.
 """
 
 import json
@@ -53,7 +53,7 @@ class RedisStore:
     """
 
     def __init__(self, url: str, folder: Path, hours: int) -> None:
-        # No retry: what is sent again because its answer was lost would count twice.
+        # No retry: a command that is repeated because its answer was lost would count twice.
         # Any: what redis-py says of its methods holds for their asynchronous twins as well.
         self._redis: Any = Redis.from_url(url, socket_timeout=_SECONDS_TO_ANSWER, retry=None)
         self.place = f"Redis and {folder}"
@@ -77,19 +77,8 @@ class RedisStore:
         **fields: Any,
     ) -> bool:
         """Put a job at the end of the queue; False where `most` are unfinished already."""
-        made = Job(
-            id=job,
-            request_id=sender[0],
-            key=sender[1],
-            created=time.time(),
-            starts=0,
-            finished=None,
-            error=None,
-            total=len(scans),
-            done=0,
-            failed=0,
-            **fields,
-        )
+        request_id, key = sender
+        made = Job(job, request_id, key, created=time.time(), total=len(scans), **fields)
         stored = {**asdict(made), "scans": [astuple(scan) for scan in scans], "firsts": {}}
 
         def put(pipe: Any) -> bool:
