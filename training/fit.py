@@ -171,7 +171,8 @@ def _train(training: Part, validation: Part, settings: FitSettings) -> Checkpoin
     plateau = keras.callbacks.ReduceLROnPlateau(
         "val_loss", factor=0.4, patience=max(1, recipe.patience // 2), min_lr=1e-6
     )
-    steering = [stopping, plateau if recipe.schedule == "plateau" else _Cosine(recipe)]
+    schedules = {"plateau": [plateau], "cosine": [_Cosine(recipe)], "constant": []}
+    steering = [stopping, *schedules[recipe.schedule]]
     logs = keras.callbacks.TensorBoard(settings.folder / "tensorboard")
     checkpoint = Checkpoint(
         settings.folder, recipe.batch, average, steering, keep_last=recipe.schedule == "cosine"

