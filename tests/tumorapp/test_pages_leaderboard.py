@@ -102,7 +102,7 @@ class TestTable:
         assert "97.86%" in text
         assert "frozen backbone, SVM head" in text
         assert "random-80-20 25% leaked" in text
-        assert html.count('<span class="badge quick">quick</span>') == 2  # its row and the legend
+        assert html.count('<span class="badge reduced">reduced</span>') == 2  # its row and the legend
 
     def test_every_column_sorts(self, client: FlaskClient) -> None:
         for column, order in product(COLUMNS, ("ascending", "descending")):
@@ -135,7 +135,7 @@ class TestTable:
             ("document=000", 2),
             ("protocol=grouped", 2),
             ("budget=served", 1),
-            ("budget=quick&document=000", 0),
+            ("budget=reduced&document=000", 0),
         ):
             html = read(client, f"/models?{query}")
             assert len(list_models(html)) == count
@@ -161,7 +161,7 @@ class TestStudyFile:
     ) -> None:
         app = create_app({"MODELS_DIR": models, "STUDY_DIR": tmp_path / "none"})
         html = read(app.test_client(), "/models")
-        assert "flask study all --budget quick" in html
+        assert "flask study all" in html
         assert list_models(html) == ["mobilenet-v2"]
 
     def test_with_nothing_at_all(self, tmp_path: Path) -> None:

@@ -20,10 +20,13 @@ scans that had no part in training or in any choice. The interval is the central
 bootstrap draws of whole near-duplicate groups.
 - *Unleaked* is our accuracy on the test scans that have no near-duplicate in the training or \
 validation part. Under `grouped`, these are all of them.
-- *Budget*: `full` uses the document's own settings, `quick` a smaller setting (64 px and at most \
-12 epochs; for pretrained networks 96 px and 5 epochs, or 30 for a frozen one's head; one variant \
-of a scan per epoch), and \
-`own` the architecture's own recipe, as in `flask train`.
+- *Budget*: `full` uses the document's own settings, `reduced` a smaller setting (128 px, at most \
+25 epochs, one variant of a scan per epoch), and `own` the architecture's own recipe, as in \
+`flask train`.
+- *Protocol*: under `variants-75-25` the scans are divided after their variants are drawn, as \
+document 000 does it. Nearly every test scan then has variants of itself in training: its figures \
+are **leaked**, and stand here only to be compared with the document's.
+- A model whose name ends in `-raw` takes pixels of 0 to 255 as they are; the others scale them.
 """
 
 

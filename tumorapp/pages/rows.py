@@ -15,7 +15,7 @@ from tumorapp.pages.figures import NONE, write_interval, write_number, write_pub
 BUDGETS = {
     mark("served"): mark("Served here, on the Predict page."),
     mark("full"): mark("The document’s own image size and epochs."),
-    mark("quick"): mark(
+    mark("reduced"): mark(
         "A smaller setting than the document’s: fewer pixels, fewer epochs. Do not compare its "
         "figures with the published ones."
     ),
