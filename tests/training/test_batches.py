@@ -26,7 +26,9 @@ def draw(
 ) -> ScanBatches:
     """Draw batches; without groups, of every copy."""
     recipe = {"every_copy": groups is None, **recipe}
-    drawn = np.array([[draw_variant(scan, number) for number in range(VARIANTS)] for scan in pixels])
+    drawn = np.array(
+        [[draw_variant(scan, number) for number in range(VARIANTS)] for scan in pixels]
+    )
     variants = Variants(drawn, np.arange(len(labels)))
     groups = np.arange(len(labels)) if groups is None else groups
     part = Part(pixels, labels, groups, variants=variants)

@@ -33,7 +33,9 @@ def test_every_row_of_every_table_is_there() -> None:
     }
     families = Counter(row.model.partition("-")[0] for row in choose_rows("000"))
     assert (families["ann"], families["cnn"]) == (24, 36)
-    measured = {(row.document, row.name, row.method) for row in read_rows() if row.published.accuracy}
+    measured = {
+        (row.document, row.name, row.method) for row in read_rows() if row.published.accuracy
+    }
     assert Counter(document for document, *_ in measured) == {"000": 41 - 1, "001": 10, "002": 14}
 
 

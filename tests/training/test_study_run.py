@@ -68,7 +68,7 @@ def test_finished_rows_are_kept(study: Study) -> None:
     assert ann.id == study.plans[1].id
     assert (ann.document, ann.row, ann.card.name) == ("000", "32-nodes-0-dense", ANN[4:])
     assert (ann.budget, measured.protocol, ann.data) == ("reduced", "grouped", ("phantoms",))
-    assert (ann.card.scan.size, ann.training.planned_epochs, ann.training.epochs) == (64, 2, 2)
+    assert (ann.card.scan.size, ann.training.planned_epochs, ann.training.epochs) == (128, 2, 2)
     assert ann.published.loss == 213.54
     assert measured.intervals.accuracy[0] <= measured.accuracy <= measured.intervals.accuracy[1]
     assert measured.seconds_per_epoch
@@ -195,7 +195,11 @@ def test_a_damaged_row_counts_as_not_trained(tmp_path: Path) -> None:
 def test_a_row_with_several_results_has_several_lines() -> None:
     (row,) = choose_rows("000", [ANN])
     results = []
-    for budget, protocol in (("full", "grouped"), ("reduced", "random-75-25"), ("full", "official")):
+    for budget, protocol in (
+        ("full", "grouped"),
+        ("reduced", "random-75-25"),
+        ("full", "official"),
+    ):
         card = draw_up_card(row.model, measurement=draw_measurement(protocol=protocol))
         result = replace(RESULT, id=f"{budget}-{protocol}", document="000", budget=budget)
         results.append(replace(result, card=card))

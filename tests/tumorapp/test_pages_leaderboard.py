@@ -102,7 +102,9 @@ class TestTable:
         assert "97.86%" in text
         assert "frozen backbone, SVM head" in text
         assert "random-80-20 25% leaked" in text
-        assert html.count('<span class="badge reduced">reduced</span>') == 2  # its row and the legend
+        assert (
+            html.count('<span class="badge reduced">reduced</span>') == 2
+        )  # its row and the legend
 
     def test_every_column_sorts(self, client: FlaskClient) -> None:
         for column, order in product(COLUMNS, ("ascending", "descending")):
