@@ -139,6 +139,7 @@ def test_the_full_budget_is_the_documents_own() -> None:
         every_copy=True,
         balanced=False,
         normalisation="pytorch",
+        schedule="constant",
     )
     assert (request.publish, request.precision) == (False, "float32")
     ann = plan("000-ann-32-nodes-0-dense")

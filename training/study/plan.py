@@ -125,6 +125,7 @@ def _choose_settings(plan: Plan, network: "Architecture") -> tuple["Recipe", int
         every_copy=True,
         balanced=False,
         normalisation=document.normalisation,
+        schedule=document.schedule,
     )
     if plan.budget == "full":
         return recipe, size
