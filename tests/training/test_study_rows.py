@@ -152,6 +152,8 @@ def test_the_reduced_budget_is_smaller_and_the_own_one_the_architectures() -> No
     reduced = build_request(plan("000-ann-32-nodes-0-dense", budget="reduced"))
     assert (reduced.size, reduced.recipe.epochs, reduced.recipe.variants) == (128, 25, 1)
     assert build_request(plan("004-binary-cnn", budget="reduced")).size == 96  # its own
+    unvaried = build_request(plan("000-ann-32-nodes-0-dense", budget="unvaried"))
+    assert (unvaried.size, unvaried.recipe.variants, unvaried.recipe.patience) == (224, 0, 50)
     network = architecture("mobilenet-v2")
     own = build_request(plan("002-mobilenet-v2", budget="own"))
     assert (own.recipe, own.size) == (network.recipe, network.size)

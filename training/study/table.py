@@ -21,8 +21,8 @@ bootstrap draws of whole near-duplicate groups.
 - *Unleaked* is our accuracy on the test scans that have no near-duplicate in the training or \
 validation part. Under `grouped`, these are all of them.
 - *Budget*: `full` uses the document's own settings, `reduced` a smaller setting (128 px, at most \
-25 epochs, one variant of a scan per epoch), and `own` the architecture's own recipe, as in \
-`flask train`.
+25 epochs, one variant of a scan per epoch), `unvaried` the document's settings without variants \
+of scans and without early stopping, and `own` the architecture's own recipe, as in `flask train`.
 - *Protocol*: under `variants-75-25` the scans are divided after their variants are drawn, as \
 document 000 does it. Nearly every test scan then has variants of itself in training: its figures \
 are **leaked**, and stand here only to be compared with the document's.

@@ -40,8 +40,8 @@ Examples:
     type=click.Choice(BUDGETS),
     default="reduced",
     show_default=True,
-    help="full: the document's own settings; reduced: 128 px and 25 epochs at most, labelled so; "
-    "own: the architecture's own recipe, as flask train has it.",
+    help="full: the document's own settings; unvaried: those without variants of scans; reduced: "
+    "128 px and 25 epochs at most; own: the architecture's own recipe, as flask train has it.",
 )
 @click.option(
     "--only",

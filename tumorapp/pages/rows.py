@@ -19,6 +19,10 @@ BUDGETS = {
         "A smaller setting than the document’s: fewer pixels, fewer epochs. Do not compare its "
         "figures with the published ones."
     ),
+    mark("unvaried"): mark(
+        "The document’s own image size and epochs, without its variants of scans and without early "
+        "stopping."
+    ),
     mark("own"): mark("The model’s own recipe in this project, not a document’s."),
 }
 _BEYOND = mark("beyond")  # what the study calls models of no document
