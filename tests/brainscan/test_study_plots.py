@@ -26,7 +26,7 @@ def read_series(plot: Plot) -> dict[str, int]:
 
 def test_families_are_told_apart_by_what_they_are() -> None:
     names = ("ann-32-nodes-0-dense", "ann-32-nodes-0-dense-raw", "cnn-1", "cnn-2", "resnet18")
-    families, published, _ = draw_study([make_result(name) for name in names])
+    families, published = draw_study([make_result(name) for name in names])
     for name in ("ANN", "ANN, raw", "CNN", "pretrained"):
         assert f">{name}</text>" in families.svg
     assert read_series(families) == {"with copies of test scans in training": 5}
