@@ -224,7 +224,13 @@ def _compile(settings: FitSettings, epoch: int, checkpoint: Checkpoint) -> keras
             layer.trainable = True
             if recipe.normalisation == "pytorch":
                 layer.momentum = 0.9  # which PyTorch calls 0.1
-    loss, metrics = task.choose_loss(recipe.label_smoothing), [task.choose_accuracy()]
+    logits = task.learns_from_logits and not settings.network.lesion
+    if logits:
+        # Of probabilities, some backends cut the loss off at 16: a network that is surer of a
+        # wrong class than that would get no gradient. The softmax has no weights to be restored.
+        network.layers[-1].activation = keras.activations.linear
+    loss = task.choose_loss(recipe.label_smoothing, logits=logits)
+    metrics = [task.choose_accuracy()]
     model.compile(
         optimizer=keras.optimizers.AdamW(
             recipe.learning_rate,
