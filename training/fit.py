@@ -224,13 +224,12 @@ def _compile(settings: FitSettings, epoch: int, checkpoint: Checkpoint) -> keras
             layer.trainable = True
             if recipe.normalisation == "pytorch":
                 layer.momentum = 0.9  # which PyTorch calls 0.1
-    logits = task.learns_from_logits and not settings.network.lesion
-    if logits:
-        # Of probabilities, some backends cut the loss off at 16: a network that is surer of a
-        # wrong class than that would get no gradient. The softmax has no weights to be restored.
+    loss, metrics = task.choose_loss(recipe.label_smoothing), [task.choose_accuracy()]
+    if isinstance(loss, keras.losses.CategoricalCrossentropy) and not settings.network.lesion:
+        # Trained on logits: a softmax that is sure and wrong has no gradient left where the backend
+        # (JAX) does not keep the logits with it. The model that is kept has its softmax again.
         network.layers[-1].activation = keras.activations.linear
-    loss = task.choose_loss(recipe.label_smoothing, logits=logits)
-    metrics = [task.choose_accuracy()]
+        loss = keras.losses.CategoricalCrossentropy(True, recipe.label_smoothing)
     model.compile(
         optimizer=keras.optimizers.AdamW(
             recipe.learning_rate,

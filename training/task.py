@@ -115,12 +115,7 @@ class Task:
         one_hot = np.eye(len(self.classes) + self.unnamed, dtype=np.float32)[labels]
         return one_hot[:, 1:] if self.binary else one_hot
 
-    @property
-    def learns_from_logits(self) -> bool:
-        """Whether the loss may take what the softmax takes, instead of what it gives."""
-        return not self.binary and not self.unnamed
-
-    def choose_loss(self, smoothing: float, *, logits: bool = False) -> "keras.Loss":
+    def choose_loss(self, smoothing: float) -> "keras.Loss":
         """Give the loss for these targets; so much of their certainty is spread over all."""
         import keras
 
@@ -130,7 +125,7 @@ class Task:
             return UnnamedTumorCrossentropy(self.healthy, smoothing)
         losses = keras.losses
         usual = losses.BinaryCrossentropy if self.binary else losses.CategoricalCrossentropy
-        return usual(from_logits=logits, label_smoothing=smoothing)
+        return usual(label_smoothing=smoothing)
 
     def choose_accuracy(self) -> "keras.Metric | str":
         """Give the metric that counts right answers."""
