@@ -18,6 +18,8 @@ shown; a row without any says *not run*.
 - *Published* is what the document prints. *Our* figures were measured once, after calibration, on \
 scans that had no part in training or in any choice. The interval is the central 95 % of 1,000 \
 bootstrap draws of whole near-duplicate groups.
+- *Our loss* is that of the calibrated probabilities on the test part; *before calibration* is the \
+validation part's in the epoch that was kept, which is what a document calls its loss.
 - *Unleaked* is our accuracy on the test scans that have no near-duplicate in the training or \
 validation part. Under `grouped`, these are all of them.
 - *Budget*: `full` uses the document's own settings, `reduced` a smaller setting (128 px, at most \
@@ -104,6 +106,7 @@ def _list_measured(result: Result) -> dict[str, str]:
         "95 % interval": f"{100 * low:.1f}–{100 * high:.1f} %",
         "Unleaked": _percent(measured.leaks.accuracy_without),
         "Our loss": f"{measured.loss:.4f}",
+        "Before calibration": _plain(training.validation_loss),
         "Our F1": f"{100 * measured.f1_macro:.2f} %",
         "Budget": result.budget,
         "Protocol": measured.protocol,
