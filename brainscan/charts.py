@@ -214,10 +214,10 @@ def _draw_legend(chart: Chart) -> list[str]:
     y = _HEIGHT - _BOTTOM - len(entries) * _LINE_HEIGHT if at_bottom else _TOP + 14
     parts = []
     for number, (name, sample) in enumerate(entries):
-        line = y + number * _LINE_HEIGHT
-        parts.append(f'<g transform="translate({x} {line})">{sample}</g>')
+        row = y + number * _LINE_HEIGHT
+        parts.append(f'<g transform="translate({x} {row})">{sample}</g>')
         text_x = x - 8 if at_right else x + 32
-        parts.append(_write(text_x, line + 4, name, "end" if at_right else "start"))
+        parts.append(_write(text_x, row + 4, name, "end" if at_right else "start"))
     return parts
 
 

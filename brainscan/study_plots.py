@@ -38,7 +38,7 @@ def _chart_families(results: Sequence[Result], _: Callable[[str], str]) -> Chart
     ends = -0.5, max(len(families), 1) - 0.5
     return Chart(
         _("Accuracy by family"),
-        _("Each row of the study, the lowest of its family first, with its 95% interval."),
+        _("Each row of the study, the lowest of its family first, with its interval."),
         _group(points),
         Axis("", [ends[0], *range(len(families)), ends[1]], ["", *sorted(families), ""]),
         Axis(_("accuracy"), SHARES),

@@ -29,7 +29,7 @@ def test_families_are_told_apart_by_what_they_are() -> None:
     families, published = draw_study([make_result(name) for name in names])
     for name in ("ANN", "ANN, raw", "CNN", "pretrained"):
         assert f">{name}</text>" in families.svg
-    assert read_series(families) == {"with copies of test scans in training": 5}
+    assert read_series(families) == {"without copies": 5}
     assert read_series(published) == {"ANN": 1, "ANN, raw": 1, "CNN": 2, "pretrained": 1}
 
 

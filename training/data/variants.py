@@ -113,7 +113,7 @@ def keep_variants(scans: NDArray[np.uint8], cache: Path) -> NDArray[np.uint8]:
         uint8, shape (scans, 21, size, size, 1), read from disk as it is needed.
     """
     digest = hashlib.sha256(Path(__file__).read_bytes())
-    digest.update(np.ascontiguousarray(scans))
+    digest.update(np.ascontiguousarray(scans).data)
     path = cache / f"variants-{digest.hexdigest()[:32]}.npy"
     cache.mkdir(parents=True, exist_ok=True)
     with lock(cache / ".lock"):

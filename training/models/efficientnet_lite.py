@@ -196,7 +196,7 @@ def load_weights(model: keras.Model, weights: str | Path, version: int = 0) -> i
                 arrays[f"{prefix}{_NORMALISATIONS[part]}.{name}"]
                 for name in ("weight", "bias", "running_mean", "running_var")
             ]
-            bias = []
+            bias: list[_Array] = []
             if layer.use_bias:
                 kernel, *bias = _fold(kernel, *statistics)
             else:

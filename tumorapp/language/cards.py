@@ -19,6 +19,8 @@ _LAYERS = (
     mark("softmax"),
     mark("imported"),
     mark("layers"),
+    mark("Pixels of 0–255"),
+    mark("flatten"),
     # what the study's documents call their models
     mark("Two convolutions"),
     mark("one neuron"),
