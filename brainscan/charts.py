@@ -49,6 +49,12 @@ class Plot:
     explanation: str
     svg: str
 
+    @property
+    def file(self) -> str:
+        """The drawing as a file of its own, in a grey that shows on white and on dark alike."""
+        alone = 'xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" color="#777"'
+        return self.svg.replace("<svg", f"<svg {alone}", 1) + "\n"
+
 
 @dataclass(frozen=True)
 class Line:

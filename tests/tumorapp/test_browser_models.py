@@ -103,7 +103,7 @@ class TestLeaderboard:
 
     def test_the_table_scrolls_by_the_keyboard(self, open_page: Callable[..., Page]) -> None:
         page = open_page("models", viewport={"width": 390, "height": 800})
-        region = page.get_by_role("region", name="How good are the models?")
+        region = page.get_by_role("region", name="Models and rows")
         region.focus()
         page.keyboard.press("ArrowRight")
         wait_until(page, "document.querySelector('.scroller').scrollLeft > 0")

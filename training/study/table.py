@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from brainscan.bundle.study import BUDGETS, REPORT_FOLDER, Result, lock_study, read_study
+from brainscan.charts import Plot
 from brainscan.files import write_text
+from brainscan.study_plots import draw_study
 from training.study.documents import DOCUMENTS
 from training.study.rows import Row, read_rows
 
@@ -33,15 +35,26 @@ are **leaked**, and stand here only to be compared with the document's.
 
 
 def write_tables(folder: Path) -> None:
-    """Write `README.md` of the study's folder again from its results."""
+    """Write `README.md` of the study's folder and its charts again from its results."""
     folder.mkdir(parents=True, exist_ok=True)
     with lock_study(folder):
-        write_text(folder / "README.md", draw_tables(read_study(folder).results))
+        results = read_study(folder).results
+        for plot in draw_study(results):
+            write_text(folder / _name_file(plot), plot.file)
+        write_text(folder / "README.md", draw_tables(results))
+
+
+def _name_file(plot: Plot) -> str:
+    return f"{plot.title.lower().replace(' ', '-')}.svg"
 
 
 def draw_tables(results: Sequence[Result]) -> str:
     """Draw a table for each document, with every row of it, trained or not."""
     parts = [_INTRODUCTION]
+    parts += [
+        f"![{plot.title}]({_name_file(plot)})\n\n{plot.explanation}\n"
+        for plot in draw_study(results)
+    ]
     for number, document in DOCUMENTS.items():
         rows = [row for row in read_rows() if row.document == number]
         title = f"Document {number}: {document.title}" if number.isdecimal() else document.title
