@@ -98,6 +98,7 @@ SCALED: dict[str, Callable[[Any], Any]] = {
     "resnet50": lambda x: x - [103.939, 116.779, 123.68],
     "densenet121": standardise,
     "efficientnet-b0": standardise,
+    "efficientnet-lite0": standardise,
     "efficientnetv2-b0": standardise,
     "convnext-tiny": standardise,
 }
