@@ -123,8 +123,8 @@ def split_scans(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
     - `random-75-25`, `random-80-20`: a stratified draw of 25 % (document 000's 3:1) or 20 % (the
       other documents) to test and a tenth of the rest to validate; near-duplicates may straddle,
       so their figures are too good.
-    - `variants-75-25`: the same draw of all variants of all scans, as document 000 makes it. Most
-      test scans have variants of themselves in training, so its figures say nothing about others.
+    - `variants-75-25`: the same draw of all variants of all scans, as document 000's text has it.
+      Nearly all test scans have variants of themselves in training: the figures are leaked.
     - `grouped`: a seventh to test and a tenth of the rest to validate, and near-duplicates,
       mirrored ones too, stay together.
 
