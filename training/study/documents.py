@@ -42,9 +42,9 @@ DOCUMENTS = {
         patience=5,
         variants=21,
         chosen="It gives neither the most epochs nor the patience of early stopping (“a few "
-        "epochs”): 50 and 5 here. Its text divides the scans after their variants are drawn, so that "
-        "variants of a scan are on both sides (`variants-75-25`); its tables 2 and 3 count the "
-        "scans of each part before (`random-75-25`).",
+        "epochs”): 50 and 5 here. Its text divides the scans after their variants are drawn, so "
+        "that variants of a scan are on both sides (`variants-75-25`); its tables 2 and 3 count "
+        "the scans of each part before (`random-75-25`).",
     ),
     "001": Document(
         "Brain Tumor Classification using Convolutional Neural Networks",

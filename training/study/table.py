@@ -28,8 +28,8 @@ validation part. Under `grouped`, these are all of them.
 25 epochs, one variant of a scan per epoch), `unvaried` the document's settings without variants \
 of scans and without early stopping, and `own` the architecture's own recipe, as in `flask train`.
 - *Protocol*: under `variants-75-25` the scans are divided after their variants are drawn, as \
-document 000's text has it. Nearly every test scan then has variants of itself in training: its figures \
-are **leaked**, and stand here only to be compared with the document's.
+document 000's text has it. Nearly every test scan then has variants of itself in training: its \
+figures are **leaked**, and stand here only to be compared with the document's.
 - A model whose name ends in `-raw` takes pixels of 0 to 255 as they are; the others scale them.
 """
 
