@@ -55,13 +55,16 @@ def _read_number(name: str, default: int, most: int) -> int:
 
 bind = f"{os.environ.get('HOST') or '127.0.0.1'}:{_read_number('PORT', 8000, 65535)}"
 
-# One worker, several threads: OpenVINO spreads one inference over the cores and releases the
-# interpreter's lock, so that a second worker costs its memory again and gains little. A thread
-# prepares a scan and waits for its inference: two more than cores keep all of them busy, and many
-# more only wait for each other (a container may see far more cores than it has a share of).
-workers = _read_number("WEB_CONCURRENCY", 1, 256)
+# A worker for each core, at most four: Python runs one thread of a process at a time, and forms,
+# images and answers are as much work as inference. Each has its own models in memory. Without
+# Redis each also counts for itself how often a client asks, so a limit needs a single worker.
+_cores = os.cpu_count() or 1
+_counts_alone = "TUMORAPP_RATE_LIMIT" in os.environ and "TUMORAPP_REDIS" not in os.environ
+workers = _read_number("WEB_CONCURRENCY", 1 if _counts_alone else min(_cores, 4), 256)
 worker_class = "tumorapp.server.worker.Worker"
-threads = _read_number("THREADS", min((os.cpu_count() or 1) + 2, 16), 1024)
+# A thread prepares a scan and waits for its inference. Two more than cores keep all of them busy;
+# many more only wait for each other, as a container may see far more cores than it has a share of.
+threads = _read_number("THREADS", min(_cores + 2, 16), 1024)
 
 # A worker's connections: those that are answered, at most 400 that wait (TUMORAPP_MAX_WAITING), and
 # some that wait for their clients, of which the one that takes longest makes room for the next:

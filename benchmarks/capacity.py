@@ -27,7 +27,9 @@ def measure(cores: int, arguments: argparse.Namespace) -> dict[int, Load]:
     own = set(sorted(every)[:cores])
     os.sched_setaffinity(0, own)  # what is started now inherits it
     try:
-        with run_tumorapp({"TUMORAPP_INFERENCE_THREADS": str(cores)}) as server:
+        with run_tumorapp(
+            {"WEB_CONCURRENCY": str(cores), "TUMORAPP_INFERENCE_THREADS": str(cores)}
+        ) as server:
             os.sched_setaffinity(0, every - own or every)
             url = f"http://127.0.0.1:{server.port}/api/predict"
             load(url, arguments.scan, 2, 2)  # the first requests pay for what is set up once

@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def draw_table() -> str:
-    """Draw a row for each served model, and for each of the study with its own recipe."""
+    """Draw a row for each served model, and for the study's best with their own recipes."""
     lines = [" | ".join(_TITLES), " | ".join(["---"] * len(_TITLES))]
     notes: list[str] = []
     models, study = Path("instance/models"), Path("instance/study")
@@ -63,10 +63,11 @@ def draw_table() -> str:
             data = f"{len(card.sources)} data sets"
             lines.append(_draw_row(f"{_link(card, folder)} **served**", data, card.measurement))
             notes += _describe_unnamed(card.name, card.measurement)
-    for result in read_study(ROOT / study).results:
-        if result.budget == "own":
-            title = _link(result.card, study / result.id)
-            lines.append(_draw_row(title, ", ".join(result.data), result.measurement))
+    own = [result for result in read_study(ROOT / study).results if result.budget == "own"]
+    own.sort(key=lambda result: result.measurement.accuracy)
+    best = {(", ".join(one.data), one.measurement.protocol): one for one in own}  # the last of each
+    for (data, _), result in sorted(best.items()):
+        lines.append(_draw_row(_link(result.card, study / result.id), data, result.measurement))
     return "".join(f"| {line} |\n" for line in lines) + "".join(f"\n{note}\n" for note in notes)
 
 

@@ -143,10 +143,10 @@ MEASURED = draw_measurement(
     by_plane={"axial": SourceFigures(160, 0.9), "coronal": SourceFigures(40, 0.91)},
 )
 RESULT = Result(
-    id="002-resnet18-quick-random-80-20",
+    id="002-resnet18-reduced-random-80-20",
     document="002",
     row="ResNet18",
-    budget="quick",
+    budget="reduced",
     data=("nickparvar", "sartaj"),
     published=Published(accuracy=0.9786, f1=0.97),
     card=draw_up_card(
@@ -156,7 +156,7 @@ RESULT = Result(
         training=draw_training(
             method="frozen",
             head="svm",
-            command="flask study 002 --budget quick --only resnet18",
+            command="flask study 002 --only resnet18",
             notes=(EXCLUDED.format(2, "'sartaj/*'"),),
         ),
     ),

@@ -177,11 +177,22 @@ class TestGunicornSettings:
         settings = self.read()
         assert (settings["bind"], settings["workers"], settings["threads"]) == (
             "127.0.0.1:8000",
-            1,
+            min(os.cpu_count() or 1, 4),
             min((os.cpu_count() or 1) + 2, 16),
         )
         monkeypatch.setattr(os, "cpu_count", lambda: 64)
-        assert self.read()["threads"] == 16
+        settings = self.read()
+        assert (settings["workers"], settings["threads"]) == (4, 16)
+
+    def test_a_limit_that_each_worker_would_count_has_one_worker(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "cpu_count", lambda: 2)
+        monkeypatch.delenv("WEB_CONCURRENCY", raising=False)
+        monkeypatch.setenv("TUMORAPP_RATE_LIMIT", "60/minute")
+        assert self.read()["workers"] == 1
+        monkeypatch.setenv("TUMORAPP_REDIS", "redis://127.0.0.1")
+        assert self.read()["workers"] == 2
 
     def test_every_name_is_one_of_gunicorns(self) -> None:
         lines = (PROJECT / "gunicorn.conf.py").read_text().splitlines()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from training.data.audit.duplicates import list_members
 from training.data.split import Part
-from training.data.variants import VARIANTS, draw_variant
+from training.data.variants import VARIANTS
 from training.models import Recipe
 from training.task import Task
 
@@ -88,10 +88,9 @@ class ScanBatches(Batches):
     def __getitem__(self, index: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         here = slice(index * self.batch, (index + 1) * self.batch)
         rows = self.order[here]
-        pixels = self.part.inputs[rows]
-        if self.variants:
-            for scan, number in zip(pixels, self.numbers[here].tolist(), strict=True):
-                scan[:] = draw_variant(scan, number)
+        variants = self.part.variants if self.variants else None
+        numbers = self.numbers[here]
+        pixels = variants.show(rows, numbers) if variants else self.part.inputs[rows]
         columns = pixels, self.targets[rows], self.weights[rows]
         return self._mix(index, *columns) if self.mixup else columns
 

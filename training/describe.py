@@ -113,5 +113,8 @@ def _describe_training(
         uncropped=tuple(dataset.uncropped),
         weights=request.weights or "",
         tensors=fitted.tensors,
+        validation_loss=(
+            fitted.history[fitted.best_epoch - 1]["val_loss"] if fitted.best_epoch else None
+        ),
         skipped=tuple(f"{name}: {reason}" for name, reason in dataset.skipped),
     )

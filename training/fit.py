@@ -173,7 +173,8 @@ def _train(training: Part, validation: Part, settings: FitSettings) -> Checkpoin
     plateau = keras.callbacks.ReduceLROnPlateau(
         "val_loss", factor=0.4, patience=max(1, recipe.patience // 2), min_lr=1e-6
     )
-    steering = [stopping, plateau if recipe.schedule == "plateau" else _Cosine(recipe)]
+    schedules = {"plateau": [plateau], "cosine": [_Cosine(recipe)], "constant": []}
+    steering = [stopping, *schedules[recipe.schedule]]
     logs = keras.callbacks.TensorBoard(settings.folder / "tensorboard")
     checkpoint = Checkpoint(
         settings.folder, recipe.batch, average, steering, keep_last=recipe.schedule == "cosine"
@@ -229,6 +230,11 @@ def _compile(settings: FitSettings, epoch: int, checkpoint: Checkpoint) -> keras
             if recipe.normalisation == "pytorch":
                 layer.momentum = 0.9  # which PyTorch calls 0.1
     loss, metrics = task.choose_loss(recipe.label_smoothing), [task.choose_accuracy()]
+    if isinstance(loss, keras.losses.CategoricalCrossentropy) and not settings.network.lesion:
+        # Trained on logits: a softmax that is sure and wrong has no gradient left where the backend
+        # (JAX) does not keep the logits with it. The model that is kept has its softmax again.
+        network.layers[-1].activation = keras.activations.linear
+        loss = keras.losses.CategoricalCrossentropy(True, recipe.label_smoothing)
     model.compile(
         optimizer=keras.optimizers.AdamW(
             recipe.learning_rate,

@@ -24,7 +24,8 @@ from training.compare import is_worse
 from training.compress import round_weights
 from training.data.dataset import Dataset, describe_problems, load_dataset
 from training.data.outlines import draw_mask
-from training.data.split import Part, Split, split_scans
+from training.data.split import OF_VARIANTS, Part, Split, split_scans
+from training.data.variants import keep_variants
 from training.decide import choose_decision, choose_lesion_map, decide_labels, see_tumors
 from training.describe import draw_up_card, measure_test_part
 from training.device import describe_device
@@ -163,14 +164,18 @@ def _shall_publish(request: TrainingRequest, card: Card, tell: Callable[[str], N
 
 def load(request: TrainingRequest) -> Dataset:
     """Read the scans that a request names, as its network takes them."""
-    return load_dataset(
+    cache = request.instance / CACHE
+    dataset = load_dataset(
         request.data,
         ScanSpecification(request.size),
-        request.instance / CACHE,
+        cache,
         binary=architecture(request.model).binary,
         exclude=request.exclude,
         manifest=request.manifest,
     )
+    if request.recipe.variants or request.protocol == OF_VARIANTS:
+        dataset = replace(dataset, variants=keep_variants(dataset.pixels, cache))
+    return dataset
 
 
 def fit_split(
@@ -331,6 +336,8 @@ def publish_measured(
 def settle(request: TrainingRequest) -> TrainingRequest:
     """Refuse what cannot be trained; leave out of a request what would have no effect."""
     network = architecture(request.model)
+    if request.protocol == OF_VARIANTS:  # each is shown in every epoch already
+        request = replace(request, recipe=replace(request.recipe, variants=0))
     if request.refit and (request.recipe.schedule != "cosine" or request.method == "frozen"):
         raise ValueError(
             f"{request.model} cannot be trained again on all scans: its validation part decides "

@@ -192,7 +192,7 @@ def _identify(request: TrainingRequest, split: Split) -> str:
     scans = (dataset.pixels, dataset.labels, dataset.groups)
     for array in (*scans, split.train, split.validation, split.test, split.unnamed_train):
         digest.update(f"{array.shape} {array.dtype}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:12]
 
 

@@ -51,6 +51,8 @@ class Training:
         weights: what it started from, as it was asked for: "imagenet" or a file; empty where its
             weights were random.
         tensors: how many were loaded from there.
+        validation_loss: cross-entropy of the selected epoch on the validation part, before
+            calibration, natural logarithm; None where there was no epoch.
     """
 
     command: str
@@ -73,6 +75,7 @@ class Training:
     refit: bool = False
     weights: str = ""
     tensors: Count = 0
+    validation_loss: Amount | None = None
 
     @property
     def planned_epochs(self) -> int:

@@ -16,7 +16,7 @@ from brainscan.bundle.measurement import Measurement
 from brainscan.bundle.plain import Amount, Share, Slug, read_json, write_json
 from brainscan.files import lock, move_into_place, read_file, staging_folder, sweep
 
-Budget = Literal["quick", "full", "own"]
+Budget = Literal["reduced", "unvaried", "full", "own"]
 BUDGETS: tuple[Budget, ...] = get_args(Budget)
 ROW_FILE = "row.json"
 REPORT_FOLDER = "report"
@@ -43,8 +43,8 @@ class Result:
         id: names the row, its budget, its protocol, and its folder.
         document: "000", "001", "002", "004" or "beyond".
         row: what the document calls the model.
-        budget: "quick" (smaller than the document's), "full" (the document's own settings) or
-            "own" (the architecture's own recipe).
+        budget: "reduced" (smaller than the document's), "unvaried" (without its variants of
+            scans), "full" (the document's own settings) or "own" (the architecture's own recipe).
         data: names of the data sets.
         published: the document's own figures.
         card: of the model, with its training and its measurement.

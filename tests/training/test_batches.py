@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from training.batches import ScanBatches
-from training.data.split import Part
+from training.data.split import Part, Variants
 from training.data.variants import VARIANTS, draw_variant
 from training.models import Recipe
 from training.task import BINARY_CLASSES, Task
@@ -26,7 +26,12 @@ def draw(
 ) -> ScanBatches:
     """Draw batches; without groups, of every copy."""
     recipe = {"every_copy": groups is None, **recipe}
-    part = Part(pixels, labels, np.arange(len(labels)) if groups is None else groups)
+    drawn = np.array(
+        [[draw_variant(scan, number) for number in range(VARIANTS)] for scan in pixels]
+    )
+    variants = Variants(drawn, np.arange(len(labels)))
+    groups = np.arange(len(labels)) if groups is None else groups
+    part = Part(pixels, labels, groups, variants=variants)
     return ScanBatches(part, task, Recipe(**recipe), batch, seed, epoch)
 
 

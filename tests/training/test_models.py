@@ -28,12 +28,32 @@ NODES = [f"{nodes}-nodes-{hidden}-dense" for nodes in (32, 64, 128) for hidden i
 # Each model's width of output beside it: a new family adds its line here.
 OUTPUTS = {
     "binary-cnn": 1,
-    **{f"ann-{nodes}": 4 for nodes in NODES},
+    **{
+        f"ann-{nodes}-nodes-{hidden}-dense{raw}": 4
+        for nodes in (32, 64, 128)
+        for hidden in (0, 1, 2, 3)
+        for raw in ("", "-raw")
+    },
     **{f"cnn-{blocks}-conv-{nodes}": 4 for blocks in (1, 2, 3) for nodes in NODES},
+    **{
+        f"cnn-{shape}-dense-raw": 4
+        for shape in (
+            "1-conv-32-nodes-0",
+            "2-conv-64-nodes-0",
+            "3-conv-128-nodes-1",
+            "1-conv-32-nodes-1",
+            "1-conv-64-nodes-1",
+            "1-conv-32-nodes-2",
+            "2-conv-32-nodes-2",
+            "1-conv-64-nodes-2",
+            "1-conv-128-nodes-2",
+        )
+    },
     **{f"sequential-{number}": 4 for number in (1, 2, 3, 4)},
     "convnext-tiny": 4,
     "densenet121": 4,
     **{f"efficientnet-b{number}": 4 for number in range(8)},
+    **{f"efficientnet-lite{number}": 4 for number in range(3)},
     "efficientnetv2-b0": 4,
     "efficientnetv2-s": 4,
     "googlenet": 4,
@@ -78,6 +98,7 @@ SCALED: dict[str, Callable[[Any], Any]] = {
     "resnet50": lambda x: x - [103.939, 116.779, 123.68],
     "densenet121": standardise,
     "efficientnet-b0": standardise,
+    "efficientnet-lite0": standardise,
     "efficientnetv2-b0": standardise,
     "convnext-tiny": standardise,
 }
@@ -208,13 +229,21 @@ def test_answers_in_probabilities_which_rounding_keeps(name: str) -> None:
 
 
 class TestDocument000:
-    @pytest.mark.parametrize("hidden", [0, 1, 2])
-    def test_an_ann_has_a_dense_layer_more_than_its_name_says(self, hidden: int) -> None:
+    @pytest.mark.parametrize("hidden", [0, 1, 2, 3])
+    def test_an_ann_has_the_dense_layers_that_its_name_says(self, hidden: int) -> None:
         model = build(f"ann-64-nodes-{hidden}-dense")
         dense = [layer.units for layer in model.layers if isinstance(layer, layers.Dense)]
-        assert dense == [*[64] * (hidden + 1), 4]
+        assert dense == [*[64] * hidden, 4]
         dropouts = [layer.rate for layer in model.layers if isinstance(layer, layers.Dropout)]
-        assert dropouts == [0.3] * (hidden + 1)
+        assert dropouts == [0.3] * hidden
+
+    @pytest.mark.parametrize("name", ["ann-32-nodes-0-dense", "cnn-1-conv-32-nodes-0-dense"])
+    def test_a_raw_one_takes_pixels_as_they_are(self, name: str) -> None:
+        (scaled,), (raw,) = (
+            [layer.scale for layer in build(one).layers if isinstance(layer, layers.Rescaling)]
+            for one in (name, f"{name}-raw")
+        )
+        assert (scaled, raw) == (1 / 255, 1)
 
     def test_a_cnn_has_the_maps_and_the_16_layers_of_its_figure(self) -> None:
         model = architecture("cnn-3-conv-128-nodes-1-dense").build(150, 4)

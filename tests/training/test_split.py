@@ -8,7 +8,7 @@ from training.data.split import split_scans as split_dataset
 from training.task import Task
 
 Set = tuple[NDArray[np.int64], NDArray[np.int64], list[str | None]]
-DRAWN = [one for one in PROTOCOLS if one != "leave-one-source-out"]
+DRAWN = [one for one in PROTOCOLS if one not in {"leave-one-source-out", "variants-75-25"}]
 KINDS = ("glioma", "meningioma", "notumor", "pituitary")
 
 
@@ -23,6 +23,7 @@ def split_scans(
     """Split a data set of which nothing else matters."""
     task = Task(KINDS, unnamed=bool((labels == len(KINDS)).any()))
     pixels = np.zeros((len(labels), 1, 1, 1), np.uint8)
+    variants = np.arange(21, dtype=np.uint8).reshape(-1, 1, 1, 1) + pixels[:, np.newaxis]
     names = names or [f"set/{row}" for row in range(len(labels))]
     outlines = (None,) * len(labels)
     patients = groups // 2
@@ -38,6 +39,7 @@ def split_scans(
             patients,
             patients,
             "",
+            variants=variants,
         ),
         protocol,
         seed,
@@ -161,6 +163,20 @@ def test_the_seed_decides(protocol: Protocol) -> None:
 def test_a_random_split_takes_just_its_share(protocol: Protocol, scans: int) -> None:
     split = split_scans(protocol, *make_set(), seed=0)
     assert split.sizes["test"] == scans
+
+
+def test_variants_of_a_scan_may_stand_on_both_sides() -> None:
+    labels, groups, parts = make_set()
+    split = split_scans("variants-75-25", labels, groups, parts, seed=0)
+    assert sum(split.sizes.values()) == 21 * 600
+    assert split.sizes["test"] == 21 * 600 / 4
+    test = split.take(split.test)
+    scans, numbers = np.divmod(split.test, 21)
+    assert test.inputs.ravel().tolist() == numbers.tolist()
+    assert test.labels.tolist() == labels[scans].tolist()
+    assert test.groups.tolist() == groups[scans].tolist()
+    assert np.isin(scans, split.train // 21).mean() > 0.99
+    assert split.dataset.names[21 * 5 + 3] == "set/5 (3)"
 
 
 def test_tumours_without_a_name_are_divided_by_groups() -> None:

@@ -29,7 +29,7 @@ ANN = "000-ann-32-nodes-0-dense"
 def make_plan(base: Path, slug: str, *data: Path, **options: object) -> Plan:
     (row,) = choose_rows("all", [slug])
     row = replace(row, epochs=2)
-    return Plan(row, "quick", base / "instance", base / "study", data=data, **options)  # type: ignore[arg-type]
+    return Plan(row, "reduced", base / "instance", base / "study", data=data, **options)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def test_finished_rows_are_kept(study: Study) -> None:
     measured = ann.measurement
     assert ann.id == study.plans[1].id
     assert (ann.document, ann.row, ann.card.name) == ("000", "32-nodes-0-dense", ANN[4:])
-    assert (ann.budget, measured.protocol, ann.data) == ("quick", "grouped", ("phantoms",))
-    assert (ann.card.scan.size, ann.training.planned_epochs, ann.training.epochs) == (64, 2, 2)
+    assert (ann.budget, measured.protocol, ann.data) == ("reduced", "grouped", ("phantoms",))
+    assert (ann.card.scan.size, ann.training.planned_epochs, ann.training.epochs) == (128, 2, 2)
     assert ann.published.loss == 213.54
     assert measured.intervals.accuracy[0] <= measured.accuracy <= measured.intervals.accuracy[1]
     assert measured.seconds_per_epoch
@@ -106,9 +106,9 @@ def test_the_tables_hold_what_was_measured_and_nothing_else(study: Study) -> Non
     for result in results:
         (line,) = [line for line in page.splitlines() if f"({result.id}/report/" in line]
         assert f"| {100 * result.measurement.accuracy:.2f} % |" in line
-        assert "| quick |" in line
+        assert "| reduced |" in line
     lines = [line for line in page.splitlines() if line.startswith("| ")]
-    assert sum("not run" in line for line in lines) == 41 + 12 + 16 + 1 + 4 - 1
+    assert sum("not run" in line for line in lines) == 65 + 15 + 20 + 1 + 4 - 1
     (vgg16,) = [line for line in lines if line.startswith("| VGG16 | vgg16 | 94 % |")]
     assert set(vgg16.split("not run")[1]) <= {"|", " ", "\n"}
 
@@ -132,7 +132,7 @@ def test_a_study_that_is_stopped(
 ) -> None:
     """A row that the system kills ends alone, Ctrl-C ends the study; the run goes on after both."""
     (row,) = choose_rows("all", [ANN])
-    plan = Plan(row, "quick", tmp_path / "i", tmp_path, data=(phantom_tree,))
+    plan = Plan(row, "reduced", tmp_path / "i", tmp_path, data=(phantom_tree,))
 
     with acting_after_epoch(tmp_path, 1, kill_children):
         failures = run_study([plan], tmp_path, lambda _line: None, workers)
@@ -152,8 +152,8 @@ def test_a_study_that_is_stopped(
 
     assert run_study([plan], tmp_path, lambda _line: None, workers) == {}
     (result,) = read_study(tmp_path).results
-    assert result.training.epochs == 12
-    assert "Epoch 1/12" not in plan.log.read_text()  # it went on where it was
+    assert result.training.epochs > 4
+    assert "Epoch 1/25" not in plan.log.read_text()  # it went on where it was
 
 
 def kill_children() -> None:
@@ -200,13 +200,17 @@ def test_a_damaged_row_counts_as_not_trained(tmp_path: Path) -> None:
 def test_a_row_with_several_results_has_several_lines() -> None:
     (row,) = choose_rows("000", [ANN])
     results = []
-    for budget, protocol in (("full", "grouped"), ("quick", "random-75-25"), ("full", "official")):
+    for budget, protocol in (
+        ("full", "grouped"),
+        ("reduced", "random-75-25"),
+        ("full", "official"),
+    ):
         card = draw_up_card(row.model, measurement=draw_measurement(protocol=protocol))
         result = replace(RESULT, id=f"{budget}-{protocol}", document="000", budget=budget)
         results.append(replace(result, card=card))
     lines = [line for line in draw_tables(results).splitlines() if "/report/README.md" in line]
     assert [line.split("](")[1].partition("/")[0] for line in lines] == [
-        "quick-random-75-25",
+        "reduced-random-75-25",
         "full-grouped",
         "full-official",
     ]

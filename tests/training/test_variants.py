@@ -1,11 +1,13 @@
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.data.variants import VARIANTS, draw_sheet, draw_variant
+from training.data import variants
+from training.data.variants import VARIANTS, draw_sheet, draw_variant, keep_variants
 
 Scans = tuple[NDArray[np.uint8], NDArray[np.int64]]
 MIRRORED, DARKER, BRIGHTER, SMALLER, LARGER, TURNED_LEFT, TURNED_RIGHT = 7, 16, 17, 14, 15, 5, 6
@@ -27,6 +29,16 @@ def test_document_000_makes_21_of_each_scan(head: NDArray[np.uint8]) -> None:
     assert VARIANTS == 21
     assert len({variant.tobytes() for variant in drawn}) == 21
     assert all(variant.dtype == np.uint8 and variant.shape == head.shape for variant in drawn)
+
+
+def test_all_are_drawn_once(
+    head: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans = np.stack([head, head[::-1]])
+    kept = keep_variants(scans, tmp_path / "cache")
+    assert np.array_equal(kept[1], [draw_variant(scans[1], number) for number in range(VARIANTS)])
+    monkeypatch.setattr(variants, "draw_variant", None)
+    assert np.array_equal(keep_variants(scans, tmp_path / "cache"), kept)
 
 
 def test_the_first_is_the_scan_itself(head: NDArray[np.uint8]) -> None:

@@ -114,6 +114,7 @@ def _serve(
     own = {
         "HOST": "127.0.0.1",
         "PORT": str(port),
+        "WEB_CONCURRENCY": "1",  # the tests of several say so
         "TUMORAPP_MODELS_DIR": str(models),
         "TUMORAPP_JOBS_DIR": str(folder / "jobs"),
     }

@@ -133,10 +133,6 @@ def show_steps(page: Page, scan: bytes) -> None:
     page.wait_for_load_state("networkidle")
 
 
-def show_all_columns(page: Page, scan: bytes) -> None:
-    page.get_by_label("All columns").check()
-
-
 def find_nothing(page: Page, scan: bytes) -> None:
     page.get_by_label("Search").fill("heart")
 
@@ -167,7 +163,7 @@ STATES: dict[str, tuple[str, Callable[[Page, bytes], Any]]] = {
     "how it works": ("how", lambda page, scan: None),
     "how it works, own scan": ("how", show_steps),
     "how it works, a lesion map": ("how?model=of-tumor", lambda page, scan: None),
-    "models": ("models", show_all_columns),
+    "models": ("models", lambda page, scan: None),
     "models, none found": ("models", find_nothing),
     "a served model": ("models/mobilenet-v2/1", open_details),
     "a model that was not measured": ("models/binary-cnn/1", open_details),

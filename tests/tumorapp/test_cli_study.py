@@ -44,8 +44,8 @@ def test_its_rows_are_listed_with_what_was_measured(run: Run, tmp_path: Path) ->
     assert header.split() == ["row", "name", "published", "measured", "here"]
     assert first.split()[0] == f"000-{ANN}"
     measured = kept.measurement
-    assert f"0.7600  {measured.accuracy:.4f} (quick, {measured.protocol})" in first
-    assert len(others) == 8
+    assert f"0.7600  {measured.accuracy:.4f} (reduced, {measured.protocol})" in first
+    assert len(others) == 23
     assert len(run("study", "--list").stdout.splitlines()) > 60
     assert run("study", "--list", "--only", "nothing").exit_code == 1
 
@@ -65,8 +65,8 @@ def test_a_row_is_trained_and_then_found_finished(
     result = run(*command)
     assert result.exit_code == 0, result.output
     (row,) = read_study(tmp_path / "study").results
-    assert row.id == f"000-{ANN}-quick-grouped-on-heads"
-    assert row.training.epochs == row.training.planned_epochs == 12
+    assert row.id == f"000-{ANN}-reduced-grouped-on-heads"
+    assert row.training.epochs <= row.training.planned_epochs == 25
     assert f"[1/1] {row.id}" in result.stdout
     assert f"accuracy {row.measurement.accuracy:.4f} (published 0.7600)" in result.stdout
     page = tmp_path / "study/README.md"

@@ -185,12 +185,15 @@ def test_the_autoscaler_asks_for_a_metric_that_the_adapter_shows() -> None:
     assert rule["seriesQuery"].startswith(f"{pods['pods']['metric']['name']}{{")
 
 
-def test_a_replica_has_the_threads_that_its_cores_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replica_has_the_workers_that_its_cores_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
     server = find_server("base")
     monkeypatch.setattr(os, "cpu_count", lambda: int(server["resources"]["limits"]["cpu"]))
-    monkeypatch.delenv("THREADS", raising=False)
-    chosen = runpy.run_path(str(PROJECT / "gunicorn.conf.py"))["threads"]
-    assert read_environment("base", server)["THREADS"] == str(chosen)
+    for name in ("THREADS", "WEB_CONCURRENCY"):
+        monkeypatch.delenv(name, raising=False)
+    chosen = runpy.run_path(str(PROJECT / "gunicorn.conf.py"))
+    found = read_environment("base", server)
+    assert found["WEB_CONCURRENCY"] == str(chosen["workers"])
+    assert found["THREADS"] == str(chosen["threads"])
 
 
 def test_the_capacity_is_counted_for_these_replicas() -> None:

@@ -266,7 +266,7 @@ class TestCards:
         assert cards.setting_name(name) != name
 
     @pytest.mark.parametrize(
-        "value", [True, False, "kept", "keras", "pytorch", "plateau", "cosine"]
+        "value", [True, False, "kept", "keras", "pytorch", "plateau", "cosine", "constant"]
     )
     def test_choices(self, value: bool | str) -> None:
         assert cards.setting(value) != str(value)

@@ -101,8 +101,15 @@ class TestTable:
         assert "90.00% 85.00 to 94.00%" in text
         assert "97.86%" in text
         assert "frozen backbone, SVM head" in text
+        assert re.findall(r'<svg viewBox.*? aria-label="(.*?)"', html) == [
+            "Accuracy by family",
+            "Published and measured",
+            "Leaked and not",
+        ]
         assert "random-80-20 25% leaked" in text
-        assert html.count('<span class="badge quick">quick</span>') == 2  # its row and the legend
+        assert (
+            html.count('<span class="badge reduced">reduced</span>') == 2
+        )  # its row and the legend
 
     def test_every_column_sorts(self, client: FlaskClient) -> None:
         for column, order in product(COLUMNS, ("ascending", "descending")):
@@ -117,15 +124,15 @@ class TestTable:
 
     def test_a_row_without_the_value_goes_last(self, client: FlaskClient) -> None:
         for order in ("ascending", "descending"):
-            found = list_models(read(client, f"/models?sort=seconds&order={order}"))
-            assert found[-1] == "ann-128-nodes-0-dense"
+            found = list_models(read(client, f"/models?sort=published&order={order}"))
+            assert found[-1] == "mobilenet-v2"
 
     def test_a_header_links_to_the_other_order_and_keeps_the_filter(
         self, client: FlaskClient
     ) -> None:
-        html = read(client, "/models?document=000&sort=seconds&order=ascending")
+        html = read(client, "/models?document=000&sort=loss&order=ascending")
         links = [link.replace("&amp;", "&") for link in re.findall(r'"sort" href="(.*?)"', html)]
-        [link] = [link for link in links if "sort=seconds" in link]
+        [link] = [link for link in links if "sort=loss" in link]
         assert "order=descending" in link
         assert list_models(read(client, link)) == ["ann-32-nodes-0-dense", "ann-128-nodes-0-dense"]
 
@@ -135,7 +142,7 @@ class TestTable:
             ("document=000", 2),
             ("protocol=grouped", 2),
             ("budget=served", 1),
-            ("budget=quick&document=000", 0),
+            ("budget=reduced&document=000", 0),
         ):
             html = read(client, f"/models?{query}")
             assert len(list_models(html)) == count
@@ -161,7 +168,7 @@ class TestStudyFile:
     ) -> None:
         app = create_app({"MODELS_DIR": models, "STUDY_DIR": tmp_path / "none"})
         html = read(app.test_client(), "/models")
-        assert "flask study all --budget quick" in html
+        assert "flask study all" in html
         assert list_models(html) == ["mobilenet-v2"]
 
     def test_with_nothing_at_all(self, tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from tests.tumorapp.conftest import find_port
+
 PROJECT = Path(__file__).parents[2]
 SECONDS_TO_START = 30
 IMAGE = {"Content-Type": "image/jpeg"}
@@ -400,3 +402,19 @@ def test_without_any_bundle_it_runs_and_says_so_and_serves_the_first_without_a_r
         assert told not in running.request("GET", "/", headers=page)[2]
     assert "No model is served" in running.log
     assert running.log.count("Booting worker") == 1, running.log
+
+
+def test_a_worker_that_is_stopped_while_it_starts_ends_quietly(models_dir: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", "wsgi:app"],
+        cwd=PROJECT,
+        env={**os.environ, "PORT": str(find_port()), "TUMORAPP_MODELS_DIR": str(models_dir)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        lines = iter(process.stderr)
+        assert any("Booting worker" in line for line in lines)
+        time.sleep(0.5)  # it has its signal handlers by now, and is loading the application
+        process.terminate()
+        assert "Traceback" not in "".join(lines)

@@ -52,6 +52,7 @@ class Dataset:
         notes: what else was left out.
         sources: the known data sets among the folders.
         planes: in which each scan was cut, as `guess_plane` names it.
+        variants: of each scan, uint8, shape (scans, 21, size, size, 1), where they are trained on.
     """
 
     task: Task
@@ -70,6 +71,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
     planes: tuple[str, ...] = ()
+    variants: NDArray[np.uint8] | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:

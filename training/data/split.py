@@ -1,6 +1,6 @@
 """The protocols: which scans train, which validate, and which are looked at once, at the end."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -11,7 +11,13 @@ from training.data.dataset import Dataset
 from training.data.outlines import Outline
 
 Protocol = Literal[
-    "official", "random-75-25", "random-80-20", "grouped", "patient", "leave-one-source-out"
+    "variants-75-25",
+    "official",
+    "random-75-25",
+    "random-80-20",
+    "grouped",
+    "patient",
+    "leave-one-source-out",
 ]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)  # the strictest last
 
@@ -19,7 +25,12 @@ BY_PATIENT = ("patient", "leave-one-source-out")
 GROUPED_TEST_FOLDS = 7
 PATIENT_FOLDS = 4
 VALIDATION_FOLDS = 10
-_RANDOM_TEST_FRACTIONS: dict[Protocol, float] = {"random-75-25": 0.25, "random-80-20": 0.2}
+OF_VARIANTS = "variants-75-25"
+_RANDOM_TEST_FRACTIONS: dict[Protocol, float] = {
+    "variants-75-25": 0.25,
+    "random-75-25": 0.25,
+    "random-80-20": 0.2,
+}
 
 Rows = NDArray[np.int64]
 
@@ -37,12 +48,32 @@ class Part:
         labels: int64, shape (rows,), as `Task` numbers them.
         groups: int64, shape (rows,): near-duplicate groups.
         outlines: of the tumours, as `Dataset` has them.
+        variants: of row after row, uint8, shape (21, size, size, 1); None where none are trained
+            on.
     """
 
     inputs: NDArray[Any]
     labels: NDArray[np.int64]
     groups: NDArray[np.int64]
     outlines: tuple[Outline | None, ...] = ()
+    variants: "Variants | None" = None
+
+
+@dataclass(frozen=True, eq=False)
+class Variants:
+    """The variants of the scans of a part, which stay on disk until they are shown.
+
+    Attributes:
+        drawn: of all scans of the data set, as `Dataset` has them.
+        scans: int64, shape (rows,): which scan of the data set each row of the part is.
+    """
+
+    drawn: NDArray[np.uint8]
+    scans: Rows
+
+    def show(self, rows: Rows, numbers: Rows) -> NDArray[np.uint8]:
+        """Give one variant of each of some rows: uint8, shape (rows, size, size, 1)."""
+        return self.drawn[self.scans[rows], numbers]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +109,10 @@ class Split:
         chosen = np.concatenate(rows)
         data = self.dataset
         outlines = tuple(data.outlines[row] for row in chosen)
-        return Part(data.pixels[chosen], data.labels[chosen], data.groups[chosen], outlines)
+        variants = None if data.variants is None else Variants(data.variants, chosen)
+        return Part(
+            data.pixels[chosen], data.labels[chosen], data.groups[chosen], outlines, variants
+        )
 
 
 def split_scans(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
@@ -89,6 +123,8 @@ def split_scans(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
     - `random-75-25`, `random-80-20`: a stratified draw of 25 % (document 000's 3:1) or 20 % (the
       other documents) to test and a tenth of the rest to validate; near-duplicates may straddle,
       so their figures are too good.
+    - `variants-75-25`: the same draw of all variants of all scans, as document 000's text has it.
+      Nearly all test scans have variants of themselves in training: the figures are leaked.
     - `grouped`: a seventh to test and a tenth of the rest to validate, and near-duplicates,
       mirrored ones too, stay together.
 
@@ -110,6 +146,8 @@ def split_scans(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
     Raises:
         SplitError: no Testing folder for `official`, or too few scans or groups of a class.
     """
+    if protocol == OF_VARIANTS:
+        dataset = _count_variants_as_scans(dataset)
     labels, groups, patients = dataset.labels, dataset.groups, dataset.patients
     named = dataset.task.is_named(labels)
     everything, nameless = np.nonzero(named)[0], np.nonzero(~named)[0]
@@ -141,6 +179,30 @@ def split_scans(dataset: Dataset, protocol: Protocol, seed: int) -> Split:
         train, validation = _divide_groups(rest, labels, groups, VALIDATION_FOLDS, seed)
     _check_classes(labels, everything, {"training": train, "validation": validation, "test": test})
     return Split(dataset, protocol, train, validation, test, *unnamed)
+
+
+def _count_variants_as_scans(dataset: Dataset) -> Dataset:
+    """Give the data set of all variants; each is of the near-duplicate group of its scan."""
+    if dataset.variants is None:
+        raise SplitError(f"The protocol {OF_VARIANTS} needs the variants of all scans.")
+    times = dataset.variants.shape[1]
+
+    def repeat(values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(value for value in values for _ in range(times))
+
+    return replace(
+        dataset,
+        names=tuple(f"{name} ({number})" for name in dataset.names for number in range(times)),
+        pixels=dataset.variants.reshape(-1, *dataset.pixels.shape[1:]),
+        labels=np.repeat(dataset.labels, times),
+        groups=np.repeat(dataset.groups, times),
+        parts=repeat(dataset.parts),
+        outlines=(None,) * (times * len(dataset.names)),  # they are turned with the scan
+        patients=np.repeat(dataset.patients, times),
+        runs=np.repeat(dataset.runs, times),
+        planes=repeat(dataset.planes),
+        variants=None,
+    )
 
 
 def _leave_last_source(dataset: Dataset, scans: Rows) -> tuple[Rows, Rows]:

@@ -1,18 +1,23 @@
 """Document 000's augmentation: each scan in 21 variants that are the same every time."""
 
+import hashlib
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from brainscan.files import lock, move_into_place, staging_folder, sweep
+
 _COLUMNS = 7
 _GAP = 12
 _LABEL_HEIGHT = 32
 _FONT_SIZE = 16
 _WHITE, _DARK = 255, 0
+_STAGING_PREFIX = ".variants-"
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,38 @@ def draw_variant(pixels: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
     if variant.exposure != 1:
         cv2.LUT(drawn, _tabulate(variant.exposure), dst=drawn)
     return drawn
+
+
+def keep_variants(scans: NDArray[np.uint8], cache: Path) -> NDArray[np.uint8]:
+    """Draw all variants of scans, or read back those of the same scans that were drawn before.
+
+    A small network's step is faster than drawing its batch, and the variants of a data set may be
+    more than memory holds: all epochs of all runs read them from one file.
+
+    Args:
+        scans: uint8, shape (scans, size, size, 1), 0 to 255.
+        cache: folder that keeps them; made where there is none.
+
+    Returns:
+        uint8, shape (scans, 21, size, size, 1), read from disk as it is needed.
+    """
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    digest.update(np.ascontiguousarray(scans).data)
+    path = cache / f"variants-{digest.hexdigest()[:32]}.npy"
+    cache.mkdir(parents=True, exist_ok=True)
+    with lock(cache / ".lock"):
+        if not path.exists():
+            sweep(cache, _STAGING_PREFIX)
+            with staging_folder(path, _STAGING_PREFIX) as staging:
+                shape = len(scans), VARIANTS, *scans.shape[1:]
+                drawn = np.lib.format.open_memmap(staging / path.name, "w+", np.uint8, shape)
+                for scan, places in zip(scans, drawn, strict=True):
+                    for number, place in enumerate(places):
+                        place[:] = draw_variant(scan, number)
+                drawn.flush()
+                move_into_place(staging / path.name, path)
+    kept: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return kept
 
 
 @cache

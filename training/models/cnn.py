@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import keras
 from keras import layers
@@ -25,7 +26,9 @@ def build_binary_cnn(size: int, outputs: int) -> keras.Model:
     return keras.Model(scans, tumor, name="binary-cnn")
 
 
-def build_cnn(size: int, outputs: int, *, blocks: int, nodes: int, hidden: int) -> keras.Model:
+def build_cnn(
+    size: int, outputs: int, *, blocks: int, nodes: int, hidden: int, raw: bool = False
+) -> keras.Model:
     """Blocks of convolution, ReLU and max-pool, dropout, dense layers and a softmax (document 000).
 
     The document counts 16 layers in 3-conv-128-nodes-1-dense and ends its last pool with maps of
@@ -33,7 +36,7 @@ def build_cnn(size: int, outputs: int, *, blocks: int, nodes: int, hidden: int) 
     of 2, one dropout after the last of them, then `hidden` dense layers with ReLU (none in
     0-dense) before the classes. Maps of 17 × 17 come of scans of 150 pixels, where its text says
     224; the default here is the text's. Dropout is 0.35, of its "30–35 %". It feeds the grey scan
-    as three equal channels, here it is one, scaled to 0–1.
+    as three equal channels, here it is one.
 
     Args:
         size: width and height of the input, in pixels.
@@ -41,9 +44,10 @@ def build_cnn(size: int, outputs: int, *, blocks: int, nodes: int, hidden: int) 
         blocks: 1 to 3 in the document.
         nodes: of each dense layer, and filters of each convolution: 32, 64 or 128 in the document.
         hidden: dense layers before the classes: 0 to 2 in the document.
+        raw: leaves pixels at 0 to 255, instead of scaling them to 0 to 1.
     """
     scans = layers.Input((size, size, 1), name="scans")
-    x = layers.Rescaling(1 / 255)(scans)
+    x = layers.Rescaling(1.0 if raw else 1 / 255)(scans)
     for number in range(1, blocks + 1):
         x = layers.Conv2D(nodes, 3, activation="relu", name=f"conv_{number}")(x)
         x = layers.MaxPooling2D(2, name=f"pool_{number}")(x)
@@ -51,24 +55,33 @@ def build_cnn(size: int, outputs: int, *, blocks: int, nodes: int, hidden: int) 
     for number in range(1, hidden + 1):
         x = layers.Dense(nodes, activation="relu", name=f"dense_{number}")(x)
     x = layers.Dense(outputs, activation="softmax", dtype="float32", name="classes")(x)
-    return keras.Model(scans, x, name=f"cnn-{blocks}-conv-{nodes}-nodes-{hidden}-dense")
+    name = f"cnn-{blocks}-conv-{nodes}-nodes-{hidden}-dense{'-raw' * raw}"
+    return keras.Model(scans, x, name=name)
 
 
-for _blocks in (1, 2, 3):
-    for _nodes in (32, 64, 128):
-        for _hidden in (0, 1, 2):
-            register(
-                Architecture(
-                    name=f"cnn-{_blocks}-conv-{_nodes}-nodes-{_hidden}-dense",
-                    summary=f"(Convolution {_nodes}, max-pool) × {_blocks}, "
-                    + (f"Dense {_nodes} × {_hidden}, " if _hidden else "")
-                    + "softmax",
-                    document="000",
-                    size=224,
-                    make=partial(build_cnn, blocks=_blocks, nodes=_nodes, hidden=_hidden),
-                    recipe=replace(DOCUMENTED, patience=5, variants=21),
-                )
+# Blocks, nodes and dense layers of the document's best for each number of blocks, and of the six
+# that answer the same for every scan there: only these are also trained on pixels of 0 to 255.
+_RAW = {
+    *((1, 32, 0), (2, 64, 0), (3, 128, 1)),
+    *((1, 32, 1), (1, 64, 1), (1, 32, 2), (2, 32, 2), (1, 64, 2), (1, 128, 2)),
+}
+
+for _shape in product((1, 2, 3), (32, 64, 128), (0, 1, 2)):
+    for _raw in (False, True) if _shape in _RAW else (False,):
+        _blocks, _nodes, _hidden = _shape
+        register(
+            Architecture(
+                name=f"cnn-{_blocks}-conv-{_nodes}-nodes-{_hidden}-dense{'-raw' * _raw}",
+                summary=("Pixels of 0–255, " if _raw else "")
+                + f"(Convolution {_nodes}, max-pool) × {_blocks}, "
+                + (f"Dense {_nodes} × {_hidden}, " if _hidden else "")
+                + "softmax",
+                document="000",
+                size=224,
+                make=partial(build_cnn, blocks=_blocks, nodes=_nodes, hidden=_hidden, raw=_raw),
+                recipe=replace(DOCUMENTED, patience=5, variants=21),
             )
+        )
 
 register(
     Architecture(

@@ -46,7 +46,8 @@ class Recipe:
             statistics; "keras" and "pytorch" let it learn its own, which follow the scans with the
             momentum of the network's layers in Keras, or with PyTorch's.
         schedule: of the learning rate: "plateau" cuts it where the validation loss no longer
-            falls; "cosine" lets it rise for 200 steps and then fall to zero at the last epoch.
+            falls; "cosine" lets it rise for 200 steps and then fall to zero at the last epoch;
+            "constant" leaves it.
         drawn: how many scans an epoch of a lesion network draws, with as many of each class.
     """
 
@@ -63,7 +64,7 @@ class Recipe:
     every_copy: bool = False
     balanced: bool = True
     normalisation: Literal["kept", "keras", "pytorch"] = "kept"
-    schedule: Literal["plateau", "cosine"] = "plateau"
+    schedule: Literal["plateau", "cosine", "constant"] = "plateau"
     drawn: int = 0
 
 

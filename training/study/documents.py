@@ -18,6 +18,7 @@ class Document:
         patience: epochs without progress before training stops.
         variants: how many variants of each scan an epoch shows.
         normalisation: whose batch normalisation it trains with everything else.
+        schedule: of its learning rate, as `Recipe` has it.
     """
 
     title: str
@@ -29,6 +30,7 @@ class Document:
     patience: int = 6
     variants: int = 0
     normalisation: Literal["keras", "pytorch"] = "keras"
+    schedule: Literal["plateau", "constant"] = "constant"
 
 
 DOCUMENTS = {
@@ -40,13 +42,15 @@ DOCUMENTS = {
         patience=5,
         variants=21,
         chosen="It gives neither the most epochs nor the patience of early stopping (“a few "
-        "epochs”): 50 and 5 here. It augments before it divides the scans, so that variants of a "
-        "scan are on both sides; here the scans are divided first.",
+        "epochs”): 50 and 5 here. Its text divides the scans after their variants are drawn, so "
+        "that variants of a scan are on both sides (`variants-75-25`); its tables 2 and 3 count "
+        "the scans of each part before (`random-75-25`).",
     ),
     "001": Document(
         "Brain Tumor Classification using Convolutional Neural Networks",
         data="nickparvar",
         protocol="official",
+        schedule="plateau",
         chosen="It names neither optimiser nor learning rate nor patience: Adam, 0.001 and 6 here. "
         "Its figures are of the scans that also steered its callbacks; ours are of scans that "
         "steered nothing.",
@@ -75,6 +79,7 @@ DOCUMENTS = {
         "Beyond the documents",
         data="nickparvar",
         protocol="official",
+        schedule="plateau",
         chosen="Trained as document 001 trains EfficientNet.",
     ),
 }

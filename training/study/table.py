@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from brainscan.bundle.study import BUDGETS, REPORT_FOLDER, Result, lock_study, read_study
+from brainscan.charts import Plot
 from brainscan.files import write_text
+from brainscan.study_plots import draw_study
 from training.study.documents import DOCUMENTS
 from training.study.rows import Row, read_rows
 
@@ -18,25 +20,41 @@ shown; a row without any says *not run*.
 - *Published* is what the document prints. *Our* figures were measured once, after calibration, on \
 scans that had no part in training or in any choice. The interval is the central 95 % of 1,000 \
 bootstrap draws of whole near-duplicate groups.
+- *Our loss* is that of the calibrated probabilities on the test part; *before calibration* is the \
+validation part's in the epoch that was kept, which is what a document calls its loss.
 - *Unleaked* is our accuracy on the test scans that have no near-duplicate in the training or \
 validation part. Under `grouped`, these are all of them.
-- *Budget*: `full` uses the document's own settings, `quick` a smaller setting (64 px and at most \
-12 epochs; for pretrained networks 96 px and 5 epochs, or 30 for a frozen one's head; one variant \
-of a scan per epoch), and \
-`own` the architecture's own recipe, as in `flask train`.
+- *Budget*: `full` uses the document's own settings, `reduced` a smaller setting (128 px, at most \
+25 epochs, one variant of a scan per epoch), `unvaried` the document's settings without variants \
+of scans and without early stopping, and `own` the architecture's own recipe, as in `flask train`.
+- *Protocol*: under `variants-75-25` the scans are divided after their variants are drawn, as \
+document 000's text has it. Nearly every test scan then has variants of itself in training: its \
+figures are **leaked**, and stand here only to be compared with the document's.
+- A model whose name ends in `-raw` takes pixels of 0 to 255 as they are; the others scale them.
 """
 
 
 def write_tables(folder: Path) -> None:
-    """Write `README.md` of the study's folder again from its results."""
+    """Write `README.md` of the study's folder and its charts again from its results."""
     folder.mkdir(parents=True, exist_ok=True)
     with lock_study(folder):
-        write_text(folder / "README.md", draw_tables(read_study(folder).results))
+        results = read_study(folder).results
+        for plot in draw_study(results):
+            write_text(folder / _name_file(plot), plot.file)
+        write_text(folder / "README.md", draw_tables(results))
+
+
+def _name_file(plot: Plot) -> str:
+    return f"{plot.title.lower().replace(' ', '-')}.svg"
 
 
 def draw_tables(results: Sequence[Result]) -> str:
     """Draw a table for each document, with every row of it, trained or not."""
     parts = [_INTRODUCTION]
+    parts += [
+        f"![{plot.title}]({_name_file(plot)})\n\n{plot.explanation}\n"
+        for plot in draw_study(results)
+    ]
     for number, document in DOCUMENTS.items():
         rows = [row for row in read_rows() if row.document == number]
         title = f"Document {number}: {document.title}" if number.isdecimal() else document.title
@@ -101,6 +119,7 @@ def _list_measured(result: Result) -> dict[str, str]:
         "95 % interval": f"{100 * low:.1f}–{100 * high:.1f} %",
         "Unleaked": _percent(measured.leaks.accuracy_without),
         "Our loss": f"{measured.loss:.4f}",
+        "Before calibration": _plain(training.validation_loss),
         "Our F1": f"{100 * measured.f1_macro:.2f} %",
         "Budget": result.budget,
         "Protocol": measured.protocol,

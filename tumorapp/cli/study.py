@@ -18,7 +18,7 @@ _EXAMPLES = """
 \b
 Examples:
   flask study --list
-  flask study 000 --budget quick
+  flask study 000 --budget full --only 'ann-*' --protocol variants-75-25
   flask study 000 --only 'cnn-1-conv-*'
   flask study 002 --only '*mobilenet-v2*' --weights instance/weights
   flask study 001 --budget full --protocol grouped
@@ -40,10 +40,10 @@ Examples:
 @click.option(
     "--budget",
     type=click.Choice(BUDGETS),
-    default="quick",
+    default="reduced",
     show_default=True,
-    help="full: the document's own settings; quick: 64 or 96 px and few epochs, labelled so; "
-    "own: the architecture's own recipe, as flask train has it.",
+    help="full: the document's own settings; unvaried: those without variants of scans; reduced: "
+    "128 px and 25 epochs at most; own: the architecture's own recipe, as flask train has it.",
 )
 @click.option(
     "--only",

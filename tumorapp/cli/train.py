@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from training.run import TrainingRequest
 
 PROTOCOLS = (
+    "variants-75-25",
     "official",
     "random-75-25",
     "random-80-20",

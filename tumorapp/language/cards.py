@@ -19,6 +19,8 @@ _LAYERS = (
     mark("softmax"),
     mark("imported"),
     mark("layers"),
+    mark("Pixels of 0–255"),
+    mark("flatten"),
     # what the study's documents call their models
     mark("Two convolutions"),
     mark("one neuron"),
@@ -50,6 +52,7 @@ _CHOICES: dict[bool | str, str] = {
     "pytorch": mark("own statistics, with PyTorch’s momentum"),
     "plateau": mark("when the validation loss no longer does"),
     "cosine": mark("along a cosine, to zero"),
+    "constant": mark("never"),
 }
 _UNSTATED = mark("not stated")
 

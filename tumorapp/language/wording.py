@@ -71,6 +71,10 @@ _PROTOCOLS = {
     ),
     mark("patient"): mark("of patients who were kept out of training"),
     mark("random-75-25"): _DRAWN_AT_RANDOM,
+    mark("variants-75-25"): mark(
+        "drawn at random from all variants of all scans, nearly all of which have variants of "
+        "themselves in training"
+    ),
     mark("random-80-20"): _DRAWN_AT_RANDOM,
 }
 

@@ -19,7 +19,9 @@ from brainscan.bundle import Card
 from brainscan.bundle.figures import FIGURES_FILE, read_figures
 from brainscan.bundle.manifest import MANIFEST_FILE
 from brainscan.bundle.study import REPORT_FOLDER, Result, read_study
-from brainscan.plots import Words, draw_plots
+from brainscan.charts import Words
+from brainscan.plots import draw_plots
+from brainscan.study_plots import draw_study
 from tumorapp.api.schemas import refuse_option
 from tumorapp.catalog import get_catalog
 from tumorapp.config import FOLDER, ROOT, Setting
@@ -69,7 +71,6 @@ class _Choice:
     document: str = ""
     protocol: str = ""
     budget: str = ""
-    columns: str = ""
 
     def shows(self, row: Row) -> bool:
         """Tell whether a row passes."""
@@ -100,6 +101,7 @@ def show_models() -> str:
         protocols=sorted({row.protocol for row in found if row.protocol}),
         budgets={name: BUDGETS[name] for name in BUDGETS if any(r.budget == name for r in found)},
         study=study,
+        plots=draw_study(study.results, _find_words()),
     )
 
 
@@ -145,7 +147,6 @@ def _render_report(row: Row, folder: Path, precision: str | None = None) -> str:
     """Show the report of a row; a model that is served has a graph in some precision."""
     report, training = folder / REPORT_FOLDER, row.card.training
     numbers = read_figures(report)
-    words = Words(translate, write_decimal, wording.class_name)
     return render_template(
         "report.html",
         row=row,
@@ -155,13 +156,20 @@ def _render_report(row: Row, folder: Path, precision: str | None = None) -> str:
         precision=precision,
         meaning=BUDGETS[row.budget],
         epochs=rows.write_epochs(row),
-        plots=draw_plots(numbers, training.best_epoch, words) if numbers and training else [],
+        plots=draw_plots(numbers, training.best_epoch, _find_words())
+        if numbers and training
+        else [],
         numbers_file=FIGURES_FILE,
         page=_PAGE if (report / _PAGE).is_file() else None,
         card_file=_CARD,
         manifest=MANIFEST_FILE if (folder / MANIFEST_FILE).is_file() else None,
         mistakes=count_mistakes(row.card),
     )
+
+
+def _find_words() -> Words:
+    """Give the words of charts in the page's language."""
+    return Words(translate, write_decimal, wording.class_name)
 
 
 def _send(card: Card, name: str, folder: Path, file: str) -> Response:

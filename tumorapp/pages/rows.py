@@ -15,9 +15,13 @@ from tumorapp.pages.figures import NONE, write_interval, write_number, write_pub
 BUDGETS = {
     mark("served"): mark("Served here, on the Predict page."),
     mark("full"): mark("The document’s own image size and epochs."),
-    mark("quick"): mark(
+    mark("reduced"): mark(
         "A smaller setting than the document’s: fewer pixels, fewer epochs. Do not compare its "
         "figures with the published ones."
+    ),
+    mark("unvaried"): mark(
+        "The document’s own image size and epochs, without its variants of scans and without early "
+        "stopping."
     ),
     mark("own"): mark("The model’s own recipe in this project, not a document’s."),
 }
@@ -154,7 +158,6 @@ class Column:
         note: a second, quieter line.
         number: whether values are numbers, which stand at the end of their cell.
         falling: whether the first click on its header puts the largest value on top.
-        extra: shown only when all columns are asked for.
     """
 
     name: str
@@ -164,7 +167,6 @@ class Column:
     note: Callable[[Row], str] = lambda _: ""
     number: bool = False
     falling: bool = False
-    extra: bool = False
 
     def key(self, row: Row) -> float | str | None:
         """Give what a row is ordered by; digits in text count as numbers, None goes last."""
@@ -206,9 +208,6 @@ COLUMNS = (
     ),
     _number("f1", mark("F1"), _measured("f1_macro"), 3, falling=True),
     _number(
-        "published_f1", mark("Published F1"), _published("f1"), digits=3, falling=True, extra=True
-    ),
-    _number(
         "pointing",
         mark("Pointing"),
         _pointing("peak"),
@@ -217,22 +216,14 @@ COLUMNS = (
         falling=True,
     ),
     _number("loss", mark("Loss"), _measured("loss"), 3),
-    _number("published_loss", mark("Published loss"), _published("loss"), digits=3, extra=True),
-    _text("document", mark("Document"), lambda row: row.document),
+    _text(
+        "document",
+        mark("Document"),
+        lambda row: row.document,
+        note=lambda row: ", ".join(row.data) if row.document else "",
+    ),
     _text("protocol", mark("Protocol"), lambda row: row.protocol, note=_write_leak),
     _number("parameters", mark("Parameters"), lambda row: row.card.parameters),
-    _number("size", mark("Pixels"), lambda row: row.card.scan.size, extra=True),
-    _number(
-        "epochs",
-        mark("Epochs"),
-        lambda row: row.card.training.epochs if row.card.training else None,
-        write=write_epochs,
-        extra=True,
-    ),
-    _number("seconds", mark("Seconds per epoch"), _measured("seconds_per_epoch"), 1, extra=True),
-    _text("data", mark("Data"), lambda row: ", ".join(row.data), extra=True),
-    _text("device", mark("Device"), lambda row: row.device, extra=True),
-    _text("date", mark("Date"), lambda row: row.card.created[:10], falling=True, extra=True),
 )
 
 

@@ -272,7 +272,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         Clients that come later are refused rather than left without an answer.
         """
         super().set_accept_enabled(enabled)
-        if self.alive:
+        if enabled or self.alive:  # one that is stopped while it starts gets here twice
             return
         for listener in self.sockets:
             ready = poll()
