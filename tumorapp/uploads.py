@@ -4,13 +4,11 @@ import base64
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from math import inf
 from typing import IO, Any, cast
 
 import msgspec
 from flask import Flask, Request
-from multipart import MultipartSegment, ParserLimitReached, PushMultipartParser
-from werkzeug.datastructures import FileStorage, Headers, MultiDict
+from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
@@ -76,38 +74,6 @@ class _FormParser(FormDataParser):
         if self.max_form_parts is not None and body.count(b",") > 8 * self.max_form_parts:
             raise RequestEntityTooLarge
         return stream, *_parse_json(body)
-
-    def _parse_multipart(
-        self, stream: IO[bytes], _: str, __: int | None, options: dict[str, str]
-    ) -> tuple[IO[bytes], "MultiDict[str, str]", "MultiDict[str, FileStorage]"]:
-        """Parse a form of parts; werkzeug's own parser compiles patterns for each boundary.
-
-        Raises:
-            RequestEntityTooLarge: it has too many parts, or too much text.
-            ValueError: it is damaged, or ends before its end.
-        """
-        fields, files = MultiDict[str, str](), MultiDict[str, FileStorage]()
-        parser = PushMultipartParser(
-            options.get("boundary", ""), max_segment_count=self.max_form_parts or inf
-        )
-        try:
-            for event in parser.parse_blocking(stream.read):
-                if isinstance(event, MultipartSegment):
-                    headers, body = Headers(event.headerlist), io.BytesIO()
-                    said = parse_options_header(headers["Content-Disposition"])[1]
-                    name, filename = said.get("name", ""), said.get("filename")
-                elif event is None and filename is None:
-                    fields.add(name, body.getvalue().decode(errors="replace"))
-                elif event is None:
-                    body.seek(0)
-                    files.add(name, FileStorage(body, filename, name, headers=headers))
-                else:
-                    body.write(event)
-                    if filename is None and body.tell() > (self.max_form_memory_size or inf):
-                        raise RequestEntityTooLarge
-        except ParserLimitReached:
-            raise RequestEntityTooLarge from None
-        return stream, fields, files
 
 
 class ScanRequest(Request):
