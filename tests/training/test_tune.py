@@ -106,7 +106,7 @@ def test_a_search_that_is_interrupted_and_trials_that_fail(
 ) -> None:
     request = ask(ANN, tmp_path, phantom_tree)
     # Beyond what a search would declare, so that a trial can diverge.
-    space = {"learning_rate": FloatDistribution(1e-12, 1e30, log=True)}
+    space = {"learning_rate": FloatDistribution(1e-12, 3e38, log=True)}
     search, folder = Search(request, space), tmp_path / "tuning"
     told: list[str] = []
 
@@ -134,7 +134,7 @@ def test_a_search_that_is_interrupted_and_trials_that_fail(
 
     study = run(2, kill_children)
     assert "most likely because memory ran out" in study.trials[1].user_attrs[REASON]
-    study.enqueue_trial({"learning_rate": 1e30})
+    study.enqueue_trial({"learning_rate": 3e38})
     run(3)
     assert "failed: Training has diverged: the validation loss of epoch 1" in told[-1]
 

@@ -132,4 +132,5 @@ def test_the_options_of_training(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("model: vgg16\nprotocol: mine")
     result = CliRunner().invoke(train_command, ["--config", str(tmp_path / "run.yaml")])
     assert result.exit_code == 2
-    assert "run.yaml, line 2: 'protocol': 'mine' is not one of 'official', " in result.stderr
+    expected = "run.yaml, line 2: 'protocol': 'mine' is not one of 'variants-75-25', 'official', "
+    assert expected in result.stderr

@@ -29,15 +29,15 @@ def run(app: Flask, *arguments: str) -> Result:
 
 
 def test_architectures_are_listed_with_their_parameters(app: Flask) -> None:
-    result = run(app, "architectures", "ann-32-*")
+    result = run(app, "architectures", "ann-32-nodes-?-dense")
     assert result.exit_code == 0, result.output
     header, *rows = result.stdout.splitlines()
     assert header.split() == ["name", "parameters", "size", "document", "pretrained", "summary"]
-    assert [row.split()[0] for row in rows] == [f"ann-32-nodes-{n}-dense" for n in range(3)]
-    first = rows[0].split(maxsplit=5)
+    assert [row.split()[0] for row in rows] == [f"ann-32-nodes-{n}-dense" for n in range(4)]
+    second = rows[1].split(maxsplit=5)
     # One dense layer of 32 nodes on 224 × 224 pixels, and four classes.
-    assert first[1] == f"{224 * 224 * 32 + 32 + 32 * 4 + 4:,}"
-    assert first[2:] == ["224", "000", "no", architecture("ann-32-nodes-0-dense").summary]
+    assert second[1] == f"{224 * 224 * 32 + 32 + 32 * 4 + 4:,}"
+    assert second[2:] == ["224", "000", "no", architecture("ann-32-nodes-1-dense").summary]
 
 
 def test_a_pretrained_one_and_two_documents(app: Flask) -> None:
