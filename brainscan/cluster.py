@@ -40,7 +40,7 @@ def connect(address: str, bundle: Path | None = None) -> Iterator[None]:
             the current folder.
 
     Raises:
-        ClusterError: nobody answers at the address, or it is no cluster that can be used.
+        ClusterError: nobody answers at the address, or the cluster cannot be used.
     """
     _check(address)
     project = Path(__file__).parents[1]

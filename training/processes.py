@@ -38,7 +38,7 @@ class Call(Generic[Subject, Result]):
             argument more: a function that calls the listener, here, with what it is called with.
         arguments: of the function.
         log: the file that takes what the process prints.
-        listen: is told what the function reports; an exception of it ends the process.
+        listen: gets what the function reports; its exception ends the process.
     """
 
     subject: Subject

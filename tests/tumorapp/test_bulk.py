@@ -27,7 +27,7 @@ def run(app: Flask) -> Run:
 
 @pytest.fixture
 def files(scan: bytes, draw_scan: Callable[..., bytes]) -> dict[str, bytes]:
-    """Scans, a file that is none, a series in two folders, and a volume without an ending."""
+    """Scans, a file that is not one, a series in two folders, and a volume without an ending."""
     slices = write_slices([1, 2, 3])
     return {
         **{f"{number}.jpg": scan for number in range(4)},
