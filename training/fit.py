@@ -44,7 +44,7 @@ class FitSettings:
         seed: of the weights, the order of the scans and the augmentation.
         weights: what a pretrained network starts from: "imagenet", a file, or None.
         precision: a Keras dtype policy, or "auto": mixed_float16 on a GPU, else float32.
-        report: gets the number of each epoch once it is kept, and its validation accuracy.
+        report: gets the number of each epoch that was kept, and its validation accuracy.
     """
 
     network: Architecture

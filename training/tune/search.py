@@ -100,7 +100,7 @@ def judge(trial: Trial, epoch: int, accuracy: float) -> None:
 
 
 def conclude(study: optuna.Study, trial: Trial, run: Callable[[], float]) -> str:
-    """Run a trial, keep what comes of it, and give a line that says so; a failure is a result, too."""
+    """Run a trial, keep what comes of it, even a failure, and give a line that says so."""
     try:
         found = f"validation accuracy {study.tell(trial, run()).value:.4f}"
         if study.best_trial.number == trial.number:

@@ -34,7 +34,7 @@ def try_parameters(
     Args:
         search: what is searched; it can be pickled.
         parameters: a value for each name of the space.
-        report: gets the number of each epoch once it is kept, and its validation accuracy.
+        report: gets the number of each epoch that was kept, and its validation accuracy.
 
     Returns:
         The validation accuracy of the epoch that training keeps.

@@ -217,7 +217,7 @@ class RedisStore:
         return list(takewhile(lambda found: found is not None, outcomes))
 
     def erase(self, job: str) -> None:
-        """Erase a job, its images and its outcomes; a replica that runs it can store nothing more."""
+        """Erase a job with its images and outcomes; its run can store nothing more."""
         with self._use() as redis, redis.pipeline() as pipe:
             pipe.unlink(_JOB + job, _IMAGES + job)
             pipe.lrem(_QUEUE, 0, job)
