@@ -193,7 +193,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
 
     def load_wsgi(self) -> None:
         """Load the application, and learn from it how many requests may wait."""
-        super().load_wsgi()
+        try:
+            super().load_wsgi()
+        except SystemExit:
+            if not 1 < self.age <= self.cfg.workers:
+                raise
+            while self.alive:  # gunicorn stops when the first worker fails, and trips over others
+                sleep(_SECONDS_WITHOUT_ROOM)
+            sys.exit()
         self._application = self.wsgi
         self.wsgi = self._answer
         if prefix := _read_prefix():
