@@ -241,7 +241,9 @@ def s3_server() -> Iterator[str]:
     server.start()
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
+    listening = server._server
     server.stop()
+    listening.server_close()  # which moto leaves to the garbage collector
 
 
 def set_keys(environment: pytest.MonkeyPatch, endpoint: str) -> None:
