@@ -25,9 +25,9 @@ BY_PATIENT = ("patient", "leave-one-source-out")
 GROUPED_TEST_FOLDS = 7
 PATIENT_FOLDS = 4
 VALIDATION_FOLDS = 10
-OF_VARIANTS = "variants-75-25"
+OF_VARIANTS: Protocol = "variants-75-25"
 _RANDOM_TEST_FRACTIONS: dict[Protocol, float] = {
-    "variants-75-25": 0.25,
+    OF_VARIANTS: 0.25,
     "random-75-25": 0.25,
     "random-80-20": 0.2,
 }

@@ -107,7 +107,7 @@ def keep_variants(scans: NDArray[np.uint8], cache: Path) -> NDArray[np.uint8]:
 
     Args:
         scans: uint8, shape (scans, size, size, 1), 0 to 255.
-        cache: folder that keeps them; made where there is none.
+        cache: folder that keeps them; made if it does not exist.
 
     Returns:
         uint8, shape (scans, 21, size, size, 1), read from disk as it is needed.

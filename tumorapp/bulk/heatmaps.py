@@ -44,7 +44,7 @@ def write_pictures(
     """Write pictures below a folder; the name of a volume's slice has its number.
 
     Args:
-        folder: is made where there is none.
+        folder: is made if it does not exist.
         targets: see `write_heatmaps`.
         pictures: to be written.
         slices: the name of its file for each slice of a series.

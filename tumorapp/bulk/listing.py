@@ -91,7 +91,7 @@ class Listing:
         return int(self._database.execute("select count(*) from source").fetchone()[0])
 
     def measure_names(self) -> int:
-        """Give the length of the longest name; 0 where there is none."""
+        """Give the length of the longest name; 0 without names."""
         query = "select coalesce(max(length(name)), 0) from source"
         return int(self._database.execute(query).fetchone()[0])
 

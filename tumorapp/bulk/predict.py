@@ -49,7 +49,7 @@ def predict_groups(
     Args:
         model: predicts them.
         groups: each of at least one file.
-        read: gives a file's name and bytes, or why there are none.
+        read: gives a file's name and bytes, or why they cannot be read.
         max_pixels: the largest width × height accepted.
         max_slices: how many slices a group may have; None for any number.
         draw: takes each answer, with its pictures and heat maps.

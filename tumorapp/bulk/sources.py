@@ -41,7 +41,7 @@ class Source:
     target: str
 
     def read(self) -> ImageFile | ScanError:
-        """Give its bytes, or why there are none."""
+        """Give its bytes, or why they cannot be read."""
         try:
             if self.member >= 0:
                 return ImageFile(self.name, _open_archive(self.place).read(self.member))

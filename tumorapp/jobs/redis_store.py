@@ -101,7 +101,7 @@ class RedisStore:
             return cast("bool", redis.transaction(put, _QUEUE, value_from_callable=True))
 
     def find(self, job: str) -> Job | None:
-        """Give a job; None where there is none with that id."""
+        """Give a job; None if no job has that id."""
         values = self._read(job, *_FIELDS)
         return None if values[0] is None else Job(*values)
 
@@ -141,7 +141,7 @@ class RedisStore:
                 lock.release()
 
     def open_images(self, job: str) -> BinaryIO:
-        """Copy a job's images into a file; raises Problem where there are none."""
+        """Copy a job's images into a file; raises Problem if they were erased."""
         file = self._open_file()
         with self._use() as redis:
             pieces = (redis.lindex(_IMAGES + job, number) for number in count())

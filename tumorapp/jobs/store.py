@@ -148,7 +148,7 @@ class Store:
         return True
 
     def find(self, job: str) -> Job | None:
-        """Give a job; None where there is none with that id."""
+        """Give a job; None if no job has that id."""
         with self._open() as database:
             row = database.execute(_FIND, (job,)).fetchone()
         if row is None:
@@ -171,7 +171,7 @@ class Store:
         return files.hold(self.place, job)
 
     def open_images(self, job: str) -> BinaryIO:
-        """Open the file of a job's images; raises Problem where there is none."""
+        """Open the file of a job's images; raises Problem if it was erased."""
         try:
             return files.find_images(self.place, job).open("rb")
         except (FileNotFoundError, PermissionError):
