@@ -233,8 +233,8 @@ class TestStream:
 
         def prepare(*steps: Callable[[], object]) -> None:
             turns = iter(steps)
-            clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: next(turns)())
-            monkeypatch.setattr(api, "time", clock)
+            clock = {**vars(time), "sleep": lambda _: next(turns)()}
+            monkeypatch.setattr(api, "time", SimpleNamespace(**clock))
 
         return prepare
 
