@@ -52,7 +52,7 @@ from brainscan.bundle import Card
 from brainscan.scan import read_picture
 from tests.volumes import NATIVE, SYNTAXES, draw_small, write_dicom, write_nifti
 from tumorapp import create_app, uploads
-from tumorapp.api.schemas import read_options
+from tumorapp.api.options import read_options
 from tumorapp.catalog import Catalog
 
 _BOUNDARY = b"fuzz"

@@ -14,15 +14,9 @@ from werkzeug.exceptions import HTTPException
 
 from brainscan import Problem
 from tumorapp.api.openapi import MODEL_PROBLEMS, OPTION_PROBLEMS, Answer, Operation
+from tumorapp.api.options import FILE, ModelOptionSchema, read_options, refuse_option
 from tumorapp.api.predict import show_answer
-from tumorapp.api.schemas import (
-    ANSWER,
-    FILE,
-    ModelOptionSchema,
-    describe_message,
-    read_options,
-    refuse_option,
-)
+from tumorapp.api.schemas import ANSWER, describe_message
 from tumorapp.catalog import get_catalog
 from tumorapp.jobs import schemas
 from tumorapp.jobs.job import Job

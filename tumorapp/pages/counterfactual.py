@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from brainscan import Problem
 from brainscan.counterfactual import examine_without_lesion
-from tumorapp.api.schemas import PageOptionsSchema, read_options
+from tumorapp.api.options import PageOptionsSchema, read_options
 from tumorapp.catalog import get_catalog
 from tumorapp.feature import Feature
 from tumorapp.pages.views import PREVIEW_SIDE

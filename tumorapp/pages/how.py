@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException
 from brainscan import Examination, ImageFile, Problem
 from brainscan.counterfactual import examine_without_lesion
 from brainscan.engine import EngineError
-from tumorapp.api.schemas import Options, PageOptionsSchema, read_options
+from tumorapp.api.options import Options, PageOptionsSchema, read_options
 from tumorapp.catalog import get_catalog
 from tumorapp.feature import Feature, Menu
 from tumorapp.language.translation import mark

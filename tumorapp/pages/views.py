@@ -23,7 +23,7 @@ from brainscan import (
     examine_files,
 )
 from brainscan.scan.formats import list_endings, list_media_types, list_names
-from tumorapp.api.schemas import Options, PageOptionsSchema, read_options
+from tumorapp.api.options import Options, PageOptionsSchema, read_options
 from tumorapp.catalog import get_catalog
 from tumorapp.config import ON_OFF, Setting
 from tumorapp.feature import Feature, Menu
