@@ -12,7 +12,8 @@ from werkzeug.datastructures import MultiDict
 from brainscan.messages import Problem
 from brainscan.scan.formats import list_media_types, list_names
 from tumorapp.api.schemas import about
-from tumorapp.uploads import FIELDS, JSON, JSON_EXAMPLE
+from tumorapp.json_body import JSON, JSON_EXAMPLE
+from tumorapp.uploads import FIELDS
 
 FILE = {"type": "string", "format": "binary"}
 # The page's forms and addresses have them next to the options.
