@@ -11,6 +11,8 @@ import pytest
 from flask import Flask
 from redis import Redis
 
+from tests.cards import VERDICTS
+from tests.tumorapp.pacs import ORTHANC, PLUGINS, Orthanc, run_orthanc
 from tests.tumorapp.servers import RedisServer, Service, find_port, run_gunicorn, serve_here
 from tumorapp import create_app
 from tumorapp.jobs.runner import Jobs
@@ -90,6 +92,38 @@ def jobs(jobs_app: Flask, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     jobs: Jobs = jobs_app.extensions["jobs"]
     monkeypatch.setattr(jobs, "start", lambda: None)
     return jobs
+
+
+@pytest.fixture(scope="module")
+def running_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    if ORTHANC is None or not list(PLUGINS.glob("*DicomWeb*")):
+        pytest.skip("Orthanc is not installed: apt-get install orthanc orthanc-dicomweb")
+    with run_orthanc(tmp_path_factory.mktemp("orthanc")) as running:
+        yield running
+
+
+@pytest.fixture
+def orthanc(running_orthanc: Orthanc) -> Orthanc:
+    """An Orthanc that is empty."""
+    running_orthanc.empty()
+    return running_orthanc
+
+
+@pytest.fixture(scope="module")
+def pacs_app(tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., Path]) -> Flask:
+    """An application whose model takes every single slice for a tumour."""
+    root = tmp_path_factory.mktemp("models")
+    publish_model(root, "mobilenet-v2", **VERDICTS["tumor"])
+    return create_app({"MODELS_DIR": root, "JOBS_DIR": root / "jobs"})
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    """What a worker of a PACS has done: nothing yet."""
+    from tumorapp.pacs.worker import State  # with packages that few tests need
+
+    with contextlib.closing(State(None)) as state:
+        yield state
 
 
 @pytest.fixture(scope="module")
