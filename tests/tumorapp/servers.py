@@ -113,6 +113,20 @@ def run_gunicorn(
         process.wait(timeout=60)
 
 
+def write_config(folder: Path, module: str, **constants: float) -> str:
+    """Write a configuration of gunicorn whose workers have other constants in a module."""
+    lines = (
+        f"exec(open({str(PROJECT / 'gunicorn.conf.py')!r}).read())",
+        "begin = post_fork",
+        "def post_fork(server, worker):",
+        "    begin(server, worker)",
+        f"    import {module} as changed",
+        *(f"    changed.{name} = {value}" for name, value in constants.items()),
+    )
+    (folder / "changed.conf.py").write_text("\n".join(lines))
+    return str(folder / "changed.conf.py")
+
+
 def _wait_until_it_answers(service: Service) -> None:
     deadline = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < deadline and service.process.poll() is None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 
+from tests.tumorapp.servers import write_config
 from tests.volumes import pack
 from tumorapp.client import Client, Failure, Prediction, ProblemError
 from tumorapp.jobs import runner
@@ -117,17 +118,11 @@ def test_it_survives_its_workers_and_others_are_answered_meanwhile(
 def test_another_replica_takes_it_over(
     models_dir: Path, tmp_path: Path, serve: Serve, redis: Any, archive: Path
 ) -> None:
-    config = tmp_path / "hasty.conf.py"
-    config.write_text(
-        "from pathlib import Path\n"
-        "from tumorapp.jobs import redis_store\n"
-        "redis_store.SECONDS_OF_LOCK = 1.0\n"
-        'exec(Path("gunicorn.conf.py").read_text())\n'
-    )
+    config = write_config(tmp_path, "tumorapp.jobs.redis_store", SECONDS_OF_LOCK=1)
 
     def start(name: str) -> AbstractContextManager[Any]:
         (folder := tmp_path / name).mkdir()
-        return serve(models_dir, folder, str(config), TUMORAPP_REDIS=redis.url)
+        return serve(models_dir, folder, config, TUMORAPP_REDIS=redis.url)
 
     with start("a") as first, start("b") as second:
         with Client(first.url) as client:
