@@ -15,12 +15,13 @@ import numpy as np
 import openvino
 
 from brainscan.bundle import Card, Graphs, publish_bundle, read_bundle
+from brainscan.bundle.protocols import Protocol
 from brainscan.bundle.store import CARD_FILE, GRAPH_FILE, INT8_GRAPH_FILE, INT8_WEIGHTS_FILE
 from brainscan.engine import Outputs
 from brainscan.engine.openvino import OpenVINOEngine
 from brainscan.familiarity import Familiarity
 from training.data.dataset import load_dataset
-from training.data.split import Protocol, Split, split_scans
+from training.data.split import Split, split_scans
 from training.graph_comparison import compare_engines, measure_accuracy
 from training.task import BINARY_CLASSES
 

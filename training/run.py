@@ -15,8 +15,9 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
+from brainscan.bundle.protocols import Protocol
 from brainscan.files import LockedError, lock, write_text
-from training.data.split import Protocol, Split
+from training.data.split import Split
 from training.models import Recipe
 
 _LOCK_FILE = "lock"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from flask import current_app
 
+from brainscan.bundle.protocols import PROTOCOLS
 from tumorapp.cli.backend import Weights, check_backend, load_backend, stoppable
 from tumorapp.cli.configuration_file import config_option
 from tumorapp.cli.installed import describe_change
@@ -23,28 +24,6 @@ if TYPE_CHECKING:
     from training.pipeline import TrainingOutcome
     from training.run import TrainingRequest
 
-PROTOCOLS = (
-    "variants-75-25",
-    "official",
-    "random-75-25",
-    "random-80-20",
-    "grouped",
-    "patient",
-    "leave-one-source-out",
-)
-# Options that a request takes as they are.
-_PASSED_ON = (
-    "manifest",
-    "protocol",
-    "refuse",
-    "method",
-    "head",
-    "seed",
-    "precision",
-    "publish",
-    "refit",
-    "fresh",
-)
 _EXAMPLES = """
 \b
 Examples:
@@ -232,17 +211,20 @@ def build_request(
             f"{network.name} is trained from scratch, so it takes no weights file. Leave out "
             f"--weights {weights}, or choose a pretrained model of `flask models architectures`."
         )
-    own = {field.name for field in fields(network.recipe)}
+    own, accepted = (
+        {field.name for field in fields(one)} for one in (network.recipe, TrainingRequest)
+    )
     recipe = {name: value for name, value in options.items() if name in own and value is not None}
+    asked = {name: value for name, value in options.items() if name in accepted}
+    asked["size"] = options["size"] or network.size
     return TrainingRequest(
         model=network.name,
         instance=Path(current_app.instance_path),
         models=publishing_root() if options["publish"] is not False else Path(),
         recipe=replace(network.recipe, **recipe),
-        size=options["size"] or network.size,
         weights=weights if weights != "none" and network.pretrained else None,
         command=shlex.join(["flask", *sys.argv[1:]]),
-        **{name: options[name] for name in _PASSED_ON},
+        **asked,
         **settled,
     )
 
