@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from brainscan.bundle import Card, Measurement, Parts, Source, Training
 from brainscan.bundle.sentences import INTENDED_USE, LIMITS
 from brainscan.scan import ScanSpecification
-from training.data.audit.duplicates import find_leaks
+from training.data.duplicates import find_leaks
 from training.data.split import Split
 from training.device import describe_device
 from training.evaluate import evaluate, evaluate_each

@@ -15,11 +15,11 @@ from tqdm import tqdm
 
 from brainscan import Examination, ImageFile, Model, ScanError
 from brainscan.bundle import Card, DecisionFigures, Measurement, Parts, Pointing
-from training.data.audit.duplicates import group_near_duplicates
-from training.data.audit.plane import guess_plane
 from training.data.cache import draw_thumbnail
+from training.data.duplicates import group_near_duplicates
 from training.data.folders import ScanFile, ScanTree
 from training.data.outlines import Outline, crop_outline
+from training.data.plane import guess_plane
 from training.data.sources import CANONICAL_CLASSES, DataError, canonical_class, list_some
 from training.evaluate import evaluate, evaluate_each, evaluate_unnamed
 from training.lesion.measure import measure_pointing

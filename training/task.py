@@ -5,7 +5,7 @@ sigmoid neuron; and several classes where further scans show a tumour whose kind
 """
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainscan.bundle import HEALTHY_CLASSES
-from training.data.audit.duplicates import find_contradictions
+from training.data.duplicates import find_contradictions
+from training.data.folders import ScanTree, describe_layout
 from training.data.sources import CANONICAL_CLASSES, DataError
 
 if TYPE_CHECKING:
@@ -145,3 +146,26 @@ class Task:
         probabilities = outputs["probabilities"] if isinstance(outputs, dict) else outputs
         found = np.asarray(probabilities, np.float32)
         return np.hstack([1 - found, found]) if self.binary else found
+
+
+def set_task(trees: Sequence[ScanTree], *, binary: bool) -> Task:
+    """Decide what a model tells apart; refuse scans that together show one class only."""
+    labels = [scan.label for tree in trees for scan in tree.scans]
+    _check_several(labels, trees)
+    task = Task.of_labels(labels, binary=binary)
+    if binary:
+        _check_several([task.classes[number] for number in task.number(labels)], trees)
+    return task
+
+
+def _check_several(labels: Sequence[str], trees: Sequence[ScanTree]) -> None:
+    """Refuse scans of one class only."""
+    if len(set(labels)) == 1:
+        explanation = (
+            f"Only one class, {labels[0]!r} ({len(labels)} images), in "
+            f"{', '.join(str(tree.root) for tree in trees)}; a classifier needs two or more. "
+            "Images must lie in one folder for each class, such as glioma/1.jpg and notumor/2.jpg: "
+            "pass the folder above these, or another --data folder too."
+        )
+        notes = [note for tree in trees for note in tree.notes]
+        raise DataError("\n".join([explanation, *notes, describe_layout()]))

@@ -16,8 +16,9 @@ import pytest
 from click.testing import Result
 
 from brainscan.bundle import installed_versions, read_bundle
-from training.data.dataset import read_trees, set_task
+from training.data.folders import read_trees
 from training.models import architecture
+from training.task import set_task
 from tumorapp import create_app
 
 PROJECT = Path(__file__).parents[2]

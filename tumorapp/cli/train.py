@@ -283,14 +283,14 @@ def read_data(
     """Refuse folders and manifests without scans before anything heavy is loaded."""
     if not folders and not manifest:
         raise click.UsageError("Missing option '--data' or '--manifest'.")
-    from training.data.dataset import read_trees
+    from training.data.folders import read_trees
 
     return read_trees(folders, exclude=exclude, manifest=manifest)
 
 
 def _check_healthy(trees: "list[ScanTree]", network: "Architecture") -> None:
     """Refuse to publish a model to which each class would be a tumour without anybody saying so."""
-    from training.data.dataset import set_task
+    from training.task import set_task
 
     task = set_task(trees, binary=network.binary)
     if task.healthy is None:
