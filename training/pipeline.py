@@ -29,13 +29,13 @@ from training.data.variants import keep_variants
 from training.decide import choose_decision, choose_lesion_map, decide_labels, see_tumors
 from training.describe import draw_up_card, measure_test_part
 from training.device import describe_device
-from training.evaluate import evaluate_decision, evaluate_unnamed
+from training.evaluate import TestResults, evaluate_decision, evaluate_unnamed
 from training.fit import FitSettings, Fitted, fit
 from training.heads import HEADS, fit_frozen
 from training.models import architecture, architectures
 from training.publish import publish
 from training.refuse import Pictures, fit_refusal, gather_pictures, measure_refusal
-from training.report import TestResults, write_plots, write_report
+from training.report import write_plots, write_report
 from training.run import Run, TrainingRequest, find_run
 
 CACHE = "cache"  # of the instance: prepared scans, and features

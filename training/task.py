@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainscan.bundle import HEALTHY_CLASSES
+from brainscan.bundle import HEALTHY_CLASSES, Card
 from training.data.duplicates import find_contradictions
 from training.data.folders import ScanTree, describe_layout
-from training.data.sources import CANONICAL_CLASSES, DataError
+from training.data.sources import CANONICAL_CLASSES, DataError, canonical_class
 
 if TYPE_CHECKING:
     import keras
 
 BINARY_CLASSES = ("healthy", "tumor")
-_ANY_TUMOR = "tumor"
+NO_TUMOR, _ANY_TUMOR = "notumor", "tumor"
 KINDS = frozenset(CANONICAL_CLASSES) - HEALTHY_CLASSES - {_ANY_TUMOR}
 
 
@@ -149,7 +149,7 @@ class Task:
 
 
 def set_task(trees: Sequence[ScanTree], *, binary: bool) -> Task:
-    """Decide what a model tells apart; refuse scans that together show one class only."""
+    """Decide what a training tells apart; refuse scans that together show one class only."""
     labels = [scan.label for tree in trees for scan in tree.scans]
     _check_several(labels, trees)
     task = Task.of_labels(labels, binary=binary)
@@ -169,3 +169,38 @@ def _check_several(labels: Sequence[str], trees: Sequence[ScanTree]) -> None:
         )
         notes = [note for tree in trees for note in tree.notes]
         raise DataError("\n".join([explanation, *notes, describe_layout()]))
+
+
+def choose_task(card: Card, labels: Iterable[str]) -> tuple[Task, dict[str, int]]:
+    """Decide what can be measured of a published model on scans with some labels.
+
+    Args:
+        card: the model's.
+        labels: canonical names, or folders' own.
+
+    Returns:
+        What is told apart, and the number of each label in it. Where no label names a kind of
+        tumour, that is tumour or none.
+
+    Raises:
+        DataError: the model does not know a label.
+    """
+    found = set(labels)
+    known = {canonical_class(name) or name: number for number, name in enumerate(card.classes)}
+    unnamed = NO_TUMOR in known and _ANY_TUMOR in found - known.keys()
+    if card.classes == BINARY_CLASSES or (unnamed and found <= {_ANY_TUMOR, NO_TUMOR}):
+        task = Task(BINARY_CLASSES, binary=True)
+        numbers = {name: int(name != NO_TUMOR) for name in CANONICAL_CLASSES}
+    else:
+        task, numbers = Task(card.classes, unnamed=unnamed), known
+        if unnamed:
+            numbers = {**known, _ANY_TUMOR: len(card.classes)}
+        elif _ANY_TUMOR in known:
+            numbers = {**dict.fromkeys(KINDS, known[_ANY_TUMOR]), **known}
+    if unknown := sorted(found - numbers.keys()):
+        raise DataError(
+            f"{card.name} does not know the classes {', '.join(unknown)}. It tells apart: "
+            f"{', '.join(card.classes)}. Say which of these they are, such as --class "
+            f"{shlex.quote(unknown[0])}={card.classes[0]}, or leave them out with --exclude."
+        )
+    return task, numbers
