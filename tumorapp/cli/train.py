@@ -183,8 +183,7 @@ def train_command(
     """Train MODEL on folders of scans, measure it once on its test part, and publish it.
 
     The same command continues where it was stopped; with --publish, it also publishes a model that
-    was not published. Settings that you leave out are the
-    architecture's own.
+    was not published. Settings that you leave out are the architecture's own.
     """
     check_backend()
     trees = read_data(data, exclude, options["manifest"])
@@ -211,10 +210,9 @@ def build_request(
             f"{network.name} is trained from scratch, so it takes no weights file. Leave out "
             f"--weights {weights}, or choose a pretrained model of `flask models architectures`."
         )
-    own, accepted = (
-        {field.name for field in fields(one)} for one in (network.recipe, TrainingRequest)
-    )
+    own = {field.name for field in fields(network.recipe)}
     recipe = {name: value for name, value in options.items() if name in own and value is not None}
+    accepted = {field.name for field in fields(TrainingRequest)}
     asked = {name: value for name, value in options.items() if name in accepted}
     asked["size"] = options["size"] or network.size
     return TrainingRequest(
