@@ -136,7 +136,7 @@ def conclude_series(
 
 
 def _list_marked(one: Examination) -> Sequence[Polygon]:
-    """List the outlines of a tumour on a slice; the whole picture's where a model marks none."""
+    """List the outlines of a tumour on a slice; without a lesion map, the whole picture's."""
     if one.card.has_lesion_map:
         return one.lesion.outline if one.lesion else ()
     return _WHOLE if one.verdict in ("tumor", "tumor-kind-unclear") else ()
