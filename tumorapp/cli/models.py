@@ -22,7 +22,7 @@ from brainscan.bundle import (
     survey_bundles,
 )
 from brainscan.engine import Engine, EngineError, choose_engine
-from brainscan.examine import open_version
+from brainscan.opening import open_version
 from tumorapp.cli.backend import check_backend, load_backend
 from tumorapp.cli.evaluate import ask
 from tumorapp.cli.installed import (
