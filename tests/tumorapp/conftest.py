@@ -19,11 +19,14 @@ from wsgiref.types import WSGIApplication
 
 import pytest
 import requests
+from click.testing import Result
 from flask import Flask
 from redis import Redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from werkzeug.serving import make_server
+
+from tumorapp import create_app
 
 PROJECT = Path(__file__).parents[2]
 SECONDS_TO_START = 60
@@ -208,6 +211,19 @@ def redis(redis_server: RedisServer) -> Iterator[RedisServer]:
         redis_server.start()
     with Redis.from_url(redis_server.url) as client:
         client.flushall()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Result]:
+    """Run a command of `flask` in this process, where nothing is published yet."""
+    app = create_app({"MODELS_DIR": tmp_path / "models", "STUDY_DIR": tmp_path / "study"})
+    app.instance_path = str(tmp_path / "instance")
+
+    def run(*arguments: object) -> Result:
+        with app.app_context():
+            return app.test_cli_runner().invoke(args=[str(one) for one in arguments])
+
+    return run
 
 
 @pytest.fixture(scope="module")
