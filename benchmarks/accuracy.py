@@ -19,10 +19,11 @@ import yaml
 from benchmarks import renderings
 from brainscan import open_model
 from brainscan.bundle import Card, SourceFigures, read_bundle, survey_bundles
+from brainscan.bundle.protocols import PROTOCOLS, Protocol
 from brainscan.files import write_text
 from training.data.folders import find_scans
 from training.data.sources import DataError
-from training.data.split import PROTOCOLS, Protocol, SplitError, split_scans
+from training.data.split import SplitError, split_scans
 from training.decide import DecisionError
 from training.models import architecture
 from training.pipeline import load, train

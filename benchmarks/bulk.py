@@ -24,6 +24,7 @@ from statistics import median
 import cv2
 import numpy as np
 
+from benchmarks.processes import time_loop
 from benchmarks.serving import find_bundle
 from brainscan.bundle import read_bundle
 from brainscan.engine import choose_engine
@@ -46,22 +47,6 @@ def run_bare(files: Sequence[Path], bundle: Path, batch: int) -> None:
             except ScanError as error:
                 print(f"{path}: {error}")
         engine.predict(np.stack(scans))
-
-
-def time_bare(files: Sequence[Path], bundle: Path, batch: int) -> float:
-    """Seconds of the bare loop, one process for each core."""
-    cores = os.cpu_count() or 1
-    context = multiprocessing.get_context("spawn")
-    workers = [
-        context.Process(target=run_bare, args=(files[core::cores], bundle, batch))
-        for core in range(cores)
-    ]
-    start = time.perf_counter()
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return time.perf_counter() - start
 
 
 def time_command(data: Path, model: str, *options: str) -> float:
@@ -93,10 +78,11 @@ def main() -> None:
     for path in files:
         path.read_bytes()  # brings the files into memory
     seconds: dict[str, list[float]] = {}
+    context = multiprocessing.get_context("spawn")
     for _ in range(arguments.rounds):
         for batch in (1, 4):
-            name = f"bare loop, {batch} at a time"
-            seconds.setdefault(name, []).append(time_bare(files, bundle, batch))
+            bare = time_loop(context, run_bare, files, bundle, batch)
+            seconds.setdefault(f"bare loop, {batch} at a time", []).append(bare)
         seconds.setdefault("flask predict", []).append(
             time_command(arguments.data, arguments.model)
         )

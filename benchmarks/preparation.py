@@ -26,6 +26,7 @@ import numpy as np
 import pydicom
 from PIL import Image
 
+from benchmarks.processes import time_loop
 from brainscan.scan import Picture, ScanSpecification, prepare_scan, read_picture
 from tests.volumes import NATIVE, WRITTEN, write_dicom
 from training.data.cache import prepare_arrays
@@ -38,21 +39,6 @@ def run_bare(files: Sequence[Path], specification: ScanSpecification) -> None:
     for path in files:
         grey = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
         prepare_scan(Picture(np.asarray(grey, np.uint8)), specification)
-
-
-def time_bare(files: Sequence[Path], specification: ScanSpecification, cores: int) -> float:
-    """Seconds of the bare loop, one forked process for each core."""
-    context = multiprocessing.get_context("fork")
-    workers = [
-        context.Process(target=run_bare, args=(files[core::cores], specification))
-        for core in range(cores)
-    ]
-    start = time.perf_counter()
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return time.perf_counter() - start
 
 
 def time_preparation(files: Sequence[Path], specification: ScanSpecification) -> float:
@@ -102,14 +88,13 @@ def main() -> None:
             compare_dicom(path, 10 * arguments.rounds)
         return
     files = [scan.path for scan in find_scans(arguments.data)]
-    specification = ScanSpecification(arguments.size)
-    cores = os.cpu_count() or 1
-    time_bare(files, specification, cores)  # brings the files into memory
-    bare, prepared = [], []
-    for _ in range(arguments.rounds):
-        bare.append(time_bare(files, specification, cores))
+    specification, context = ScanSpecification(arguments.size), multiprocessing.get_context("fork")
+    time_loop(context, run_bare, files, specification)  # brings the files into memory
+    rounds, bare, prepared = arguments.rounds, [], []
+    for _ in range(rounds):
+        bare.append(time_loop(context, run_bare, files, specification))
         prepared.append(time_preparation(files, specification))
-    print(f"{len(files)} scans at {arguments.size} px, {cores} cores, {arguments.rounds} rounds")
+    print(f"{len(files)} scans at {arguments.size} px, {os.cpu_count()} cores, {rounds} rounds")
     print(f"bare loop    {median(bare):6.2f} s")
     print(f"preparation  {median(prepared):6.2f} s")
     print(f"ratio        {median(p / b for p, b in zip(prepared, bare, strict=True)):6.2f}")

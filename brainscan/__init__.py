@@ -14,10 +14,18 @@ import sys
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 from brainscan.archive import Archive  # noqa: E402
-from brainscan.examine import Examination, ImageFile, Model, open_model  # noqa: E402
+from brainscan.examination import (  # noqa: E402
+    Answer,
+    Examination,
+    SeriesExamination,
+    SliceExamination,
+)
+from brainscan.examine import examine_files  # noqa: E402
 from brainscan.lesion import Lesion  # noqa: E402
 from brainscan.messages import Message, Problem, ScanError  # noqa: E402
-from brainscan.series import Answer, SeriesExamination, SliceExamination, examine_files  # noqa: E402
+from brainscan.model import Model  # noqa: E402
+from brainscan.opening import open_model  # noqa: E402
+from brainscan.reading import ImageFile  # noqa: E402
 
 __all__ = [
     "Answer",

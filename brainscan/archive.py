@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any, BinaryIO, cast
 
-from brainscan.examine import ImageFile
 from brainscan.messages import ScanError
+from brainscan.reading import ImageFile
 
 MOST_FILES, MOST_BYTES = 10_000, 2**32
 

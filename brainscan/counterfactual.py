@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from brainscan.examine import Examination, Model
+from brainscan.examination import Examination
 from brainscan.lesion import Point
+from brainscan.model import Model
 from brainscan.scan import Picture
 
 _LONGEST_SIDE = 1024

@@ -30,7 +30,8 @@ from brainscan.messages import Message, ScanError
 from brainscan.scan.bounds import refuse
 
 # This silences pydicom, too, which quotes what it finds odd.
-from brainscan.scan.dicom import DICOM_DAMAGE, DIRECTORY
+from brainscan.scan.dicom_header import BAD_HEADER, DICOM_DAMAGE
+from brainscan.scan.dicom_object import DIRECTORY, is_known
 
 _TABLE: dict[tuple[int, ...], Callable[..., None]] = profile.initialize_actions("dicomfields_2026c")
 _EMPTIED = (profile.empty, profile.delete_or_empty)
@@ -99,7 +100,7 @@ class Deidentifier:
         Raises:
             ScanError: damaged, a DICOMDIR, or in a transfer syntax that is not known.
         """
-        with refuse(DICOM_DAMAGE, "its header is not valid"):
+        with refuse(DICOM_DAMAGE, BAD_HEADER):
             file = dcmread(io.BytesIO(data), force=True)
             _check(file)
             syntax = _find_syntax(file)
@@ -144,7 +145,7 @@ class Deidentifier:
         if vr == "SQ":
             return [Dataset()]
         if vr == "UI":
-            return [one if _is_public(one) else self._uids[one] for one in _list(dataset, tag)]
+            return [one if is_known(one) else self._uids[one] for one in _list(dataset, tag)]
         dummy = DataElement(tag, vr, None)
         profile.replace_element(dummy)
         return dummy.value
@@ -198,11 +199,6 @@ def _may_show_text(file: FileDataset) -> bool:
         or _LABELLED_OBJECTS.search(UID(str(file.get("SOPClassUID") or "")).name)
         or "SCREEN" in str(file.get("ImageType") or "")
     )
-
-
-def _is_public(name: str) -> bool:
-    """Tell whether a UID is one of DICOM's own, such as that of an atlas's coordinates."""
-    return UID(name).name != name
 
 
 def _list(dataset: Dataset, tag: BaseTag) -> list[str]:

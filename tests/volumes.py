@@ -16,6 +16,8 @@ from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 
+from brainscan import ImageFile
+
 # What neither pydicom nor its plug-ins can write: JPEGs of `draw_small`, by DCMTK.
 STREAMS = Path(__file__).with_name("streams")
 _STORED = {
@@ -201,6 +203,14 @@ def write_slices(
     return [
         write_dicom(shown, SeriesInstanceUID=uid, ImagePositionPatient=[0, 0, position], **placed)
         for position, shown in zip_longest(positions, pixels)
+    ]
+
+
+def write_files(name: str, positions: Sequence[float], uid: str = "1.2.3.4") -> list[ImageFile]:
+    """Write the files of such a series, in a folder of that name."""
+    return [
+        ImageFile(f"{name}/{number}.dcm", data)
+        for number, data in enumerate(write_slices(positions, uid))
     ]
 
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.audit.duplicates import list_members
+from training.data.duplicates import list_members
 from training.data.split import Part
 from training.data.variants import VARIANTS
 from training.models import Recipe

@@ -3,7 +3,7 @@
 from typing import cast
 
 from brainscan.bundle import Card, Measurement, Training
-from training.data.split import PROTOCOLS, Protocol
+from brainscan.bundle.protocols import PROTOCOLS, Protocol
 
 
 def is_worse(new: Card, served: Card) -> tuple[bool, str]:
@@ -39,7 +39,7 @@ def is_worse(new: Card, served: Card) -> tuple[bool, str]:
         f"scans. On its own ({theirs.protocol}) it has an accuracy of {theirs.accuracy:.4f} (95 % "
         f"interval {low:.4f} to {high:.4f})"
     )
-    as_strict = theirs.protocol in PROTOCOLS[PROTOCOLS.index(cast("Protocol", ours.protocol)) :]
+    as_strict = theirs.protocol in PROTOCOLS[PROTOCOLS.index(cast(Protocol, ours.protocol)) :]
     if as_strict and ours.intervals.accuracy[1] < low:
         return True, f"{told}, so this model is clearly worse."
     return False, f"{told}, which does not show that this model is worse."

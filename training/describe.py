@@ -6,35 +6,47 @@ from dataclasses import asdict, replace
 from statistics import median
 
 import numpy as np
-from numpy.typing import NDArray
 
-from brainscan.bundle import Card, Measurement, Parts, Source, Training
+from brainscan.bundle import Card, Decision, Measurement, Parts, Source, Training
 from brainscan.bundle.sentences import INTENDED_USE, LIMITS
 from brainscan.scan import ScanSpecification
-from training.data.audit.duplicates import find_leaks
+from training.data.duplicates import find_leaks
 from training.data.split import Split
+from training.decide import decide_labels
 from training.device import describe_device
-from training.evaluate import evaluate, evaluate_each
+from training.evaluate import (
+    TestResults,
+    evaluate,
+    evaluate_decision,
+    evaluate_each,
+    evaluate_unnamed,
+)
 from training.fit import Fitted
 from training.models import architecture
 from training.run import TrainingRequest, list_versions
 
 
 def measure_test_part(
-    split: Split, fitted: Fitted, probabilities: NDArray[np.float32], answers: NDArray[np.int64]
-) -> Measurement:
+    split: Split, fitted: Fitted, decision: Decision
+) -> tuple[Measurement, TestResults]:
     """Measure a model on the test part, on its data sets and on its planes.
 
     Args:
         split: the scans and their division.
         fitted: the model.
-        probabilities: float32, shape (test scans, classes).
-        answers: int64, shape (test scans,): the classes that it names.
+        decision: how its outputs become a verdict.
+
+    Returns:
+        The figures, and the answers that they are of.
     """
     dataset, test = split.dataset, split.test
+    labels, healthy = dataset.labels[test], dataset.task.healthy
+    probabilities = fitted.predict(split.take(test).inputs)
+    answers, _ = decide_labels(
+        probabilities, [] if healthy is None else [healthy], decision.tumor_from
+    )
     # The validation part has a say in the model too.
     seen = np.concatenate([split.train, split.validation])
-    labels = dataset.labels[test]
     measurement = evaluate(
         probabilities,
         labels,
@@ -48,13 +60,20 @@ def measure_test_part(
             median(values["seconds"] for values in fitted.history) if fitted.history else None
         ),
     )
-    sources = [dataset.names[row].partition("/")[0] for row in test]
+    names = [dataset.names[row] for row in test]
+    sources = [name.partition("/")[0] for name in names]
     planes = [dataset.planes[row] for row in test]
-    return replace(
+    measurement = replace(
         measurement,
         by_source=evaluate_each(answers, labels, sources),
         by_plane=evaluate_each(answers, labels, planes),
+        decision=evaluate_decision(probabilities, labels, dataset.classes, decision),
     )
+    if len(split.unnamed_test) and healthy is not None:
+        unnamed = split.take(split.unnamed_test)
+        found = evaluate_unnamed(fitted.predict(unnamed.inputs), unnamed.groups, healthy)
+        measurement = replace(measurement, unnamed_tumors=found)
+    return measurement, TestResults(names, probabilities, labels, answers)
 
 
 def draw_up_card(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,25 @@ from training.decide import decide_labels
 
 BOOTSTRAP_ROUNDS = 1000
 _RELIABILITY_BINS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class TestResults:
+    """What the model said of the test part.
+
+    Attributes:
+        names: of the scans.
+        probabilities: float32, shape (scans, classes).
+        labels: int64, shape (scans,).
+        answers: int64, shape (scans,): the classes that it names.
+    """
+
+    __test__ = False  # not a test case, whatever its name begins with
+
+    names: Sequence[str]
+    probabilities: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    answers: NDArray[np.int64]
 
 
 def evaluate(

@@ -3,8 +3,7 @@
 folders → Answers → Evaluation → report
 """
 
-import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,18 +14,15 @@ from tqdm import tqdm
 
 from brainscan import Examination, ImageFile, Model, ScanError
 from brainscan.bundle import Card, DecisionFigures, Measurement, Parts, Pointing
-from training.data.audit.duplicates import group_near_duplicates
-from training.data.audit.plane import guess_plane
 from training.data.cache import draw_thumbnail
+from training.data.duplicates import group_near_duplicates
 from training.data.folders import ScanFile, ScanTree
 from training.data.outlines import Outline, crop_outline
-from training.data.sources import CANONICAL_CLASSES, DataError, canonical_class, list_some
-from training.evaluate import evaluate, evaluate_each, evaluate_unnamed
+from training.data.plane import guess_plane
+from training.data.sources import DataError, list_some
+from training.evaluate import TestResults, evaluate, evaluate_each, evaluate_unnamed
 from training.lesion.measure import measure_pointing
-from training.report import TestResults
-from training.task import BINARY_CLASSES, KINDS, Task
-
-_NO_TUMOR, _TUMOR = "notumor", "tumor"
+from training.task import NO_TUMOR, Task, choose_task
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +112,7 @@ def _examine(model: Model, scan: ScanFile, outline: Outline | None, max_pixels: 
     file = ImageFile(scan.name, scan.path.read_bytes())
     found = model.examine_one(file, max_pixels=max_pixels)
     reading, picture = found.reading, found.picture
-    if scan.label == _NO_TUMOR:
+    if scan.label == NO_TUMOR:
         outline = ()
     elif outline:
         box = np.divide(reading.scan.box, reading.scan.whole * 2)
@@ -124,41 +120,6 @@ def _examine(model: Model, scan: ScanFile, outline: Outline | None, max_pixels: 
     # Many pictures would fill the memory.
     found = replace(found, reading=replace(reading, picture=None))
     return Answer(scan, found, outline, guess_plane(picture), draw_thumbnail(picture))
-
-
-def choose_task(card: Card, labels: Iterable[str]) -> tuple[Task, dict[str, int]]:
-    """Decide what can be measured of a model on scans with some labels.
-
-    Args:
-        card: the model's.
-        labels: canonical names, or folders' own.
-
-    Returns:
-        What is told apart, and the number of each label in it. Where no label names a kind of
-        tumour, that is tumour or none.
-
-    Raises:
-        DataError: the model does not know a label.
-    """
-    found = set(labels)
-    known = {canonical_class(name) or name: number for number, name in enumerate(card.classes)}
-    unnamed = _NO_TUMOR in known and _TUMOR in found - known.keys()
-    if card.classes == BINARY_CLASSES or (unnamed and found <= {_TUMOR, _NO_TUMOR}):
-        task = Task(BINARY_CLASSES, binary=True)
-        numbers = {name: int(name != _NO_TUMOR) for name in CANONICAL_CLASSES}
-    else:
-        task, numbers = Task(card.classes, unnamed=unnamed), known
-        if unnamed:
-            numbers = {**known, _TUMOR: len(card.classes)}
-        elif _TUMOR in known:
-            numbers = {**dict.fromkeys(KINDS, known[_TUMOR]), **known}
-    if unknown := sorted(found - numbers.keys()):
-        raise DataError(
-            f"{card.name} does not know the classes {', '.join(unknown)}. It tells apart: "
-            f"{', '.join(card.classes)}. Say which of these they are, such as --class "
-            f"{shlex.quote(unknown[0])}={card.classes[0]}, or leave them out with --exclude."
-        )
-    return task, numbers
 
 
 def evaluate_answers(
@@ -278,7 +239,7 @@ def _measure_verdicts(
 ) -> DecisionFigures:
     """Measure what the verdicts are worth, as they were given."""
     found = [one.found for one in answers]
-    truth = np.array([one.scan.label != _NO_TUMOR for one in answers])
+    truth = np.array([one.scan.label != NO_TUMOR for one in answers])
     both = bool(truth.any() and not truth.all())
     sure = np.array([not one.uncertain and one.verdict != "not-recognised" for one in found])
     left_open = [

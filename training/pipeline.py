@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from brainscan.bundle import Card, Decision, LesionMap, Refusal, read_bundle, read_served
+from brainscan.bundle import Card, Decision, LesionMap, read_bundle, read_served
 from brainscan.bundle.sentences import LIMITS_WITH_REFUSAL
 from brainscan.engine.depths import has_convolution
 from brainscan.familiarity import Familiarity
@@ -26,17 +26,17 @@ from training.data.dataset import Dataset, describe_problems, load_dataset
 from training.data.outlines import draw_mask
 from training.data.split import OF_VARIANTS, Part, Split, split_scans
 from training.data.variants import keep_variants
-from training.decide import choose_decision, choose_lesion_map, decide_labels, see_tumors
+from training.decide import choose_decision, choose_lesion_map, see_tumors
 from training.describe import draw_up_card, measure_test_part
 from training.device import describe_device
-from training.evaluate import evaluate_decision, evaluate_unnamed
+from training.evaluate import TestResults
 from training.fit import FitSettings, Fitted, fit
 from training.heads import HEADS, fit_frozen
-from training.models import architecture, architectures
+from training.models import architecture
 from training.publish import publish
-from training.refuse import Pictures, fit_refusal, gather_pictures, measure_refusal
-from training.report import TestResults, write_plots, write_report
-from training.run import Run, TrainingRequest, find_run
+from training.refuse import Recognition, fit_refusal, gather_pictures, measure_refusal
+from training.report import write_plots, write_report
+from training.run import Run, TrainingRequest, find_run, settle
 
 CACHE = "cache"  # of the instance: prepared scans, and features
 
@@ -55,22 +55,7 @@ class Calibrated:
     fitted: Fitted
     temperature: float
     decision: Decision
-    recognition: "Recognition | None"
-
-
-@dataclass(frozen=True, eq=False)
-class Recognition:
-    """What a model recognises as an MRI slice of a head.
-
-    Attributes:
-        familiarity: what the scans that it knows look like.
-        refusal: where it begins to refuse.
-        pictures: that are not MRI slices of a head and had no part in the choice.
-    """
-
-    familiarity: Familiarity
-    refusal: Refusal
-    pictures: Pictures
+    recognition: Recognition | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,51 +222,30 @@ def _choose_lesion_map(maps: NDArray[np.float32], validation: Part) -> LesionMap
 
 
 def _learn_to_recognise(fitted: Fitted, split: Split, run: Run) -> Recognition | None:
-    """Fit what known scans look like; half of the other pictures choose, half are kept to test."""
+    """Let a model with convolutions refuse what is not an MRI slice of a head."""
     model, request = fitted.model, run.request
     if not isinstance(model, keras.Model) or not has_convolution(model):
         return None
     training, validation = split.take(split.train), split.take(split.validation)
     specification = ScanSpecification(request.size)
     pictures = gather_pictures(request.refuse, training.inputs, specification, request.seed)
-    familiarity, refusal = fit_refusal(model, training, validation, pictures[::2], request.seed)
-    return Recognition(familiarity, refusal, pictures[1::2])
+    return fit_refusal(model, training, validation, pictures, request.seed)
 
 
 def measure(calibrated: Calibrated, split: Split, run: Run) -> Measured:
     """Look at the test part, once, and write the run's report."""
-    fitted, dataset = calibrated.fitted, split.dataset
-    test = split.take(split.test)
-    probabilities = fitted.predict(test.inputs)
-    healthy = [] if dataset.task.healthy is None else [dataset.task.healthy]
-    answers, _ = decide_labels(probabilities, healthy, calibrated.decision.tumor_from)
-    measurement = replace(
-        measure_test_part(split, fitted, probabilities, answers),
-        decision=evaluate_decision(
-            probabilities, test.labels, dataset.classes, calibrated.decision
-        ),
-    )
-    if len(split.unnamed_test) and dataset.task.healthy is not None:
-        unnamed = split.take(split.unnamed_test)
-        found = evaluate_unnamed(
-            fitted.predict(unnamed.inputs), unnamed.groups, dataset.task.healthy
-        )
-        measurement = replace(measurement, unnamed_tumors=found)
+    fitted, known = calibrated.fitted, calibrated.recognition
+    measurement, results = measure_test_part(split, fitted, calibrated.decision)
     card = draw_up_card(run.request, split, fitted, calibrated.temperature, measurement)
     card = replace(card, decision=calibrated.decision)
-    known = calibrated.recognition
     if known is not None and isinstance(fitted.model, keras.Model):
-        refused = measure_refusal(
-            fitted.model, known.familiarity, known.refusal, test.inputs, known.pictures
-        )
+        refused = measure_refusal(fitted.model, known, split.take(split.test).inputs)
         card = replace(
             card,
             measurement=replace(measurement, refusal=refused),
             refusal=known.refusal,
             limits=LIMITS_WITH_REFUSAL,
         )
-    names = [dataset.names[row] for row in split.test]
-    results = TestResults(names, probabilities, test.labels, answers)
     measured = Measured(fitted, card, results, known.familiarity if known else None)
     measured.write_report(run.folder / "report", card, published=False)
     write_plots(run.folder / "plots.html", card, fitted.history, results)
@@ -331,39 +295,3 @@ def publish_measured(
     )
     run.mark_published(bundle)
     return bundle
-
-
-def settle(request: TrainingRequest) -> TrainingRequest:
-    """Refuse what cannot be trained; leave out of a request what would have no effect."""
-    network = architecture(request.model)
-    if request.protocol == OF_VARIANTS:  # each is shown in every epoch already
-        request = replace(request, recipe=replace(request.recipe, variants=0))
-    if request.refit and (request.recipe.schedule != "cosine" or request.method == "frozen"):
-        raise ValueError(
-            f"{request.model} cannot be trained again on all scans: its validation part decides "
-            "when it ends, and none would be left. Leave out --refit, or choose a model whose "
-            "learning rate follows a cosine, such as lesion-lite0."
-        )
-    if request.method != "frozen":
-        if request.head != "softmax":
-            raise ValueError(
-                f"A head of the kind {request.head!r} takes the features of a frozen backbone: add "
-                "--method frozen, or leave out --head."
-            )
-        return request
-    if network.lesion:
-        raise ValueError(
-            f"{request.model} learns a lesion map, which a frozen backbone cannot. Pass --method "
-            "fine-tune, or choose another pretrained model."
-        )
-    if not network.pretrained:
-        names = ", ".join(name for name, one in architectures().items() if one.pretrained)
-        raise ValueError(
-            f"{request.model} is trained from scratch: it has no pretrained backbone to freeze. "
-            f"Pass --method fine-tune, or one of the pretrained models: {names}."
-        )
-    return replace(
-        request,
-        recipe=replace(request.recipe, augmentation=0.0, variants=0, normalisation="kept"),
-        publish=False if HEADS[request.head].obstacle else request.publish,
-    )

@@ -1,27 +1,25 @@
-"""An int8 graph next to a bundle's own: made by NNCF, kept only where it is as accurate and faster.
-
-The convolutions compute in int8. What follows the last of them, the classifier and the heat map,
-stays in floating point: it costs next to nothing, and the probabilities were calibrated there.
-"""
+"""An int8 graph next to a bundle's own, kept only where it is as accurate and faster."""
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import openvino
 
 from brainscan.bundle import Card, Graphs, publish_bundle, read_bundle
+from brainscan.bundle.protocols import Protocol
 from brainscan.bundle.store import CARD_FILE, GRAPH_FILE, INT8_GRAPH_FILE, INT8_WEIGHTS_FILE
 from brainscan.engine import Outputs
 from brainscan.engine.openvino import OpenVINOEngine
 from brainscan.familiarity import Familiarity
 from training.data.dataset import load_dataset
-from training.data.split import Protocol, Split, split_scans
+from training.data.split import Split, split_scans
 from training.graph_comparison import compare_engines, measure_accuracy
+from training.int8_graph import list_convolutions, quantize
 from training.task import BINARY_CLASSES
 
 ACCEPTED_LOSS = 0.002  # of accuracy, 0.2 points, on the test part
@@ -35,8 +33,6 @@ _SECTION = "## The int8 graph"
 # How many of the first convolutions stay in floating point, the fastest choice first. The early
 # ones of a network of depthwise convolutions have channels of very different ranges.
 _FIRST_KEPT = (0, 2, 5, 8, 11, 14)
-_CONVOLUTIONS = frozenset({"Convolution", "GroupConvolution"})
-_FUSED = frozenset({"Add", "Clamp", "Relu"})  # with the convolution before them
 
 Tell = Callable[[str], None]
 
@@ -170,12 +166,12 @@ def quantize_graph(bundle: Path, folder: Path, split: Split, tell: Tell) -> Open
     outputs = OpenVINOEngine(bundle, threads=1).predict(validation.inputs)
     before = outputs.probabilities
     expected = measure_accuracy(before, validation)
-    count = len(_list_convolutions(core.read_model(bundle / GRAPH_FILE)))
+    count = len(list_convolutions(core.read_model(bundle / GRAPH_FILE)))
     rows = np.random.default_rng(0).permutation(split.train)[:CALIBRATION_SCANS]
     samples = list(split.take(np.sort(rows)).inputs[:, np.newaxis])
     tried: list[tuple[float, float]] = []
     for kept in (number for number in _FIRST_KEPT if number < count):
-        quantized = _quantize(core.read_model(bundle / GRAPH_FILE), samples, kept)
+        quantized = quantize(core.read_model(bundle / GRAPH_FILE), samples, kept)
         for file in (INT8_GRAPH_FILE, INT8_WEIGHTS_FILE):  # which OpenVINO may have mapped
             (folder / file).unlink(missing_ok=True)
         openvino.save_model(quantized, folder / INT8_GRAPH_FILE, compress_to_fp16=True)
@@ -231,81 +227,3 @@ def _keeps_recognising(bundle: Path, before: Outputs, after: Outputs, tell: Tell
     )
     tell(f"Not recognised: {second:.4f} of the scans, {first:.4f} before.")
     return second - first <= ACCEPTED_STRANGERS
-
-
-def _quantize(model: Any, samples: list[Any], kept: int) -> Any:
-    """Quantize a graph but for its first convolutions and what follows the last."""
-    import nncf
-    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
-
-    nncf.set_log_level(30)  # logging.WARNING
-    return nncf.quantize(
-        model,
-        nncf.Dataset(samples),
-        preset=nncf.QuantizationPreset.MIXED,
-        subset_size=len(samples),
-        fast_bias_correction=False,
-        ignored_scope=nncf.IgnoredScope(names=_list_kept(model, kept)),
-        advanced_parameters=nncf.AdvancedQuantizationParameters(
-            # Means over the scans, NNCF's own choice, cut off what the brightest scans reach.
-            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
-        ),
-    )
-
-
-def _list_convolutions(model: Any) -> list[Any]:
-    return [node for node in model.get_ordered_ops() if _is_convolution(node)]
-
-
-def _list_kept(model: Any, first: int) -> list[str]:
-    """Name what stays in floating point: the first convolutions, and what leads to no other one.
-
-    That is the classifier, the maps and the summaries of middle feature maps; not what is computed
-    together with a convolution.
-    """
-    nodes = model.get_ordered_ops()
-    after = _spread(nodes, _list_sources)
-    before = _spread(reversed(nodes), _list_followers)
-    fused: set[str] = set()
-    for node in nodes:
-        together = [
-            one for one in _list_sources(node) if _is_convolution(one) or _name(one) in fused
-        ]
-        alone = all(len(_list_followers(one)) == 1 for one in together)
-        if together and alone and node.get_type_name() in _FUSED:
-            fused.add(_name(node))
-    convolutions = _list_convolutions(model)
-    kept = {
-        _name(node)
-        for node in nodes
-        if _name(node) in after - before - fused
-        and not _is_convolution(node)
-        and node.get_type_name() != "Result"
-    }
-    return sorted({_name(node) for node in convolutions[:first]} | kept)
-
-
-def _spread(nodes: Iterable[Any], list_next: Callable[[Any], list[Any]]) -> set[str]:
-    """Name the nodes that a convolution is reached from, step by step."""
-    found: set[str] = set()
-    for node in nodes:
-        if any(_is_convolution(one) or _name(one) in found for one in list_next(node)):
-            found.add(_name(node))
-    return found
-
-
-def _name(node: Any) -> str:
-    name: str = node.get_friendly_name()
-    return name
-
-
-def _is_convolution(node: Any) -> bool:
-    return node.get_type_name() in _CONVOLUTIONS
-
-
-def _list_sources(node: Any) -> list[Any]:
-    return [one.get_source_output().get_node() for one in node.inputs()]
-
-
-def _list_followers(node: Any) -> list[Any]:
-    return [target.get_node() for out in node.outputs() for target in out.get_target_inputs()]

@@ -59,6 +59,21 @@ class Pictures:
         return Pictures(self.pixels[rows], self.kinds[rows], self.real[rows])
 
 
+@dataclass(frozen=True, eq=False)
+class Recognition:
+    """What a model recognises as an MRI slice of a head.
+
+    Attributes:
+        familiarity: what the scans that it knows look like.
+        refusal: where it begins to refuse.
+        pictures: that are not MRI slices of a head and had no part in the choice.
+    """
+
+    familiarity: Familiarity
+    refusal: Refusal
+    pictures: Pictures
+
+
 def gather_pictures(
     folders: Sequence[Path], scans: NDArray[np.uint8], specification: ScanSpecification, seed: int
 ) -> Pictures:
@@ -122,14 +137,14 @@ def _end_in_the_middle(model: keras.Model) -> keras.Model:
 
 def fit_refusal(
     model: keras.Model, training: Part, validation: Part, pictures: Pictures, seed: int
-) -> tuple[Familiarity, Refusal]:
+) -> Recognition:
     """Fit what known scans look like, and set where it begins to refuse.
 
     Args:
         model: as it will be served, with a convolution.
         training: scans to learn from; of many, some are drawn.
         validation: scans that the limits are set on.
-        pictures: what to refuse: to learn from and to set the limits on.
+        pictures: what to refuse: half of them to learn from and to set the limits on, half to test.
         seed: of what is drawn.
     """
     random = np.random.default_rng(seed)
@@ -147,15 +162,16 @@ def fit_refusal(
     )
     labels = np.concatenate([training.labels[rows], training.labels[varied]])
     held = draw(validation, _MOST_VARIED)
+    taught, kept_out = pictures[::2], pictures[1::2]
     plain = compute_features(model, validation.inputs[held])
     familiarity = fit_familiarity(
         known,
         labels,
-        compute_features(model, pictures.pixels),
-        weigh_pictures(pictures),
+        compute_features(model, taught.pixels),
+        weigh_pictures(taught),
         (plain, show_strangely(validation, held)),
     )
-    return familiarity, Refusal(distance_above=1.0)
+    return Recognition(familiarity, Refusal(distance_above=1.0), kept_out)
 
 
 def weigh_pictures(pictures: Pictures) -> NDArray[np.float64]:
@@ -245,25 +261,21 @@ def _find_gap(reach: float, pictures: Floats) -> float:
 
 
 def measure_refusal(
-    model: keras.Model,
-    familiarity: Familiarity,
-    refusal: Refusal,
-    scans: NDArray[np.uint8],
-    pictures: Pictures,
+    model: keras.Model, known: Recognition, scans: NDArray[np.uint8]
 ) -> RefusalFigures:
     """Measure how many scans and how many pictures of each kind are refused.
 
     Args:
         model: with a convolution.
-        familiarity: what known scans look like.
-        refusal: where it begins to refuse.
+        known: what it recognises.
         scans: uint8, shape (scans, size, size, 1), of the test part.
-        pictures: that had no part in the choice.
     """
 
     def refuse(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        return familiarity.measure(compute_features(model, pixels)) > refusal.distance_above
+        distances = known.familiarity.measure(compute_features(model, pixels))
+        return distances > known.refusal.distance_above
 
+    pictures = known.pictures
     refused, kinds = refuse(pictures.pixels), np.array(pictures.kinds)
     return RefusalFigures(
         scans=float(refuse(scans).mean()),

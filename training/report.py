@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +16,11 @@ from brainscan.bundle.figures import FIGURES_FILE, Bin, Figures, History, RocCur
 from brainscan.bundle.plain import to_plain
 from brainscan.plots import draw_plots, write_page
 from brainscan.verdict import VERDICTS
-from training.evaluate import reliability
+from training.evaluate import TestResults, reliability
+from training.examine import Evaluation
 
 if TYPE_CHECKING:  # Keras is not needed to evaluate a published model
     from training.checkpoint import Epoch
-    from training.examine import Evaluation
 
 PLOTS_FILE = "plots.html"
 MISTAKES_SHOWN = 20
@@ -37,25 +36,6 @@ _TEMPLATES = Environment(
 )
 _TEMPLATES.tests["finite"] = math.isfinite
 _TEMPLATES.filters |= {"thousands": "{:,}".format, "digits": "{:.4f}".format}
-
-
-@dataclass(frozen=True, eq=False)
-class TestResults:
-    """What the model said of the test part.
-
-    Attributes:
-        names: of the scans.
-        probabilities: float32, shape (scans, classes).
-        labels: int64, shape (scans,).
-        answers: int64, shape (scans,): the classes that it names.
-    """
-
-    __test__ = False  # not a test case, whatever its name begins with
-
-    names: Sequence[str]
-    probabilities: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    answers: NDArray[np.int64]
 
 
 def write_report(
@@ -79,7 +59,7 @@ def write_report(
     _write_files(folder, page, collect_figures(card, history, results))
 
 
-def write_evaluation(folder: Path, evaluation: "Evaluation") -> None:
+def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """Write the report of a published model: `README.md`, `figures.json` and `plots.html`."""
     card, results = evaluation.card, evaluation.results
     page = describe_evaluation(evaluation, PLOTS_FILE)
@@ -152,7 +132,7 @@ def _write_page(card: Card, results: TestResults, *, published: bool) -> str:
     )
 
 
-def describe_evaluation(evaluation: "Evaluation", plots: str = "") -> str:
+def describe_evaluation(evaluation: Evaluation, plots: str = "") -> str:
     """Write the page of figures of a published model on labelled folders, as Markdown.
 
     Args:

@@ -8,16 +8,18 @@ import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import keras
 import numpy as np
 
+from brainscan.bundle.protocols import Protocol
 from brainscan.files import LockedError, lock, write_text
-from training.data.split import Protocol, Split
-from training.models import Recipe
+from training.data.split import OF_VARIANTS, Split
+from training.heads import HEADS
+from training.models import Recipe, architecture, architectures
 
 _LOCK_FILE = "lock"
 _PUBLISHED_FILE = "published"
@@ -100,6 +102,42 @@ class TrainingRequest:
     def decisive(self) -> dict[str, Any]:
         """Give what decides a result, next to the model's name and the scans."""
         return {name: value for name, value in asdict(self).items() if name not in _WITHOUT_EFFECT}
+
+
+def settle(request: TrainingRequest) -> TrainingRequest:
+    """Refuse what cannot be trained; leave out of a request what would have no effect."""
+    network = architecture(request.model)
+    if request.protocol == OF_VARIANTS:  # each is shown in every epoch already
+        request = replace(request, recipe=replace(request.recipe, variants=0))
+    if request.refit and (request.recipe.schedule != "cosine" or request.method == "frozen"):
+        raise ValueError(
+            f"{request.model} cannot be trained again on all scans: its validation part decides "
+            "when it ends, and none would be left. Leave out --refit, or choose a model whose "
+            "learning rate follows a cosine, such as lesion-lite0."
+        )
+    if request.method != "frozen":
+        if request.head != "softmax":
+            raise ValueError(
+                f"A head of the kind {request.head!r} takes the features of a frozen backbone: add "
+                "--method frozen, or leave out --head."
+            )
+        return request
+    if network.lesion:
+        raise ValueError(
+            f"{request.model} learns a lesion map, which a frozen backbone cannot. Pass --method "
+            "fine-tune, or choose another pretrained model."
+        )
+    if not network.pretrained:
+        names = ", ".join(name for name, one in architectures().items() if one.pretrained)
+        raise ValueError(
+            f"{request.model} is trained from scratch: it has no pretrained backbone to freeze. "
+            f"Pass --method fine-tune, or one of the pretrained models: {names}."
+        )
+    return replace(
+        request,
+        recipe=replace(request.recipe, augmentation=0.0, variants=0, normalisation="kept"),
+        publish=False if HEADS[request.head].obstacle else request.publish,
+    )
 
 
 @dataclass(frozen=True)

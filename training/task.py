@@ -5,22 +5,23 @@ sigmoid neuron; and several classes where further scans show a tumour whose kind
 """
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainscan.bundle import HEALTHY_CLASSES
-from training.data.audit.duplicates import find_contradictions
-from training.data.sources import CANONICAL_CLASSES, DataError
+from brainscan.bundle import HEALTHY_CLASSES, Card
+from training.data.duplicates import find_contradictions
+from training.data.folders import ScanTree, describe_layout
+from training.data.sources import CANONICAL_CLASSES, DataError, canonical_class
 
 if TYPE_CHECKING:
     import keras
 
 BINARY_CLASSES = ("healthy", "tumor")
-_ANY_TUMOR = "tumor"
+NO_TUMOR, _ANY_TUMOR = "notumor", "tumor"
 KINDS = frozenset(CANONICAL_CLASSES) - HEALTHY_CLASSES - {_ANY_TUMOR}
 
 
@@ -145,3 +146,61 @@ class Task:
         probabilities = outputs["probabilities"] if isinstance(outputs, dict) else outputs
         found = np.asarray(probabilities, np.float32)
         return np.hstack([1 - found, found]) if self.binary else found
+
+
+def set_task(trees: Sequence[ScanTree], *, binary: bool) -> Task:
+    """Decide what a training tells apart; refuse scans that together show one class only."""
+    labels = [scan.label for tree in trees for scan in tree.scans]
+    _check_several(labels, trees)
+    task = Task.of_labels(labels, binary=binary)
+    if binary:
+        _check_several([task.classes[number] for number in task.number(labels)], trees)
+    return task
+
+
+def _check_several(labels: Sequence[str], trees: Sequence[ScanTree]) -> None:
+    """Refuse scans of one class only."""
+    if len(set(labels)) == 1:
+        explanation = (
+            f"Only one class, {labels[0]!r} ({len(labels)} images), in "
+            f"{', '.join(str(tree.root) for tree in trees)}; a classifier needs two or more. "
+            "Images must lie in one folder for each class, such as glioma/1.jpg and notumor/2.jpg: "
+            "pass the folder above these, or another --data folder too."
+        )
+        notes = [note for tree in trees for note in tree.notes]
+        raise DataError("\n".join([explanation, *notes, describe_layout()]))
+
+
+def choose_task(card: Card, labels: Iterable[str]) -> tuple[Task, dict[str, int]]:
+    """Decide what can be measured of a published model on scans with some labels.
+
+    Args:
+        card: the model's.
+        labels: canonical names, or folders' own.
+
+    Returns:
+        What is told apart, and the number of each label in it. Where no label names a kind of
+        tumour, that is tumour or none.
+
+    Raises:
+        DataError: the model does not know a label.
+    """
+    found = set(labels)
+    known = {canonical_class(name) or name: number for number, name in enumerate(card.classes)}
+    unnamed = NO_TUMOR in known and _ANY_TUMOR in found - known.keys()
+    if card.classes == BINARY_CLASSES or (unnamed and found <= {_ANY_TUMOR, NO_TUMOR}):
+        task = Task(BINARY_CLASSES, binary=True)
+        numbers = {name: int(name != NO_TUMOR) for name in CANONICAL_CLASSES}
+    else:
+        task, numbers = Task(card.classes, unnamed=unnamed), known
+        if unnamed:
+            numbers = {**known, _ANY_TUMOR: len(card.classes)}
+        elif _ANY_TUMOR in known:
+            numbers = {**dict.fromkeys(KINDS, known[_ANY_TUMOR]), **known}
+    if unknown := sorted(found - numbers.keys()):
+        raise DataError(
+            f"{card.name} does not know the classes {', '.join(unknown)}. It tells apart: "
+            f"{', '.join(card.classes)}. Say which of these they are, such as --class "
+            f"{shlex.quote(unknown[0])}={card.classes[0]}, or leave them out with --exclude."
+        )
+    return task, numbers

@@ -16,7 +16,8 @@ from brainscan import Answer, Model, Problem
 from brainscan.bundle import BundleError, Installed
 from brainscan.bundle.versions import Stamp
 from brainscan.engine import EngineError, EngineUnavailableError, OpenBundle, choose_engine
-from brainscan.examine import Observer, open_version
+from brainscan.model import Observer
+from brainscan.opening import open_version
 from tumorapp.config import Kind, Setting, choice, whole_number
 from tumorapp.errors import ConfigurationError
 from tumorapp.feature import Feature

@@ -2,14 +2,12 @@
 
 from brainscan.bundle.card import CARD_FORMAT, HEALTHY_CLASSES, Card, Origin, Source, Training
 from brainscan.bundle.decision import Decision, LesionMap, Refusal
+from brainscan.bundle.graphs import GraphFigures, Graphs, Int8Figures
 from brainscan.bundle.measurement import (
     ClassFigures,
     CurveAreas,
     DecisionFigures,
     Faithfulness,
-    GraphFigures,
-    Graphs,
-    Int8Figures,
     Intervals,
     Leaks,
     Measurement,

@@ -6,7 +6,8 @@ from typing import Annotated
 from msgspec import Meta
 
 from brainscan.bundle.decision import Decision, Refusal
-from brainscan.bundle.measurement import Graphs, Measurement
+from brainscan.bundle.graphs import Graphs
+from brainscan.bundle.measurement import Measurement
 from brainscan.bundle.plain import Amount, Count, Setting, Slug, read_json, write_json
 from brainscan.scan import ScanSpecification
 

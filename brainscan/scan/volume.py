@@ -1,6 +1,6 @@
 """A file that holds the slices of a volume: how each is shown, and which one answers for all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -141,6 +141,14 @@ class Place:
     turn: Turn = AS_STORED
     series: str = ""
     instance: str = ""
+
+
+def find_step(places: Sequence[Place | None]) -> float | None:
+    """Give the mm from slice to slice, in the order in which they lie; None where unknown."""
+    positions = [one.position for one in places if one and one.position is not None]
+    if len(positions) < max(2, len(places)):
+        return None
+    return float(np.median(np.abs(np.diff(positions)))) or None
 
 
 @dataclass(frozen=True)

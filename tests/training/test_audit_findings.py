@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.data.audit.findings import KINDS, Audit, audit_trees, describe
-from training.data.audit.manifest import write_manifest
+from training.data.audit.findings import KINDS, Audit, describe
 from training.data.audit.page import SHOWN, write_page
+from training.data.audit.run import audit_trees
 from training.data.folders import read_tree
+from training.data.manifest import write_manifest
 
 Draw = Callable[..., tuple[NDArray[np.uint8], object]]
 
@@ -92,7 +93,7 @@ def test_a_set_that_gives_the_class_away_is_said(tree: Path) -> None:
 
 
 def test_the_manifest_leaves_out_what_should_be(audit: Audit, tmp_path: Path) -> None:
-    write_manifest(tmp_path / "scans.csv", audit)
+    write_manifest(tmp_path / "scans.csv", audit.list_rows())
     rows = list(csv.DictReader((tmp_path / "scans.csv").read_text().splitlines()))
     assert len(rows) == len(audit.scans)
     assert all((tmp_path / row["file"]).is_file() for row in rows)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from brainscan.scan import Picture, read_picture
 from training.data.audit.labels import find_label_errors, guess_labels
 from training.data.audit.modality import CT_FROM, rate_ct
-from training.data.audit.plane import guess_plane
+from training.data.plane import guess_plane
 from training.task import Task
 
 SHARED = Path(__file__).parents[2] / "../shared/data"

@@ -86,39 +86,6 @@ def test_excluded_scans_are_gone(
     assert dataset.notes == ("Left out 2 images that match 'sartaj/glioma/*', as asked.",)
 
 
-def test_a_pattern_without_a_match_is_a_slip(
-    tmp_path: Path, grow_tree: Grow, load: Callable[..., Dataset]
-) -> None:
-    root = grow_tree(tmp_path / "sartaj", {"glioma": 1, "no": 1})
-    with pytest.raises(DataError, match=r"'sartaj/gliomas/\*' matches no image.*given: sartaj"):
-        load(root, exclude=("sartaj/gliomas/*", "sartaj/glioma/*"))
-
-
-def test_one_class_is_not_enough(
-    tmp_path: Path, grow_tree: Grow, load: Callable[..., Dataset]
-) -> None:
-    roots = [
-        grow_tree(tmp_path / "a", {"glioma": 2, "pred": 1}),
-        grow_tree(tmp_path / "b", {"glioma_tumor": 1}),
-    ]
-    with pytest.raises(DataError, match=r"Only one class, 'glioma' \(3 images\)") as caught:
-        load(*roots)
-    message = str(caught.value)
-    assert str(roots[0]) in message
-    assert str(roots[1]) in message
-    assert "pred' (1 images): its name is not a class" in message
-    assert "Expected a folder for each class" in message
-
-
-def test_kinds_of_tumour_are_one_class_to_a_binary_model(
-    tmp_path: Path, grow_tree: Grow, load: Callable[..., Dataset]
-) -> None:
-    root = grow_tree(tmp_path / "a", {"glioma": 2, "pituitary": 1})
-    with pytest.raises(DataError, match="Only one class, 'tumor'"):
-        load(root, binary=True)
-    assert load(root).classes == ("glioma", "pituitary")
-
-
 def test_tumours_whose_kind_is_not_named_are_of_no_class(
     tmp_path: Path, grow_tree: Grow, load: Callable[..., Dataset]
 ) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from training.data.folders import find_scans, read_tree
+from training.data.folders import find_scans, read_tree, read_trees
 from training.data.sources import DataError, own_classes
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
@@ -129,6 +129,12 @@ def test_exclude_knows_the_name_of_the_current_folder(
 ) -> None:
     monkeypatch.chdir(draw(tmp_path / "sets", "a/1.jpg", "b/1.jpg", "c/1.jpg"))
     assert [scan.label for scan in find_scans(Path(), exclude=["sets/c/*"])] == ["a", "b"]
+
+
+def test_a_pattern_without_a_match_is_a_slip(tmp_path: Path) -> None:
+    root = draw(tmp_path / "sartaj", "glioma/1.jpg", "no/1.jpg")
+    with pytest.raises(DataError, match=r"'sartaj/gliomas/\*' matches no image.*given: sartaj"):
+        read_trees([root], exclude=("sartaj/gliomas/*", "sartaj/glioma/*"))
 
 
 def test_links_are_followed_once(tmp_path: Path) -> None:

@@ -109,8 +109,9 @@ def test_heads_are_recognised_and_pictures_refused(
         parts.append(Part(scans, labels, np.arange(count)))
     training, validation, test = parts
     pictures = gather_pictures([], training.inputs, ScanSpecification(32), 0)
-    familiarity, refusal = fit_refusal(model, training, validation, pictures[::2], 0)
-    found = measure_refusal(model, familiarity, refusal, test.inputs, pictures[1::2])
+    found = measure_refusal(
+        model, fit_refusal(model, training, validation, pictures, 0), test.inputs
+    )
     assert found.scans <= 0.05
     assert found.pictures["text"].refused > 0.8
     assert sum(one.pictures for one in found.pictures.values()) == len(pictures[1::2].kinds)

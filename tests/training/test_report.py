@@ -11,8 +11,8 @@ from brainscan.bundle.figures import History, read_figures
 from brainscan.bundle.sentences import INTENDED_USE, LIMITS
 from brainscan.scan import ScanSpecification
 from tests.cards import draw_training, draw_up_card
-from training.evaluate import evaluate
-from training.report import ROC_POINTS, TestResults, collect_figures, write_plots, write_report
+from training.evaluate import TestResults, evaluate
+from training.report import ROC_POINTS, collect_figures, write_plots, write_report
 
 HISTORY = [
     {"loss": 0.7, "val_loss": 0.6, "accuracy": 0.5, "val_accuracy": 0.6, "seconds": 9.0},

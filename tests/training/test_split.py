@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from brainscan.bundle.protocols import PROTOCOLS, Protocol
 from training.data.dataset import Dataset
-from training.data.split import PROTOCOLS, Protocol, Split, SplitError
+from training.data.split import Split, SplitError
 from training.data.split import split_scans as split_dataset
 from training.task import Task
 

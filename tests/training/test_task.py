@@ -1,10 +1,14 @@
+from collections.abc import Callable
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
+from training.data.folders import read_trees
 from training.data.sources import DataError
 from training.losses import UnnamedTumorAccuracy, UnnamedTumorCrossentropy
-from training.task import BINARY_CLASSES, Task
+from training.task import BINARY_CLASSES, Task, set_task
 
 FOUR = ("glioma", "meningioma", "notumor", "pituitary")
 
@@ -59,3 +63,26 @@ def test_contradictions() -> None:
         0,
         1,
     ]
+
+
+def test_one_class_is_not_enough(tmp_path: Path, grow_tree: Callable[..., Path]) -> None:
+    roots = [
+        grow_tree(tmp_path / "a", {"glioma": 2, "pred": 1}),
+        grow_tree(tmp_path / "b", {"glioma_tumor": 1}),
+    ]
+    with pytest.raises(DataError, match=r"Only one class, 'glioma' \(3 images\)") as caught:
+        set_task(read_trees(roots), binary=False)
+    message = str(caught.value)
+    assert str(roots[0]) in message
+    assert str(roots[1]) in message
+    assert "pred' (1 images): its name is not a class" in message
+    assert "Expected a folder for each class" in message
+
+
+def test_kinds_of_tumour_are_one_class_to_a_binary_model(
+    tmp_path: Path, grow_tree: Callable[..., Path]
+) -> None:
+    trees = read_trees([grow_tree(tmp_path / "a", {"glioma": 2, "pituitary": 1})])
+    with pytest.raises(DataError, match="Only one class, 'tumor'"):
+        set_task(trees, binary=True)
+    assert set_task(trees, binary=False).classes == ("glioma", "pituitary")

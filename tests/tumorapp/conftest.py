@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 from flask import Flask
 from redis import Redis
 
@@ -124,6 +125,19 @@ def memory() -> Iterator[Any]:
 
     with contextlib.closing(State(None)) as state:
         yield state
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Result]:
+    """Run a command of `flask` in this process, where nothing is published yet."""
+    app = create_app({"MODELS_DIR": tmp_path / "models", "STUDY_DIR": tmp_path / "study"})
+    app.instance_path = str(tmp_path / "instance")
+
+    def run(*arguments: object) -> Result:
+        with app.app_context():
+            return app.test_cli_runner().invoke(args=[str(one) for one in arguments])
+
+    return run
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from training.data import split
 from tumorapp.cli.data import data_commands
 from tumorapp.cli.evaluate import evaluate_command
 from tumorapp.cli.models import models_commands
 from tumorapp.cli.study import study_command
-from tumorapp.cli.train import PROTOCOLS, train_command
+from tumorapp.cli.train import train_command
 
 PROJECT = Path(__file__).parents[2]
 
@@ -94,7 +93,3 @@ def test_help_names_what_is_given_and_has_examples(name: str) -> None:
     assert command.epilog is None or f"Examples:\n    {name}" in result.output
     for option in command.params:
         assert option.opts[0] in result.output or isinstance(option, click.Argument)
-
-
-def test_the_protocols_on_offer_are_those_there_are() -> None:
-    assert PROTOCOLS == split.PROTOCOLS

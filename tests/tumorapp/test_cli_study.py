@@ -10,24 +10,10 @@ from click.testing import Result
 from brainscan.bundle.study import ROW_FILE, keep_result, read_study
 from tests.cards import RESULT, draw_up_card
 from training.study.documents import DOCUMENTS
-from tumorapp import create_app
 from tumorapp.cli.study import STUDIES
 
 Run = Callable[..., Result]
 ANN = "ann-32-nodes-0-dense"
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Run a command of `flask` in this process."""
-    app = create_app({"MODELS_DIR": tmp_path / "models", "STUDY_DIR": tmp_path / "study"})
-    app.instance_path = str(tmp_path / "instance")
-
-    def run(*arguments: object) -> Result:
-        with app.app_context():
-            return app.test_cli_runner().invoke(args=[str(one) for one in arguments])
-
-    return run
 
 
 def test_the_choices_on_offer_are_those_there_are() -> None:

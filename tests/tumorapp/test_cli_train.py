@@ -16,9 +16,9 @@ import pytest
 from click.testing import Result
 
 from brainscan.bundle import installed_versions, read_bundle
-from training.data.dataset import read_trees, set_task
+from training.data.folders import read_trees
 from training.models import architecture
-from tumorapp import create_app
+from training.task import set_task
 
 PROJECT = Path(__file__).parents[2]
 # The command's own application, but for the folder that it writes into.
@@ -39,19 +39,6 @@ Grow = Callable[..., Path]
 def data(tmp_path_factory: pytest.TempPathFactory, grow_tree: Grow) -> Path:
     root = tmp_path_factory.mktemp("cli") / "heads"
     return grow_tree(root, {"no_tumor": 16, "Brain Tumor": 16})
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Run a command of `flask` in this process."""
-    app = create_app({"MODELS_DIR": tmp_path / "models"})
-    app.instance_path = str(tmp_path / "instance")
-
-    def run(*arguments: object) -> Result:
-        with app.app_context():
-            return app.test_cli_runner().invoke(args=[str(one) for one in arguments])
-
-    return run
 
 
 def test_help_says_which_heads_are_published(run: Run) -> None:

@@ -7,22 +7,7 @@ import pytest
 import yaml
 from click.testing import Result
 
-from tumorapp import create_app
-
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Run a command of `flask` in this process."""
-    app = create_app({"MODELS_DIR": tmp_path / "models"})
-    app.instance_path = str(tmp_path / "instance")
-
-    def run(*arguments: object) -> Result:
-        with app.app_context():
-            return app.test_cli_runner().invoke(args=[str(one) for one in arguments])
-
-    return run
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 import pytest
 
-from training.data.split import PROTOCOLS
+from brainscan.bundle.protocols import PROTOCOLS
 from tumorapp.language import wording
 
 

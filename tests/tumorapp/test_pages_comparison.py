@@ -8,7 +8,7 @@ import pytest
 
 from brainscan import Examination
 from brainscan.bundle import Card, Decision
-from brainscan.examine import Reading
+from brainscan.reading import Reading
 from brainscan.scan import Box, PreparedScan
 from tumorapp.pages.comparison import Comparison
 

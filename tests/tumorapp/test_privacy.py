@@ -15,7 +15,7 @@ from pydicom import uid
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pypdf import PdfReader
 
-from brainscan.scan import dicom
+from brainscan.scan import dicom_header
 from tests.identifiers import FOUND_IN_BYTES, SECRET, fill
 from tests.volumes import write_dicom
 from tumorapp import create_app
@@ -23,7 +23,7 @@ from tumorapp import create_app
 Form = Callable[..., dict[str, Any]]
 
 # What the reader looks at, where an identifier may have come into the wrong place.
-READ = [keyword_for_tag(tag) for tag in dicom._WANTED]
+READ = [keyword_for_tag(tag) for tag in dicom_header._WANTED]
 
 
 def write(keyword: str = "", value: str = SECRET) -> bytes:

@@ -15,7 +15,7 @@ from pypdf import PdfReader
 
 from brainscan import Examination, Lesion, Message
 from brainscan.bundle import Card, Intervals
-from brainscan.examine import Reading
+from brainscan.reading import Reading
 from brainscan.scan import Box, Picture, PreparedScan, ScanSpecification
 from tests.cards import GRAPHS, VERDICTS, draw_measurement
 from tumorapp import create_app

@@ -381,7 +381,7 @@ def test_each_promise_has_its_test() -> None:
 
 
 def test_some_damaged_inputs() -> None:
-    from benchmarks.fuzz import run
+    from benchmarks.fuzz.uploads import run
 
     outcomes, slowest = run(first=1_000_000, inputs=600, seed=1, seconds=5)
     assert sum(outcomes.values()) == 600
@@ -390,7 +390,7 @@ def test_some_damaged_inputs() -> None:
 
 
 def test_some_damaged_cards(models_dir: Path) -> None:
-    from benchmarks.fuzz import fuzz_cards
+    from benchmarks.fuzz.cards import fuzz_cards
 
     app = create_app({"MODELS_DIR": models_dir, "PROPAGATE_EXCEPTIONS": True})
     outcomes = fuzz_cards(app, first=1_000_000, inputs=40, seed=1)

@@ -23,7 +23,7 @@ from brainscan.scan import (
     prepare_scan,
     read_picture,
 )
-from training.data.audit import plane
+from training.data import plane
 
 THUMBNAIL_SIDE = 32
 

@@ -10,19 +10,18 @@ from numpy.typing import NDArray
 
 from brainscan.bundle.sentences import NO_HEALTHY_CLASS, UNNAMED_TUMOURS
 from brainscan.scan import ScanSpecification
-from training.data.audit.duplicates import (
+from training.data.cache import PreparedArrays, prepare_arrays
+from training.data.duplicates import (
     find_leaks,
     find_nearest,
     group_near_duplicates,
     join_groups,
     list_members,
 )
-from training.data.audit.manifest import read_manifest
-from training.data.cache import PreparedArrays, prepare_arrays
-from training.data.folders import ScanFile, ScanTree, describe_layout, read_tree
+from training.data.folders import ScanFile, ScanTree, read_trees
 from training.data.outlines import Outline, crop_outline, mirror
-from training.data.sources import SOURCES, DataError, Source, check_own_classes, list_some
-from training.task import Task
+from training.data.sources import SOURCES, DataError, Source, list_some
+from training.task import Task, set_task
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,35 +107,6 @@ def load_dataset(
     scans = [scan for tree in trees for scan in tree.scans]
     arrays = prepare_arrays([scan.path for scan in scans], specification, cache)
     return _assemble(trees, task, arrays)
-
-
-def read_trees(
-    roots: Sequence[Path], *, exclude: Sequence[str] = (), manifest: Path | None = None
-) -> list[ScanTree]:
-    """List the scans below some folders, those that a manifest keeps, or what both have.
-
-    Raises:
-        DataError: a folder or manifest that cannot be used, or a pattern or a name of
-            `own_classes` without a match.
-    """
-    if manifest:
-        trees = read_manifest(manifest, roots, exclude=exclude)
-    else:
-        trees = [read_tree(root, exclude=exclude) for root in roots]
-    _check_patterns(exclude, trees)
-    if trees:
-        check_own_classes()
-    return trees
-
-
-def set_task(trees: Sequence[ScanTree], *, binary: bool) -> Task:
-    """Decide what a model tells apart; refuse scans that together show one class only."""
-    labels = [scan.label for tree in trees for scan in tree.scans]
-    _check_several(labels, trees)
-    task = Task.of_labels(labels, binary=binary)
-    if binary:
-        _check_several([task.classes[number] for number in task.number(labels)], trees)
-    return task
 
 
 def _assemble(trees: Sequence[ScanTree], task: Task, arrays: PreparedArrays) -> Dataset:
@@ -270,31 +240,6 @@ def describe_problems(dataset: Dataset) -> list[str]:
     for text, entries in lists.items():
         lines += [f"{len(entries):,} scans {text}.", *(f"  {entry}" for entry in entries)]
     return [*lines, *dataset.notes]
-
-
-def _check_patterns(exclude: Sequence[str], trees: Sequence[ScanTree]) -> None:
-    """Refuse a pattern that matches nothing: a slip would train on what was to be left out."""
-    for pattern in exclude:
-        if not any(pattern in tree.excluded for tree in trees):
-            example = trees[0].name
-            raise DataError(
-                f"The exclude pattern {pattern!r} matches no image. It is matched against the "
-                "name of a data folder and the path below it, such as "
-                f"'{example}/*/glioma/*'. Folders given: {', '.join(tree.name for tree in trees)}."
-            )
-
-
-def _check_several(labels: Sequence[str], trees: Sequence[ScanTree]) -> None:
-    """Refuse scans of one class only."""
-    if len(set(labels)) == 1:
-        explanation = (
-            f"Only one class, {labels[0]!r} ({len(labels)} images), in "
-            f"{', '.join(str(tree.root) for tree in trees)}; a classifier needs two or more. "
-            "Images must lie in one folder for each class, such as glioma/1.jpg and notumor/2.jpg: "
-            "pass the folder above these, or another --data folder too."
-        )
-        notes = [note for tree in trees for note in tree.notes]
-        raise DataError("\n".join([explanation, *notes, describe_layout()]))
 
 
 def _check_remaining(task: Task, labels: NDArray[np.int64], left_out: Sequence[str]) -> None:

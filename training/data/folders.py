@@ -11,8 +11,15 @@ from typing import Literal
 from brainscan.bundle.sentences import EXCLUDED, NEXT_TO_CLASSES, UNKNOWN_CLASS
 from brainscan.scan.folders import is_image
 from brainscan.scan.formats import list_endings
+from training.data.manifest import read_manifest
 from training.data.outlines import Annotations, is_mask, read_annotations
-from training.data.sources import CANONICAL_CLASSES, DataError, canonical_class, own_class
+from training.data.sources import (
+    CANONICAL_CLASSES,
+    DataError,
+    canonical_class,
+    check_own_classes,
+    own_class,
+)
 
 # A validation folder takes part in development, so it counts as training: `test` stays untouched.
 _TRAINING = frozenset({"train", "training", "val", "valid", "validation"})
@@ -72,6 +79,30 @@ def describe_layout() -> str:
     return f"{_LAYOUT}{', '.join(list_endings())}."
 
 
+def read_trees(
+    roots: Sequence[Path], *, exclude: Sequence[str] = (), manifest: Path | None = None
+) -> list[ScanTree]:
+    """List the scans below some folders, those that a manifest keeps, or what both have.
+
+    Args:
+        roots: the trees' tops.
+        exclude: as `read_tree` takes them.
+        manifest: as `read_manifest` takes it.
+
+    Raises:
+        DataError: a folder or manifest that cannot be used, or a pattern or a name of
+            `own_classes` without a match.
+    """
+    if manifest:
+        trees = _list_trees(read_manifest(manifest, roots), exclude)
+    else:
+        trees = [read_tree(root, exclude=exclude) for root in roots]
+    _check_patterns(exclude, trees)
+    if trees:
+        check_own_classes()
+    return trees
+
+
 def find_scans(root: Path, *, exclude: Sequence[str] = ()) -> list[ScanFile]:
     """Give the scans that `read_tree` finds, without its notes."""
     return list(read_tree(root, exclude=exclude).scans)
@@ -116,13 +147,8 @@ def read_tree(root: Path, *, exclude: Sequence[str] = ()) -> ScanTree:
     return _build_tree(root, known, excluded, notes)
 
 
-def list_scans(labels: Mapping[Path, str], *, exclude: Sequence[str] = ()) -> list[ScanTree]:
-    """Give scans that are listed one by one, set by set: the folder above class and part.
-
-    Args:
-        labels: absolute path → class, canonical or any other; no file is opened.
-        exclude: glob patterns, as `read_tree` takes them.
-    """
+def _list_trees(labels: Mapping[Path, str], exclude: Sequence[str]) -> list[ScanTree]:
+    """Give scans that are listed one by one, set by set: the folder above class and part."""
     sets: dict[Path, list[Path]] = {}
     for path in labels:
         root = path.parent.parent
@@ -187,6 +213,18 @@ def _drop_excluded(
         if not found:
             kept.append(path)
     return kept, counts
+
+
+def _check_patterns(exclude: Sequence[str], trees: Sequence[ScanTree]) -> None:
+    """Refuse a pattern that matches nothing: a slip would train on what was to be left out."""
+    for pattern in exclude:
+        if not any(pattern in tree.excluded for tree in trees):
+            example = trees[0].name
+            raise DataError(
+                f"The exclude pattern {pattern!r} matches no image. It is matched against the "
+                "name of a data folder and the path below it, such as "
+                f"'{example}/*/glioma/*'. Folders given: {', '.join(tree.name for tree in trees)}."
+            )
 
 
 def _labels(names: dict[Path, str]) -> dict[Path, str]:

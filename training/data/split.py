@@ -1,25 +1,15 @@
 """The protocols: which scans train, which validate, and which are looked at once, at the end."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, train_test_split
 
+from brainscan.bundle.protocols import Protocol
 from training.data.dataset import Dataset
 from training.data.outlines import Outline
-
-Protocol = Literal[
-    "variants-75-25",
-    "official",
-    "random-75-25",
-    "random-80-20",
-    "grouped",
-    "patient",
-    "leave-one-source-out",
-]
-PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)  # the strictest last
 
 BY_PATIENT = ("patient", "leave-one-source-out")
 GROUPED_TEST_FOLDS = 7

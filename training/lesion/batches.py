@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.batches import Batches
-from training.data.audit.duplicates import list_members
+from training.data.duplicates import list_members
 from training.data.outlines import Outline, draw_mask
 from training.lesion.augment import Augmentation, Sample
 from training.models import Recipe

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from brainscan.bundle.protocols import Protocol
 from brainscan.bundle.study import Budget
 from training.study.documents import DOCUMENTS, Document
 from training.study.rows import Row
 
 if TYPE_CHECKING:
-    from training.data.split import Protocol
     from training.models import Architecture, Recipe
     from training.run import TrainingRequest
 
@@ -90,7 +90,7 @@ def build_request(plan: Plan) -> "TrainingRequest":
         data=plan.data,
         instance=plan.instance,
         models=plan.study,  # nothing is published
-        protocol=cast("Protocol", plan.protocol),
+        protocol=cast(Protocol, plan.protocol),
         recipe=recipe,
         size=size,
         weights=find_weights(plan.weights, network.name) if network.pretrained else None,

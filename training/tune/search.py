@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 
 from brainscan.files import lock
-from training.data.dataset import read_trees
+from training.data.folders import read_trees
 from training.data.sources import own_classes
 from training.processes import ApartError, Call, Workers, work_here
 from training.tune.space import take_own

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from brainscan import Answer, ImageFile, Message, Model, Problem, ScanError
+from brainscan.examine import examine_groups
 from brainscan.scan import MAX_PIXELS
-from brainscan.series import examine_groups
 from tumorapp.api.schemas import write_failure, write_outcome
 from tumorapp.prediction_table import list_rows
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from brainscan import Model
 from brainscan.engine import choose_engine
-from brainscan.examine import open_version
+from brainscan.opening import open_version
 from tumorapp.bulk.heatmaps import write_heatmaps
 from tumorapp.bulk.predict import Row, predict_rows
 from tumorapp.bulk.sources import Source, make_reader

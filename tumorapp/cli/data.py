@@ -78,10 +78,11 @@ def audit_command(
     Copies and leaks between Training and Testing, contradictions, suspected labels, CT among MR,
     files that cannot be read, and whether the set or the plane gives the class away.
     """
-    from training.data.audit.findings import audit_trees, describe
-    from training.data.audit.manifest import write_manifest
+    from training.data.audit.findings import describe
     from training.data.audit.page import write_page
-    from training.data.dataset import read_trees
+    from training.data.audit.run import audit_trees
+    from training.data.folders import read_trees
+    from training.data.manifest import write_manifest
 
     for path in filter(None, (html, manifest)):
         _check_folder(path)
@@ -92,7 +93,7 @@ def audit_command(
         write_page(html, audit)
         click.echo(f"The page is {html}.")
     if manifest:
-        write_manifest(manifest, audit)
+        write_manifest(manifest, audit.list_rows())
         click.echo(
             f"The manifest is {manifest}. It leaves out {len(audit.left_out):,} scans. Edit it, "
             "and pass it to flask train --manifest."

@@ -72,7 +72,7 @@ def evaluate_command(
     with intervals, confusion matrix, calibration, each folder and plane, verdicts, and how well the
     model points where tumours are outlined (slices.csv, or NAME_mask.png next to a scan).
     """
-    from training.data.dataset import read_trees
+    from training.data.folders import read_trees
     from training.examine import evaluate_answers
     from training.report import describe_evaluation, write_evaluation
 

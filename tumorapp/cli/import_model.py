@@ -93,7 +93,7 @@ def import_command(
     compared with those of the file; its accuracy is not known, and its card says so. With --data it
     is measured first, and published then.
     """
-    from training.data.dataset import read_trees
+    from training.data.folders import read_trees
 
     root, trees = publishing_root(), read_trees(data)
     check_backend()

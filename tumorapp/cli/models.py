@@ -19,7 +19,7 @@ from brainscan.bundle import (
     survey_bundles,
 )
 from brainscan.engine import Engine, EngineError, choose_engine
-from brainscan.examine import open_version
+from brainscan.opening import open_version
 from tumorapp.cli.installed import (
     COLUMNS,
     describe_reload,

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 from flask import current_app
 
+from brainscan.bundle.protocols import PROTOCOLS
 from brainscan.bundle.study import BUDGETS, Budget, read_study
 from tumorapp.cli.backend import Weights, check_backend, stoppable
 from tumorapp.cli.cluster import find_workers, ray_option
 from tumorapp.cli.installed import lay_out
-from tumorapp.cli.train import PROTOCOLS
 
 STUDIES = ("000", "001", "002", "004", "beyond", "all")
 _EXAMPLES = """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from flask import current_app
 
+from brainscan.bundle.protocols import PROTOCOLS
 from tumorapp.cli.backend import Weights, check_backend, load_backend, stoppable
 from tumorapp.cli.configuration_file import config_option
 from tumorapp.cli.installed import describe_change
@@ -23,28 +24,6 @@ if TYPE_CHECKING:
     from training.pipeline import TrainingOutcome
     from training.run import TrainingRequest
 
-PROTOCOLS = (
-    "variants-75-25",
-    "official",
-    "random-75-25",
-    "random-80-20",
-    "grouped",
-    "patient",
-    "leave-one-source-out",
-)
-# Options that a request takes as they are.
-_PASSED_ON = (
-    "manifest",
-    "protocol",
-    "refuse",
-    "method",
-    "head",
-    "seed",
-    "precision",
-    "publish",
-    "refit",
-    "fresh",
-)
 _EXAMPLES = """
 \b
 Examples:
@@ -204,8 +183,7 @@ def train_command(
     """Train MODEL on folders of scans, measure it once on its test part, and publish it.
 
     The same command continues where it was stopped; with --publish, it also publishes a model that
-    was not published. Settings that you leave out are the
-    architecture's own.
+    was not published. Settings that you leave out are the architecture's own.
     """
     check_backend()
     trees = read_data(data, exclude, options["manifest"])
@@ -234,15 +212,17 @@ def build_request(
         )
     own = {field.name for field in fields(network.recipe)}
     recipe = {name: value for name, value in options.items() if name in own and value is not None}
+    accepted = {field.name for field in fields(TrainingRequest)}
+    asked = {name: value for name, value in options.items() if name in accepted}
+    asked["size"] = options["size"] or network.size
     return TrainingRequest(
         model=network.name,
         instance=Path(current_app.instance_path),
         models=publishing_root() if options["publish"] is not False else Path(),
         recipe=replace(network.recipe, **recipe),
-        size=options["size"] or network.size,
         weights=weights if weights != "none" and network.pretrained else None,
         command=shlex.join(["flask", *sys.argv[1:]]),
-        **{name: options[name] for name in _PASSED_ON},
+        **asked,
         **settled,
     )
 
@@ -301,14 +281,14 @@ def read_data(
     """Refuse folders and manifests without scans before anything heavy is loaded."""
     if not folders and not manifest:
         raise click.UsageError("Missing option '--data' or '--manifest'.")
-    from training.data.dataset import read_trees
+    from training.data.folders import read_trees
 
     return read_trees(folders, exclude=exclude, manifest=manifest)
 
 
 def _check_healthy(trees: "list[ScanTree]", network: "Architecture") -> None:
     """Refuse to publish a model to which each class would be a tumour without anybody saying so."""
-    from training.data.dataset import set_task
+    from training.task import set_task
 
     task = set_task(trees, binary=network.binary)
     if task.healthy is None:

@@ -67,7 +67,7 @@ def tune_command(
     with own_classes(names):
         read_data(data, exclude, options["manifest"])
     load_backend()
-    from training.pipeline import settle
+    from training.run import settle
     from training.tune.report import write_best, write_report
     from training.tune.search import describe, find_folder, open_study, run_trials
     from training.tune.space import choose_space

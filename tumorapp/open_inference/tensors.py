@@ -15,7 +15,7 @@ import numpy as np
 
 from brainscan import Examination, ImageFile, Model, Problem
 from brainscan.bundle import Card
-from brainscan.examine import Reading
+from brainscan.reading import Reading
 from brainscan.scan import Box, PreparedScan
 from tumorapp.uploads import refuse_number
 

@@ -1,6 +1,6 @@
 """What is wrong with a data set, found before a model is trained on it.
 
 ```
-folders → measure (one look at each file) → findings → page of thumbnails, manifest
+folders → measure (one look at each file) → run → findings → page of thumbnails, manifest
 ```
 """

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from brainscan.processes import work_through
 from brainscan.scan import Picture, ScanError, ScanSpecification, prepare_scan, read_picture
 from training.data.audit.modality import rate_ct
-from training.data.audit.plane import guess_plane
 from training.data.cache import draw_thumbnail
+from training.data.plane import guess_plane
 
 _CROP = ScanSpecification(64)
 _CELLS, _DIRECTIONS = 8, 8

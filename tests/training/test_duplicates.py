@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.data.audit.duplicates import find_contradictions, find_leaks, group_near_duplicates
+from training.data.duplicates import find_contradictions, find_leaks, group_near_duplicates
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
 

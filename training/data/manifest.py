@@ -3,15 +3,11 @@
 import csv
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from training.data.folders import ScanTree, list_scans
 from training.data.sources import DataError, canonical_class, list_some
-
-if TYPE_CHECKING:
-    from training.data.audit.findings import Audit
 
 COLUMNS = ("file", "label", "group", "finding", "keep")
 _NEEDED = ("file", "label", "keep")
@@ -34,16 +30,13 @@ class Row(NamedTuple):
     keep: bool
 
 
-def read_manifest(
-    manifest: Path, roots: Sequence[Path] = (), *, exclude: Sequence[str] = ()
-) -> list[ScanTree]:
-    """Give the scans that a manifest keeps, with its labels, set by set.
+def read_manifest(manifest: Path, roots: Sequence[Path] = ()) -> dict[Path, str]:
+    """Give the label of each scan that a manifest keeps, by its absolute path.
 
     Args:
         manifest: a CSV file with at least the columns `file`, `label` and `keep`. Files are named
             relative to the manifest's own folder; `keep` is 1 or 0.
         roots: where there are any, scans below none of these folders are passed over.
-        exclude: glob patterns of scans to leave out besides, as `read_tree` takes them.
 
     Raises:
         DataError: it cannot be read, has other columns, or rows that cannot be used, named by
@@ -66,7 +59,7 @@ def read_manifest(
             f"{' below the data folders given' if tops else ''}. Set keep to 1 in the rows to "
             "train on."
         )
-    return list_scans({row.path: row.label for row in kept}, exclude=exclude)
+    return {row.path: row.label for row in kept}
 
 
 def _absolute(path: Path) -> Path:
@@ -119,17 +112,11 @@ def _refuse_lines(manifest: Path, problem: str, lines: Sequence[object]) -> None
         )
 
 
-def write_manifest(manifest: Path, audit: "Audit") -> None:
-    """Write a row for each scan: what was found, and 0 as keep for what had better be left out."""
-    codes: dict[int, list[str]] = {}
-    for code, findings in audit.findings.items():
-        for finding in findings:
-            codes.setdefault(finding.scan, []).append(code)
-    left_out, folder = audit.left_out, manifest.parent
+def write_manifest(manifest: Path, rows: Iterable[tuple[Path, str, int, str, bool]]) -> None:
+    """Write a row for each scan: its file, label, near-duplicate group, findings, and keep."""
     with manifest.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for row, scan in enumerate(audit.scans):
-            path = Path(os.path.relpath(scan.path, folder)).as_posix()
-            found, keep = " ".join(codes.get(row, [])), int(row not in left_out)
-            writer.writerow((path, scan.label, audit.groups[row], found, keep))
+        for path, label, group, finding, keep in rows:
+            named = Path(os.path.relpath(path, manifest.parent)).as_posix()
+            writer.writerow((named, label, group, finding, int(keep)))

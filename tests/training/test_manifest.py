@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from brainscan.scan import ScanSpecification
-from training.data.audit.manifest import read_manifest
 from training.data.dataset import load_dataset
+from training.data.folders import read_trees
+from training.data.manifest import read_manifest
 from training.data.sources import DataError
 
 HEADER = "file,label,group,finding,keep"
@@ -47,7 +48,7 @@ def test_training_takes_what_is_kept_with_its_labels(
 def test_only_scans_of_the_folders_given_are_taken(
     write: Callable[..., Path], phantom_tree: Path
 ) -> None:
-    (tree,) = read_manifest(write(), [phantom_tree / "Healthy"])
+    (tree,) = read_trees([phantom_tree / "Healthy"], manifest=write())
     assert {scan.label for scan in tree.scans} == {"notumor"}
     assert len(tree.scans) == 19
     with pytest.raises(DataError, match="keeps none of its 40 scans below the data folders given"):
@@ -61,7 +62,8 @@ def test_parts_and_sets_are_read_from_the_folders(tmp_path: Path) -> None:
         (tmp_path / path).touch()
     rows = "".join(f"{path},glioma,1\n" for path in paths)
     (tmp_path / "m.csv").write_text(f"file,label,keep\n{rows}")
-    trees = {tree.name: tree for tree in read_manifest(tmp_path / "m.csv", exclude=["b/*"])}
+    found = read_trees([], exclude=["b/*"], manifest=tmp_path / "m.csv")
+    trees = {tree.name: tree for tree in found}
     assert [scan.part for scan in trees["nickparvar"].scans] == ["test", "train"]
     assert trees["b"].excluded == {"b/*": 1}
 
