@@ -247,7 +247,7 @@ def test_no_request_fails_while_versions_come_and_go(
     def hammer(_: int) -> None:
         while not ended.is_set():
             status, answer = service.predict(scan, "model=binary-cnn")
-            time.sleep(0.05)
+            time.sleep(0.02)
             answers[status] += 1
             seen[answer.get("version", "none")] = time.monotonic()
 
