@@ -15,10 +15,10 @@ from tests.tumorapp.jobs import change, list_uploads, results, send, show
 from tests.volumes import write_slices
 from tumorapp.jobs import runner
 from tumorapp.jobs.files import create_images, hold
+from tumorapp.jobs.folder_store import FolderStore
 from tumorapp.jobs.job import Scan
 from tumorapp.jobs.material import MaterialReader
 from tumorapp.jobs.runner import Jobs
-from tumorapp.jobs.store import Store
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_a_full_disk_is_logged_once_and_jobs_go_on_after_it(
         return fail
 
     for name in ("save", "finish"):
-        monkeypatch.setattr(Store, name, fail_first(getattr(Store, name)))
+        monkeypatch.setattr(FolderStore, name, fail_first(getattr(FolderStore, name)))
     monkeypatch.setattr(runner, "_SECONDS_AFTER_A_FAULT", 0.01)
     monkeypatch.setattr(runner, "_SECONDS_BETWEEN_LOOKS", 0.01)
     job = send(client, ("a.jpg", scan))

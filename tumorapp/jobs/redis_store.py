@@ -39,7 +39,7 @@ _FIELDS = tuple(field.name for field in fields(Job))
 
 
 class RedisStore:
-    """The jobs in a Redis, with the methods of `tumorapp.jobs.store.Store`.
+    """The jobs in a Redis, with the methods of `tumorapp.jobs.folder_store.FolderStore`.
 
     Every method raises OSError where Redis, or the folder, cannot be used.
 

@@ -97,7 +97,7 @@ delete from job where coalesce(finished, created) < ? or id in
 """
 
 
-class Store:
+class FolderStore:
     """The jobs in a folder; it and the file are made on first use.
 
     Every method raises OSError or sqlite3.Error where they cannot be used.
