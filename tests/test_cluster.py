@@ -10,21 +10,27 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.request import urlretrieve
 
+import optuna
 import pyarrow as pa
 import pytest
 from flask import Flask
-from optuna import TrialPruned
+from optuna.distributions import FloatDistribution
+from optuna.trial import Trial, TrialState
 from pyarrow import parquet
 
+import training.tune.search
 from brainscan.bundle.study import BUDGETS, read_study
 from brainscan.storage import open_storage
 from tests.conftest import set_keys
+from training.models import architecture
 from training.processes import ApartError, Call
+from training.run import TrainingRequest
 from training.study.plan import Plan
 from training.study.rows import choose_rows
 from training.study.run import run_study
+from training.tune.search import open_study, run_trials
+from training.tune.trial import Search
 from tumorapp.bulk.predict import Row
 from tumorapp.bulk.results import Results
 
@@ -35,7 +41,8 @@ from ray.cluster_utils import Cluster
 from brainscan.cluster import connect
 from training.cluster import work_on_cluster
 
-SCANS = 300
+ANN = "ann-32-nodes-0-dense"
+SCANS = 600
 MACHINE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 
 
@@ -103,37 +110,51 @@ def test_a_study_goes_on_when_a_machine_is_lost(
 
 
 @pytest.mark.slow
-def test_calls_have_a_gpu_each_where_there_are_any_report_and_fail_alone(
+def test_calls_have_a_gpu_each_where_there_are_any_and_fail_alone(
     head: Cluster, tmp_path: Path
 ) -> None:
-    def stop(*_: int) -> None:
-        raise TrialPruned("stopped")
-
     machine = head.add_node(**MACHINE | {"num_cpus": 2}, num_gpus=2)
-    (scan := tmp_path / "scan.jpg").write_bytes(bytes(10_000))
-    copy, heard = str(tmp_path / "copy.jpg"), list[tuple[int, ...]]()
-    # What copies a file and reports each block is a training to a cluster; /dev/zero has no end.
-    started: list[tuple[str, Callable[..., Any], tuple[Any, ...], Callable[..., None] | None]] = [
-        ("first", os.getenv, ("CUDA_VISIBLE_DEVICES",), None),
-        ("second", os.getenv, ("CUDA_VISIBLE_DEVICES",), None),
-        ("fails", operator.truediv, (1, 0), None),
-        ("killed", signal.raise_signal, (signal.SIGKILL,), None),
-        ("reports", urlretrieve, (scan.as_uri(), copy), lambda *values: heard.append(values)),
-        ("stopped", urlretrieve, ("file:///dev/zero", os.devnull), stop),
+    calls: list[Call[str, Any]] = [
+        Call("first", os.getenv, ("CUDA_VISIBLE_DEVICES",), tmp_path / "first.log"),
+        Call("second", os.getenv, ("CUDA_VISIBLE_DEVICES",), tmp_path / "second.log"),
+        Call("fails", operator.truediv, (1, 0), tmp_path / "fails.log"),
+        Call("killed", signal.raise_signal, (signal.SIGKILL,), tmp_path / "killed.log"),
     ]
-    calls = (Call(name, *work, tmp_path / f"{name}.log", hear) for name, *work, hear in started)
     with connect(head.address):
-        outcomes = {call.subject: outcome for call, outcome in work_on_cluster(calls)}
+        outcomes = {call.subject: outcome for call, outcome in work_on_cluster(iter(calls))}
     head.remove_node(machine)
     assert {outcomes["first"](), outcomes["second"]()} == {"0", "1"}
     with pytest.raises(ApartError, match="division by zero"):
         outcomes["fails"]()
     with pytest.raises(ApartError, match="memory ran out"):
         outcomes["killed"]()
-    assert outcomes["reports"]()[0] == copy
-    assert heard == [(number, 8192, 10_000) for number in range(3)]
-    with pytest.raises(TrialPruned):  # which `training.tune.search` tells from a failure
-        outcomes["stopped"]()
+
+
+@pytest.mark.slow
+def test_trials_at_the_same_time(
+    cluster: Cluster, tmp_path: Path, phantom_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judge(trial: Trial, epoch: int, accuracy: float) -> None:
+        trial.report(accuracy, epoch)
+        if trial.number == 1:
+            raise optuna.TrialPruned("stopped")
+
+    monkeypatch.setattr(training.tune.search, "judge", judge)
+    recipe = replace(architecture(ANN).recipe, epochs=2, variants=0)
+    request = TrainingRequest(ANN, (phantom_tree,), tmp_path, tmp_path, "grouped", recipe, 32)
+    space = {"learning_rate": FloatDistribution(1e-3, 1e-2, log=True)}
+    told: list[str] = []
+    with (
+        connect(cluster.address),
+        open_study(Search(request, space), tmp_path / "tuning") as study,
+    ):
+        run_trials(
+            study, Search(request, space), 2, tmp_path / "tuning", told.append, work_on_cluster
+        )
+    complete, pruned = study.trials
+    assert (complete.state, pruned.state) == (TrialState.COMPLETE, TrialState.PRUNED)
+    assert [*complete.intermediate_values] == [1, 2]
+    assert [*pruned.intermediate_values] == [1]
 
 
 @pytest.mark.slow
@@ -163,8 +184,7 @@ def test_each_scan_of_a_bucket_has_one_row(
     assert f"1 of {SCANS + 1} files were skipped" in done.output
     late = f"{path}/scans/late.jpg"
     system.pipe(late, next(iter(scans.values())))
-    alone = [*command[:2], *command[4:], "--resume"]  # without the cluster
-    done = app.test_cli_runner().invoke(args=alone)
+    done = app.test_cli_runner().invoke(args=[*command, "--resume"])
     assert done.exit_code == 0
     assert f"{SCANS + 1} of {SCANS + 2} files have rows already." in done.output
 
