@@ -28,7 +28,6 @@ from tumorapp.models_folder import (
     make_mirror,
     settle_models_folder,
 )
-from tumorapp.reload import SECONDS, STORE_SECONDS, watch
 from tumorapp.signals import scans_predicted
 
 if TYPE_CHECKING:
@@ -250,18 +249,9 @@ def _init_app(app: Flask) -> None:
     )
 
 
-def _start(app: Flask) -> None:
-    catalog: Catalog = app.extensions["catalog"]
-    # A store may be slow, and gunicorn kills a worker that takes a minute to start.
-    catalog.load(follow=False)
-    remote = bool(app.config["MODELS_URL"])
-    watch(catalog, STORE_SECONDS if remote else SECONDS, at_once=remote)
-
-
 FEATURE = Feature(
     "catalog",
     init_app=_init_app,
-    start=_start,
     settings=(
         *SETTINGS,
         Setting("DEFAULT_MODEL", None, Kind("the name of an installed model", str)),

@@ -325,7 +325,7 @@ class Client:
 
     def submit(self, scans: Scan | Iterable[Scan], *, model: str | None = None) -> Job:
         """Send scans as a job, which the service works off by itself; raises as `predict` does."""
-        options = {"model": model} if model else {}
+        options = _write_options(model=model)
         return self._ask(_read_job, "POST", "/api/jobs", files=_read_scans(scans), data=options)
 
     def submit_archive(self, archive: str | Path, *, model: str | None = None) -> Job:
@@ -337,7 +337,7 @@ class Client:
                 "/api/jobs",
                 data=file,
                 headers={"Content-Type": "application/zip"},
-                params={"model": model} if model else {},
+                params=_write_options(model=model),
             )
 
     def job(self, job_id: str) -> Job:

@@ -27,7 +27,17 @@ if TYPE_CHECKING:
 
 # The core, in order: the others need the catalog; of what happens around every request, the first
 # begins before the others and ends after them.
-_CORE = ("catalog", "logs", "audit", "ops", "server.overload", "uploads", "problems", "security")
+_CORE = (
+    "catalog",
+    "reload",
+    "logs",
+    "audit",
+    "ops",
+    "server.overload",
+    "uploads",
+    "problems",
+    "security",
+)
 # Packages of which each module may hold features.
 _PLACES = ("tumorapp.api", "tumorapp.pages")
 

@@ -30,10 +30,10 @@ def answer_problem(error: Problem | HTTPException) -> Response | HTTPException:
     """Answer an error in the shape that the client reads."""
     if isinstance(error, HTTPException) and (error.code or 0) < HTTPStatus.BAD_REQUEST:
         return error  # a redirect, or a response that was raised: not a problem
-    problem = to_problem(error)
+    problem = _to_problem(error)
     g.problem = problem.code  # for those who count
     fields = describe(problem)
-    if wants_page(request):
+    if _wants_page(request):
         response = Response(render_template("error.html", problem=fields), mimetype="text/html")
     elif f"{request.path}/".startswith(f"{PROTOCOL_PREFIX}/"):
         response = Response(json.dumps(describe_for_protocol(problem)), mimetype="application/json")
@@ -46,6 +46,18 @@ def answer_problem(error: Problem | HTTPException) -> Response | HTTPException:
                 response.headers[name] = value
     response.headers.update(problem.headers)
     return response
+
+
+def describe_on_page(error: Problem | HTTPException) -> tuple[dict[str, Any], int]:
+    """Give what a page says of an error next to its form, and the status that it answers with.
+
+    Raises:
+        Problem, HTTPException: the error, for a client that does not read HTML.
+    """
+    if not _wants_page(request):
+        raise error
+    problem = _to_problem(error)
+    return describe(problem), problem.status
 
 
 def describe(problem: Problem) -> dict[str, Any]:
@@ -68,7 +80,7 @@ def describe_for_protocol(problem: Problem) -> dict[str, str]:
     return {"error": str(problem), "code": problem.code}
 
 
-def to_problem(error: Problem | HTTPException) -> Problem:
+def _to_problem(error: Problem | HTTPException) -> Problem:
     """Give the problem that an error of werkzeug means for the one who sent the request."""
     if isinstance(error, Problem):
         return error
@@ -102,7 +114,7 @@ def refuse_size() -> Problem:
     return Problem("request-too-large", accepted=accepted, megabytes=megabytes, images=images)
 
 
-def wants_page(received: Request) -> bool:
+def _wants_page(received: Request) -> bool:
     """Tell whether a request gets a page: outside the API, from a client that reads HTML."""
     if current_app.config["PAGES"] == "off":
         return False

@@ -1,23 +1,21 @@
 """From a request's body to the image files in it: bounded, and kept in memory only."""
 
-import base64
 import io
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any, cast
 
-import msgspec
 from flask import Flask, Request
 from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
-from werkzeug.http import parse_options_header
 
 from brainscan import Archive, ImageFile, Problem, ScanError
 from brainscan.archive import is_archive
 from brainscan.scan.formats import find_format, list_media_types
 from tumorapp.config import Setting, whole_number
 from tumorapp.feature import Feature
+from tumorapp.file_names import clean_name, name_part, shorten
+from tumorapp.json_body import JSON, JSON_EXAMPLE, parse_json
 
 FIELD = "image"
 FIELDS = (FIELD, "image[]", "file")  # other programs' names for it
@@ -26,29 +24,12 @@ OTHER_PARTS = 32
 # Bytes of each of them, and of a form of text as a whole: twice what werkzeug parses at once.
 _FORM_TEXT = 2**17
 
-# Control characters, ends of lines, and marks that turn the direction of text: with one of those,
-# "scan\u202egnp.exe" is shown as "scanexe.png".
-_INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-
-_BACKSLASH = re.compile(r'\\(["\\])?')  # and what it escapes
-
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
 # Times the size of a request that the files of its ZIP may have together: slices shrink to a half
 # or a third.
 _UNPACKED = 10
-_LONGEST_NAME = 255
 
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
-JSON = "application/json"
-JSON_EXAMPLE = '{"images": [{"name": "scan.png", "data": "<base64 or data URL>"}]}'
-_DATA_URL = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
-
-
-class _JsonImage(msgspec.Struct):
-    """An image in a JSON body; `data` is its file in base64, or a data URL of it."""
-
-    data: str
-    name: str = ""
 
 
 class _FormParser(FormDataParser):
@@ -60,7 +41,7 @@ class _FormParser(FormDataParser):
         mimetype: str,
         content_length: int | None,
         options: dict[str, str] | None = None,
-    ) -> tuple[IO[bytes], "MultiDict[str, str]", "MultiDict[str, FileStorage]"]:
+    ) -> tuple[IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]:
         """Give what is left of the stream, the fields and the files.
 
         Raises:
@@ -73,7 +54,7 @@ class _FormParser(FormDataParser):
         body = stream.read()
         if self.max_form_parts is not None and body.count(b",") > 8 * self.max_form_parts:
             raise RequestEntityTooLarge
-        return stream, *_parse_json(body)
+        return stream, *parse_json(body, FIELD)
 
 
 class ScanRequest(Request):
@@ -198,28 +179,6 @@ def _is_picture(file: ImageFile | ScanError) -> bool:
     return found is not None and found.open is None
 
 
-def shorten(name: str) -> str:
-    """Give the end of a name, which tells most, in characters that can be stored and shown."""
-    return clean_name(name.encode("utf-8", "replace").decode("utf-8"))[-_LONGEST_NAME:]
-
-
-def clean_name(name: str) -> str:
-    """Give a file's name with a visible sign (U+FFFD) for what would change how text is shown."""
-    return _INVISIBLE.sub("\N{REPLACEMENT CHARACTER}", name)
-
-
-def name_part(part: FileStorage) -> str:
-    """Give the name of a form's file; a backslash that escapes nothing is part of it.
-
-    Browsers do not escape backslashes, and werkzeug drops each that could escape.
-    """
-    said = part.headers.get("Content-Disposition", "")
-    if "\\" not in said:
-        return part.filename or ""
-    escaped = _BACKSLASH.sub(lambda found: found[0] if found[1] else r"\\", said)
-    return parse_options_header(escaped)[1].get("filename", "")
-
-
 def read_file(received: Request) -> ImageFile:
     """Read the one image of a request; raises as `read_files` does."""
     [file] = read_files(received, max_images=1)
@@ -265,43 +224,6 @@ def read_body(received: Request, *, keep: bool = False) -> bytes:
     if received.content_length is None and limit is not None and len(data) >= limit:
         raise RequestEntityTooLarge
     return data
-
-
-def _parse_json(body: bytes) -> tuple["MultiDict[str, str]", "MultiDict[str, FileStorage]"]:
-    try:
-        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        images = msgspec.json.decode(fields.pop("images", b"[]"), type=list[_JsonImage])
-        form = MultiDict(
-            (name, _read_option(value)) for name, value in fields.items() if bytes(value) != b"null"
-        )
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _refuse_json(str(error)) from None
-    if not images:
-        raise _refuse_json("it has no images")
-    files = MultiDict[str, FileStorage]()
-    for number, image in enumerate(images, start=1):
-        name = image.name or f"{FIELD} {number}"
-        files.add(FIELD, FileStorage(io.BytesIO(_decode(name, image.data)), name, FIELD))
-    return form, files
-
-
-def _read_option(value: msgspec.Raw) -> str:
-    """Give an option as a form has it: a text's characters; true, 1 and the rest as they are."""
-    text = bytes(value)
-    return msgspec.json.decode(text, type=str) if text.startswith(b'"') else text.decode()
-
-
-def _refuse_json(reason: str) -> Problem:
-    return Problem("invalid-json", accepted=[JSON_EXAMPLE], reason=reason, example=JSON_EXAMPLE)
-
-
-def _decode(name: str, text: str) -> bytes:
-    """Decode base64, with or without the beginning of a data URL, and with line breaks or not."""
-    start = _DATA_URL.match(text)
-    try:
-        return base64.b64decode("".join(text[start.end() if start else 0 :].split()), validate=True)
-    except ValueError:
-        raise Problem("not-base64", subject=clean_name(name)) from None
 
 
 def _read_form(received: Request) -> list[ImageFile]:

@@ -28,7 +28,7 @@ from benchmarks.fuzz.files import draw_seeds, draw_volumes, write_any_dicom, wri
 from brainscan import Problem, ScanError
 from brainscan.scan import read_picture
 from tumorapp import uploads
-from tumorapp.api.schemas import read_options
+from tumorapp.api.options import read_options
 
 _BOUNDARY = b"fuzz"
 _MAX_PIXELS = 4_000_000  # more would be slow to decode, and no more dangerous

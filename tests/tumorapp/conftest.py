@@ -1,35 +1,22 @@
 """A real gunicorn, Redis and browser for the tests that need one."""
 
 import contextlib
-import http.client
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from wsgiref.types import WSGIApplication
 
 import pytest
-import requests
 from click.testing import Result
 from flask import Flask
 from redis import Redis
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
-from werkzeug.serving import make_server
 
+from tests.cards import VERDICTS
+from tests.tumorapp.pacs import ORTHANC, PLUGINS, Orthanc, run_orthanc
+from tests.tumorapp.servers import RedisServer, Service, find_port, run_gunicorn, serve_here
 from tumorapp import create_app
-
-PROJECT = Path(__file__).parents[2]
-SECONDS_TO_START = 60
+from tumorapp.jobs.runner import Jobs
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_OPTIONS = (
@@ -50,111 +37,13 @@ FORGET = """async () => {
 Page = Any  # playwright is not there wherever this file is read
 
 
-@dataclass(frozen=True)
-class Service:
-    """A running gunicorn: where it answers, and what it writes."""
-
-    process: subprocess.Popen[bytes]
-    url: str
-    output: Path
-    errors: Path
-
-    def ask(
-        self, path: str, data: bytes | None = None, headers: dict[str, str] | None = None
-    ) -> requests.Response:
-        """Get a path, or post bytes to it, on a connection of its own."""
-        method = "GET" if data is None else "POST"
-        return requests.request(method, self.url + path, data=data, headers=headers, timeout=30)
-
-    def request(
-        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
-    ) -> tuple[int, str, bytes]:
-        """Send any request on a connection of its own; give status, content type and body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        with contextlib.closing(connection):
-            connection.request(method, path, body, headers or {})
-            response = connection.getresponse()
-            return response.status, response.headers.get_content_type(), response.read()
-
-    def predict(self, data: bytes, query: str = "") -> tuple[int, dict[str, Any]]:
-        answer = self.ask(f"/api/predict?{query}", data, {"Content-Type": "image/jpeg"})
-        return answer.status_code, answer.json()
-
-    def connect(self, sent: bytes) -> socket.socket:
-        """Open a connection, and send bytes as they are."""
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
-        connection.sendall(sent)
-        return connection
-
-    @property
-    def port(self) -> int:
-        return int(self.url.rpartition(":")[2])
-
-    @property
-    def log(self) -> str:
-        return self.output.read_text() + self.errors.read_text()
-
-    def workers(self) -> list[int]:
-        children = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
-        return [int(number) for number in Path(children).read_text().split()]
-
-
 Serve = Callable[..., AbstractContextManager[Service]]
-
-
-def find_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextlib.contextmanager
-def _serve(
-    models: Path, folder: Path, config: str = "gunicorn.conf.py", **variables: str
-) -> Iterator[Service]:
-    port = find_port()
-    own = {
-        "HOST": "127.0.0.1",
-        "PORT": str(port),
-        "WEB_CONCURRENCY": "1",  # the tests of several say so
-        "TUMORAPP_MODELS_DIR": str(models),
-        "TUMORAPP_JOBS_DIR": str(folder / "jobs"),
-    }
-    output, errors = folder / "output.log", folder / "errors.log"
-    with output.open("wb") as out, errors.open("wb") as err:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "--config", config, "wsgi:app"],
-            cwd=PROJECT,
-            env={**os.environ, **own, **variables},
-            stdout=out,
-            stderr=err,
-        )
-    service = Service(process, f"http://127.0.0.1:{port}", output, errors)
-    try:
-        _wait_until_it_answers(service)
-        yield service
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=60)
-
-
-def _wait_until_it_answers(service: Service) -> None:
-    deadline = time.monotonic() + SECONDS_TO_START
-    while time.monotonic() < deadline and service.process.poll() is None:
-        try:
-            service.ask("/healthz")
-        except requests.ConnectionError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail(f"gunicorn did not answer: {service.errors.read_text()}")
 
 
 @pytest.fixture(scope="session")
 def serve() -> Serve:
     """Run gunicorn: `with serve(models, folder_for_its_logs, WEB_CONCURRENCY="2") as service:`."""
-    return _serve
+    return run_gunicorn
 
 
 @pytest.fixture(scope="session")
@@ -165,32 +54,8 @@ def service(
     folder = tmp_path_factory.mktemp("service")
     for name in ("binary-cnn", "mobilenet-v2"):
         publish_model(folder / "models", name)
-    with _serve(folder / "models", folder) as running:
+    with run_gunicorn(folder / "models", folder) as running:
         yield running
-
-
-@dataclass
-class RedisServer:
-    """A redis-server, which keeps what it was told where it is killed and started again."""
-
-    folder: Path
-    port: int
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def start(self) -> None:
-        options = ["--port", str(self.port), "--dir", str(self.folder)]
-        command = ["redis-server", str(PROJECT / "deploy" / "redis.conf"), *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        client = Redis.from_url(self.url, retry=Retry(ConstantBackoff(0.05), 200))
-        with client:  # it may still be loading
-            client.ping()
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 @pytest.fixture(scope="session")
@@ -214,6 +79,55 @@ def redis(redis_server: RedisServer) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
+def jobs_app(models_dir: Path, tmp_path: Path) -> Iterator[Flask]:
+    """An application with tight bounds on jobs."""
+    settings = {"MAX_JOB_MB": 1, "MAX_JOB_IMAGES": 10, "MAX_JOBS": 2, "MAX_PIXELS": 100_000}
+    app = create_app({"MODELS_DIR": models_dir, "JOBS_DIR": tmp_path / "jobs", **settings})
+    yield app
+    app.extensions["jobs"].close()
+
+
+@pytest.fixture
+def jobs(jobs_app: Flask, monkeypatch: pytest.MonkeyPatch) -> Jobs:
+    """Give the jobs of that application, which wait for `jobs.run_next()`: no thread runs them."""
+    jobs: Jobs = jobs_app.extensions["jobs"]
+    monkeypatch.setattr(jobs, "start", lambda: None)
+    return jobs
+
+
+@pytest.fixture(scope="module")
+def running_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    if ORTHANC is None or not list(PLUGINS.glob("*DicomWeb*")):
+        pytest.skip("Orthanc is not installed: apt-get install orthanc orthanc-dicomweb")
+    with run_orthanc(tmp_path_factory.mktemp("orthanc")) as running:
+        yield running
+
+
+@pytest.fixture
+def orthanc(running_orthanc: Orthanc) -> Orthanc:
+    """An Orthanc that is empty."""
+    running_orthanc.empty()
+    return running_orthanc
+
+
+@pytest.fixture(scope="module")
+def pacs_app(tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., Path]) -> Flask:
+    """An application whose model takes every single slice for a tumour."""
+    root = tmp_path_factory.mktemp("models")
+    publish_model(root, "mobilenet-v2", **VERDICTS["tumor"])
+    return create_app({"MODELS_DIR": root, "JOBS_DIR": root / "jobs"})
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    """What a worker of a PACS has done: nothing yet."""
+    from tumorapp.pacs.worker import State  # with packages that few tests need
+
+    with contextlib.closing(State(None)) as state:
+        yield state
+
+
+@pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Result]:
     """Run a command of `flask` in this process, where nothing is published yet."""
     app = create_app({"MODELS_DIR": tmp_path / "models", "STUDY_DIR": tmp_path / "study"})
@@ -230,18 +144,6 @@ def run(tmp_path: Path) -> Callable[..., Result]:
 def address(app: Flask) -> Iterator[str]:
     with serve_here(app) as address:
         yield f"{address}/"
-
-
-@contextlib.contextmanager
-def serve_here(app: WSGIApplication) -> Iterator[str]:
-    """Serve an application from a thread of this process."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,8 @@
 import base64
 import io
-import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,9 @@ from PIL import Image
 from werkzeug.datastructures import FileStorage, MultiDict
 
 from brainscan.bundle import Pointing
-from brainscan.bundle.sentences import INTENDED_USE, LIMITS
 from tests.cards import LESION_NETWORK, POINTING, draw_measurement
 from tests.volumes import draw_small, pack, write_nifti, write_slices
 from tumorapp import create_app
-from tumorapp.api.schemas import ModelsSchema
 
 Draw = Callable[..., bytes]
 
@@ -208,14 +205,6 @@ class TestLesionNetwork:
     def test_strict_does_not_mind_scans(self, client: FlaskClient, scan: bytes) -> None:
         assert client.post("/api/predict?strict=1", data={"image": part(scan)}).status_code == 200
 
-    def test_what_the_models_say(self, client: FlaskClient) -> None:
-        listed = client.get("/api/models").get_json()
-        assert ModelsSchema().validate(listed) == {}
-        [model] = listed["models"]
-        assert (model["heatmap"], model["lesion"]) == (True, True)
-        assert model["refusal"] == {"distance_above": 1e6, "confidence_below": 0.0}
-        assert model["decision"]["lesion"] == {"region_from": 0.85, "marked_from": 0.9}
-
     def test_the_example_has_a_lesion_too(self, client: FlaskClient) -> None:
         paths = client.get("/api/openapi.json").get_json()["paths"]
         answer = paths["/api/predict"]["post"]["responses"]["200"]
@@ -300,38 +289,6 @@ class TestSeries:
         first, second = write_slices([1, 2])
         ask(client, ("a", first), ("b", second))
         assert count() == before + 1
-
-
-def test_models(client: FlaskClient) -> None:
-    listed = client.get("/api/models").get_json()
-    assert listed["default"] == "mobilenet-v2"
-    assert listed["refused"] == []
-    assert ModelsSchema().validate(listed) == {}
-    binary, mobilenet = listed["models"]
-    assert binary["name"] == "binary-cnn"
-    assert binary["classes"] == ["healthy", "tumor"]
-    assert not binary["default"]
-    assert mobilenet == {
-        "name": "mobilenet-v2",
-        "version": "1",
-        "classes": ["glioma", "meningioma", "notumor", "pituitary"],
-        "default": True,
-        "heatmap": True,
-        "lesion": False,
-        "decision": None,
-        "refusal": None,
-        "scan": {"size": 64, "crop": True},
-        "precision": "fp16",
-        "graphs": None,
-        "architecture": "2 convolutions, softmax",
-        "parameters": 1000,
-        "created": "2026-11-21",
-        "protocol": "grouped",
-        "measurement": json.loads(json.dumps(asdict(draw_measurement()))),
-        "intended_use": INTENDED_USE,
-        "limits": LIMITS,
-        "sources": [],
-    }
 
 
 def test_predictions_stay_in_no_cache(client: FlaskClient, scan: bytes) -> None:

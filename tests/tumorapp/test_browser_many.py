@@ -20,8 +20,8 @@ from tests.tumorapp.pages import (
     wait_for_result,
 )
 from tests.tumorapp.test_prediction_table import HOSTILE
+from tumorapp.file_names import clean_name
 from tumorapp.prediction_table import open_table
-from tumorapp.uploads import clean_name
 
 pytestmark = pytest.mark.browser
 

@@ -7,8 +7,8 @@ from flask import Flask
 from werkzeug.exceptions import NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-from tests.tumorapp.conftest import serve_here
 from tests.tumorapp.pages import Page, choose
+from tests.tumorapp.servers import serve_here
 
 pytestmark = pytest.mark.browser
 

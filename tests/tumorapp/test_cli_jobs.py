@@ -21,14 +21,16 @@ def test_old_jobs_are_erased(
         assert app.test_client().get(job).status_code == status
 
 
-def test_jobs_that_are_off() -> None:
-    result = create_app({"JOBS": "off"}).test_cli_runner().invoke(args=["jobs", "clean-up"])
+def test_jobs_that_are_off(tmp_path: Path) -> None:
+    runner = create_app({"MODELS_DIR": tmp_path, "JOBS": "off"}).test_cli_runner()
+    result = runner.invoke(args=["jobs", "clean-up"])
     assert result.exit_code == 1
     assert result.output.startswith("Error: There are no jobs: TUMORAPP_JOBS is off.")
 
 
-def test_a_redis_that_is_away() -> None:
-    runner = create_app({"REDIS": "redis://127.0.0.1:1/0"}).test_cli_runner()
+def test_a_redis_that_is_away(tmp_path: Path) -> None:
+    away = {"MODELS_DIR": tmp_path, "REDIS": "redis://127.0.0.1:1/0"}
+    runner = create_app(away).test_cli_runner()
     result = runner.invoke(args=["jobs", "clean-up"])
     assert result.exit_code == 1
     assert result.output.startswith("Error: The jobs in Redis and ")

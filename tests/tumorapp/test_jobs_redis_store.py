@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from redis import Redis
 
 from brainscan import Model
+from tests.tumorapp.jobs import send, show
 from tests.volumes import pack, write_slices
 from tumorapp import create_app
 from tumorapp.jobs import redis_store, runner
@@ -54,16 +55,6 @@ def known(redis: Any) -> Iterator[Any]:
     """What Redis knows."""
     with Redis.from_url(redis.url, decode_responses=True) as client:
         yield client
-
-
-def send(client: FlaskClient, *entries: tuple[str, bytes]) -> dict[str, Any]:
-    answer = client.post("/api/jobs", data=pack(*entries), content_type="application/zip")
-    assert answer.status_code == 202, answer.text
-    return answer.get_json()
-
-
-def show(client: FlaskClient, job: dict[str, Any]) -> dict[str, Any]:
-    return client.get(job["links"]["self"]).get_json()
 
 
 def results(client: FlaskClient, job: dict[str, Any], query: str = "") -> str:

@@ -21,7 +21,7 @@ from click import Group
 
 from benchmarks import capacity
 from deploy.verify_serve_image import copy_stage, prove, read_stage
-from tests.tumorapp.conftest import find_port
+from tests.tumorapp.servers import find_port
 from tumorapp import create_app
 from tumorapp.config import read_settings
 from tumorapp.feature import find_features

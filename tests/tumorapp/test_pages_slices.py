@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from tests.cards import VERDICTS
 from tests.heads import SPOTS, write_series, write_volume
-from tests.tumorapp.test_pages_views import HTML, Page, send
+from tests.tumorapp.markup import HTML, Page, send
 from tests.volumes import write_nifti
 from tumorapp import create_app
 

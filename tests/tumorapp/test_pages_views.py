@@ -1,13 +1,11 @@
 """The page as the server renders it, which is all of it for a browser without JavaScript."""
 
-import base64
 import io
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -15,57 +13,15 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
-from werkzeug.test import TestResponse
 
 from brainscan.bundle import Intervals
-from tests.cards import GRAPHS, POINTING, VERDICTS, draw_measurement
+from tests.cards import GRAPHS, draw_measurement
+from tests.tumorapp.markup import HTML, Page, read_picture, send
 from tumorapp import create_app
 from tumorapp.language import wording
 
-HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 INTERVALS = Intervals(*4 * ((0.941, 0.9634),))
 FIGURES = {"accuracy": 0.9512, "scans": 1234, "intervals": INTERVALS}
-
-Attributes = dict[str, str]
-
-
-class Page(HTMLParser):
-    """The elements of a page, in order, and its text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, Attributes]] = []
-        self.pieces: list[str] = []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_data(self, data: str) -> None:
-        self.pieces.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.pieces).split())
-
-    def all(self, tag: str) -> Iterator[Attributes]:
-        return (attributes for name, attributes in self.elements if name == tag)
-
-    def by_id(self, name: str) -> Attributes:
-        """Give the first element with this id: those in templates come last."""
-        return next(found for _, found in self.elements if found.get("id") == name)
-
-
-def send(client: FlaskClient, data: bytes | None, path: str = "/", **fields: str) -> TestResponse:
-    image = {} if data is None else {"image": (io.BytesIO(data), fields.pop("name", "scan.jpg"))}
-    return client.post(path, data={**fields, **image}, headers=HTML)
-
-
-def read_picture(address: str) -> Image.Image:
-    head, _, data = address.partition(",")
-    assert head in ("data:image/png;base64", "data:image/webp;base64")
-    return Image.open(io.BytesIO(base64.b64decode(data)))
 
 
 def draw_photograph() -> bytes:
@@ -86,19 +42,6 @@ def app(tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., P
     app = create_app({"MODELS_DIR": root, "MAX_UPLOAD_MB": 1})
     app.config["MAX_CONTENT_LENGTH"] = 200_000  # so that no test has to send a megabyte
     return app
-
-
-@pytest.fixture(scope="module")
-def judging(tmp_path_factory: pytest.TempPathFactory, publish_model: Callable[..., Path]) -> Flask:
-    """The application with a model for each verdict, and two with heat maps."""
-    root = tmp_path_factory.mktemp("models")
-    figures = draw_measurement(pointing=replace(POINTING, peak=0.9, dice=0.72))
-    for verdict, changes in VERDICTS.items():
-        publish_model(root, verdict, measurement=figures, **changes)
-    publish_model(root, "grad-cam", measurement=figures)
-    worse = draw_measurement(pointing=replace(POINTING, peak=0.1))
-    publish_model(root, "grad-cam-astray", measurement=worse)
-    return create_app({"MODELS_DIR": root})
 
 
 class TestForm:
@@ -267,94 +210,6 @@ class TestResult:
         assert "Uncertain: the model&#39;s confidence is only 62%." in unsure
 
 
-class TestVerdicts:
-    """Five models, each of which gives every scan one of the five verdicts."""
-
-    @pytest.fixture
-    def client(self, judging: Flask) -> FlaskClient:
-        return judging.test_client()
-
-    @pytest.mark.parametrize(
-        ("verdict", "headline", "stated"),
-        [
-            ("tumor", "Pituitary tumour", "{confidence:.1%} confidence"),
-            (
-                "tumor-kind-unclear",
-                "Tumour, kind unclear",
-                "{tumor_probability:.1%} probability of a tumour Still possible: Pituitary tumour",
-            ),
-            (
-                "unclear",
-                "Unclear whether there is a tumour",
-                "{tumor_probability:.1%} probability of a tumour The probability is too high",
-            ),
-            ("no-tumor", "No tumour found", "{confidence:.1%} confidence That does not rule"),
-            ("not-recognised", "Not recognised as an MRI slice of a head", " Such a slice is grey"),
-        ],
-    )
-    def test_each_has_a_headline_and_says_how_probable_it_is(
-        self, client: FlaskClient, scan: bytes, verdict: str, headline: str, stated: str
-    ) -> None:
-        sent = {"image": (io.BytesIO(scan), "scan.jpg"), "model": verdict}
-        [found] = client.post("/api/predict", data=sent).get_json()["predictions"]
-        assert found["verdict"] == verdict
-        response = send(client, scan, model=verdict, heatmap="1")
-        page = Page(response.text)
-        assert f"scan.jpg {headline} {stated.format(**found).strip()}" in page.text
-        assert page.text.startswith(f"{headline} · TumorApp")
-        assert page.by_id("result")["data-finding"] == headline
-        assert "healthy" not in page.text.lower().replace("healthy brain", "")
-
-    @pytest.mark.parametrize("verdict", VERDICTS)
-    def test_what_it_marks_lies_over_the_scan(
-        self, client: FlaskClient, scan: bytes, verdict: str
-    ) -> None:
-        page = Page(send(client, scan, model=verdict, heatmap="1").text)
-        assert "hidden" in page.by_id("heat")
-        if verdict in ("no-tumor", "not-recognised"):
-            assert "hidden" in page.by_id("lesion")
-            assert page.by_id("caption")["data-map"] == "none"
-            return
-        assert page.by_id("lesion")["viewbox"] == "0 0 200 220"
-        [points] = [found["points"] for found in page.all("polygon")]
-        x, y = zip(*(map(float, place.split(",")) for place in points.split()), strict=True)
-        assert (min(x), max(x)) == pytest.approx((100, 140), abs=10)  # the spot of draw_head
-        assert (min(y), max(y)) == pytest.approx((99, 143), abs=10)
-        area = re.search(r"the region that the model marks, (\d)% of the head", str(page.elements))
-        assert area
-        assert f"The model marks this region ({area[1]}% of the head)" in page.text
-        assert "peak lies in the tumour in 90% of 8 scans (middle of the head: 20%)" in page.text
-
-    def test_what_would_have_been_said_is_folded_away(
-        self, client: FlaskClient, scan: bytes
-    ) -> None:
-        text = send(client, scan, model="not-recognised").text
-        before, _, after = text[text.index("<article") :].partition("<details")
-        assert "Glioma" not in before
-        assert "What the model would have said" in after
-        assert 'class="top"' not in after
-
-    def test_a_heat_map_is_shown_with_its_figure_or_not_at_all(
-        self, client: FlaskClient, scan: bytes
-    ) -> None:
-        good = Page(send(client, scan, model="grad-cam", heatmap="1").text)
-        assert good.by_id("heat")["src"].startswith("data:image/png")
-        assert "peak lies in the tumour in 90% of 8 scans" in good.text
-        astray = Page(send(client, scan, model="grad-cam-astray", heatmap="1").text)
-        assert "hidden" in astray.by_id("heat")
-        assert "The heat map is left out" in astray.text
-        assert "class" not in astray.by_id("heat")
-
-    def test_all_of_them_are_compared(self, client: FlaskClient, scan: bytes) -> None:
-        response = send(client, scan, "/compare/parts", model="tumor")
-        page = Page(response.text)
-        assert "The models disagree: 2 of 5 call it a tumour." in page.text
-        assert "2 uncertain answers are not counted." in page.text
-        assert "Tumour, kind unclear Still possible: Pituitary tumour" in page.text
-        assert len(list(page.all("polygon"))) == 3
-        assert response.text.count("<image ") == 1  # the scan is there once
-
-
 class TestPrecision:
     """The card's figures are of its fp16 graph; another may be served."""
 
@@ -380,38 +235,6 @@ class TestPrecision:
             client.get("/how?model=binary-cnn"),
         ):
             assert (self.SHOWN in Page(page.text).text) is (precision == "int8")
-
-
-class TestSamples:
-    def test_each_is_predicted_by_a_button_of_its_own(self, client: FlaskClient) -> None:
-        page = Page(client.get("/").text)
-        buttons = [found for found in page.all("button") if found.get("name") == "sample"]
-        assert len(buttons) == 4
-        for button in buttons:
-            assert button["form"] == "samples"
-            fields = {"sample": button["value"], "preview": "1"}
-            answer = client.post("/", data=fields, headers=HTML)
-            assert answer.status_code == 200
-            found = Page(answer.text)
-            assert f"{button['value']}.webp" in found.text
-            assert max(read_picture(found.by_id("scan")["src"]).size) == 256
-            with client.get(button["data-scan"]) as file:
-                assert file.mimetype == "image/webp"
-                assert len(file.data) < 25_000
-
-    @pytest.mark.parametrize("name", ["slice-9", "../page", "slice-1.webp"])
-    def test_one_that_is_not_there(self, client: FlaskClient, name: str) -> None:
-        response = client.post("/", data={"sample": name}, headers=HTML)
-        assert response.status_code == 400
-        assert "Accepted: slice-1; slice-2" in Page(response.text).text
-
-    def test_their_origin_is_told(self, client: FlaskClient) -> None:
-        links = [link["href"] for link in Page(client.get("/").text).all("a")]
-        [origin] = [address for address in links if address.endswith("README.txt")]
-        with client.get(origin) as file:
-            text = file.get_data(as_text=True)
-        for name in ("slice-1", "slice-2", "slice-3", "slice-4", "ICBM 152", "McConnell"):
-            assert name in text
 
 
 class TestComparison:

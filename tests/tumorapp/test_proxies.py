@@ -23,6 +23,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from tests.tumorapp.pages import Page, image
+from tests.tumorapp.servers import find_port, write_config
 from tumorapp.client import Client, ProblemError, UnreachableError
 
 PROJECT = Path(__file__).parents[2]
@@ -85,13 +86,6 @@ def find_program(name: str) -> str:
     return program
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def replace(text: str, *changes: tuple[str, str]) -> str:
     """Change a file where a person would; each must be there."""
     for old, new in changes:
@@ -135,7 +129,7 @@ def run_nginx(
     subprocess.run(command, check=True, capture_output=True)
     hashed = subprocess.check_output(["openssl", "passwd", "-6", LOGIN[1]], text=True)
     logins.write_text(f"{LOGIN[0]}:{hashed}")
-    proxy = Proxy("nginx", service, folder, free_port(), free_port(), certificate)
+    proxy = Proxy("nginx", service, folder, find_port(), find_port(), certificate)
     site = replace(
         (DEPLOY / "nginx.conf").read_text(),
         *changes,
@@ -165,7 +159,7 @@ def run_caddy(
 ) -> AbstractContextManager[Proxy]:
     program = find_program("caddy")
     authority = folder / "caddy" / "pki" / "authorities" / "local" / "root.crt"
-    proxy = Proxy("caddy", service, folder, free_port(), free_port(), authority)
+    proxy = Proxy("caddy", service, folder, find_port(), find_port(), authority)
     own = (
         f"{{\nadmin off\nskip_install_trust\n"
         f"http_port {proxy.plain_port}\nhttps_port {proxy.port}\n}}\n"
@@ -387,21 +381,34 @@ def test_no_request_is_smuggled_in(proxy: Proxy, length: bytes, coding: bytes) -
     assert "PATCH" not in proxy.service.output.read_text()
 
 
-def test_a_slow_client_holds_nobody_up_and_is_let_go(proxy: Proxy, scan: bytes) -> None:
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory, models: Path, serve: Serve) -> Iterator[Any]:
+    """A service that waits for a request for two seconds, not for ten."""
+    folder = tmp_path_factory.mktemp("hasty")
+    config = write_config(folder, "tumorapp.server.clients", SECONDS_OF_PATIENCE=2)
+    with serve(models, folder, config, TUMORAPP_PROXIES="1") as running:
+        yield running
+
+
+@pytest.mark.parametrize("name", list(RUN))
+def test_a_slow_client_holds_nobody_up_and_is_let_go(
+    name: str, hasty: Any, tmp_path: Path, scan: bytes
+) -> None:
     secret = base64.b64encode(":".join(LOGIN).encode()).decode()
     head = (
         "POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
         f"Authorization: Basic {secret}\r\nContent-Length: 100000\r\n\r\n"
     )
-    with contextlib.ExitStack() as stack:
-        slow = [
-            stack.enter_context(proxy.connect(head.encode() + scan[:1000])) for _ in range(30)
-        ]  # more than there are threads
+    with RUN[name](hasty, tmp_path) as proxy:
+        with contextlib.ExitStack() as stack:
+            slow = [
+                stack.enter_context(proxy.connect(head.encode() + scan[:1000])) for _ in range(30)
+            ]  # more than there are threads
+            assert proxy.ask("/api/predict", scan, headers=IMAGE).ok
+            # Caddy itself waits for the rest without end, in a connection that costs it little.
+            for connection in slow if name == "nginx" else ():
+                assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
         assert proxy.ask("/api/predict", scan, headers=IMAGE).ok
-        # Caddy itself waits for the rest without end, in a connection that costs it little.
-        for connection in slow if proxy.name == "nginx" else ():
-            assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
-    assert proxy.ask("/api/predict", scan, headers=IMAGE).ok
 
 
 # As docs/configuration.md says: either the proxy passes the path on, or it names what it removed.

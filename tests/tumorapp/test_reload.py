@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from brainscan.bundle import pin_version, remove_version
+from tests.tumorapp.servers import write_config
 from tumorapp.catalog import Catalog
 from tumorapp.reload import watch
 
@@ -229,7 +230,8 @@ def test_a_look_that_fails_is_told_and_not_the_last(
 
 @pytest.fixture
 def service(models_dir: Path, tmp_path: Path, serve: Callable[..., Any]) -> Iterator[Any]:
-    with serve(models_dir, tmp_path, WEB_CONCURRENCY="2", THREADS="4") as running:
+    config = write_config(tmp_path, "tumorapp.reload", _SECONDS=0.3)
+    with serve(models_dir, tmp_path, config, WEB_CONCURRENCY="2", THREADS="4") as running:
         yield running
     assert running.process.returncode == 0, running.log
     assert "Traceback" not in running.log, running.log
@@ -245,7 +247,7 @@ def test_no_request_fails_while_versions_come_and_go(
     def hammer(_: int) -> None:
         while not ended.is_set():
             status, answer = service.predict(scan, "model=binary-cnn")
-            time.sleep(0.05)
+            time.sleep(0.02)
             answers[status] += 1
             seen[answer.get("version", "none")] = time.monotonic()
 
@@ -256,7 +258,7 @@ def test_no_request_fails_while_versions_come_and_go(
             time.sleep(0.1)
             now, last = time.monotonic(), dict(seen)
             others = [at for each, at in last.items() if each != wanted]
-            if wanted in last and now - last[wanted] < 1 and all(now - at > 1.5 for at in others):
+            if wanted in last and now - last[wanted] < 0.5 and all(now - at > 0.7 for at in others):
                 return
         pytest.fail(f"{wanted} is not served alone: {seen}, {service.log}")
 

@@ -21,7 +21,8 @@ from tests.cards import GRAPHS, VERDICTS, draw_measurement
 from tumorapp import create_app
 from tumorapp.language import translation
 from tumorapp.report.api import name_report
-from tumorapp.report.pdf import CAUTION, NOTICE, Report, draw_lesion, draw_report, make_plain
+from tumorapp.report.pdf import CAUTION, NOTICE, Report, draw_lesion, draw_report
+from tumorapp.report.text import make_plain
 
 PROJECT = Path(__file__).parents[2]
 Form = Callable[..., dict[str, Any]]

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.tumorapp.conftest import find_port
+from tests.tumorapp.servers import find_port
 
 PROJECT = Path(__file__).parents[2]
 SECONDS_TO_START = 30

@@ -32,16 +32,15 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from tumorapp.security import HEADERS
 from tumorapp.server import overload
-from tumorapp.server.overload import Lane
-from tumorapp.server.worker import (
+from tumorapp.server.clients import (
     READ_AHEAD,
-    SECONDS_IN_THE_WAY,
     SECONDS_OF_PATIENCE,
     SECONDS_TO_TAKE,
-    Worker,
-    _Client,
-    _give_time,
+    Client,
+    give_time,
 )
+from tumorapp.server.overload import Lane
+from tumorapp.server.worker import SECONDS_IN_THE_WAY, Worker
 
 HEAD = b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -122,9 +121,9 @@ def test_an_error_of_the_server_has_the_usual_headers() -> None:
 
 
 def test_a_stream_has_time_for_each_piece() -> None:
-    client = _Client()
+    client = Client()
     client.deadline = 0.0
-    for _ in _give_time([b"1", b"2"], client):
+    for _ in give_time([b"1", b"2"], client):
         assert client.deadline > time.monotonic() + SECONDS_TO_TAKE - 5
         client.deadline = 0.0
 
@@ -213,9 +212,9 @@ def wait_until(condition: Callable[[], bool]) -> None:
 PREPARED = """
 import time
 from pathlib import Path
-from tumorapp.server import worker
+from tumorapp.server import clients, worker
 if {hasty}:
-    worker.SECONDS_OF_PATIENCE = worker.SECONDS_TO_TAKE = 1.0
+    clients.SECONDS_OF_PATIENCE = clients.SECONDS_TO_TAKE = 1.0
     worker.SECONDS_TO_WAIT = 0.5
 exec(Path("gunicorn.conf.py").read_text())
 begin = post_worker_init

@@ -1,33 +1,23 @@
-"""The REST API: predictions, and the models that make them."""
+"""The REST API's predictions."""
 
 from types import SimpleNamespace
 from typing import Any
 
 from flask import Blueprint, Response, current_app, request
 
-from brainscan import Lesion, Model, Problem, ScanError, examine_files
+from brainscan import Lesion, Problem, ScanError, examine_files
 from brainscan.archive import is_archive
 from brainscan.bundle import HEALTHY_CLASSES
-from brainscan.bundle.plain import to_plain
 from brainscan.verdict import judge
 from tumorapp.api import fhir
 from tumorapp.api.openapi import ARCHIVE_PROBLEMS, PREDICTION_PROBLEMS, Answer, Operation
-from tumorapp.api.schemas import (
-    ANSWER,
-    FILE,
-    ModelsSchema,
-    PredictionSchema,
-    PredictOptionsSchema,
-    describe_body,
-    read_options,
-    write_outcome,
-)
+from tumorapp.api.options import FILE, PredictOptionsSchema, describe_body, read_options
+from tumorapp.api.schemas import ANSWER, PredictionSchema, write_outcome
 from tumorapp.catalog import get_catalog
 from tumorapp.feature import Feature
 from tumorapp.uploads import ZIP_TYPES, read_files, unpack
 
 _EXAMPLE = PredictionSchema(exclude=("heatmap",))
-_MODELS = ModelsSchema()
 _LESION = Lesion((0.41, 0.5), (((0.38, 0.46), (0.45, 0.47), (0.43, 0.55)),), 0.012, 0.98)
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
@@ -103,37 +93,4 @@ def predict() -> dict[str, Any] | Response:
         "model": model.card.name,
         "version": str(model.card.version),
         "predictions": [write_outcome(one, heatmap=options.heatmap) for one in found],
-    }
-
-
-def _list_models() -> dict[str, Any]:
-    catalog = get_catalog()
-    default = catalog.default_name
-    models = [
-        {**_describe(model), "default": name == default} for name, model in catalog.models.items()
-    ]
-    listed = {"default": default, "models": models, "refused": catalog.refused}
-    written: dict[str, Any] = _MODELS.dump(listed)
-    return written
-
-
-@blueprint.get("/models")
-@Operation("images", {200: Answer("The models.", ModelsSchema, _list_models)})
-def list_models() -> dict[str, Any]:
-    """List the models.
-
-    These are the models that are served, with what their cards say of them, and the bundles that
-    were refused.
-    """
-    return _list_models()
-
-
-def _describe(model: Model) -> dict[str, Any]:
-    card = model.card
-    return {
-        **to_plain(card),
-        "heatmap": card.has_reliable_map,
-        "lesion": card.has_lesion_map,
-        "precision": model.engine.precision,
-        "protocol": card.measurement.protocol if card.measurement else None,
     }

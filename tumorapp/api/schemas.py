@@ -1,183 +1,22 @@
-"""What goes into the API and what comes out of it."""
+"""What comes out of the API: predictions and problems; and what describes a schema's fields."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, validate
-from werkzeug.datastructures import MultiDict
+from marshmallow import Schema, fields
 
 from brainscan import Answer
-from brainscan.messages import KINDS, Message, Problem, ScanError
-from brainscan.scan.formats import list_media_types, list_names
+from brainscan.messages import KINDS, Message, ScanError
 from brainscan.verdict import VERDICTS
 from tumorapp.language.translation import tell
 from tumorapp.pictures import link_png
-from tumorapp.uploads import FIELDS, JSON, JSON_EXAMPLE
 
-FILE = {"type": "string", "format": "binary"}
 _WARNINGS = [code for code, kind in KINDS.items() if kind.status is None]
 _PROBLEMS = [code for code, kind in KINDS.items() if kind.status]
-# The page's forms and addresses have them next to the options.
-_OTHER_FIELDS = (*FIELDS, "lang", "preview", "sample", "series")
 
 
 def about(description: str, **more: Any) -> dict[str, Any]:
     """Give the arguments of a field that is always there, and what OpenAPI says of it."""
     return {"required": True, "metadata": {"description": description, **more}}
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a request for a prediction chooses.
-
-    Attributes:
-        model: the model's name; None for the default one.
-        heatmap: whether each prediction comes with a heat map.
-        strict: whether a picture that is not recognised is refused.
-        frame: the index of a volume's slice in its file; None for the one in the middle.
-    """
-
-    model: str | None = None
-    heatmap: bool = False
-    strict: bool = False
-    frame: int | None = None
-
-
-# The fields have no defaults: Swagger UI would send them next to what is chosen in the form.
-class ModelOptionSchema(Schema):
-    """The option of a request that predicts without heat maps."""
-
-    model = fields.String(
-        validate=validate.Length(max=100),
-        metadata={
-            "description": "The model that predicts. Without it, the default model does.",
-            "accepted": "the name of a served model",
-        },
-    )
-
-
-class OptionsSchema(ModelOptionSchema):
-    """The options of a request that may ask for heat maps."""
-
-    heatmap = fields.Boolean(
-        metadata={
-            "description": "Whether each prediction comes with a heat map. Without it, none does.",
-            "accepted": "1, true, 0 or false",
-        },
-    )
-
-
-class FrameOptionSchema(ModelOptionSchema):
-    """The options of a request for one picture, which may be a slice of a volume."""
-
-    frame = fields.Integer(
-        validate=validate.Range(min=0),
-        metadata={
-            "description": "The slice of a volume: its place in its file, from 0. Without it, the "
-            "one in the middle.",
-            "accepted": "a whole number from 0",
-        },
-    )
-
-
-class PageOptionsSchema(FrameOptionSchema, OptionsSchema):
-    """The options of the page's form."""
-
-
-class PredictOptionsSchema(OptionsSchema):
-    """The options of a request for predictions."""
-
-    strict = fields.Boolean(
-        metadata={
-            "description": "Whether the request is refused if an image is not recognised as an MRI "
-            "slice of a head. Without it, such an image gets the verdict `not-recognised`.",
-            "accepted": "1, true, 0 or false",
-        },
-    )
-
-
-_make = cache(lambda schema: schema())  # takes longer than reading with it
-
-
-def read_options(
-    values: MultiDict[str, str], schema: type[ModelOptionSchema] = OptionsSchema
-) -> Options:
-    """Read the options of a request, such as `request.values`.
-
-    Raises:
-        Problem: an unknown option, one given twice, or a value that is not accepted.
-    """
-    reader = _make(schema)
-    known = reader.fields
-    accepted = [f"{name}: {field.metadata['accepted']}" for name, field in known.items()]
-    options = {name: value for name, value in values.items() if name not in _OTHER_FIELDS}
-    for name in options:
-        if name not in known:  # a form's part may have no name at all
-            raise Problem(
-                "unknown-option",
-                accepted=accepted,
-                option=repr((name or "")[:100]),
-                choices="; ".join(accepted),
-            )
-        if len(set(values.getlist(name))) > 1:
-            raise Problem("repeated-option", accepted=accepted, option=name)
-    try:
-        chosen = reader.load(options)
-    except ValidationError as error:
-        name = next(iter(error.messages_dict))
-        raise refuse_option(name, values[name], accepted) from None
-    return Options(**{**chosen, "model": chosen.get("model") or None})
-
-
-def refuse_option(name: str, value: str, accepted: Sequence[str]) -> Problem:
-    """Say that an option does not take a value, and what it takes."""
-    return Problem(
-        "invalid-option",
-        accepted=accepted,
-        option=name,
-        value=repr(value[:100]),
-        choices="; ".join(accepted),
-    )
-
-
-class JsonImageSchema(Schema):
-    """An image in a JSON body."""
-
-    data = fields.String(
-        **about("The image file in base64, or a data URL of it. A third larger than the file.")
-    )
-    name = fields.String(metadata={"description": "The file's name, for the answer."})
-
-
-def describe_body(options: type[ModelOptionSchema], *, several: bool = True) -> dict[str, Any]:
-    """Describe a body that holds an image, or several, and a form's options."""
-    image: dict[str, Any] = {
-        "description": f"An image file. Accepted: {', '.join(list_names())}. The fields "
-        f"{' and '.join(FIELDS[1:])} are taken for this one.",
-        **FILE,
-    }
-    if several:
-        image = {
-            "description": f"{image['description']} Repeat the field for several images.",
-            "type": "array",
-            "items": FILE,
-            "minItems": 1,
-        }
-    form = options.from_dict(
-        {"image": fields.Raw(required=True, metadata=image)},
-        name="ImagesForm" if several else "ImageForm",
-    )
-    number = validate.Length(min=1) if several else validate.Length(equal=1)
-    images = fields.List(fields.Nested(JsonImageSchema), required=True, validate=number)
-    in_json = options.from_dict({"images": images}, name="ImagesJson" if several else "ImageJson")
-    return {
-        "multipart/form-data": {"schema": form},
-        JSON: {"schema": in_json, "example": json.loads(JSON_EXAMPLE)},
-        **{kind: {"schema": FILE} for kind in (*list_media_types(), "application/octet-stream")},
-    }
 
 
 def describe_message(message: Message) -> dict[str, str]:
@@ -419,82 +258,3 @@ class ErrorSchema(Schema):
 
     error = fields.String(**about("What was wrong with this request, and what to do about it."))
     code = fields.String(metadata={"description": "Names this kind of problem."})
-
-
-class ScanSpecificationSchema(Schema):
-    """How a scan is prepared for a model."""
-
-    size = fields.Integer(**about("Width and height of the array, in pixels."))
-    crop = fields.Boolean(**about("Whether the scan is cropped around the head first."))
-
-
-class ModelSchema(Schema):
-    """A model that is served; what its card says of it."""
-
-    name = fields.String(required=True)
-    version = fields.String(required=True)
-    classes = fields.List(fields.String(), required=True)
-    default = fields.Boolean(**about("Whether it answers requests that name no model."))
-    heatmap = fields.Boolean(
-        **about("Whether it gives heat maps that were shown to point at tumours.")
-    )
-    lesion = fields.Boolean(**about("Whether it marks where a tumour is."))
-    decision = fields.Dict(
-        allow_none=True,
-        **about(
-            "The thresholds, chosen on validation scans, that make a verdict of its probabilities; "
-            "null if none were chosen, so that the most probable class is the answer."
-        ),
-    )
-    refusal = fields.Dict(
-        allow_none=True,
-        **about(
-            "The thresholds beyond which it does not recognise an image; null if it cannot tell, "
-            "so that `in_distribution` is never true."
-        ),
-    )
-    scan = fields.Nested(ScanSpecificationSchema, required=True)
-    precision = fields.String(
-        validate=validate.OneOf(["fp16", "int8", "keras"]),
-        **about(
-            "What is run: the published graph (fp16), the faster quantized graph (int8) or the "
-            "Keras model."
-        ),
-    )
-    graphs = fields.Dict(
-        keys=fields.String(),
-        values=fields.Dict(keys=fields.String(), values=fields.Float(allow_none=True)),
-        allow_none=True,
-        **about(
-            "If the model also has an int8 graph: what was measured of both graphs on the test "
-            "scans. `measurement` is that of the fp16 graph."
-        ),
-    )
-    architecture = fields.String(required=True)
-    parameters = fields.Integer(required=True)
-    created = fields.String(**about("The day it was published, ISO 8601."))
-    protocol = fields.String(
-        allow_none=True, **about("How the data was divided into training and test scans.")
-    )
-    measurement = fields.Dict(
-        allow_none=True, **about("What its card says was measured; null for an imported model.")
-    )
-    intended_use = fields.String(required=True)
-    limits = fields.String(required=True)
-    sources = fields.List(fields.Dict(), required=True)
-
-
-class RefusalSchema(Schema):
-    """A bundle that is installed but not served, and why."""
-
-    name = fields.String(required=True)
-    version = fields.String(required=True)
-    reason = fields.String(required=True)
-
-
-class ModelsSchema(Schema):
-    """The models that are served, and the bundles that were refused."""
-
-    default = fields.String(allow_none=True, **about("The model that answers if none is named."))
-    models = fields.List(fields.Nested(ModelSchema), required=True)
-    refused = fields.List(fields.Nested(RefusalSchema), required=True)

@@ -18,7 +18,7 @@ from brainscan.archive import Member, is_archive
 from brainscan.files import open_file
 from brainscan.scan.folders import BEGINNING, is_named_image, walk
 from brainscan.storage import explained, is_url, list_files, open_storage
-from tumorapp.uploads import clean_name, shorten
+from tumorapp.file_names import clean_name, shorten
 
 _NO_PART_OF_A_NAME = re.compile(r"[^\w.-]+")
 _READ_AT_ONCE = 16  # files of a store, whose answers take their time

@@ -9,6 +9,7 @@ import click
 from tumorapp.cli.data import data_commands
 from tumorapp.cli.deidentify import deidentify_command
 from tumorapp.cli.evaluate import evaluate_command
+from tumorapp.cli.import_model import import_command
 from tumorapp.cli.jobs import jobs_commands
 from tumorapp.cli.keys import keys_commands
 from tumorapp.cli.models import models_commands
@@ -58,7 +59,7 @@ def _explained(callback: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-for _command in (quantize_command, pull_command, push_command):
+for _command in (import_command, quantize_command, pull_command, push_command):
     models_commands.add_command(_command)
 _COMMANDS: tuple[click.Command, ...] = (
     data_commands,

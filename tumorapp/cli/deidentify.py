@@ -10,7 +10,7 @@ from tqdm import tqdm
 from brainscan import ScanError
 from brainscan.files import open_file, write_bytes
 from brainscan.scan.formats import FORMATS
-from tumorapp.uploads import clean_name
+from tumorapp.file_names import clean_name
 
 if TYPE_CHECKING:
     from brainscan.deidentify import Deidentifier

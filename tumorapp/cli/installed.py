@@ -1,11 +1,30 @@
-"""The installed versions of a model as a table tells of them."""
+"""The installed versions of a model: which is served, and what a table tells of them."""
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from brainscan.bundle import BundleError, Card, Installed, read_bundle, read_served, survey_bundles
+import click
+
+from brainscan.bundle import (
+    BundleError,
+    Card,
+    Installed,
+    installed_versions,
+    read_bundle,
+    read_served,
+    survey_bundles,
+)
 
 COLUMNS = ("name", "version", "served", "accuracy", "protocol", "size", "files")
+
+
+def find_served(root: Path, name: str) -> Path:
+    """Give the folder of the version of a model that is served, which is a good one."""
+    served = read_served(root, name)
+    if served is None:
+        known = ", ".join(installed_versions(root)) or "none"
+        raise click.ClickException(f"No good version of {name} is installed. Installed: {known}.")
+    return root / name / str(served.version)
 
 
 def describe_versions(root: Path, name: str, found: Installed) -> Iterator[tuple[str, ...]]:

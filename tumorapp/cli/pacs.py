@@ -172,7 +172,7 @@ def _make_worker(folder: Path, model: str | None, store: "Store | None") -> "Wor
 
     default_handler.setFormatter(choose_formatter(current_app.config["LOG_FORMAT"]))
     current_app.logger.setLevel(logging.INFO)
-    for name in ("catalog", "audit"):
+    for name in ("reload", "audit"):
         start = current_app.extensions["features"][name].start
         start(current_app._get_current_object())  # type: ignore[attr-defined]
     catalog, max_pixels = get_catalog(), current_app.config["MAX_PIXELS"]

@@ -24,7 +24,7 @@ from tumorapp.bulk.process import Bundle, predict_sources
 from tumorapp.bulk.sources import Source
 from tumorapp.catalog import get_catalog
 from tumorapp.cli.cluster import ray_option
-from tumorapp.uploads import clean_name
+from tumorapp.file_names import clean_name
 
 if TYPE_CHECKING:
     from tumorapp.bulk.results import Results

@@ -6,8 +6,8 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from brainscan.bundle import installed_versions, read_bundle, read_served
-from tumorapp.cli.installed import describe_change
+from brainscan.bundle import read_bundle
+from tumorapp.cli.installed import describe_change, find_served
 from tumorapp.cli.own_classes import own_classes_options
 from tumorapp.cli.remote import publishing_root
 
@@ -61,15 +61,11 @@ def quantize_command(
     if not data:
         raise click.UsageError("Missing option '--data' or '--config'.")
     root = publishing_root()
-    served = read_served(root, name)
-    if served is None:
-        known = ", ".join(installed_versions(root)) or "none"
-        raise click.ClickException(f"No good version of {name} is installed. Installed: {known}.")
+    served = find_served(root, name)
     from training.quantize import quantize_bundle
 
     cache = Path(current_app.instance_path) / "cache"
-    folder = root / name / str(served.version)
-    bundle = quantize_bundle(folder, data, cache, exclude, tell=click.echo)
+    bundle = quantize_bundle(served, data, cache, exclude, tell=click.echo)
     graphs = read_bundle(bundle).graphs
     for precision in ("fp16", "int8"):
         found = getattr(graphs, precision)

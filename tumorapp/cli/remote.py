@@ -7,7 +7,8 @@ import click
 from flask import current_app, g
 from flask.cli import with_appcontext
 
-from brainscan.bundle import installed_versions, read_served
+from brainscan.bundle import installed_versions
+from tumorapp.cli.installed import find_served
 from tumorapp.models_folder import make_mirror
 
 if TYPE_CHECKING:
@@ -79,11 +80,7 @@ def push_command(name: str, version: int | None, url: str) -> None:
     """Copy VERSION of model NAME into an object store; by default, the one that is served here."""
     from brainscan.bundle.remote import RemoteBundles
 
-    if version is None:
-        served = read_served(models_root(), name)
-        if served is None:
-            raise click.ClickException(f"No good version of {name} is installed.")
-        version = served.version
-    bundle = models_root() / name / str(version)
+    root = models_root()
+    bundle = find_served(root, name) if version is None else root / name / str(version)
     new = RemoteBundles(url).push(bundle)
-    click.echo(f"{name}/{version} {'is' if new else 'was already'} in {url}.")
+    click.echo(f"{name}/{bundle.name} {'is' if new else 'was already'} in {url}.")

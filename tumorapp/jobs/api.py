@@ -14,15 +14,9 @@ from werkzeug.exceptions import HTTPException
 
 from brainscan import Problem
 from tumorapp.api.openapi import MODEL_PROBLEMS, OPTION_PROBLEMS, Answer, Operation
+from tumorapp.api.options import FILE, ModelOptionSchema, read_options, refuse_option
 from tumorapp.api.predict import show_answer
-from tumorapp.api.schemas import (
-    ANSWER,
-    FILE,
-    ModelOptionSchema,
-    describe_message,
-    read_options,
-    refuse_option,
-)
+from tumorapp.api.schemas import ANSWER, describe_message
 from tumorapp.catalog import get_catalog
 from tumorapp.jobs import schemas
 from tumorapp.jobs.job import Job
@@ -78,10 +72,18 @@ def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
         material = receive(request, file, jobs.limits)
         options = read_options(material.options, ModelOptionSchema)
         card = get_catalog().get(options.model).card
-        fields = {"archive": material.archive, "model": card.name, "version": str(card.version)}
         known = get_fields()
-        sender = known.get("request_id"), known.get("key")
-        if not jobs.store.add(job_id, file, material.scans, jobs.most, sender, **fields):
+        job = Job(
+            job_id,
+            request_id=known.get("request_id"),
+            key=known.get("key"),
+            archive=material.archive,
+            model=card.name,
+            version=str(card.version),
+            created=time.time(),
+            total=len(material.scans),
+        )
+        if not jobs.store.add(job, file, material.scans, jobs.most):
             raise Problem("too-many-jobs", accepted=[f"jobs: at most {jobs.most}"], most=jobs.most)
     jobs.start()
     described = _describe(_find(job_id))

@@ -13,16 +13,9 @@ from werkzeug.wsgi import get_input_stream
 from brainscan import Archive, ImageFile, Problem, ScanError
 from brainscan.archive import check_size
 from brainscan.series import find_series
+from tumorapp.file_names import name_part, shorten
 from tumorapp.jobs.job import Scan
-from tumorapp.uploads import (
-    FIELD,
-    FIELDS,
-    OTHER_PARTS,
-    ZIP_TYPES,
-    missing_file,
-    name_part,
-    shorten,
-)
+from tumorapp.uploads import FIELD, FIELDS, OTHER_PARTS, ZIP_TYPES, missing_file
 
 _ARCHIVE_FIELD = "archive"
 _ACCEPTED = (

@@ -39,7 +39,7 @@ _FIELDS = tuple(field.name for field in fields(Job))
 
 
 class RedisStore:
-    """The jobs in a Redis, with the methods of `tumorapp.jobs.store.Store`.
+    """The jobs in a Redis, with the methods of `tumorapp.jobs.folder_store.FolderStore`.
 
     Every method raises OSError where Redis, or the folder, cannot be used.
 
@@ -67,28 +67,19 @@ class RedisStore:
         with self._open_file() as file:
             yield secrets.token_urlsafe(16), file
 
-    def add(
-        self,
-        job: str,
-        file: BinaryIO,
-        scans: Sequence[Scan],
-        most: int,
-        sender: tuple[Any, Any],
-        **fields: Any,
-    ) -> bool:
+    def add(self, job: Job, file: BinaryIO, scans: Sequence[Scan], most: int) -> bool:
         """Put a job at the end of the queue; False where `most` are unfinished already."""
-        request_id, key = sender
-        made = Job(job, request_id, key, created=time.time(), total=len(scans), **fields)
-        stored = {**asdict(made), "scans": [astuple(scan) for scan in scans], "firsts": {}}
+        stored = {**asdict(job), "scans": [astuple(scan) for scan in scans], "firsts": {}}
+        record, images = _JOB + job.id, _IMAGES + job.id
 
         def put(pipe: Any) -> bool:
             if pipe.llen(_QUEUE) >= most:
                 return False
             pipe.multi()
-            pipe.hset(_JOB + job, mapping=_pack(stored))
-            for name in (_JOB + job, _IMAGES + job):
-                pipe.expireat(name, int(made.created) + self._seconds)
-            pipe.rpush(_QUEUE, job)
+            pipe.hset(record, mapping=_pack(stored))
+            for name in (record, images):
+                pipe.expireat(name, int(job.created) + self._seconds)
+            pipe.rpush(_QUEUE, job.id)
             return True
 
         with self._use() as redis:
@@ -96,8 +87,8 @@ class RedisStore:
                 return False
             file.seek(0)
             for piece in chain([b""], iter(lambda: file.read(_BYTES_OF_PIECE), b"")):
-                redis.rpush(_IMAGES + job, piece)
-                redis.expire(_IMAGES + job, _SECONDS_TO_ADD)
+                redis.rpush(images, piece)
+                redis.expire(images, _SECONDS_TO_ADD)
             return cast("bool", redis.transaction(put, _QUEUE, value_from_callable=True))
 
     def find(self, job: str) -> Job | None:

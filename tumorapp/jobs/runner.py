@@ -14,9 +14,9 @@ from brainscan.files import LockedError
 from tumorapp.api.schemas import describe_message
 from tumorapp.bulk.predict import Outcome, predict_groups, refuse
 from tumorapp.catalog import Catalog
+from tumorapp.jobs.folder_store import FolderStore
 from tumorapp.jobs.job import Job, Scan
 from tumorapp.jobs.material import Limits, MaterialReader
-from tumorapp.jobs.store import Store
 from tumorapp.logs import note_sender
 
 if TYPE_CHECKING:
@@ -201,9 +201,9 @@ class Jobs:
             raise OSError(str(problem)) from problem
 
 
-def _open_store(config: Mapping[str, Any]) -> "Store | RedisStore":
+def _open_store(config: Mapping[str, Any]) -> "FolderStore | RedisStore":
     if config["REDIS"] is None:
-        return Store(config["JOBS_DIR"], config["JOB_HOURS"])
+        return FolderStore(config["JOBS_DIR"], config["JOB_HOURS"])
     from tumorapp.jobs.redis_store import RedisStore  # its import takes time
 
     return RedisStore(config["REDIS"], config["JOBS_DIR"], config["JOB_HOURS"])

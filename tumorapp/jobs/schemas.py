@@ -4,7 +4,8 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from tumorapp.api.schemas import FILE, MessageSchema, ModelOptionSchema, about
+from tumorapp.api.options import FILE, ModelOptionSchema
+from tumorapp.api.schemas import MessageSchema, about
 
 
 class JobFormSchema(ModelOptionSchema):

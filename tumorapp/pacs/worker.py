@@ -20,7 +20,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from brainscan import Answer, ImageFile, Model, Problem, ScanError, examine_files
-from tumorapp.pacs.report import LONGEST_KEPT, write_objects
+from tumorapp.pacs.objects import LONGEST_KEPT, write_objects
 
 logger = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from werkzeug.exceptions import HTTPException
 
 from brainscan import Problem
 from brainscan.counterfactual import examine_without_lesion
-from tumorapp.api.schemas import PageOptionsSchema, read_options
+from tumorapp.api.options import PageOptionsSchema, read_options
 from tumorapp.catalog import get_catalog
 from tumorapp.feature import Feature
 from tumorapp.pages.views import PREVIEW_SIDE
-from tumorapp.problems import describe, to_problem, wants_page
+from tumorapp.problems import describe_on_page
 from tumorapp.uploads import read_file
 
 blueprint = Blueprint("counterfactual", __name__)
@@ -32,10 +32,8 @@ def answer_parts() -> ResponseReturnValue:
     try:
         return render_template("_counterfactual_parts.html", **_examine_twice())
     except (Problem, HTTPException) as error:
-        if not wants_page(request):
-            raise
-        problem = to_problem(error)
-        return render_template("_error.html", problem=describe(problem)), problem.status
+        problem, status = describe_on_page(error)
+        return render_template("_error.html", problem=problem), status
 
 
 def _examine_twice() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException
 from brainscan import Examination, ImageFile, Problem
 from brainscan.counterfactual import examine_without_lesion
 from brainscan.engine import EngineError
-from tumorapp.api.schemas import Options, PageOptionsSchema, read_options
+from tumorapp.api.options import Options, PageOptionsSchema, read_options
 from tumorapp.catalog import get_catalog
 from tumorapp.feature import Feature, Menu
 from tumorapp.language.translation import mark
@@ -18,7 +18,7 @@ from tumorapp.pages import samples
 from tumorapp.pages.layers import read_layers
 from tumorapp.pages.steps import ShownLayer, show_layer, show_tracing
 from tumorapp.pages.views import PREVIEW_SIDE, describe_formats
-from tumorapp.problems import describe, to_problem, wants_page
+from tumorapp.problems import describe_on_page
 from tumorapp.uploads import read_file
 
 logger = logging.getLogger(__name__)
@@ -41,10 +41,8 @@ def show_page() -> ResponseReturnValue:
         options = read_options(request.values, PageOptionsSchema)
         return _render(options, **_explain(options, _read_scan()))
     except (Problem, HTTPException) as error:
-        if not wants_page(request):
-            raise
-        problem = to_problem(error)
-        return _render(options, problem=describe(problem)), problem.status
+        problem, status = describe_on_page(error)
+        return _render(options, problem=problem), status
 
 
 def _read_scan() -> ImageFile | None:

@@ -22,7 +22,7 @@ from brainscan.bundle.study import REPORT_FOLDER, Result, read_study
 from brainscan.charts import Words
 from brainscan.plots import draw_plots
 from brainscan.study_plots import draw_study
-from tumorapp.api.schemas import refuse_option
+from tumorapp.api.options import refuse_option
 from tumorapp.catalog import get_catalog
 from tumorapp.config import FOLDER, ROOT, Setting
 from tumorapp.feature import Feature, Menu

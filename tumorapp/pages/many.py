@@ -10,7 +10,8 @@ from typing import Any
 from flask import Blueprint, current_app, request
 
 from brainscan import Answer, ImageFile, Model, Problem, SeriesExamination, examine_files
-from tumorapp.api.schemas import PredictionSchema, read_options
+from tumorapp.api.options import read_options
+from tumorapp.api.schemas import PredictionSchema
 from tumorapp.catalog import get_catalog
 from tumorapp.feature import Feature
 from tumorapp.language import wording

@@ -5,7 +5,7 @@ from pathlib import Path
 from flask import current_app
 
 from brainscan import ImageFile
-from tumorapp.api.schemas import refuse_option
+from tumorapp.api.options import refuse_option
 
 NAMES = ("slice-1", "slice-2", "slice-3", "slice-4")
 

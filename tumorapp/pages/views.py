@@ -23,7 +23,7 @@ from brainscan import (
     examine_files,
 )
 from brainscan.scan.formats import list_endings, list_media_types, list_names
-from tumorapp.api.schemas import Options, PageOptionsSchema, read_options
+from tumorapp.api.options import Options, PageOptionsSchema, read_options
 from tumorapp.catalog import get_catalog
 from tumorapp.config import ON_OFF, Setting
 from tumorapp.feature import Feature, Menu
@@ -34,7 +34,7 @@ from tumorapp.pages.comparison import compare_models
 from tumorapp.pages.many import FOLDERS
 from tumorapp.pages.slices import SIDE, show_slices
 from tumorapp.pictures import link_picture, link_png, write_points
-from tumorapp.problems import describe, to_problem, wants_page
+from tumorapp.problems import describe_on_page
 from tumorapp.uploads import holds_slices, read_file, read_files, refuse_number
 
 # The longest side of the copy that a template gets: what a template had stays in memory until
@@ -126,10 +126,8 @@ def _answer(*, compares: bool) -> _Outcome:
         options = read_options(request.form, PageOptionsSchema)
         return _Outcome(options, _predict(options, compares=compares))
     except (Problem, HTTPException) as error:
-        if not wants_page(request):
-            raise
-        problem = to_problem(error)
-        return _Outcome(options, {"problem": describe(problem)}, problem.status)
+        problem, status = describe_on_page(error)
+        return _Outcome(options, {"problem": problem}, status)
 
 
 def _predict(options: Options, *, compares: bool) -> dict[str, Any]:

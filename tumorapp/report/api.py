@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from flask import Blueprint, Response, current_app, request
 
 from tumorapp.api.openapi import PREDICTION_PROBLEMS, VERSION, Answer, Operation
-from tumorapp.api.schemas import FrameOptionSchema, PageOptionsSchema, describe_body, read_options
+from tumorapp.api.options import FrameOptionSchema, PageOptionsSchema, describe_body, read_options
 from tumorapp.catalog import get_catalog
 from tumorapp.feature import Feature
 from tumorapp.uploads import read_file

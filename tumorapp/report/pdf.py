@@ -5,7 +5,6 @@ first report.
 """
 
 import io
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +28,7 @@ from brainscan.heatmap import lay_over
 from brainscan.lesion import Lesion
 from tumorapp.language import cards, wording
 from tumorapp.language.translation import mark, name_language, tell, translate, write_decimal
+from tumorapp.report.text import make_plain, shorten
 
 rl_config.useA85 = 0  # pictures as they are: in text they would be larger and take longer
 
@@ -115,33 +115,6 @@ def draw_report(report: Report) -> bytes:
     # Whatever was sent and whatever the model, it is one page.
     document.build([KeepInFrame(_WIDTH, _HEIGHT, parts, mode="shrink")])
     return file.getvalue()
-
-
-def make_plain(text: str) -> str:
-    """Write a text with the characters that a PDF's own fonts have: "ő" → "o", "脳" → "?".
-
-    Line ends and what turns the direction of writing become spaces.
-    """
-    return "".join(map(_make_plain, unicodedata.normalize("NFC", text)))
-
-
-def _make_plain(character: str) -> str:
-    if not character.isprintable():
-        return " "
-    try:
-        character.encode("cp1252")
-    except UnicodeEncodeError:
-        bare = unicodedata.normalize("NFKD", character).encode("ascii", "ignore")
-        return bare.decode("ascii") or "?"
-    return character
-
-
-def shorten(text: str, most: int) -> str:
-    """Cut a text in its middle to a number of characters, so that a file name keeps its ending."""
-    if len(text) <= most:
-        return text
-    end = most // 3
-    return f"{text[: most - end - 1]}…{text[-end:]}"
 
 
 def _write(

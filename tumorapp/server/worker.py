@@ -9,37 +9,30 @@ that is too slow, which wakes its thread. gunicorn's parser alone decides what a
 """
 
 import contextlib
-import io
 import json
 import os
 import socket
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from errno import EPIPE
 from http import HTTPStatus
 from math import inf
 from select import POLLIN, poll
 from time import monotonic, sleep
 from typing import Any
 
-from gunicorn.http.errors import ParseException
 from gunicorn.workers.base import Worker as BaseWorker
 from gunicorn.workers.gthread import ThreadWorker
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from brainscan.messages import Problem
 from tumorapp.config import PREFIX
+from tumorapp.server import clients
+from tumorapp.server.clients import Body, Client
 from tumorapp.server.overload import ENVIRON_KEY, Lane
 
-SECONDS_OF_PATIENCE = 10.0  # for a request to arrive …
-BYTES_PER_SECOND = 100_000  # … and a second more for each of these that has
 SECONDS_TO_WAIT = 30.0  # in a lane
-SECONDS_TO_TAKE = 30.0  # an answer
-SECONDS_TO_LINGER = 2.0  # after the last answer, for its client to read it and close …
-BYTES_TO_DISCARD = 2**28  # … which it may do only when all that it sends was taken
 SECONDS_IN_THE_WAY = 3.0  # for the next piece of a large body, while others wait for its place
-READ_AHEAD = 2**18  # bytes of a body that are read before there is a place for the request
 
 _MOST_LEFT = 2**16  # bytes of a body, which gunicorn reads and throws away after an answer
 _LARGE_REQUESTS = 16  # whose bodies are read at once
@@ -47,7 +40,6 @@ _WATCHED = ("/healthz", "/readyz", "/metrics")
 _WATCHED_BELOW = "/v2/health/"
 
 _PREFIX = "SCRIPT_NAME"  # the variable of gunicorn and other servers
-_CHUNK = 2**16
 _SECONDS_BETWEEN_SWEEPS = 0.5
 _SECONDS_BETWEEN_COMPLAINTS = 60.0
 _SECONDS_WITHOUT_ROOM = 0.05
@@ -81,75 +73,6 @@ def _write_problem(status: int, reason: str, problem: Problem) -> bytes:
     return "\r\n".join([*lines, "", body]).encode()
 
 
-class _Client:
-    """A client that a thread may be waiting for.
-
-    Attributes:
-        deadline: when that ends, in seconds of `monotonic`; never, while the service is at work.
-        is_sending: whether the client is sending a request, and gets an answer when it is too slow.
-        has_place: whether its request has a place in a lane meanwhile.
-        is_silent: whether it has sent nothing on this connection so far.
-        is_gone: whether its connection was shut.
-    """
-
-    def __init__(self) -> None:
-        self.is_silent, self.is_gone = True, False
-        self.wait(SECONDS_OF_PATIENCE)
-
-    def wait(self, seconds: float, *, sending: bool = False, has_place: bool = False) -> None:
-        self.deadline, self.is_sending = monotonic() + seconds, sending
-        self.has_place = has_place
-
-
-class _Body:
-    """`wsgi.input` of a request of which the beginning was read.
-
-    Attributes:
-        left: bytes that were not read; infinite while the end of a chunked body was not met.
-    """
-
-    def __init__(self, start: bytes, rest: Any, client: _Client, left: float) -> None:
-        self._start, self._rest, self._client = io.BytesIO(start), rest, client
-        self._patience = SECONDS_OF_PATIENCE
-        self.left = left
-
-    def read(self, size: int = -1) -> bytes:
-        if start := self._start.read(size):
-            return start
-        if self._rest.failed:  # it would seem to end here
-            raise OSError("The request's body is broken.")
-        self._client.wait(self._patience, sending=True, has_place=True)
-        try:
-            data: bytes = self._rest.read(size)
-        except ParseException as error:  # werkzeug expects an OSError
-            raise OSError(f"The request's body is broken: {error}") from error
-        self.left = self.left - len(data) if data else 0
-        patience = self._client.deadline - monotonic() + len(data) / BYTES_PER_SECOND
-        self._patience = min(patience, SECONDS_OF_PATIENCE)
-        if self._client.is_gone:
-            raise BrokenPipeError(EPIPE, "The request did not arrive in time.")
-        self._client.deadline = inf
-        return data
-
-
-def _measure_body(environ: dict[str, Any]) -> float:
-    """Give the bytes of a request's body as its headers tell: of a chunked one, infinitely many."""
-    if environ.get("HTTP_TRANSFER_ENCODING"):
-        return inf
-    return int(environ.get("CONTENT_LENGTH") or 0)
-
-
-def _give_time(answer: Iterable[bytes], client: _Client) -> Iterator[bytes]:
-    """Pass an answer on: a stream's client has the time to take one for each piece of it."""
-    try:
-        for piece in answer:
-            client.wait(SECONDS_TO_TAKE)
-            yield piece
-    finally:
-        if hasattr(answer, "close"):
-            answer.close()
-
-
 class _Answer:
     """Takes what gunicorn writes to a client."""
 
@@ -172,7 +95,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._clients: dict[socket.socket, _Client] = {}  # that have a thread, the oldest first
+        self._clients: dict[socket.socket, Client] = {}  # that have a thread, the oldest first
         self._next_sweep = self._next_complaint = 0.0
 
     @classmethod
@@ -252,7 +175,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
                 self._let_go(sock, client)
                 return
 
-    def _let_go(self, sock: socket.socket, client: _Client) -> None:
+    def _let_go(self, sock: socket.socket, client: Client) -> None:
         client.deadline, client.is_gone = inf, True
         with contextlib.suppress(OSError):
             if client.is_sending:
@@ -267,7 +190,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         if now < self._next_sweep:
             return
         self._next_sweep = now + _SECONDS_BETWEEN_SWEEPS
-        soon = now + SECONDS_OF_PATIENCE - SECONDS_IN_THE_WAY
+        soon = now + clients.SECONDS_OF_PATIENCE - SECONDS_IN_THE_WAY
         for sock, client in list(self._clients.items()):
             is_in_the_way = client.has_place and self._large.has_waiting
             if client.deadline < (soon if is_in_the_way else now):
@@ -291,7 +214,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
             listener.close()
         for client in list(self._clients.values()):
             if client.is_silent:
-                client.deadline = min(client.deadline, monotonic() + SECONDS_TO_LINGER)
+                client.deadline = min(client.deadline, monotonic() + clients.SECONDS_TO_LINGER)
 
     def handle_quit(self, sig: int, frame: Any) -> None:
         """End at once; gthread's own asks for a lock that the interrupted code may hold."""
@@ -301,44 +224,30 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
 
     def handle(self, conn: Any) -> Any:
         """Answer a request of a connection; tell whether the connection can go on."""
-        client = self._clients[conn.sock] = _Client()
+        client = self._clients[conn.sock] = Client()
         try:
             if not conn.initialized:
                 conn.data_ready = True  # gunicorn need not look: it would take one more file
                 conn.sock.setblocking(True)
                 conn.sock.recv(1, socket.MSG_PEEK)
                 conn.init()
-                conn.parser.unreader.mxchunk = _CHUNK
+                conn.parser.unreader.mxchunk = clients.CHUNK
             kept = True
             next_request = poll()
             next_request.register(conn.sock, POLLIN)
             # A client that sends its next request at once need not go through the main loop.
             while kept and (client.is_silent or next_request.poll(_MILLISECONDS_TO_STAY)):
                 client.is_silent = False
-                client.wait(SECONDS_OF_PATIENCE, sending=True)
+                client.wait(clients.SECONDS_OF_PATIENCE, sending=True)
                 kept = super().handle(conn)
             if not kept:
-                self._linger(conn.sock, client)
+                clients.linger(conn.sock, client)
         except OSError:
             return False  # the client has gone
         else:
             return kept
         finally:
             del self._clients[conn.sock]
-
-    def _linger(self, sock: socket.socket, client: _Client) -> None:
-        """Take what a client still sends before its connection is closed.
-
-        Closing at once, with bytes unread, would take the answer from it, and gunicorn's main loop
-        would wait for it.
-        """
-        client.wait(SECONDS_TO_LINGER)
-        sock.shutdown(socket.SHUT_WR)
-        discarded = 0
-        while discarded < BYTES_TO_DISCARD and (data := sock.recv(_CHUNK)):
-            discarded += len(data)
-            client.deadline += len(data) / BYTES_PER_SECOND
-        sock.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Answer what is not HTTP with gunicorn's status, in the shape of every other problem."""
@@ -359,42 +268,27 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
             answer: Iterable[bytes] = self._application(environ, start_response)
         finally:
             lane.leave()
-            client.wait(SECONDS_TO_TAKE)
-        left = body.left if isinstance(body, _Body) else _measure_body(environ)
+            client.wait(clients.SECONDS_TO_TAKE)
+        left = body.left if isinstance(body, Body) else clients.measure_body(environ)
         if left > _MOST_LEFT:
             # gunicorn would announce another request, and then close the connection.
             start_response.__self__.force_close()
         is_file = isinstance(
             answer, environ["wsgi.file_wrapper"]
         )  # which gunicorn sends its own way
-        return answer if is_file else _give_time(answer, client)
+        return answer if is_file else clients.give_time(answer, client)
 
-    def _admit(self, environ: dict[str, Any], client: _Client) -> tuple[Lane, bool]:
+    def _admit(self, environ: dict[str, Any], client: Client) -> tuple[Lane, bool]:
         """Give the lane in which a request has a place, and whether it is to be refused there."""
         path = environ["PATH_INFO"]
         watches = path in _WATCHED or path.startswith(_WATCHED_BELOW)
         if not watches and not self._lane.is_full:
-            lane, environ["wsgi.input"] = self._read_ahead(environ, client)
+            body, is_large = clients.read_ahead(environ, client)
+            environ["wsgi.input"] = body
+            lane = self._large if is_large else self._lane
             client.deadline = inf
             if lane.enter(SECONDS_TO_WAIT):
                 return lane, False
         client.deadline = inf
         self._spare.enter()
         return self._spare, not watches
-
-    def _read_ahead(self, environ: dict[str, Any], client: _Client) -> tuple[Lane, _Body]:
-        """Read a body, or the beginning of a large one; give its lane and what the rest is read of.
-
-        Raises:
-            BrokenPipeError: it did not come in time.
-        """
-        body, start = environ["wsgi.input"], b""
-        with contextlib.suppress(ParseException, OSError):  # the application reads on, and says so
-            while len(start) <= READ_AHEAD and (data := body.read(_CHUNK)):
-                start += data
-                client.deadline += len(data) / BYTES_PER_SECOND
-        if client.is_gone:
-            raise BrokenPipeError(EPIPE, "The request did not arrive in time.")
-        if len(start) <= READ_AHEAD:
-            return self._lane, _Body(start, body, client, 0)
-        return self._large, _Body(start, body, client, _measure_body(environ) - len(start))

@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from dataclasses import asdict, astuple
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -96,7 +97,7 @@ delete from job where coalesce(finished, created) < ? or id in
 """
 
 
-class Store:
+class FolderStore:
     """The jobs in a folder; it and the file are made on first use.
 
     Every method raises OSError or sqlite3.Error where they cannot be used.
@@ -118,33 +119,23 @@ class Store:
         """Make the id of a new job, and the file to write its images to before `add`."""
         return files.create_images(self.place)
 
-    def add(
-        self,
-        job: str,
-        file: BinaryIO,
-        scans: Sequence[Scan],
-        most: int,
-        sender: tuple[Any, Any],
-        **fields: Any,
-    ) -> bool:
+    def add(self, job: Job, file: BinaryIO, scans: Sequence[Scan], most: int) -> bool:
         """Put a job at the end of the queue; False where `most` are unfinished already.
 
         Args:
-            job: its id.
+            job: has the id of `create`.
             file: its images.
-            scans: its images, at least one.
+            scans: where they are in it; at least one.
             most: how many jobs may be unfinished at once.
-            sender: the request's id, and the name of its key or None.
-            fields: archive, model, version.
         """
         file.flush()  # so that a full disk shows before the job is accepted
-        values = {"id": job, "created": time.time(), "most": most, **fields}
-        rows = [(job, n, scan.name, scan.position, scan.size) for n, scan in enumerate(scans)]
+        rows = [(job.id, number, *astuple(scan)) for number, scan in enumerate(scans)]
         with self._open() as database:
-            if not database.execute(_ADD, values).rowcount:
+            if not database.execute(_ADD, {**asdict(job), "most": most}).rowcount:
                 return False
             database.executemany(_ADD_SCAN, rows)
-            database.execute("insert into sender values (?, ?, ?)", (job, *sender))
+            sender = job.id, job.request_id, job.key
+            database.execute("insert into sender values (?, ?, ?)", sender)
         return True
 
     def find(self, job: str) -> Job | None:

@@ -19,7 +19,8 @@ from pydicom.dataset import Dataset
 from brainscan import Answer, ImageFile, Model, Problem, ScanError, examine_files, open_model
 from tests.cards import VERDICTS
 from tests.volumes import write_dicom, write_series, write_series_of
-from tumorapp.pacs.report import LONGEST_KEPT, NOTICE, write_objects
+from tumorapp.pacs.answered import NOTICE
+from tumorapp.pacs.objects import LONGEST_KEPT, write_objects
 
 PROJECT = Path(__file__).parents[2]
 NIFTI = PROJECT.parent / "shared" / "samples" / "nifti"
