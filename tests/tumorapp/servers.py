@@ -152,6 +152,7 @@ class RedisServer:
 
     def start(self) -> None:
         options = ["--port", str(self.port), "--dir", str(self.folder)]
+        options += ["--appendfsync", "always"]  # else a busy disk may lose its last two seconds
         command = ["redis-server", str(PROJECT / "deploy" / "redis.conf"), *options]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         client = Redis.from_url(self.url, retry=Retry(ConstantBackoff(0.05), 200))
