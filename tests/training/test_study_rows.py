@@ -134,7 +134,7 @@ def test_the_full_budget_is_the_documents_own() -> None:
         weight_decay=0,
         average=0,
         label_smoothing=0,
-        patience=100,
+        patience=20,  # chosen here
         augmentation=0,
         every_copy=True,
         balanced=False,
