@@ -114,7 +114,7 @@ class Examination(Judged):
 
     @property
     def heatmap(self) -> bytes | None:
-        """A PNG to lay over the picture; None where there is none that is to be relied on.
+        """A PNG to lay over the picture; None without a reliable map.
 
         Of a lesion map where it marks a region; of another heat map where that was measured to
         beat the centre of the head; of a picture that is not recognised, none.
@@ -163,7 +163,7 @@ class SeriesExamination(Judged):
         card: the model's.
         precision: of the graph that answered: "fp16", "int8" or "keras".
         slices: of each slice, in order towards the patient's head, back or left.
-        strongest: the index of the slice that shows most of it; where there is none, of the slice
+        strongest: the index of the slice that shows most of the tumour; without one, of the slice
             that is most like one with a tumour.
         probabilities: of every class, in the model's order, 0 to 1, summing to 1: of a tumour as
             the slices that agree most have it, of its kinds by how much of it each slice shows.
