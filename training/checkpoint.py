@@ -84,7 +84,7 @@ class Checkpoint(keras.callbacks.Callback):
         return self.folder / f"best-{self.best_epoch}.weights.h5"
 
     def restore(self) -> keras.Model | None:
-        """Load the state of a run that was cut off; None where there is none."""
+        """Load the state of a run that was cut off; None for a run that has not begun."""
         self._read_state()
         if not self.history:
             return None

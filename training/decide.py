@@ -73,7 +73,7 @@ def decide_labels(
     """Give the class that is named of each scan, and its probability: shape (scans,) each.
 
     The most probable kind of tumour where a tumour of any kind is probable enough, else the most
-    probable class that means there is none.
+    probable class without one.
     """
     shares = np.asarray(probabilities, np.float64)
     without = np.isin(np.arange(shares.shape[1]), healthy)
@@ -200,7 +200,7 @@ def choose_lesion_map(lesions: Floats, outlines: NDArray[np.bool_], healthy: Flo
         lesions: shape (scans, rows, columns), 0 to 1: maps of scans with an outlined tumour.
         outlines: the same shape: where that tumour is.
         healthy: shape (scans, rows, columns): maps of heads without a tumour, blank where the
-            answer is that there is none.
+            answer is a class without one.
 
     Raises:
         DecisionError: there are no outlined scans, or no heads without a tumour.

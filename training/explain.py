@@ -125,7 +125,7 @@ def measure_flips(
 
     Returns:
         The share, 0 to 1, of the scans in which it sees a tumour and marks a region that can be
-        replaced; None where there are none.
+        replaced; None without such scans.
     """
     changed = [
         replace_region(Picture(scan[..., 0]), region)

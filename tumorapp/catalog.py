@@ -189,7 +189,7 @@ class Catalog:
 
     @property
     def default_name(self) -> str | None:
-        """The model for requests that name none; None where there is none.
+        """The model for requests that do not name one; None if it is not served.
 
         One that was chosen in the settings is never replaced: another may have other classes.
         """

@@ -144,7 +144,7 @@ def _list_modules(package: str) -> Iterator[pkgutil.ModuleInfo]:
 
 
 def feature_of(app: "Flask", endpoint: str | None) -> Feature:
-    """Give the feature of a view: of a file's, an open one; where there is none, a keyed one."""
+    """Give a view's feature: for a file, an open one; for a view of no feature, a keyed one."""
     name, _, view = (endpoint or "").partition(".")
     if "static" in (endpoint, view):
         return _FILES

@@ -95,7 +95,7 @@ class KeyFile:
         return secret
 
     def remove(self, name: str) -> None:
-        """Remove a key; raises ValueError where there is none, else as `add`."""
+        """Remove a key; raises ValueError for an unknown name, else as `add`."""
         with self._change() as keys:
             if keys.pop(name, None) is None:
                 raise ValueError(f"There is no key named {name!r}. `flask keys list` shows them.")
@@ -184,7 +184,7 @@ def warn(app: Flask) -> None:
 
 
 def _read_secret() -> str:
-    """Read the key of the request: X-API-Key, or a bearer token; empty where there is none."""
+    """Read the key of the request: X-API-Key, or a bearer token; empty if it has none."""
     given = request.headers.get(HEADER, "")
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return (given or (token if scheme.lower() == "bearer" else "")).strip()

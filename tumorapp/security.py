@@ -101,7 +101,7 @@ def _is_shareable() -> bool:
 
 
 def _name_host(origin: str) -> str | None:
-    """Give an origin's host and port as a Host header has them; None where there is none."""
+    """Give an origin's host and port as a Host header has them; None if it has no host."""
     try:
         found = urlsplit(origin)
     except ValueError:

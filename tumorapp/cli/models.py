@@ -200,7 +200,7 @@ def _find(name: str, version: int) -> Path:
 
 
 def _check_installed(name: str, version: int | None) -> None:
-    """Refuse a version that is not installed; without one, a name of which there is none."""
+    """Refuse a version that is not installed; without one, a name that is not."""
     installed = installed_versions(models_root())
     if name not in installed or version not in (None, *installed[name]):
         asked = name if version is None else f"{name}/{version}"

@@ -116,7 +116,7 @@ def show_results(job: str) -> dict[str, Any] | Response:
     results it had until then.
 
     NDJSON comes while the job runs: a line for each of these, with the model and its version, as
-    soon as there is a result, and empty lines where there is none for a while. A line without a
+    soon as there is a result, and an empty line now and then while none comes. A line without a
     file name says why there are no more. If the model has a new version before the job is done,
     its results begin again with the first file. CSV has a row for each of these and, below that of
     a series, one for each slice.

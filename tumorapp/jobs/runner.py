@@ -111,7 +111,7 @@ class Jobs:
             self._stopping.wait(pause)
 
     def run_next(self) -> bool:
-        """Run the oldest job that no other process runs; False where there is none."""
+        """Run the oldest job that no other process runs; return False if nothing is waiting."""
         for job_id in self.store.list_unfinished():
             with suppress(LockedError), self.store.hold(job_id):
                 job = self.store.find(job_id)

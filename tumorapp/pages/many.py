@@ -43,7 +43,7 @@ def answer_many() -> dict[str, Any]:
         `model`, `version`, and `results` in the order of the images. A result is a prediction as
         the API gives it without a heat map and slices, its warnings in the page's language, with
         `words` for what the table says of it and a `thumbnail` as a data URI, whatever its format;
-        or a `filename` and the `error` that says why there is none.
+        or a `filename` and the `error` that says why it has no answer.
     """
     config = current_app.config
     if "series" in request.form:

@@ -14,7 +14,7 @@ def read_sample(name: str) -> ImageFile:
     """Read a sample scan as if it had been uploaded.
 
     Raises:
-        Problem: there is none of that name.
+        Problem: no sample has that name.
     """
     if name not in NAMES:
         raise refuse_option("sample", name, NAMES)

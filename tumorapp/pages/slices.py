@@ -15,7 +15,7 @@ class ShownSlice:
     Attributes:
         found: what the model says of it; its picture is not kept.
         picture: as a data URI.
-        heatmap: a PNG to lay over it; None where there is none.
+        heatmap: a PNG to lay over it; None for a slice without one.
         area: of what is marked, as a share of the largest one's, 0 to 1.
     """
 

@@ -23,7 +23,7 @@ class Tracing:
         mask: a picture as a data URI.
         searched: width and height of the copy that was searched.
         threshold: 0 to 255.
-        points: how many the contour has; 0 where there is none.
+        points: how many the contour has; 0 if no contour was found.
         contour: the points, as SVG writes them.
         extremes: the outermost of them, by side.
         found: whether the box between them was used.
