@@ -154,6 +154,8 @@ def test_the_reduced_budget_is_smaller_and_the_own_one_the_architectures() -> No
     assert build_request(plan("004-binary-cnn", budget="reduced")).size == 96  # its own
     unvaried = build_request(plan("000-ann-32-nodes-0-dense", budget="unvaried"))
     assert (unvaried.size, unvaried.recipe.variants, unvaried.recipe.patience) == (224, 0, 50)
+    cnn = build_request(plan("000-cnn-1-conv-32-nodes-0-dense", budget="unvaried"))
+    assert cnn.recipe.patience == 5
     network = architecture("mobilenet-v2")
     own = build_request(plan("002-mobilenet-v2", budget="own"))
     assert (own.recipe, own.size) == (network.recipe, network.size)

@@ -31,6 +31,7 @@ class Plan:
         data: folder-per-class trees; where none is given, the document's own data set.
         protocol: how the scans are divided; where none is given, as the document does.
         weights: "imagenet", "none", or a folder that is searched for the architecture's file.
+        precision: a Keras dtype policy. Sums of many raw pixels are more than float16 holds.
         fresh: train again what could be resumed.
         command: the command line.
     """
@@ -42,6 +43,7 @@ class Plan:
     data: tuple[Path, ...] = ()
     protocol: str = ""
     weights: str = "imagenet"
+    precision: str = "float32"
     fresh: bool = False
     command: str = ""
 
@@ -96,8 +98,7 @@ def build_request(plan: Plan) -> "TrainingRequest":
         weights=find_weights(plan.weights, network.name) if network.pretrained else None,
         method=plan.row.method,
         head=plan.row.head,
-        # Sums of many pixels of 0 to 255 are more than half precision holds.
-        precision="auto" if plan.budget == "own" else "float32",
+        precision="auto" if plan.budget == "own" else plan.precision,
         publish=False,
         fresh=plan.fresh,
         command=plan.command,
@@ -129,8 +130,10 @@ def _choose_settings(plan: Plan, network: "Architecture") -> tuple["Recipe", int
     )
     if plan.budget == "full":
         return recipe, size
-    if plan.budget == "unvaried":  # an epoch is a twentieth as long: none ends the training early
-        return replace(recipe, variants=0, patience=recipe.epochs), size
+    if plan.budget == "unvaried":
+        # On raw pixels, the loss of a linear network goes up and down for longer than the patience.
+        patience = recipe.epochs if network.name.startswith("ann-") else recipe.patience
+        return replace(recipe, variants=0, patience=patience), size
     width, epochs = REDUCED
     epochs, variants = min(epochs, recipe.epochs), min(1, recipe.variants)
     return replace(recipe, epochs=epochs, variants=variants), min(width, size)

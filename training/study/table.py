@@ -26,7 +26,8 @@ validation part's in the epoch that was kept, which is what a document calls its
 validation part. Under `grouped`, these are all of them.
 - *Budget*: `full` uses the document's own settings, `reduced` a smaller setting (128 px, at most \
 25 epochs, one variant of a scan per epoch), `unvaried` the document's settings without variants \
-of scans and without early stopping, and `own` the architecture's own recipe, as in `flask train`.
+of scans (and without early stopping for ANNs), and `own` the architecture's own recipe, as in \
+`flask train`.
 - *Protocol*: under `variants-75-25` the scans are divided after their variants are drawn, as \
 document 000's text has it. Nearly every test scan then has variants of itself in training: its \
 figures are **leaked**, and stand here only to be compared with the document's.

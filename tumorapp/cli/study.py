@@ -65,6 +65,14 @@ Examples:
     metavar="imagenet|none|FOLDER",
     help="What pretrained networks start from; a folder is searched for each network's own file.",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "mixed_bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="What to compute in; a budget of own chooses itself. On a CPU with AMX, mixed_bfloat16 "
+    "trains plain CNNs up to three times as fast, but depthwise convolutions more slowly.",
+)
 @ray_option
 @click.option("--fresh", is_flag=True, help="Also train finished rows again.")
 @click.option("--tables-only", is_flag=True, help="Train nothing, only write the tables.")
@@ -81,6 +89,7 @@ def study_command(
     only: tuple[str, ...],
     protocol: str | None,
     weights: str,
+    precision: str,
     cluster: str | None,
     fresh: bool,
     tables_only: bool,
@@ -122,6 +131,7 @@ def study_command(
             data=data,
             protocol=protocol or "",
             weights=weights,
+            precision=precision,
             fresh=fresh,
             command=shlex.join(["flask", *sys.argv[1:]]),
         )

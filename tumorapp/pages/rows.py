@@ -20,8 +20,7 @@ BUDGETS = {
         "figures with the published ones."
     ),
     mark("unvaried"): mark(
-        "The document’s own image size and epochs, without its variants of scans and without early "
-        "stopping."
+        "The document’s own image size and epochs, without its variants of scans."
     ),
     mark("own"): mark("The model’s own recipe in this project, not a document’s."),
 }
