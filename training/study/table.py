@@ -129,7 +129,7 @@ def _list_measured(result: Result) -> dict[str, str]:
         "Epochs": f"{training.epochs} of {training.planned_epochs}",
         "Seconds an epoch": "" if pace is None else f"{pace:.1f}",
         "Parameters": f"{card.parameters:,}",
-        "Device": training.device,
+        "Device": f"{training.device}, {training.precision}",
         "Date": card.created,
         "Report": f"[report]({result.id}/{REPORT_FOLDER}/README.md)",
     }
