@@ -88,6 +88,14 @@ def test_one_source_is_left_out_with_all_that_resembles_it() -> None:
     assert straddling(groups // 2, split.test, split.train, split.validation) == 0
 
 
+def test_one_source_cannot_be_left_out_where_all_scans_resemble_it() -> None:
+    labels, groups, parts = make_set()
+    names = [f"{'first' if row % 2 else 'last'}/{row}" for row in range(len(labels))]
+    same = np.zeros_like(groups)
+    with pytest.raises(SplitError, match="of one class there are 0, and 10 are needed"):
+        split_scans("leave-one-source-out", labels, same, parts, seed=0, names=names)
+
+
 def test_one_source_cannot_be_left_out_of_one() -> None:
     with pytest.raises(SplitError, match="needs two folders or more"):
         split_scans("leave-one-source-out", *make_set(), seed=0)

@@ -229,7 +229,7 @@ def _divide_at_random(scans: Rows, labels: Rows, fraction: float, seed: int) -> 
 def _divide_groups(
     scans: Rows, labels: Rows, groups: Rows, folds: int, seed: int
 ) -> tuple[Rows, Rows]:
-    fewest = np.unique_counts(labels[scans]).counts.min()
+    fewest = min(np.unique_counts(labels[scans]).counts, default=0)
     if fewest < folds:
         raise SplitError(
             f"There are too few scans to divide: of one class there are {fewest}, and {folds} are "
