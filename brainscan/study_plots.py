@@ -48,13 +48,16 @@ def _chart_families(results: Sequence[Result], _: Callable[[str], str]) -> Chart
 
 def _chart_published(results: Sequence[Result], _: Callable[[str], str]) -> Chart:
     points = [
-        (_name_family(one, _), (one.published.accuracy, *_read(one)))
+        (_name_family(one, _), (published, y := one.argmax_accuracy, (y, y)))
         for one in results
-        if one.published.accuracy is not None
+        if (published := one.published.accuracy) is not None
     ]
     return Chart(
         _("Published and measured"),
-        _("On the dotted line, a row reproduces what its document prints."),
+        _(
+            "On the dotted line, a row reproduces what its document prints. Both count the most "
+            "probable class."
+        ),
         _group(points),
         Axis(_("published accuracy"), SHARES),
         Axis(_("measured accuracy"), SHARES),

@@ -57,6 +57,10 @@ class Figures:
     roc: dict[str, RocCurve]
     reliability: tuple[Bin, ...]
 
+    def count_right(self, scans: int) -> int:
+        """Count of how many of so many test scans the most probable class is right."""
+        return round(scans * sum(one.share * one.accuracy for one in self.reliability))
+
 
 def read_figures(report: Path) -> Figures | None:
     """Read a report's numbers; None where they are missing or damaged."""

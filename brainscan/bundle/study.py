@@ -47,6 +47,8 @@ class Result:
             scans), "full" (the document's own settings) or "own" (the architecture's own recipe).
         data: names of the data sets.
         published: the document's own figures.
+        argmax_accuracy: the share of the test scans whose most probable class is right, as the
+            documents count. The measurement's own accuracy goes by the card's decision instead.
         card: of the model, with its training and its measurement.
 
     Raises:
@@ -59,6 +61,7 @@ class Result:
     budget: Budget
     data: tuple[str, ...]
     published: Published
+    argmax_accuracy: Share
     card: Card
 
     def __post_init__(self) -> None:

@@ -81,7 +81,7 @@ def test_the_page_and_its_numbers_are_there(written: tuple[Path, Card, TestResul
 
 
 def test_the_numbers_are_those_of_the_results(written: tuple[Path, Card, TestResults]) -> None:
-    folder, card, _ = written
+    folder, card, results = written
     figures = read_figures(folder)
     assert figures is not None
     assert figures.history == History((0.7, 0.4), (0.6, 0.3), (0.5, 0.8), (0.6, 0.9))
@@ -90,6 +90,8 @@ def test_the_numbers_are_those_of_the_results(written: tuple[Path, Card, TestRes
     assert curve.area == pytest.approx(card.measurement.roc_auc, abs=1e-5)
     assert np.trapezoid(curve.true_positives, curve.false_positives) == pytest.approx(curve.area)
     assert sum(one.share for one in figures.reliability) == pytest.approx(1, abs=1e-4)
+    right = results.probabilities.argmax(axis=1) == results.labels
+    assert figures.count_right(len(right)) == right.sum()
 
 
 def test_a_long_curve_is_thinned_out() -> None:

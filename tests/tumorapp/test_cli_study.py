@@ -29,8 +29,7 @@ def test_its_rows_are_listed_with_what_was_measured(run: Run, tmp_path: Path) ->
     header, first, *others = result.stdout.splitlines()
     assert header.split() == ["row", "name", "published", "measured", "here"]
     assert first.split()[0] == f"000-{ANN}"
-    measured = kept.measurement
-    assert f"0.7600  {measured.accuracy:.4f} (reduced, {measured.protocol})" in first
+    assert f"0.7600  {kept.argmax_accuracy:.4f} (reduced, {kept.measurement.protocol})" in first
     assert len(others) == 23
     assert len(run("study", "--list").stdout.splitlines()) > 60
     assert run("study", "--list", "--only", "nothing").exit_code == 1

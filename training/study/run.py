@@ -9,8 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
+from brainscan.bundle.figures import FIGURES_FILE, Figures
+from brainscan.bundle.measurement import Measurement
+from brainscan.bundle.plain import read_json
 from brainscan.bundle.study import REPORT_FOLDER, Result, keep_result, read_study
+from brainscan.files import read_file
 from training.processes import ApartError, Call, Workers, work_here
 from training.study.plan import Plan, build_request
 from training.study.table import write_tables
@@ -94,7 +99,7 @@ def _summarise(result: Result) -> str:
     printed = "none published" if published is None else f"published {published:.4f}"
     pace = measured.seconds_per_epoch
     return (
-        f"accuracy {measured.accuracy:.4f} ({printed}), F1 {measured.f1_macro:.4f}, "
+        f"accuracy {result.argmax_accuracy:.4f} ({printed}), F1 {measured.f1_macro:.4f}, "
         f"{result.training.epochs} epochs" + ("" if pace is None else f" of {pace:.1f} s")
     )
 
@@ -104,6 +109,9 @@ def train_row(plan: Plan) -> Result:
     from training.pipeline import train
 
     outcome = train(build_request(plan), lambda line: print(line, flush=True))  # noqa: T201  a log
+    report = outcome.run / REPORT_FOLDER
+    figures = read_json(Figures, read_file(report / FIGURES_FILE))
+    scans = cast(Measurement, outcome.card.measurement).scans
     result = Result(
         id=plan.id,
         document=plan.row.document,
@@ -111,7 +119,8 @@ def train_row(plan: Plan) -> Result:
         budget=plan.budget,
         data=plan.names,
         published=plan.row.published,
+        argmax_accuracy=figures.count_right(scans) / scans,
         card=outcome.card,
     )
-    keep_result(plan.study, result, outcome.run / REPORT_FOLDER)
+    keep_result(plan.study, result, report)
     return result

@@ -160,7 +160,7 @@ def _list_rows(document: str, only: tuple[str, ...], study: Path) -> str:
             row.name,
             "" if row.published.accuracy is None else f"{row.published.accuracy:.4f}",
             ", ".join(
-                f"{one.measurement.accuracy:.4f} ({one.budget}, {one.measurement.protocol})"
+                f"{one.argmax_accuracy:.4f} ({one.budget}, {one.measurement.protocol})"
                 for one in results_of(row, found)
             ),
         )
