@@ -42,9 +42,8 @@ def measure_test_part(
     dataset, test = split.dataset, split.test
     labels, healthy = dataset.labels[test], dataset.task.healthy
     probabilities = fitted.predict(split.take(test).inputs)
-    answers, _ = decide_labels(
-        probabilities, [] if healthy is None else [healthy], decision.tumor_from
-    )
+    without_tumor = [] if healthy is None else [healthy]
+    answers, _ = decide_labels(probabilities, without_tumor, decision.tumor_from)
     # The validation part has a say in the model too.
     seen = np.concatenate([split.train, split.validation])
     measurement = evaluate(
@@ -71,7 +70,8 @@ def measure_test_part(
     )
     if len(split.unnamed_test) and healthy is not None:
         unnamed = split.take(split.unnamed_test)
-        found = evaluate_unnamed(fitted.predict(unnamed.inputs), unnamed.groups, healthy)
+        named, _ = decide_labels(fitted.predict(unnamed.inputs), without_tumor, decision.tumor_from)
+        found = evaluate_unnamed(named != healthy, unnamed.groups)
         measurement = replace(measurement, unnamed_tumors=found)
     return measurement, TestResults(names, probabilities, labels, answers)
 

@@ -173,17 +173,13 @@ def evaluate_decision(
     )
 
 
-def evaluate_unnamed(
-    probabilities: NDArray[np.float32], groups: NDArray[np.int64], healthy: int
-) -> UnnamedFigures:
+def evaluate_unnamed(seen: NDArray[np.bool_], groups: NDArray[np.int64]) -> UnnamedFigures:
     """Measure how often a tumour whose kind is not named is taken for one.
 
     Args:
-        probabilities: float32, shape (scans, classes).
+        seen: bool, shape (scans,): whether the answer is a tumour of any kind.
         groups: int64, shape (scans,): near-duplicate groups, for the bootstrap.
-        healthy: the class that none of these scans shows.
     """
-    seen = probabilities.argmax(axis=1) != healthy
     shares = [float(np.average(seen, weights=times)) for times in _draw_groups(groups)]
     return UnnamedFigures(
         scans=len(seen),

@@ -169,8 +169,7 @@ def evaluate_answers(
         decision=_measure_verdicts(card, answers, right),
     )
     if not named.all():
-        seen_as_tumor = np.eye(2, dtype=np.float32)[right[~named].astype(int)]
-        unnamed = evaluate_unnamed(seen_as_tumor, groups[~named], healthy=0)
+        unnamed = evaluate_unnamed(right[~named], groups[~named])
         measured = replace(measured, unnamed_tumors=unnamed)
     return Evaluation(
         # What is measured here is of the graph that is served, not of its difference to another.
