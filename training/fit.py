@@ -173,8 +173,12 @@ def _train(training: Part, validation: Part, settings: FitSettings) -> Checkpoin
     plateau = keras.callbacks.ReduceLROnPlateau(
         "val_loss", factor=0.4, patience=max(1, recipe.patience // 2), min_lr=1e-6
     )
-    schedules = {"plateau": [plateau], "cosine": [_Cosine(recipe)], "constant": []}
-    steering = [stopping, *schedules[recipe.schedule]]
+    schedules = {
+        "plateau": [stopping, plateau],
+        "cosine": [_Cosine(recipe)],
+        "constant": [stopping],
+    }
+    steering = schedules[recipe.schedule]
     logs = keras.callbacks.TensorBoard(settings.folder / "tensorboard")
     checkpoint = Checkpoint(
         settings.folder, recipe.batch, average, steering, keep_last=recipe.schedule == "cosine"
@@ -217,14 +221,14 @@ def _assemble(settings: FitSettings, weights: str | Path | None) -> keras.Model:
     return keras.Sequential([layers.Input(network.input_shape[1:]), *augmentation, network])
 
 
-def _compile(settings: FitSettings, epoch: int, checkpoint: Checkpoint) -> keras.Model:
-    """Build and compile the model of a run that begins; an epoch has `epoch` steps."""
+def _compile(settings: FitSettings, steps: int, checkpoint: Checkpoint) -> keras.Model:
+    """Build and compile the model of a run that begins; an epoch has so many steps."""
     recipe, task = settings.recipe, settings.task
-    updates = max(1.0, epoch / checkpoint.steps)
+    updates = max(1.0, steps / checkpoint.steps)
     model = _assemble(settings, settings.weights)
     network = model if settings.network.lesion else model.layers[-1]
     checkpoint.tensors = getattr(network, "tensors_loaded", 0)
-    for layer in model.layers[-1].layers if recipe.normalisation != "kept" else ():
+    for layer in network.layers if recipe.normalisation != "kept" else ():
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable = True
             if recipe.normalisation == "pytorch":

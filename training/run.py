@@ -109,6 +109,9 @@ def settle(request: TrainingRequest) -> TrainingRequest:
     network = architecture(request.model)
     if request.protocol == OF_VARIANTS:  # each is shown in every epoch already
         request = replace(request, recipe=replace(request.recipe, variants=0))
+    if network.lesion:  # which varies scans and outlines, and draws as many of each class
+        recipe = replace(request.recipe, variants=0, mixup=0.0, every_copy=False, balanced=True)
+        request = replace(request, recipe=recipe)
     if request.refit and (request.recipe.schedule != "cosine" or request.method == "frozen"):
         raise ValueError(
             f"{request.model} cannot be trained again on all scans: its validation part decides "

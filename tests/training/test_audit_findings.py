@@ -14,6 +14,7 @@ from training.data.audit.page import SHOWN, write_page
 from training.data.audit.run import audit_trees
 from training.data.folders import read_tree
 from training.data.manifest import write_manifest
+from training.data.sources import DataError
 
 Draw = Callable[..., tuple[NDArray[np.uint8], object]]
 
@@ -116,3 +117,11 @@ def test_the_page_needs_no_other_file_and_shows_only_some(audit: Audit, tmp_path
     assert f"And {len(many) - SHOWN} more" in text
     assert "prefers-color-scheme: dark" in text
     assert "Scans that cannot be read: 1" in text
+
+
+def test_a_folder_where_no_file_can_be_read(tmp_path: Path) -> None:
+    for name in ("glioma", "notumor"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "text.png").write_text("no image")
+    with pytest.raises(DataError, match=r"None of the 2 scans can be read:\n.*text\.png: "):
+        audit_trees([read_tree(tmp_path)])

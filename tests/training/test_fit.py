@@ -50,7 +50,10 @@ def run(parts: tuple[Scans, Scans]) -> Fit:
     def run(folder: Path, entry: Architecture = TINY, **settings: object) -> Fitted:
         task = Task(BINARY_CLASSES, binary=entry.binary)
         chosen = {"recipe": RECIPE, "size": 32, **settings}
-        training, validation = (Part(*part, np.arange(len(part[1]))) for part in parts)
+        training, validation = (
+            Part(pixels, labels, np.arange(len(labels)), ((),) * len(labels))
+            for pixels, labels in parts
+        )
         return fit(training, validation, FitSettings(entry, task, folder=folder, **chosen))
 
     return run
@@ -159,6 +162,13 @@ class TestFit:
         assert {layer.compute_dtype for layer in result.model.layers} == {"float32"}
         assert keras.config.dtype_policy().name == "float32"
 
+    @pytest.mark.parametrize(("schedule", "epochs"), [("constant", 2), ("cosine", 3)])
+    def test_early_stopping_does_not_cut_a_cosine_short(
+        self, run: Fit, tmp_path: Path, schedule: str, epochs: int
+    ) -> None:
+        recipe = replace(PLAIN, patience=1, learning_rate=1e-12, schedule=schedule)
+        assert len(run(tmp_path, recipe=recipe).history) == epochs
+
     def test_divergence_is_an_error(self, run: Fit, tmp_path: Path) -> None:
         recipe = Recipe(epochs=3, batch=20, learning_rate=1e38, augmentation=0)
         with pytest.raises(DivergenceError, match=r"epoch 1 is nan. Choose a learning rate below"):
@@ -181,21 +191,35 @@ def build_normalised(size: int, outputs: int) -> keras.Model:
     return keras.Model(scans, keras.layers.Dense(outputs, "softmax", dtype="float32")(x))
 
 
+def build_lesion(size: int, outputs: int) -> keras.Model:
+    """Such a network with a lesion map."""
+    inner = build_normalised(size, outputs)
+    features = inner.get_layer("normalisation").output
+    lesion = keras.layers.Conv2D(1, 5, activation="sigmoid", dtype="float32")(features)
+    lesion = keras.layers.Resizing(size // 4, size // 4)(lesion)
+    outlined = keras.layers.Reshape((size // 4, size // 4))(lesion)
+    return keras.Model(inner.input, {"lesion": outlined, "probabilities": inner.output})
+
+
 NORMALISED = Architecture("normalised", "batch normalisation", "-", 32, build_normalised)
+LESION = Architecture("outlined", "batch normalisation", "-", 32, build_lesion, lesion=True)
 
 
 def load_normalisation(path: Path) -> keras.layers.BatchNormalization:
     """Load a run's state as a resumed run does, and give the layer."""
-    return keras.models.load_model(path).layers[-1].get_layer("normalisation")
+    model = keras.models.load_model(path)
+    network = model.layers[-1] if isinstance(model, keras.Sequential) else model
+    return network.get_layer("normalisation")
 
 
 class TestNormalisation:
+    @pytest.mark.parametrize("network", [NORMALISED, LESION], ids=["plain", "lesion"])
     @pytest.mark.parametrize(("pace", "momentum"), [("keras", 0.99), ("pytorch", 0.9)])
     def test_it_learns_at_a_pace_that_a_run_which_goes_on_keeps(
-        self, run: Fit, tmp_path: Path, pace: str, momentum: float
+        self, run: Fit, tmp_path: Path, network: Architecture, pace: str, momentum: float
     ) -> None:
         recipe = Recipe(epochs=1, batch=8, augmentation=0, normalisation=pace)
-        run(tmp_path, NORMALISED, recipe=recipe)
+        run(tmp_path, network, recipe=recipe)
         layer = load_normalisation(tmp_path / "state-1.keras")
         assert (layer.momentum, len(layer.trainable_variables)) == (momentum, 2)
         # Each of five updates leaves that share of the ones there at first; the rest is small.

@@ -15,7 +15,7 @@ from brainscan.scan import ScanSpecification
 from training.data.dataset import Dataset, load_dataset
 from training.data.split import Split, split_scans
 from training.models import Recipe
-from training.run import Run, TrainingRequest, find_run
+from training.run import Run, TrainingRequest, find_run, settle
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,12 @@ def split(dataset: Dataset) -> Split:
 @pytest.fixture(scope="module")
 def run(request_of_all: TrainingRequest, split: Split) -> Run:
     return find_run(request_of_all, split)
+
+
+def test_what_a_lesion_network_ignores_is_left_out(request_of_all: TrainingRequest) -> None:
+    recipe = Recipe(mixup=0.3, variants=4, every_copy=True, balanced=False)
+    asked = replace(request_of_all, model="lesion-lite0", recipe=recipe)
+    assert settle(asked).recipe == Recipe()
 
 
 class TestIdentity:

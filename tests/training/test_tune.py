@@ -43,6 +43,7 @@ class TestSpace:
                 assert one._contains(one.to_internal_repr(own[setting])), (name, setting)
             assert own["learning_rate"] == network.recipe.learning_rate
             assert ("mixup" in space) is not network.lesion
+            assert not network.lesion or not any(size % 32 for size in space["size"].choices)
 
     def test_what_is_given_and_what_has_no_effect_is_not_searched(self, tmp_path: Path) -> None:
         request = ask("mobilenet-v2", tmp_path, method="frozen")

@@ -21,7 +21,7 @@ Run = Callable[..., Result]
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True))
 @click.option("--every-copy/--thin-copies", default=None)
 @click.option("--no-publish", is_flag=True)
-@config_option
+@config_option()
 def learn(**options: Any) -> dict[str, Any]:
     return options
 

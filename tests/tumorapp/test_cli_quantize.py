@@ -55,7 +55,9 @@ def test_both_graphs_are_measured_and_published(phantom_tree: Path, tmp_path: Pa
     app = create_app({"MODELS_DIR": root})
     app.instance_path = str(tmp_path / "instance")
     publish_trained(root, phantom_tree, tmp_path / "cache")
-    result = run(app, "binary-cnn", "--data", str(phantom_tree))
+    config = tmp_path / "training.yaml"  # of `flask train`
+    config.write_text(f"model: binary-cnn\nprotocol: grouped\ndata: {phantom_tree}\n")
+    result = run(app, "binary-cnn", "--config", str(config))
     assert result.exit_code == 0, result.output
     assert installed_versions(root) == {"binary-cnn": [1, 2]}
     *_, fp16, int8, published = result.stdout.splitlines()

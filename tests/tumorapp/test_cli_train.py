@@ -293,7 +293,7 @@ class TestTraining:
             f"Published: {bundle}",
             "A running service follows within seconds, without a restart.",
         ]
-        assert "flask models quantize binary-cnn --data " in done.stdout.splitlines()[-1]
+        assert "flask models quantize binary-cnn, " in done.stdout.splitlines()[-1]
 
     def test_interrupted(self, run: Run, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def interrupt(*_: object, **__: object) -> None:

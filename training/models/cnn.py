@@ -91,6 +91,6 @@ register(
         size=96,
         make=build_binary_cnn,
         binary=True,
-        recipe=Recipe(epochs=24, batch=64, patience=24, schedule="cosine"),
+        recipe=Recipe(epochs=24, batch=64, schedule="cosine"),
     )
 )

@@ -129,7 +129,6 @@ _RECIPE = Recipe(
     epochs=12,
     learning_rate=4e-4,
     weight_decay=0.02,
-    patience=12,
     schedule="cosine",
     drawn=6400,
 )

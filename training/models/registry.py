@@ -26,7 +26,7 @@ class Recipe:
     """How an architecture is trained unless the command line says otherwise.
 
     Attributes:
-        epochs: the most; early stopping may end sooner.
+        epochs: the most; without a cosine, early stopping may end sooner.
         batch: scans a step.
         learning_rate: of AdamW at the start.
         weight_decay: of AdamW.

@@ -11,7 +11,7 @@ from training.run import TrainingRequest
 
 Space = Mapping[str, BaseDistribution]
 
-_GRAIN = 16  # pixels
+_GRAIN = 32  # pixels; a lesion map takes multiples of it
 
 
 def choose_space(request: TrainingRequest, fixed: Collection[str] = ()) -> Space:

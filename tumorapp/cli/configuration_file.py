@@ -1,6 +1,8 @@
 """`--config FILE`: the options of a command, read from a YAML file."""
 
 import difflib
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,23 @@ def _read(path: Path, context: click.Context) -> list[tuple[Any, Any]]:
     return nodes
 
 
-def _read_into_defaults(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+def _name_options(parameters: Sequence[click.Parameter]) -> dict[str, click.Parameter]:
+    """Give options by the names that a file has for them."""
+    return {
+        name.removeprefix("--"): one
+        for one in parameters
+        for name in (*one.opts[-1:], *one.secondary_opts)
+        if one.expose_value
+    }
+
+
+def _read_into_defaults(
+    context: click.Context,
+    _: click.Parameter,
+    path: Path | None,
+    *,
+    ignored: Sequence[click.Parameter],
+) -> None:
     """Let a file's values replace the defaults of the command's options, which check them.
 
     A value is taken as text, as on the command line, whatever YAML would make of it; an option that
@@ -30,15 +48,12 @@ def _read_into_defaults(context: click.Context, _: click.Parameter, path: Path |
     """
     if path is None or context.resilient_parsing:
         return
-    options = [one for one in context.command.params if one.expose_value]
-    known = {
-        name.removeprefix("--"): one
-        for one in options
-        for name in (*one.opts[-1:], *one.secondary_opts)
-    }
+    known, others = _name_options(context.command.params), _name_options(ignored)
     values: dict[str, Any] = {}
     for key, node in _read(path, context):
         where, name = f"{path}, line {key.start_mark.line + 1}", str(key.value).replace("_", "-")
+        if name in others.keys() - known.keys():
+            continue
         try:
             option = known[name]
             several = option.multiple and node.id == "sequence"
@@ -60,12 +75,15 @@ def _read_into_defaults(context: click.Context, _: click.Parameter, path: Path |
     context.default_map = {**(context.default_map or {}), **values}
 
 
-config_option = click.option(
-    "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    is_eager=True,
-    expose_value=False,
-    callback=_read_into_defaults,
-    help="YAML file whose keys are these options' long names; the command line takes precedence.",
-)
+def config_option(ignored: Sequence[click.Parameter] = ()) -> Callable[[Any], Any]:
+    """Add `--config FILE` to a command; a file may hold options of another, which are ignored."""
+    return click.option(
+        "--config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE",
+        is_eager=True,
+        expose_value=False,
+        callback=partial(_read_into_defaults, ignored=ignored),
+        help="YAML file whose keys are these options' long names; the command line takes "
+        "precedence.",
+    )

@@ -7,9 +7,11 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from brainscan.bundle import read_bundle
+from tumorapp.cli.configuration_file import config_option
 from tumorapp.cli.installed import describe_change, find_served
 from tumorapp.cli.own_classes import own_classes_options
 from tumorapp.cli.remote import publishing_root
+from tumorapp.cli.train import train_command
 
 
 @click.command(
@@ -30,19 +32,13 @@ Examples:
     help="As in the command that trained it, which its card holds.",
 )
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="As in that command.")
-@click.option(
-    "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="The file that `flask train --config` took; data and exclude are read from it.",
-)
+@config_option(ignored=train_command.params)
 @own_classes_options
 @with_appcontext
 def quantize_command(
     name: str,
     data: tuple[Path, ...],
     exclude: tuple[str, ...],
-    config: Path | None,
     tumor_free: str | None,  # noqa: ARG001  the decorator acts on it
 ) -> None:
     """Give the version of model NAME that is served an int8 graph, and publish both as a new one.
@@ -52,12 +48,6 @@ def quantize_command(
     most 0.005 on average; and where, on the test part, its accuracy is again within 0.2 points and
     it is faster.
     """
-    if config:
-        import yaml
-
-        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-        data = data or tuple(map(Path, settings.get("data", ())))
-        exclude = exclude or tuple(settings.get("exclude", ()))
     if not data:
         raise click.UsageError("Missing option '--data' or '--config'.")
     root = publishing_root()

@@ -53,7 +53,7 @@ class _FiniteRange(click.FloatRange):
 
 
 @click.command("train", epilog=_EXAMPLES)
-@config_option
+@config_option()
 @click.option("--model", required=True, help="Architecture, such as binary-cnn or lesion-lite0.")
 @click.option(
     "--data",
@@ -254,11 +254,11 @@ def _describe_outcome(outcome: "TrainingOutcome", request: "TrainingRequest") ->
         return
     click.echo(f"Published: {outcome.bundle}")
     click.echo(describe_change(outcome.bundle))
-    if outcome.card.refusal and request.data:  # so it has convolutions, which int8 is for
-        folders = shlex.join(word for folder in request.data for word in ("--data", str(folder)))
-        left_out = shlex.join(word for one in request.exclude for word in ("--exclude", one))
-        again = f"flask models quantize {request.model} {folders} {left_out}".rstrip()
-        click.echo(f"For a faster int8 graph next to it: {again}")
+    if outcome.card.refusal and not request.manifest:  # so it has convolutions, as int8 needs
+        click.echo(
+            f"For a faster int8 graph next to it: flask models quantize {request.model}, with the "
+            "--config, --data, --exclude, --class and --tumor-free of this command."
+        )
 
 
 def find_architecture(name: str) -> "Architecture":

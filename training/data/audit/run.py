@@ -14,6 +14,7 @@ from training.data.audit.modality import CT_FROM
 from training.data.duplicates import Pairs, find_leaks, find_pairs, group_pairs, list_members
 from training.data.folders import ScanFile, ScanTree
 from training.data.plane import PLANES
+from training.data.sources import DataError, list_some
 from training.task import Task, set_task
 
 # Copies of one picture differ less than this in mean brightness and in contrast, unless changed.
@@ -26,8 +27,8 @@ def audit_trees(trees: Sequence[ScanTree]) -> Audit:
     """Look at every scan of some folders, under a progress bar, and say what is wrong.
 
     Raises:
-        DataError: the scans together show one class only, or tumours without a kind next to named
-            kinds where nothing is healthy.
+        DataError: no scan can be read; or the scans together show one class only, or tumours
+            without a kind next to named kinds where nothing is healthy.
     """
     task = set_task(trees, binary=False)
     scans = tuple(scan for tree in trees for scan in tree.scans)
@@ -35,6 +36,12 @@ def audit_trees(trees: Sequence[ScanTree]) -> Audit:
     found = look_at([scan.path for scan in scans])
     seen = np.array([row for row, one in enumerate(found) if isinstance(one, Look)], np.int64)
     looks = [one for one in found if isinstance(one, Look)]
+    if not looks:
+        both = zip(scans, found, strict=True)
+        reasons = [
+            f"{scan.name}: {one.reason}" for scan, one in both if isinstance(one, Unreadable)
+        ]
+        raise DataError(f"None of the {len(scans):,} scans can be read:{list_some(reasons)}")
     thumbnails = np.array([look.thumbnail for look in looks], np.uint8).reshape(len(looks), 32, 32)
     near = find_pairs(thumbnails)
     pairs = near._replace(first=seen[near.first], second=seen[near.second])
