@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--ray", metavar="HOST:PORT", help="also time `flask predict --ray`")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    files = find_images([arguments.data]).images
+    files = find_images([arguments.data])
     bundle = find_bundle(MODELS, arguments.model)
     for path in files:
         path.read_bytes()  # brings the files into memory

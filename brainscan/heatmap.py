@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 
 from brainscan.scan import Box
 
-# As fine as a map of a few cells needs: whatever shows it draws it larger, and smoothly.
-# A heat map has some ten cells on a side: more pixels hold nothing more, and cost most of its time.
+# A map has some ten cells on a side: more pixels hold nothing more, and cost most of its time.
+# Whatever shows it draws it larger, and smoothly.
 LONGEST_SIDE = 128
 COLD = 0.15
 STRONGEST_COVER = 0.65

@@ -70,7 +70,7 @@ class Model:
             ScanError: a file is not a scan; `str()` of it names the file and the reason.
             OSError: a file cannot be read from the disk.
         """
-        for path in find_images(map(Path, paths)).images:
+        for path in find_images(map(Path, paths)):
             file = ImageFile(path.name, path.read_bytes())
             try:
                 found = self.examine_one(file, max_pixels=max_pixels)

@@ -121,7 +121,7 @@ def judge(
     label = max(seen, key=seen.__getitem__)
     confidence = seen[label]
     possible = _list_possible(card, kinds, label) if tumor else ()
-    recognised = resembles_scan and _is_familiar(card, confidence, distance)
+    recognised = resembles_scan and _is_familiar(card, distance)
     return Judgement(
         verdict=_choose(card, tumor_probability, possible) if recognised else "not-recognised",
         label=label,
@@ -153,10 +153,8 @@ def _list_possible(card: Card, kinds: Mapping[str, float], label: str) -> tuple[
     )
 
 
-def _is_familiar(card: Card, confidence: float, distance: float | None) -> bool:
-    if card.refusal is None or distance is None:
-        return True
-    return distance <= card.refusal.distance_above and confidence >= card.refusal.confidence_below
+def _is_familiar(card: Card, distance: float | None) -> bool:
+    return card.refusal is None or distance is None or distance <= card.refusal.distance_above
 
 
 def _choose(card: Card, tumor_probability: float, possible: tuple[str, ...]) -> Verdict:

@@ -81,21 +81,19 @@ def draw_centre_maps(shape: tuple[int, ...]) -> NDArray[np.float32]:
     return np.broadcast_to(one.astype(np.float32), shape)
 
 
-def shuffle_maps(maps: NDArray[np.float32], seed: int = 0) -> NDArray[np.float32]:
+def shuffle_maps(maps: NDArray[np.float32]) -> NDArray[np.float32]:
     """Give maps of the same values in other places: (scans, rows, columns)."""
     cells = maps.reshape(len(maps), -1)
-    return np.random.default_rng(seed).permuted(cells, axis=1).reshape(maps.shape)
+    return np.random.default_rng(0).permuted(cells, axis=1).reshape(maps.shape)
 
 
-def shuffle_weights(
-    weights: Sequence[NDArray[np.floating]], seed: int = 0
-) -> list[NDArray[np.floating]]:
+def shuffle_weights(weights: Sequence[NDArray[np.floating]]) -> list[NDArray[np.floating]]:
     """Shuffle the values within each array of weights, so that what was learned is lost.
 
     Their distribution stays, so the network still answers, and its maps are of the same kind:
     `model.set_weights(shuffle_weights(model.get_weights()))`.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     return [random.permutation(values.ravel()).reshape(values.shape) for values in weights]
 
 

@@ -90,7 +90,7 @@ def gather_pictures(
     """
     found: list[tuple[str, bool, NDArray[np.uint8]]] = []
     for folder in folders:
-        files = list(find_images([folder]).images) if folder.is_dir() else []
+        files = find_images([folder]) if folder.is_dir() else []
         pictures = _read_all((path.read_bytes() for path in files), specification)
         if not pictures:
             raise DataError(

@@ -41,7 +41,7 @@ class Training:
         precision: of the computations, such as "float32".
         device: in words.
         versions: of Python and the packages that matter.
-        manifest: SHA-256 over the scans and their labels.
+        manifest: SHA-256 over the contents of all files, in order.
         classes: how many scans each has, before the division.
         notes: what else a reader should know.
         contradictions: scans that were dropped, as a near-duplicate carries another label.

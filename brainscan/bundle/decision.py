@@ -47,8 +47,6 @@ class Refusal:
 
     Attributes:
         distance_above: the distance from the training scans above which it is not.
-        confidence_below: the confidence below which it is not, at whatever distance.
     """
 
     distance_above: Amount
-    confidence_below: Share = 0.0

@@ -1,28 +1,14 @@
 """The image files among paths that somebody names."""
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePath
-from typing import NamedTuple
 
 from brainscan.scan.formats import find_format, list_endings
 
 BEGINNING = 4096  # bytes, by which a format is found
-
-
-class Found(NamedTuple):
-    """Files that were named or found in a folder.
-
-    Attributes:
-        images: in the order of the paths, those of a folder by name; none twice.
-        others: of the folders' other files, how many have each ending.
-    """
-
-    images: list[Path]
-    others: Counter[str]
 
 
 def is_image(file: Path) -> bool:
@@ -74,11 +60,10 @@ def _read_beginning(file: Path) -> bytes:
         return opened.read(BEGINNING)
 
 
-def find_images(paths: Iterable[Path]) -> Found:
-    """List the images among files that are named, and in and below folders that are; see `walk`."""
-    images: dict[Path, None] = {}  # as sets that keep the order
-    others: dict[Path, None] = {}
-    for path in paths:
-        for file, wanted in sorted(walk(path)):
-            (images if wanted else others)[file] = None
-    return Found(list(images), Counter(one.suffix.lower() for one in others if one not in images))
+def find_images(paths: Iterable[Path]) -> list[Path]:
+    """List the images among files that are named, and in and below folders that are; see `walk`.
+
+    In the order of the paths, those of a folder by name; none twice.
+    """
+    found = (file for path in paths for file, wanted in sorted(walk(path)) if wanted)
+    return list(dict.fromkeys(found))

@@ -1,5 +1,6 @@
 // The table of many scans as a file, made in the browser. The columns are those of
-// `flask predict --out`, and of `flask evaluate --csv` where folders name classes.
+// `flask predict --out`, and of `flask evaluate --csv` where folders name classes. A series has one
+// row; its slices are not in the table.
 
 // Where a formula begins in a spreadsheet; tumorapp/prediction_table.py has the reasons.
 const FORMULA = /(?:^|[;\t\r\n])[\s"]*(?=[=+\-@\uff1d\uff0b\uff0d\uff20])/g;
@@ -13,6 +14,7 @@ const ANSWER = [
   "uncertain",
   "in_distribution",
 ];
+const SERIES = ["strongest", "volume_ml"];
 const LESION = ["lesion_x", "lesion_y", "lesion_area", "lesion_score"];
 
 /** Write rows as CSV. */
@@ -21,14 +23,16 @@ export function writeCsv(rows) {
   const classes = [...new Set(found)];
   const shares = classes.map((label) => `p_${label}`);
   const known = rows.some((row) => row.truth) ? ["truth", "right"] : [];
-  const names = ["file", ...known, "model", "version", ...ANSWER, ...shares, ...LESION];
+  const series = rows.some(({ prediction }) => prediction?.strongest !== undefined);
+  const answer = series ? [...SERIES, ...ANSWER] : ANSWER;
+  const names = ["file", ...known, "model", "version", ...answer, ...shares, ...LESION];
   const header = [...names, "warnings", "error", "codes"];
   const lines = rows.map(({ file, model, version, prediction, error, ...row }) => [
     file,
     ...known.map((name) => row[name]),
     model,
     version,
-    ...ANSWER.map((name) => prediction?.[name]),
+    ...answer.map((name) => prediction?.[name]),
     ...classes.map((label) => prediction?.probabilities[label]),
     ...listLesion(prediction?.lesion),
     prediction?.warnings.map(({ detail }) => detail).join(" "),

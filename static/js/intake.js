@@ -4,7 +4,7 @@
 import { copyParts, placeParts } from "./parts.js";
 
 const endings = document.getElementById("image").dataset.endings.split(" ");
-const INVISIBLE = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu; // as tumorapp/uploads.py has it
+const INVISIBLE = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu; // as tumorapp/file_names.py has it
 const ADDRESS = "text/uri-list"; // the type of an address that is dragged
 const paths = new WeakMap(); // where in a dropped folder a File was
 

@@ -80,23 +80,19 @@ def test_no_healthy_class() -> None:
 
 
 @pytest.mark.parametrize(
-    ("distance", "resembles", "confidence", "in_distribution"),
+    ("distance", "resembles", "in_distribution"),
     [
-        (4.9, True, 0.9, True),
-        (5.1, True, 0.9, False),
-        (4.9, False, 0.9, False),
-        (4.9, True, 0.4, False),
-        (None, True, 0.9, None),
-        (None, False, 0.9, False),
+        (4.9, True, True),
+        (5.1, True, False),
+        (4.9, False, False),
+        (None, True, None),
+        (None, False, False),
     ],
 )
 def test_what_is_not_recognised(
-    distance: float | None, resembles: bool, confidence: float, in_distribution: bool | None
+    distance: float | None, resembles: bool, in_distribution: bool | None
 ) -> None:
-    refusal = None if distance is None else Refusal(5.0, confidence_below=0.5)
-    card = draw_up_card(refusal=refusal)
-    rest = 1 - confidence
-    probabilities = shares(confidence, rest / 3, rest / 3, rest / 3)
-    found = judge(card, probabilities, resembles_scan=resembles, distance=distance)
+    card = draw_up_card(refusal=None if distance is None else Refusal(5.0))
+    found = judge(card, shares(0.7, 0.1, 0.1, 0.1), resembles_scan=resembles, distance=distance)
     assert found.in_distribution is in_distribution
     assert (found.verdict == "not-recognised") == (in_distribution is False)

@@ -52,5 +52,5 @@ def test_what_a_lesion_network_says(tmp_path: Path, publish_model: Callable[...,
     assert ModelsSchema().validate(listed) == {}
     [model] = listed["models"]
     assert (model["heatmap"], model["lesion"]) == (True, True)
-    assert model["refusal"] == {"distance_above": 1e6, "confidence_below": 0.0}
+    assert model["refusal"] == {"distance_above": 1e6}
     assert model["decision"]["lesion"] == {"region_from": 0.85, "marked_from": 0.9}

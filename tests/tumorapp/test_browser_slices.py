@@ -1,5 +1,7 @@
 """A head and its slices in a real browser: the slider, and what follows it."""
 
+import csv
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,6 +153,11 @@ def test_files_of_a_series_are_one_scan(page: Page, scan: bytes) -> None:
     page.locator("#many-note", has_text="All 3 scans are done").wait_for()
     rows: Any = page.locator("#many-table .open").all_inner_texts()
     assert rows == ["0.dcm … 3.dcm", "scan.jpg", "v.nii.gz"]
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download CSV").click()
+    table = Path(download.value.path()).read_text(encoding="utf-8-sig")
+    strongest = [line["strongest"] for line in csv.DictReader(io.StringIO(table))]
+    assert [bool(one) for one in strongest] == [True, False, True]
     for name in ("v.nii.gz", "0.dcm … 3.dcm"):
         page.get_by_role("button", name=name).click()
         page.locator("#many-table [aria-current=true]", has_text=name).wait_for()

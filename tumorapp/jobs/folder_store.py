@@ -234,8 +234,7 @@ class FolderStore:
         """
         with self._open() as database:
             rows = database.execute(_READ_OUTCOMES, (job.id, job.version, start))
-            stored = map(json.loads, takewhile(bool, (row["outcome"] for row in rows)))
-            return [one if isinstance(one, list) else [one] for one in stored]  # as it once was
+            return list(map(json.loads, takewhile(bool, (row["outcome"] for row in rows))))
 
     def erase(self, job: str) -> None:
         """Erase a job, its images and its outcomes."""

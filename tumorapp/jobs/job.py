@@ -10,7 +10,7 @@ class Job:
 
     Attributes:
         id: cannot be guessed; it gives access to the job.
-        request_id: of the request that sent it; None of an older version's job.
+        request_id: of the request that sent it.
         key: the name of that request's key; None for a request without a key.
         archive: whether its images are a ZIP; else they follow one another in the file.
         version: of the bundle that predicts the scans; the newest one until the job starts.

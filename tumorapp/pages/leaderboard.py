@@ -76,7 +76,7 @@ class _Choice:
         """Tell whether a row passes."""
         return (
             all(word in row.text for word in self.text.lower().split())
-            and self.document in ("", *row.document.split(", "))
+            and self.document in ("", row.document)
             and self.protocol in ("", row.protocol)
             and self.budget in ("", row.budget)
         )
@@ -97,7 +97,7 @@ def show_models() -> str:
         total=len(found),
         columns=COLUMNS,
         choice=choice,
-        documents=sorted({name for row in found for name in row.document.split(", ") if name}),
+        documents=sorted({row.document for row in found if row.document}),
         protocols=sorted({row.protocol for row in found if row.protocol}),
         budgets={name: BUDGETS[name] for name in BUDGETS if any(r.budget == name for r in found)},
         study=study,
