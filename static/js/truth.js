@@ -8,7 +8,8 @@ export const [RIGHT, WRONG, OPEN] = ["right", "wrong", "open"];
 
 /** Name the class that a folder of a path says; null where none does. The nearest one counts. */
 export function findTruth(path) {
-  const plain = path.split("/").map((part) => part.toLowerCase().replace(/[^a-z]/g, ""));
+  const spell = (part) => part.toLowerCase().replace(/[^a-z]/g, "").replaceAll("tumour", "tumor");
+  const plain = path.split("/").map(spell);
   return plain.slice(0, -1).map((part) => classOf.get(part)).findLast(Boolean) ?? null;
 }
 

@@ -166,7 +166,7 @@ class TestTable:
         self, page: Page, tmp_path: Path, draw_scan: Draw
     ) -> None:
         page.select_option("#model", "binary-cnn")
-        for folder, count in (("glioma_tumor", 3), ("No Tumor", 2), ("others", 1)):
+        for folder, count in (("glioma_tumor", 3), ("No Tumour", 2), ("others", 1)):
             (tmp_path / "set" / folder).mkdir(parents=True)
             for number in range(count):
                 scan = draw_scan("PNG", spot=0.3 + number / 20)

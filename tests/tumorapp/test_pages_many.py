@@ -9,9 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.cards import VERDICTS
-from training.data.sources import canonical_class
 from tumorapp import create_app
-from tumorapp.pages.many import FOLDERS
 
 Form = Callable[..., dict[str, Any]]
 
@@ -99,11 +97,6 @@ def test_what_is_wrong_with_all_of_it_is_a_problem(
     assert response.status_code == status
     assert response.mimetype == "application/problem+json"
     assert response.get_json()["code"] == code
-
-
-def test_folders_are_known_as_in_training() -> None:
-    spelled = {one: name for name, spellings in FOLDERS.items() for one in spellings}
-    assert {one: canonical_class(one) for one in spelled} == spelled
 
 
 def test_it_asks_for_no_key_and_goes_with_the_pages(

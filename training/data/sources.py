@@ -7,6 +7,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal
 
+from brainscan.classes import SPELLINGS
+
 FOUR_CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 UNSTATED_LICENCE = "not stated"
 
@@ -106,16 +108,8 @@ _SOURCES = (
 )
 SOURCES = {source.name: source for source in _SOURCES}
 
-# As the known sets spell them, less case, spaces, `_` and `-`, and with "tumour" read as "tumor".
-_SPELLINGS = {
-    "glioma": "glioma gliomatumor",
-    "meningioma": "meningioma meningiomatumor",
-    "pituitary": "pituitary pituitarytumor",
-    "notumor": "notumor no healthy notcancer normal negative",
-    "tumor": "tumor braintumor yes cancer positive",
-}
-_CLASS_OF = {spelling: name for name, text in _SPELLINGS.items() for spelling in text.split()}
-CANONICAL_CLASSES = tuple(sorted(_SPELLINGS))
+_CLASS_OF = {spelling: name for name, spellings in SPELLINGS.items() for spelling in spellings}
+CANONICAL_CLASSES = tuple(SPELLINGS)
 
 
 @dataclass(frozen=True)

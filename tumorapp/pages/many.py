@@ -20,14 +20,6 @@ from tumorapp.pictures import link_picture
 from tumorapp.uploads import read_files
 
 THUMBNAIL_SIDE = 96  # pixels: 48 on a screen with twice as many
-# Names of folders that say what their scans show, less case and anything but letters.
-FOLDERS = {
-    "glioma": ("glioma", "gliomatumor", "gliomatumour"),
-    "meningioma": ("meningioma", "meningiomatumor", "meningiomatumour"),
-    "notumor": ("notumor", "notumour", "no", "healthy", "notcancer", "normal", "negative"),
-    "pituitary": ("pituitary", "pituitarytumor", "pituitarytumour"),
-    "tumor": ("tumor", "tumour", "braintumor", "braintumour", "yes", "cancer", "positive"),
-}
 
 _PREDICTION = PredictionSchema(exclude=("heatmap", "slices"))
 

@@ -22,6 +22,7 @@ from brainscan import (
     SeriesExamination,
     examine_files,
 )
+from brainscan.classes import SPELLINGS
 from brainscan.scan.formats import list_endings, list_media_types, list_names
 from tumorapp.api.options import Options, PageOptionsSchema, read_options
 from tumorapp.catalog import get_catalog
@@ -31,7 +32,6 @@ from tumorapp.language import cards, header, wording
 from tumorapp.language.translation import mark, tell, translate
 from tumorapp.pages import copies, samples
 from tumorapp.pages.comparison import compare_models
-from tumorapp.pages.many import FOLDERS
 from tumorapp.pages.slices import SIDE, show_slices
 from tumorapp.pictures import link_picture, link_png, write_points
 from tumorapp.problems import describe_on_page
@@ -97,8 +97,8 @@ def _render_page(outcome: _Outcome) -> str:
         chosen=outcome.options.model or catalog.default_name,
         samples=samples.NAMES,
         wants_heatmap=outcome.options.heatmap,
-        folders=FOLDERS,
-        class_names={label: wording.class_name(label) for label in FOLDERS},
+        folders=SPELLINGS,
+        class_names={label: wording.class_name(label) for label in SPELLINGS},
         **describe_formats(),
         max_megabytes=current_app.config["MAX_UPLOAD_MB"],
         max_bytes=current_app.config["MAX_CONTENT_LENGTH"] - _FORM_OVERHEAD,
