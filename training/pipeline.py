@@ -115,8 +115,10 @@ def train(
     tell(f"Protocol {request.protocol}: {sizes}. The run is kept in {run.folder}.")
     with run.claim():
         if request.publish is not False and run.bundle:
-            tell("This run has been published already; --fresh trains it again from scratch.")
-            return TrainingOutcome(run.folder, run.bundle, read_bundle(run.bundle))
+            card = read_bundle(run.bundle)
+            if card.training and card.training.refit == request.refit:
+                tell("This run has been published already; --fresh trains it again from scratch.")
+                return TrainingOutcome(run.folder, run.bundle, card)
         run.write_configuration(split)
         tell(f"Device: {describe_device()}.")
         if kept := count_epochs(run.folder):

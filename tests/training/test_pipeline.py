@@ -248,6 +248,8 @@ def test_what_is_served_can_be_trained_again_on_all_scans(
     assert 0 <= measured.leaks.accuracy_with <= 1
     page = (served.run / "report/README.md").read_text(encoding="utf-8")
     assert f"- {measured.leaks.scans} test scans have a near-duplicate in the training or" in page
+    plain = train(replace(request, models=tmp_path))  # the same run, served as it was measured
+    assert (plain.run, plain.card.training.refit, plain.card.version) == (served.run, False, 2)
 
 
 def test_a_network_that_stops_early_cannot_be_trained_on_all_scans(training: Training) -> None:
