@@ -28,7 +28,6 @@ from tumorapp.models_folder import (
     make_mirror,
     settle_models_folder,
 )
-from tumorapp.signals import scans_predicted
 
 if TYPE_CHECKING:
     from brainscan.bundle.remote import Mirror
@@ -87,7 +86,7 @@ class Catalog:
         self._threads = threads
         self._default = default
         self._graph = graph
-        self.observers: list[Observer] = [_announce]
+        self.observers: list[Observer] = []
         self._served: _Served | None = None
         self._loading = RLock()
 
@@ -228,12 +227,6 @@ def _tell(
 ) -> None:
     for observe in observers:
         observe(found, seconds)
-
-
-def _announce(found: Sequence[Answer], seconds: Mapping[str, float]) -> None:
-    """Tell those who count and log what was predicted."""
-    labels = [examination.label for examination in found]
-    scans_predicted.send(found[0].card, labels=labels, seconds=seconds)
 
 
 def _init_app(app: Flask) -> None:

@@ -21,6 +21,8 @@ from tumorapp.feature import Feature
 if TYPE_CHECKING:
     from flask import Flask, Request, Response
 
+    from brainscan import Answer
+
 ID_HEADER = "X-Request-ID"
 # Where a request's environment holds what its line in gunicorn's access log says of it.
 ENVIRON_KEY = "tumorapp.request"
@@ -46,8 +48,6 @@ def name_method(received: "Request") -> str:
 def init_app(app: "Flask") -> None:
     """Give each request of an application an id, and its answer the same; note what it was for."""
     from flask import request
-
-    from tumorapp.signals import scans_predicted
 
     def begin() -> None:
         given = request.headers.get(ID_HEADER, "")
@@ -75,7 +75,7 @@ def init_app(app: "Flask") -> None:
     app.after_request(add_id)
     app.teardown_request(end)
     app.log_exception = log_exception  # type: ignore[assignment, method-assign]  # Flask's names the path
-    scans_predicted.connect(_note_predictions)
+    app.extensions["catalog"].observers.append(_note_predictions)
 
 
 def note_sender(request_id: str | None, key: str | None) -> None:
@@ -88,11 +88,11 @@ def get_fields() -> Mapping[str, Any]:
     return _fields.get() or {}
 
 
-def _note_predictions(card: Any, *, labels: Sequence[str], **_: object) -> None:
+def _note_predictions(found: "Sequence[Answer]", _: Mapping[str, float]) -> None:
     if fields := _fields.get():
-        model = f"{card.name}/{card.version}"
+        model = f"{found[0].card.name}/{found[0].card.version}"
         before = fields["images"] if fields.get("model") == model else 0
-        fields |= {"model": model, "images": before + len(labels)}
+        fields |= {"model": model, "images": before + len(found)}
 
 
 def describe_answer(

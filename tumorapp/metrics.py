@@ -27,10 +27,9 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from brainscan.bundle import Card
+from brainscan import Answer
 from tumorapp.catalog import Catalog
 from tumorapp.logs import name_method, name_route
-from tumorapp.signals import scans_predicted
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # several workers have none either
 
@@ -80,8 +79,8 @@ def init_app(app: Flask) -> None:
     app.before_request(_begin)
     app.after_request(_count_answer)
     app.teardown_request(_end)
-    scans_predicted.connect(_count_predictions)
     catalog: Catalog = app.extensions["catalog"]
+    catalog.observers.append(_count_predictions)
     app.add_url_rule("/metrics", "metrics", lambda: _show(catalog))
 
 
@@ -110,12 +109,12 @@ def _end(_: BaseException | None) -> None:
         _in_progress.dec()
 
 
-def _count_predictions(card: Card, *, labels: Sequence[str], seconds: Mapping[str, float]) -> None:
+def _count_predictions(found: Sequence[Answer], seconds: Mapping[str, float]) -> None:
     for stage, duration in seconds.items():
         _time_stage(stage).observe(duration)
-    _images.observe(len(labels))
-    for label in labels:
-        _count_prediction(card.name, str(card.version), label).inc()
+    _images.observe(len(found))
+    for one in found:
+        _count_prediction(one.card.name, str(one.card.version), one.label).inc()
 
 
 class _StateCollector(Collector):
