@@ -58,7 +58,7 @@ class Figures:
     reliability: tuple[Bin, ...]
 
     def count_right(self, scans: int) -> int:
-        """Count of how many of so many test scans the most probable class is right."""
+        """Count the test scans, of so many, whose most probable class is right."""
         return round(scans * sum(one.share * one.accuracy for one in self.reliability))
 
 

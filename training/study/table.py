@@ -21,9 +21,9 @@ shown; a row without any says *not run*.
 scans that had no part in training or in any choice.
 - *Our accuracy* counts the most probable class, as the documents do. *As served* counts the \
 answer of the application: a tumour where one of any kind reaches a threshold, which was chosen on \
-the validation part, and then the most probable kind. The interval, *Unleaked* and *Our F1* are of \
-these answers; the interval is the central 95 % of 1,000 bootstrap draws of whole near-duplicate \
-groups.
+the validation part, and then the most probable kind; without a threshold, the most probable \
+class. The interval, *Unleaked* and *Our F1* are of these answers; the interval is the central \
+95 % of 1,000 bootstrap draws of whole near-duplicate groups.
 - *Our loss* is that of the calibrated probabilities on the test part; *before calibration* is the \
 validation part's in the epoch that was kept, which is what a document calls its loss.
 - *Unleaked* is the accuracy as served on the test scans that have no near-duplicate in the \

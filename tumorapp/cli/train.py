@@ -119,7 +119,11 @@ class _FiniteRange(click.FloatRange):
     type=_FiniteRange(0, 1, max_open=True),
     help="How much of the target's certainty is spread over all classes.",
 )
-@click.option("--patience", type=click.IntRange(1), help="Epochs without progress before the end.")
+@click.option(
+    "--patience",
+    type=click.IntRange(1),
+    help="Epochs without progress before the end; without effect on a cosine.",
+)
 @click.option("--augmentation", type=_FiniteRange(0, 3), help="Strength, 0 to 3; 1 is usual.")
 @click.option(
     "--variants",
