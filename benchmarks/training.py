@@ -27,9 +27,9 @@ from training.batches import ScanBatches
 from training.data.cache import prepare_arrays
 from training.data.folders import find_scans
 from training.data.split import Part
+from training.data.task import BINARY_CLASSES, Task
 from training.frozen import FEATURES, build_head, compute_features
 from training.models import Recipe, architecture
-from training.task import BINARY_CLASSES, Task
 
 _BATCH = 32
 _RECIPE = Recipe(every_copy=True)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from training.data.duplicates import list_members
 from training.data.split import Part
+from training.data.task import Task
 from training.data.variants import VARIANTS
 from training.models import Recipe
-from training.task import Task
 
 
 class Batches(keras.utils.PyDataset, ABC):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from training.compress import round_weights
+from training.half_precision import round_weights
 
 _SMALLEST = 1e-7
 _BOUNDS = (0.2, 5.0)  # smoothed labels want sharper answers

@@ -20,9 +20,9 @@ from training.data.folders import ScanFile, ScanTree
 from training.data.outlines import Outline, crop_outline
 from training.data.plane import guess_plane
 from training.data.sources import DataError, list_some
+from training.data.task import NO_TUMOR, Task, choose_task
 from training.evaluate import TestResults, evaluate, evaluate_each, evaluate_unnamed
 from training.lesion.measure import measure_pointing
-from training.task import NO_TUMOR, Task, choose_task
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,11 +19,11 @@ from training.batches import ScanBatches
 from training.calibrate import Calibrator, Model, scale_temperature
 from training.checkpoint import Checkpoint, Epoch
 from training.data.split import Part
+from training.data.task import Task
 from training.device import accumulate_gradients, choose_precision, is_out_of_memory
 from training.lesion.batches import LesionBatches
 from training.losses import LesionLoss
 from training.models import Architecture, Recipe
-from training.task import Task
 
 # Epochs that the moving average of the weights may span: on a small data set a longer one would
 # be validated, and published, long before it has caught up with the weights.

@@ -19,9 +19,9 @@ from scipy.special import expit, softmax
 from brainscan.bundle import Card, Origin, PublishError
 from brainscan.bundle.sentences import IMPORTED_LIMITS, IMPORTED_USE
 from brainscan.scan import ScanSpecification
-from training.compress import round_weights
 from training.data.sources import canonical_class
 from training.export import ExportError
+from training.half_precision import round_weights
 from training.models.blocks import SCALINGS
 from training.models.copies import call_copies
 from training.publish import publish

@@ -19,18 +19,18 @@ from brainscan.familiarity import Familiarity
 from brainscan.files import write_text
 from brainscan.scan import ScanSpecification
 from training.calibrate import apply_temperature
+from training.card import draw_up_card, measure_test_part
 from training.checkpoint import count_epochs
 from training.compare import is_worse
-from training.compress import round_weights
 from training.data.dataset import Dataset, describe_problems, load_dataset
 from training.data.outlines import draw_mask
 from training.data.split import OF_VARIANTS, Part, Split, split_scans
 from training.data.variants import keep_variants
 from training.decide import choose_decision, choose_lesion_map, see_tumors
-from training.describe import draw_up_card, measure_test_part
 from training.device import describe_device
 from training.evaluate import TestResults
 from training.fit import FitSettings, Fitted, fit
+from training.half_precision import round_weights
 from training.heads import HEADS, fit_frozen
 from training.models import architecture
 from training.publish import publish

@@ -17,11 +17,11 @@ from brainscan.engine.openvino import OpenVINOEngine
 from brainscan.familiarity import Familiarity
 from brainscan.lesion import draw_region
 from training.data.outlines import Outline
+from training.data.task import Task
 from training.decide import see_tumors
 from training.explain import measure_faithfulness, measure_flips, shuffle_weights
 from training.export import export_graph
 from training.lesion.measure import measure_pointing
-from training.task import Task
 
 AGREEMENT = 1e-3
 _CHECKED_SCANS = 64

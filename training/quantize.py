@@ -18,9 +18,9 @@ from brainscan.engine.openvino import OpenVINOEngine
 from brainscan.familiarity import Familiarity
 from training.data.dataset import load_dataset
 from training.data.split import Split, split_scans
+from training.data.task import BINARY_CLASSES
 from training.graph_comparison import compare_engines, measure_accuracy
 from training.int8_graph import list_convolutions, quantize
-from training.task import BINARY_CLASSES
 
 ACCEPTED_LOSS = 0.002  # of accuracy, 0.2 points, on the test part
 # On the validation part, where a few scans decide on accuracy and all of them on this.

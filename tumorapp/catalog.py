@@ -24,7 +24,7 @@ from tumorapp.feature import Feature
 from tumorapp.models_folder import (
     SETTINGS,
     ModelsFolder,
-    Refusal,
+    RefusedBundle,
     make_mirror,
     settle_models_folder,
 )
@@ -52,9 +52,9 @@ class _Served:
     """
 
     models: Mapping[str, Model] = field(default_factory=dict)
-    refused: tuple[Refusal, ...] = ()
+    refused: tuple[RefusedBundle, ...] = ()
     installed: Mapping[str, Installed] = field(default_factory=dict)
-    tried: Mapping[_Key, Model | Refusal] = field(default_factory=dict)
+    tried: Mapping[_Key, Model | RefusedBundle] = field(default_factory=dict)
 
 
 class Catalog:
@@ -128,8 +128,10 @@ class Catalog:
                 f"{error} Install requirements.txt, or set TUMORAPP_ENGINE=openvino."
             ) from error
         models: dict[str, Model] = {}
-        tried: dict[_Key, Model | Refusal] = {}
-        refused = [Refusal(name, "active", it.fault) for name, it in installed.items() if it.fault]
+        tried: dict[_Key, Model | RefusedBundle] = {}
+        refused = [
+            RefusedBundle(name, "active", it.fault) for name, it in installed.items() if it.fault
+        ]
         # One after another: where two threads make OpenVINO's first inference at the same time, its
         # bindings may wait for each other for ever (one start in some hundred did).
         for name, found in installed.items():
@@ -146,13 +148,13 @@ class Catalog:
         self._served = _Served(MappingProxyType(models), tuple(refused), installed, tried)
         self._report(before, self._served)
 
-    def _try(self, name: str, version: int, open_bundle: OpenBundle) -> Model | Refusal:
+    def _try(self, name: str, version: int, open_bundle: OpenBundle) -> Model | RefusedBundle:
         # Of the list alone: a model that held the catalog would keep it alive until a collection.
         observe = partial(_tell, self.observers)
         try:
             return open_version(self._folder.path / name / str(version), open_bundle, observe)
         except (BundleError, EngineError) as error:
-            return Refusal(name, str(version), str(error))
+            return RefusedBundle(name, str(version), str(error))
 
     def _report(self, before: _Served, served: _Served) -> None:
         """Log what is new."""
@@ -182,7 +184,7 @@ class Catalog:
         return self._read().models
 
     @property
-    def refused(self) -> tuple[Refusal, ...]:
+    def refused(self) -> tuple[RefusedBundle, ...]:
         """The bundles that are installed and not served, and those that could not be fetched."""
         return (*self._read().refused, *self._folder.not_fetched)
 

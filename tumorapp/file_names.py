@@ -13,7 +13,7 @@ _BACKSLASH = re.compile(r'\\(["\\])?')  # and what it escapes
 _LONGEST_NAME = 255
 
 
-def shorten(name: str) -> str:
+def shorten_name(name: str) -> str:
     """Give the end of a name, which tells most, in characters that can be stored and shown."""
     return clean_name(name.encode("utf-8", "replace").decode("utf-8"))[-_LONGEST_NAME:]
 

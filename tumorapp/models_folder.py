@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Refusal:
+class RefusedBundle:
     """A bundle that is not served, though it is installed or in the store, and why."""
 
     name: str
@@ -40,7 +40,7 @@ class ModelsFolder:
 
     def __init__(self, path: Path, mirror: "Mirror | None" = None) -> None:
         self.path = path
-        self.not_fetched: tuple[Refusal, ...] = ()
+        self.not_fetched: tuple[RefusedBundle, ...] = ()
         self._mirror = mirror
         self._unreadable = self._unreachable = ""
 
@@ -69,7 +69,8 @@ class ModelsFolder:
             return
         self._unreachable, before = "", self.not_fetched
         self.not_fetched = tuple(
-            Refusal(name, str(version), reason) for (name, version), reason in left_out.items()
+            RefusedBundle(name, str(version), reason)
+            for (name, version), reason in left_out.items()
         )
         for refusal in self.not_fetched:
             if refusal not in before:

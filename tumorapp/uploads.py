@@ -14,7 +14,7 @@ from brainscan.archive import is_archive
 from brainscan.scan.formats import find_format, list_media_types
 from tumorapp.config import Setting, whole_number
 from tumorapp.feature import Feature
-from tumorapp.file_names import clean_name, name_part, shorten
+from tumorapp.file_names import clean_name, name_part, shorten_name
 from tumorapp.json_body import JSON, JSON_EXAMPLE, parse_json
 
 FIELD = "image"
@@ -163,9 +163,9 @@ def _unpack(file: ImageFile, config: Mapping[str, Any]) -> Iterator[ImageFile | 
         if pictures > most:
             raise refuse_number(pictures + sum(map(_is_picture, members)), most)
         if isinstance(one, ScanError):
-            yield one.about(shorten(one.message.subject))
+            yield one.about(shorten_name(one.message.subject))
         else:
-            yield ImageFile(shorten(one.name), one.data)
+            yield ImageFile(shorten_name(one.name), one.data)
 
 
 def holds_slices(data: bytes) -> bool:

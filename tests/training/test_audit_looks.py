@@ -11,7 +11,7 @@ from brainscan.scan import Picture, read_picture
 from training.data.audit.labels import find_label_errors, guess_labels
 from training.data.audit.modality import CT_FROM, rate_ct
 from training.data.plane import guess_plane
-from training.task import Task
+from training.data.task import Task
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
 

@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 
 from training.batches import ScanBatches
 from training.data.split import Part, Variants
+from training.data.task import BINARY_CLASSES, Task
 from training.data.variants import VARIANTS, draw_variant
 from training.models import Recipe
-from training.task import BINARY_CLASSES, Task
 
 BINARY, TWO = Task(BINARY_CLASSES, binary=True), Task(BINARY_CLASSES)
 

@@ -19,9 +19,9 @@ import pytest
 from numpy.typing import NDArray
 
 from training.data.split import Part
+from training.data.task import BINARY_CLASSES, Task
 from training.fit import FitSettings, Fitted, fit
 from training.models import Architecture, Recipe
-from training.task import BINARY_CLASSES, Task
 
 Scans = tuple[NDArray[np.uint8], NDArray[np.int64]]
 

@@ -14,8 +14,8 @@ from keras import layers
 from numpy.typing import NDArray
 
 from tests.training.conftest import SHARED, full_disk, read_real_scans, run_graph
-from training.compress import round_weights
 from training.export import ExportError, convert, export_graph
+from training.half_precision import round_weights
 from training.models import architecture
 
 WEIGHTS = SHARED / "weights/mobilenetv2_1.0_224_notop.weights.h5"

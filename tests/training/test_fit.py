@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from training.batches import ScanBatches
 from training.checkpoint import Checkpoint, DivergenceError
 from training.data.split import Part
+from training.data.task import BINARY_CLASSES, Task
 from training.device import (
     DeviceMemoryError,
     count_gpus,
@@ -20,7 +21,6 @@ from training.device import (
 )
 from training.fit import FitSettings, Fitted, fit
 from training.models import Architecture, Recipe
-from training.task import BINARY_CLASSES, Task
 
 Scans = tuple[NDArray[np.uint8], NDArray[np.int64]]
 RECIPE = Recipe(epochs=5, batch=8, learning_rate=1e-2, average=0.8)

@@ -14,13 +14,13 @@ from sklearn.svm import LinearSVC
 
 from brainscan.bundle import read_bundle
 from training.data.split import Part
+from training.data.task import BINARY_CLASSES, Task
 from training.fit import FitSettings, Fitted
 from training.frozen import compute_features
 from training.heads import HEADS, NeighboursModel, express_as_layer, find_scale, fit_frozen
 from training.models import Architecture, Recipe, registry
 from training.pipeline import TrainingOutcome, train
 from training.run import TrainingRequest
-from training.task import BINARY_CLASSES, Task
 
 Scans = tuple[NDArray[np.uint8], NDArray[np.int64]]
 RECIPE = Recipe(epochs=12, batch=8, learning_rate=3e-2, average=0.5, label_smoothing=0.0)

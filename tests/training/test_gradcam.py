@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from brainscan.bundle import read_bundle
 from brainscan.engine.gradcam import ServedModel
 from tests.training.conftest import read_real_scans, run_graph
-from training.compress import round_weights
 from training.export import convert
+from training.half_precision import round_weights
 from training.models import architecture
 from training.models.transfer import build_transfer
 

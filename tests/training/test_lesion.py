@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from brainscan.bundle import LesionMap
 from training.data.outlines import Outline
 from training.data.split import Part
+from training.data.task import Task
 from training.lesion.augment import Augmentation, Sample, crop_tumor
 from training.lesion.batches import UNKNOWN, LesionBatches
 from training.lesion.measure import measure_pointing
 from training.losses import LesionLoss
 from training.models import Recipe
-from training.task import Task
 
 SIZE = 64
 TASK = Task(("glioma", "notumor"))

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 import training.models
 from brainscan.engine.gradcam import find_feature_layer
-from training.compress import round_weights
 from training.frozen import build_head
+from training.half_precision import round_weights
 from training.models import (
     WeightsError,
     architecture,

@@ -32,7 +32,7 @@ from tests.cards import draw_measurement
 from tests.conversion import converting_here
 from tests.training.conftest import full_disk, run_graph
 from training.calibrate import apply_temperature
-from training.compress import round_weights
+from training.half_precision import round_weights
 from training.publish import AGREEMENT, publish
 
 

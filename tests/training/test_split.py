@@ -6,7 +6,7 @@ from brainscan.bundle.protocols import PROTOCOLS, Protocol
 from training.data.dataset import Dataset
 from training.data.split import Split, SplitError
 from training.data.split import split_scans as split_dataset
-from training.task import Task
+from training.data.task import Task
 
 Set = tuple[NDArray[np.int64], NDArray[np.int64], list[str | None]]
 DRAWN = [one for one in PROTOCOLS if one not in {"leave-one-source-out", "variants-75-25"}]

@@ -7,8 +7,8 @@ import pytest
 
 from training.data.folders import read_trees
 from training.data.sources import DataError
+from training.data.task import BINARY_CLASSES, Task, set_task
 from training.losses import UnnamedTumorAccuracy, UnnamedTumorCrossentropy
-from training.task import BINARY_CLASSES, Task, set_task
 
 FOUR = ("glioma", "meningioma", "notumor", "pituitary")
 

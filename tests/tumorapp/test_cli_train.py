@@ -17,8 +17,8 @@ from click.testing import Result
 
 from brainscan.bundle import installed_versions, read_bundle
 from training.data.folders import read_trees
+from training.data.task import set_task
 from training.models import architecture
-from training.task import set_task
 
 PROJECT = Path(__file__).parents[2]
 # The command's own application, but for the folder that it writes into.

@@ -21,7 +21,7 @@ from training.data.duplicates import (
 from training.data.folders import ScanFile, ScanTree, read_trees
 from training.data.outlines import Outline, crop_outline, mirror
 from training.data.sources import SOURCES, DataError, Source, list_some
-from training.task import Task, set_task
+from training.data.task import Task, set_task
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from training.batches import Batches
 from training.data.duplicates import list_members
 from training.data.outlines import Outline, draw_mask
+from training.data.task import Task
 from training.lesion.augment import Augmentation, Sample
 from training.models import Recipe
 from training.models.lesion import STRIDE
-from training.task import Task
 
 UNKNOWN = -1.0  # in a mask, where nobody knows whether there is a tumour
 

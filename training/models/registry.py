@@ -77,7 +77,7 @@ class Architecture:
     - They take scans (batch, size, size, 1), uint8 or float, 0 to 255, as `brainscan.scan` prepares
       them, from an input named "scans", and scale them themselves.
     - They are flat: no model within the model. Rounding, exporting and explaining read the layers
-      one by one (`training.compress`, `brainscan.engine.gradcam`).
+      one by one (`training.half_precision`, `brainscan.engine.gradcam`).
     - The last layer is a `Dense` with a bias, in float32 also where the rest is in half precision:
       a softmax over the classes, or one sigmoid neuron where the network is binary. Calibration
       divides its kernel and bias (`training.calibrate`); a support vector machine replaces them
@@ -89,7 +89,7 @@ class Architecture:
       after it form a chain and can be copied by their configuration (`training.frozen`).
     - All layers are Keras's own: `model.keras` is loaded in Keras's safe mode.
     - Its weights can be rounded to half precision. A batch normalisation that follows a linear
-      convolution is folded into it first (`training.compress`); any other stays as it is.
+      convolution is folded into it first (`training.half_precision`); any other stays as it is.
 
     Attributes:
         name: what the command line calls it.

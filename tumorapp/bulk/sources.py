@@ -18,7 +18,7 @@ from brainscan.archive import Member, is_archive
 from brainscan.files import open_file
 from brainscan.scan.folders import BEGINNING, is_named_image, walk
 from brainscan.storage import explained, is_url, list_files, open_storage
-from tumorapp.file_names import clean_name, shorten
+from tumorapp.file_names import clean_name, shorten_name
 
 _NO_PART_OF_A_NAME = re.compile(r"[^\w.-]+")
 _READ_AT_ONCE = 16  # files of a store, whose answers take their time
@@ -120,7 +120,7 @@ def _list_members(source: Source) -> Iterator[Source]:
         if is_archive(_read(source.place, BEGINNING)):
             members = _open_archive(source.place).members
     for member in members:
-        inner = shorten(member.name)
+        inner = shorten_name(member.name)
         target = PurePath(source.target, _NO_PART_OF_A_NAME.sub("_", inner).lstrip("."))
         yield Source(f"{source.name}/{inner}", source.place, member.position, str(target))
     if not members:

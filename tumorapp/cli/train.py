@@ -292,7 +292,7 @@ def read_data(
 
 def _check_healthy(trees: "list[ScanTree]", network: "Architecture") -> None:
     """Refuse to publish a model to which each class would be a tumour without anybody saying so."""
-    from training.task import set_task
+    from training.data.task import set_task
 
     task = set_task(trees, binary=network.binary)
     if task.healthy is None:

@@ -13,7 +13,7 @@ from werkzeug.wsgi import get_input_stream
 from brainscan import Archive, ImageFile, Problem, ScanError
 from brainscan.archive import check_size
 from brainscan.series import find_series
-from tumorapp.file_names import name_part, shorten
+from tumorapp.file_names import name_part, shorten_name
 from tumorapp.jobs.job import Scan
 from tumorapp.uploads import FIELD, FIELDS, OTHER_PARTS, ZIP_TYPES, missing_file
 
@@ -121,7 +121,7 @@ def _receive_form(received: Request, file: BinaryIO, limits: Limits) -> Material
     if any(name == _ARCHIVE_FIELD for name, _, _ in sent):
         raise Problem("mixed-job", accepted=_ACCEPTED)
     scans = [
-        Scan(shorten(filename or f"{FIELD} {number}"), part.start, part.size)
+        Scan(shorten_name(filename or f"{FIELD} {number}"), part.start, part.size)
         for number, (name, filename, part) in enumerate(sent, 1)
         if name in FIELDS
     ]
@@ -140,7 +140,7 @@ def _list_archive(file: BinaryIO, limits: Limits) -> list[Scan]:
         if error.code != "archive-too-large":
             raise
         raise limits.refuse(str(error.message.values["found"])) from error
-    return [Scan(shorten(one.name), one.position, one.size) for one in archive.members]
+    return [Scan(shorten_name(one.name), one.position, one.size) for one in archive.members]
 
 
 class MaterialReader:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from training.task import Task
+from training.data.task import Task
 
 _FOLDS = 5
 _COMPONENTS = 100

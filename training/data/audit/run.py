@@ -15,7 +15,7 @@ from training.data.duplicates import Pairs, find_leaks, find_pairs, group_pairs,
 from training.data.folders import ScanFile, ScanTree
 from training.data.plane import PLANES
 from training.data.sources import DataError, list_some
-from training.task import Task, set_task
+from training.data.task import Task, set_task
 
 # Copies of one picture differ less than this in mean brightness and in contrast, unless changed.
 _BRIGHTNESS, _CONTRAST = 4.0, 0.05

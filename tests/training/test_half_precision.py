@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 from numpy.typing import NDArray
 
-from training.compress import round_weights
+from training.half_precision import round_weights
 
 
 def normalise(**settings: Any) -> layers.BatchNormalization:
