@@ -54,7 +54,7 @@ lock: $(dev)/installed ## compile requirements*.txt from requirements*.in; ARGS=
 	$(compile) -c requirements-dev.txt requirements-serve.in requirements.in requirements-ray.in -o requirements-ray.txt
 	$(compile) -c requirements-dev.txt requirements-serve.in -o requirements-serve.txt
 
-audit: $(dev)/installed ## check every pinned package against PyPI's advisories
+audit: $(dev)/installed ## check the packages for serving, training and Ray against PyPI's advisories
 	@$(dev)/bin/python -m deploy.audit requirements-serve.txt requirements-ray.txt
 
 bench: $(dev)/installed ## measure scan preparation and serving; ARGS= goes to the benchmarks

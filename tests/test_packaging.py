@@ -17,6 +17,7 @@ from gunicorn.config import KNOWN_SETTINGS
 
 from deploy.verify_serve_image import copy_stage, read_stage
 from tumorapp.cli.pacs import dicomweb_commands
+from tumorapp.feature import find_features
 
 PROJECT = Path(__file__).parents[1]
 COMPILED = (
@@ -298,6 +299,13 @@ class TestContainers:
         assert services["serve"]["ports"][0].startswith("${TUMORAPP_HOST:-127.0.0.1}:")
         assert "./instance/models:/app/instance/models:ro" in services["serve"]["volumes"]
         assert services["train"]["profiles"] == ["train"]
+
+    def test_compose_passes_settings_on(self) -> None:
+        services = yaml.safe_load((PROJECT / "compose.yaml").read_text())["services"]
+        settings = {setting.variable for one in find_features() for setting in one.settings}
+        mounted = {"MODELS_DIR", "MODELS_CACHE", "STUDY_DIR", "JOBS_DIR", "KEYS_FILE"}
+        left_out = {f"TUMORAPP_{name}" for name in mounted | {"ENGINE"}}
+        assert settings - set(services["serve"]["environment"]) == left_out
 
 
 class TestSystemd:
