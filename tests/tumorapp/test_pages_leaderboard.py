@@ -265,7 +265,7 @@ class TestReports:
         models = {"mobilenet-v2": replace(loaded, card=card)}
         monkeypatch.setattr("tumorapp.catalog.Catalog.models", models)
         fp16 = "fp16 graph Its probabilities differ from the trained network’s by at most 0.000061."
-        int8 = "from the fp16 graph’s by at most 0.22, and 0.75% of its answers do."
+        int8 = "from the fp16 graph’s by at most 0.22, and 0.75% of its answers are different."
         served, other = " This one is served.", "; the served int8 graph: 94.3%"
         text = words(read(client, "/models/mobilenet-v2/1"))
         assert fp16 + served in text
